@@ -1,0 +1,170 @@
+"""Every failure the farm knows, as one tree; each class is one decision of whoever catches it.
+
+BuildfarmError
+├── AppError                what the customer sent cannot be built; never retried
+│   ├── SourceError             app.source
+│   ├── DetectError             app.detect
+│   ├── CompileError            app.compile
+│   ├── DeadlineError           app.timeout
+│   ├── OutOfMemoryError        app.out_of_memory
+│   └── TooLargeError           app.too_large
+├── FarmError               the farm could not do its work; retried by the farm itself
+│   ├── NodeError               farm.node
+│   ├── RegistryError           farm.registry
+│   ├── StoreError              farm.redis
+│   └── InternalError           farm.internal
+├── RequestError            request.invalid: refused before there is a build
+├── NotFoundError           request.not_found
+├── SetupError              setup: the local farm cannot be brought up; says what to do
+└── Interruption            not a failure: the build ends because somebody said so
+    ├── Cancelled               its owner asked for it
+    └── LeaseLost               another attempt owns the build now; nothing more may be written
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BuildfarmError(Exception):
+    """One clear sentence, and what to do next.
+
+    ``code`` is stable and made for scripts; ``advice`` is a sentence for people, and may be empty.
+    """
+
+    code: ClassVar[str] = "internal"
+    default_advice: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice or self.default_advice
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".rstrip()
+
+
+class AppError(BuildfarmError):
+    """The app's fault: the same source fails again, so the farm does not retry."""
+
+    code = "app"
+
+
+class SourceError(AppError):
+    """The source cannot be fetched, verified or unpacked."""
+
+    code = "app.source"
+
+
+class DetectError(AppError):
+    """No buildpack takes the app, or one that was asked for refuses it."""
+
+    code = "app.detect"
+
+
+class CompileError(AppError):
+    """A buildpack ended with an error."""
+
+    code = "app.compile"
+
+
+class DeadlineError(AppError):
+    """The build took longer than its limit, or was silent for too long."""
+
+    code = "app.timeout"
+
+
+class OutOfMemoryError(AppError):
+    """The build needed more memory than its limit."""
+
+    code = "app.out_of_memory"
+
+
+class TooLargeError(AppError):
+    """The source, the built app or its log is larger than its limit."""
+
+    code = "app.too_large"
+
+
+class FarmError(BuildfarmError):
+    """The farm's fault: another attempt, perhaps on another node, may well succeed."""
+
+    code = "farm"
+    default_advice = "This is the farm's fault, not the app's; the farm tries again by itself."
+
+
+class NodeError(FarmError):
+    """The node, its Docker engine or its disk failed under the build."""
+
+    code = "farm.node"
+
+
+class RegistryError(FarmError):
+    """The registry cannot be reached, or answers with an error."""
+
+    code = "farm.registry"
+
+
+class StoreError(FarmError):
+    """Redis cannot be reached, or answers with an error."""
+
+    code = "farm.redis"
+
+
+class InternalError(FarmError):
+    """A bug in the farm."""
+
+    code = "farm.internal"
+
+
+class RequestError(BuildfarmError):
+    """The request itself is not valid; no build was made of it."""
+
+    code = "request.invalid"
+
+
+class NotFoundError(BuildfarmError):
+    """There is no such build."""
+
+    code = "request.not_found"
+
+
+class SetupError(BuildfarmError):
+    """The local farm cannot be brought up or down."""
+
+    code = "setup"
+
+
+class Interruption(BuildfarmError):  # noqa: N818 - it is no error: somebody decided it
+    """The build ends here, and nobody failed."""
+
+    code = "interrupted"
+
+
+class Cancelled(Interruption):
+    """The owner of the build cancelled it."""
+
+    code = "cancelled"
+
+
+class LeaseLost(Interruption):
+    """A newer attempt owns the build; this one must not write anything any more."""
+
+    code = "lease_lost"
+
+
+BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
+    kind.code: kind
+    for kind in (
+        SourceError,
+        DetectError,
+        CompileError,
+        DeadlineError,
+        OutOfMemoryError,
+        TooLargeError,
+        NodeError,
+        RegistryError,
+        StoreError,
+        InternalError,
+    )
+}

@@ -1,0 +1,237 @@
+"""The farm's nouns: what is asked for, what state it is in, and what came of it. All of it frozen."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from buildfarm.oci.digest import Digest
+
+ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+ENV_VALUE_CHARS_MAX = 32_768
+ENV_NAMES_MAX = 200
+# What these name decides how the sandbox itself works; a build may not move it.
+ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
+ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")]
+BuildpackName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
+GitUrl = Annotated[str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048)]
+
+
+class State(StrEnum):
+    """Where a build stands. The last four are final."""
+
+    HELD = "held"  # accepted, and waits for its tenant's limit
+    QUEUED = "queued"  # waits for a free slot on any node
+    RUNNING = "running"  # an attempt holds its lease; the phase tells how far it is
+    SUCCEEDED = "succeeded"  # its image is in the registry; the result is written
+    FAILED = "failed"  # it will not be tried again; the failure is written
+    CANCELLED = "cancelled"  # its owner ended it; nothing was published
+    SUPERSEDED = "superseded"  # a newer build of the same app took its place before it was published
+
+    @property
+    def final(self) -> bool:
+        """No change comes after this state."""
+        return not TRANSITIONS[self]
+
+
+# Repeated by the Lua scripts in buildfarm/store/scripts; tests/integration/test_store_machine.py compares the two.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.HELD: frozenset({State.QUEUED, State.CANCELLED, State.SUPERSEDED}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.SUPERSEDED, State.FAILED}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED, State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.SUPERSEDED: frozenset(),
+}
+
+
+class Phase(StrEnum):
+    """The steps of a running build, in their order."""
+
+    PREPARE = "prepare"  # a sandbox, and the source in its workspace
+    DETECT = "detect"  # which buildpacks take the app
+    COMPILE = "compile"  # the buildpacks run
+    EXPORT = "export"  # layers, config and manifest go to the registry
+    PUBLISH = "publish"  # the tag moves and the record says so
+
+
+FARM_PHASES = (Phase.PREPARE, Phase.EXPORT, Phase.PUBLISH)  # the farm's own time; the others are the app's
+
+
+class Fault(StrEnum):
+    """Whose a failure is."""
+
+    APP = "app"  # the same source would fail again
+    FARM = "farm"  # another attempt may succeed
+
+
+class Frozen(BaseModel):
+    """Base of everything that travels: immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactSource(Frozen):
+    """A packed directory in the farm's registry, by the digest of its OCI manifest."""
+
+    kind: Literal["artifact"] = "artifact"
+    repository: str
+    digest: Digest
+
+    @property
+    def version(self) -> str:
+        """What the build sees as SOURCE_VERSION."""
+        return self.digest.hex
+
+
+class GitSource(Frozen):
+    """A commit of a git repository: ``ref`` is a branch, a tag or a full commit id."""
+
+    kind: Literal["git"] = "git"
+    url: GitUrl
+    ref: GitRef = "HEAD"
+
+    @property
+    def version(self) -> str:
+        """What the build sees as SOURCE_VERSION."""
+        return self.ref
+
+
+class ArchiveSource(Frozen):
+    """A tar archive (plain, gzip or xz) at a URL; its bytes must have the SHA-256 that was promised."""
+
+    kind: Literal["archive"] = "archive"
+    url: HttpUrl
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def version(self) -> str:
+        """What the build sees as SOURCE_VERSION."""
+        return self.sha256
+
+
+Source = Annotated[ArtifactSource | GitSource | ArchiveSource, Field(discriminator="kind")]
+
+
+class BuildRequest(Frozen):
+    """What a customer wants built."""
+
+    tenant: Name
+    app: Name
+    source: Source
+    env: dict[str, str] = Field(default_factory=dict)  # config vars, for the buildpacks' ENV_DIR; not in the image
+    buildpacks: tuple[BuildpackName, ...] = ()  # in this order, all of them; empty: the farm detects
+
+    @field_validator("env")
+    @classmethod
+    def _env_is_safe(cls, env: dict[str, str]) -> dict[str, str]:
+        return check_env(env)
+
+    @property
+    def repository(self) -> str:
+        """Where the image goes, relative to the farm's registry."""
+        return f"apps/{self.tenant}/{self.app}"
+
+
+class Layer(Frozen):
+    """One layer of an image."""
+
+    digest: Digest  # of the compressed bytes in the registry
+    diff_id: Digest  # of the uncompressed tar
+    size_bytes: int  # compressed
+    uncompressed_bytes: int
+    origin: str  # "builder", "app"
+    reused: bool = False  # was in the registry already: nothing was uploaded
+
+
+class BuildResult(Frozen):
+    """A built image and what it cost."""
+
+    repository: str  # relative to the farm's registry, which nodes and users may reach under different addresses
+    digest: Digest  # of the image's manifest
+    tag: str
+    layers: tuple[Layer, ...]  # from the bottom up
+    process_types: dict[str, str]
+    buildpacks: tuple[str, ...]
+    uploaded_bytes: int  # layer bytes that really travelled
+    phase_seconds: dict[Phase, float]
+    node: str
+    attempt: int
+
+    @property
+    def farm_seconds(self) -> float:
+        """The farm's own time: all phases but those that run the customer's code."""
+        return sum(self.phase_seconds.get(phase, 0.0) for phase in FARM_PHASES)
+
+
+class Failure(Frozen):
+    """Why a build ended without an image."""
+
+    code: str
+    fault: Fault
+    phase: Phase | None
+    message: str
+    advice: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+class Build(Frozen):
+    """A build's record. Times are seconds since the epoch, by the store's clock."""
+
+    id: str
+    request: BuildRequest
+    state: State
+    attempt: int = 0  # the fencing token: every write of a worker carries it
+    phase: Phase | None = None
+    node: str | None = None
+    submitted_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    cancel_requested: bool = False
+    result: BuildResult | None = None
+    failure: Failure | None = None
+
+
+class LogLine(Frozen):
+    """One line of a build's log; ``position`` is where to go on reading after it."""
+
+    position: str
+    attempt: int
+    phase: Phase
+    text: str
+
+
+class Node(Frozen):
+    """A build node's heartbeat."""
+
+    id: str
+    builder: str
+    slots: int
+    busy: int
+    accepting: bool
+    reason: str = ""  # why it does not accept builds
+    seen_at: float
+
+
+def check_env(env: dict[str, str]) -> dict[str, str]:
+    """The config vars as they came; ValueError names the first one that cannot be taken."""
+    if len(env) > ENV_NAMES_MAX:
+        raise ValueError(f"{len(env)} config vars are too many: the limit is {ENV_NAMES_MAX}")
+    for name, value in env.items():
+        if not ENV_NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:80]!r} cannot name a config var: use letters, digits and _, and start with a letter"
+            )
+        if name in ENV_RESERVED or name.startswith(ENV_RESERVED_PREFIXES):
+            raise ValueError(f"{name} is the farm's own variable: give the config var another name")
+        if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
+            raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or holds a NUL")
+    return env

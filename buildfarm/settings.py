@@ -1,0 +1,90 @@
+"""Every setting of the farm, read once from ``BUILDFARM_*`` by an entry point and passed on from there.
+
+docs/settings.md is the same table for people; tests/unit/test_settings.py keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from buildfarm.errors import RequestError
+
+HOST_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+STATE_DIRECTORY = Path(os.environ.get("BUILDFARM_STATE_DIRECTORY", Path.home() / ".local/state/buildfarm"))
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """One field, one variable; the unit is the end of the name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BUILDFARM_", env_file=STATE_DIRECTORY / "farm.env", frozen=True, extra="ignore"
+    )
+
+    # Where things are
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis, the store and the queue")
+    namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
+    registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
+    builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
+    state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")
+    ca_bundle: Path | None = Field(
+        HOST_CA_BUNDLE if HOST_CA_BUNDLE.is_file() else None, description="trusted certificates inside the sandbox"
+    )
+
+    # The node
+    node_id: str = Field(default_factory=socket.gethostname, description="name of this build node")
+    slots: int = Field(2, ge=1, le=64, description="builds that run at once on this node")
+    workspace_directory: Path = Field(
+        Path("/var/lib/buildfarm/workspaces"), description="builds' files; the engine must see the same path"
+    )
+    docker_url: str = Field("unix:///var/run/docker.sock", description="this node's Docker engine")
+    sandbox_network: str = Field("buildfarm-builds", description="the bridge network that builds run in")
+    drain_seconds: float = Field(900, gt=0, description="how long a stopping node waits for its running builds")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics and /healthz on the node; 0: off")
+
+    # Limits of one build
+    build_seconds: float = Field(900, gt=0, description="a build takes no longer than this")
+    silence_seconds: float = Field(300, gt=0, description="a build is never silent for longer than this")
+    source_bytes: int = Field(250 * MIB, gt=0, description="a packed source is no larger than this")
+    workspace_bytes: int = Field(4096 * MIB, gt=0, description="app, cache and temporary files together")
+    workspace_inodes: int = Field(400_000, gt=0, description="files of a workspace")
+    image_bytes: int = Field(2048 * MIB, gt=0, description="an app's files, uncompressed, without the builder")
+    log_bytes: int = Field(50 * MIB, gt=0, description="a build's log; what is over it is cut, and says so")
+    memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; there is no swap beside it")
+    cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
+    pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
+
+    # Delivery
+    lease_seconds: float = Field(9, gt=0, description="a build whose lease is not renewed for this long is lost")
+    renew_seconds: float = Field(3, gt=0, description="how often a running build renews its lease")
+    attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
+    resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
+    shards: int = Field(16, ge=1, le=256, description="queues that tenants are spread over")
+    record_seconds: float = Field(7 * 86400, gt=0, description="how long a finished build can be looked up")
+
+    # Export
+    compression: Literal["gzip", "zstd", "none"] = Field("gzip", description="zstd needs engines of 23.0 or newer")
+    compression_threads: int = Field(2, ge=1, le=16, description="threads that compress one layer")
+    media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
+    registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
+    registry_timeout_seconds: float = Field(30, gt=0, description="silence on a connection to the registry")
+
+    # Logs
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: columns on a terminal, else JSON")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises RequestError that names the variable that cannot be read."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "BUILDFARM_" + str(first["loc"][0]).upper()
+        raise RequestError(f"{name} cannot be read: {first['msg']}.", advice="See docs/settings.md.") from error
