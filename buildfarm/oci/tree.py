@@ -1,0 +1,107 @@
+"""A folder as a deterministic tar stream: one normaliser for times, owners, modes and names.
+
+The entries' times are all 1 (one second after the epoch: some tools take 0 for "unknown"), the owner is a given number,
+set-id and sticky bits are gone, hard links are files of their own, and names come in one order. So the bytes depend on
+the tree's names, contents and permissions and on nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MTIME_SECONDS = 1
+
+
+def tar_command(root: Path, *, owner: int, names: bool) -> list[str]:
+    """GNU tar's arguments that write the folder ``root`` to standard output, as entries below ``root.name``.
+
+    With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
+    ``root.name``, as `tree_names` gives them. Without, the whole tree is, and it must hold no pipe and no device: GNU
+    tar archives those, and has no option against it. `tree_names` leaves them out.
+    """
+    chosen = ["--null", "--no-recursion", "--files-from=-"] if names else ["--", root.name]
+    return [
+        "tar",
+        "--create",
+        "--file=-",
+        "--sort=name",
+        f"--mtime=@{MTIME_SECONDS}",
+        f"--owner={owner}",
+        f"--group={owner}",
+        "--numeric-owner",
+        "--mode=a-st",
+        "--hard-dereference",
+        "--format=posix",
+        # tar's default name of an extended header holds its process id, and the header itself two more times
+        "--pax-option=exthdr.name=./PaxHeaders/%f,delete=atime,delete=ctime",
+        # a backslash is a character like any other
+        "--no-unquote",
+        # sockets cannot be archived, which is what we want of them and no reason to warn
+        "--warning=no-file-ignored",
+        f"--directory={root.parent}",
+        *chosen,
+    ]
+
+
+def tree_names(root: Path) -> Iterator[str]:
+    """The names of ``root`` and of everything in it, folder before content, sorted within each folder.
+
+    Pipes, sockets and devices are left out: nothing in an image can use them. Raises OSError when a folder cannot be
+    read.
+    """
+    yield root.name
+    yield from _names_in(root, root.name)
+
+
+def _names_in(folder: str | Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as found:
+        # by bytes, as tar sorts, and not by code point: the two differ for names that are not UTF-8
+        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+    for entry in entries:
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield name
+            yield from _names_in(entry.path, name)
+        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+            yield name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A small file the farm itself adds to a layer, or a folder when there is no ``content``.
+
+    ``path`` is relative to the image's root, without a leading slash; ``mode`` are the permission bits, by default 0644
+    for a file and 0755 for a folder; ``owner`` is user and group. Raises ValueError for a path that leaves the root.
+    """
+
+    path: str
+    content: bytes | None = None
+    mode: int | None = None
+    owner: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.path or any(part in ("", ".", "..") for part in self.path.split("/")):
+            raise ValueError(f"{self.path!r} cannot be an entry: expected a plain path relative to the image's root")
+
+    def encode(self) -> bytes:
+        """The entry in tar format (POSIX.1-2001 pax), padded to whole blocks of 512 bytes."""
+        info = tarfile.TarInfo(self.path)
+        info.mtime = MTIME_SECONDS
+        info.uid = info.gid = self.owner
+        if self.content is None:
+            info.type = tarfile.DIRTYPE
+            info.mode = 0o755 if self.mode is None else self.mode
+            return info.tobuf(tarfile.PAX_FORMAT)
+        info.mode = 0o644 if self.mode is None else self.mode
+        info.size = len(self.content)
+        padding = -info.size % tarfile.BLOCKSIZE
+        return info.tobuf(tarfile.PAX_FORMAT) + self.content + bytes(padding)
+
+
+def header_entries(entries: Iterable[Entry]) -> bytes:
+    """Entries as tar bytes that another tar stream can follow: there is no end-of-archive block behind them."""
+    return b"".join(entry.encode() for entry in entries)

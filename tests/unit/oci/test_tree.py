@@ -1,0 +1,206 @@
+"""The tree as a tar stream: real GNU tar writes, Python's tarfile reads."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+
+
+def archive(root, *, owner=0, names=True):
+    listed = b"".join(os.fsencode(name) + b"\0" for name in tree_names(root)) if names else None
+    command = tar_command(root, owner=owner, names=names)
+    done = subprocess.run(command, input=listed, capture_output=True, check=True)
+    assert done.stderr == b""
+    return done.stdout
+
+
+def members(raw):
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        return tar.getmembers()
+
+
+def make_tree(root, *, backwards=False):
+    """A tree with what usually differs between two builds of one source: order of making, links, times."""
+    files = {
+        "main.py": b"print(1)\n",
+        "lib/a.py": b"a = 1\n",
+        "lib/b.py": b"a = 1\n",
+        "naïve ünï.txt": b"",
+        "a\\tb": b"x",
+    }
+    for name in sorted(files, reverse=backwards):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(files[name])
+        (root / name).chmod(0o644)
+    (root / "run").symlink_to("main.py")
+    for folder in (root, root / "lib"):
+        folder.chmod(0o755)
+    return files
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_two_copies_of_a_tree_have_the_same_bytes(tmp_path, names):
+    one, two = tmp_path / "1" / "app", tmp_path / "2" / "app"
+    make_tree(one)
+    make_tree(two, backwards=True)
+    (two / "lib/b.py").unlink()
+    (two / "lib/b.py").hardlink_to(two / "lib/a.py")
+    os.utime(two / "main.py", (1_000_000_000, 1_000_000_000.5))
+    (two / "main.py").chmod(0o4644)
+    if os.geteuid() == 0:
+        os.chown(two / "lib/a.py", 1234, 5678)
+
+    assert archive(one, names=names) == archive(two, names=names)
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "name", "link"])
+def test_what_matters_changes_the_bytes(tmp_path, change):
+    root = tmp_path / "app"
+    make_tree(root)
+    before = archive(root)
+
+    match change:
+        case "content":
+            (root / "main.py").write_bytes(b"print(2)\n")
+        case "mode":
+            (root / "main.py").chmod(0o755)
+        case "name":
+            (root / "main.py").rename(root / "main2.py")
+        case "link":
+            (root / "run").unlink()
+            (root / "run").symlink_to("lib/a.py")
+
+    assert archive(root) != before
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_names_contents_and_modes_come_back(tmp_path, names):
+    root = tmp_path / "app"
+    files = make_tree(root)
+    long = "/".join(["d" * 100] * 3) + "/" + "f" * 200
+    (root / long).parent.mkdir(parents=True)
+    (root / long).write_bytes(b"deep")
+    (root / "main.py").chmod(0o750)
+
+    raw = archive(root, owner=1000, names=names)
+
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        contents = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isreg()}
+    assert contents == {f"app/{name}": content for name, content in {**files, long: b"deep"}.items()}
+    by_name = {entry.name: entry for entry in members(raw)}
+    assert by_name["app"].isdir()
+    assert by_name["app/main.py"].mode == 0o750
+    assert by_name["app/run"].linkname == "main.py"
+    assert {(entry.uid, entry.gid, entry.mtime, entry.uname) for entry in by_name.values()} == {(1000, 1000, 1, "")}
+
+
+def test_special_bits_are_dropped_and_the_others_kept(tmp_path):
+    root = tmp_path / "app"
+    (root / "shared").mkdir(parents=True)
+    (root / "shared").chmod(0o3775)
+    (root / "tool").touch()
+    (root / "tool").chmod(0o6751)
+
+    modes = {entry.name: entry.mode for entry in members(archive(root))}
+
+    assert modes["app/shared"] == 0o775
+    assert modes["app/tool"] == 0o751
+
+
+def test_pipes_and_sockets_are_left_out(tmp_path):
+    root = tmp_path / "app"
+    root.mkdir()
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.fspath(root / "socket"))
+
+        assert [entry.name for entry in members(archive(root))] == ["app"]
+        assert list(tree_names(root)) == ["app"]
+
+
+def test_odd_names_survive_a_list_of_names(tmp_path):
+    root = tmp_path / "app"
+    root.mkdir()
+    odd = ["-rf", "--help", "new\nline", "back\\nslash", "star*", " ", "@x", os.fsdecode(b"not-utf-8-\xff")]
+    for name in odd:
+        (root / name).touch()
+
+    found = [entry.name for entry in members(archive(root))]
+
+    assert found == ["app", *sorted((f"app/{name}" for name in odd), key=os.fsencode)]
+
+
+def test_a_list_of_names_takes_nothing_else(tmp_path):
+    root = tmp_path / "app"
+    make_tree(root)
+
+    done = subprocess.run(tar_command(root, owner=0, names=True), input=b"app/lib\0", capture_output=True, check=True)
+
+    assert [entry.name for entry in members(done.stdout)] == ["app/lib"]
+
+
+def test_names_reach_links_but_never_follow_them(tmp_path):
+    root = tmp_path / "app"
+    root.mkdir()
+    (root / "up").symlink_to("..")
+
+    assert list(tree_names(root)) == ["app", "app/up"]
+
+
+def test_entries_come_before_a_tree(tmp_path):
+    root = tmp_path / "app"
+    make_tree(root)
+    prefix = header_entries(
+        [Entry("etc/farm"), Entry("etc/farm/web", b"python main.py\n"), Entry("etc/run", b"", 0o755)]
+    )
+
+    with tarfile.open(fileobj=io.BytesIO(prefix + archive(root, owner=1000))) as tar:
+        folder, web, run, app, *_ = tar.getmembers()
+        assert tar.extractfile(web).read() == b"python main.py\n"
+
+    assert folder.isdir()
+    assert [(entry.name, entry.mode, entry.uid, entry.mtime) for entry in (folder, web, run, app)] == [
+        ("etc/farm", 0o755, 0, 1),
+        ("etc/farm/web", 0o644, 0, 1),
+        ("etc/run", 0o755, 0, 1),
+        ("app", 0o755, 1000, 1),
+    ]
+
+
+paths = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=80)
+
+
+@given(st.lists(st.tuples(paths, st.binary(max_size=2000)), max_size=4))
+def test_entries_are_whole_blocks_that_come_back(files):
+    entries = [Entry(f"etc/{name}", content) for name, content in files if name not in (".", "..")]
+
+    raw = header_entries(entries)
+
+    assert len(raw) % 512 == 0
+    with tarfile.open(fileobj=io.BytesIO(raw + bytes(1024))) as tar:
+        assert [(item.name, tar.extractfile(item).read()) for item in tar] == [(e.path, e.content) for e in entries]
+
+
+@pytest.mark.parametrize("path", ["", "/etc/x", "../x", "etc/../x", "etc//x", "./x", "etc/"])
+def test_an_entry_cannot_leave_the_root(path):
+    with pytest.raises(ValueError, match="cannot be an entry"):
+        Entry(path)
+
+
+def test_the_stream_does_not_depend_on_where_the_tree_is(tmp_path):
+    root = tmp_path / "app"
+    make_tree(root)
+    moved = tmp_path / "some" / "where" / "app"
+    shutil.copytree(root, moved, symlinks=True)
+
+    assert archive(root) == archive(moved)
