@@ -78,6 +78,15 @@ def media_types(kind: Kind) -> MediaTypes:
     return _MEDIA_TYPES[kind]
 
 
+def layer_compression(media_type: str) -> Compression:
+    """How a layer of this media type is compressed; raises ValueError when it is no layer of an image."""
+    for types in _MEDIA_TYPES.values():
+        for compression, name in types.layers.items():
+            if name == media_type:
+                return compression
+    raise ValueError(f"{media_type[:120]!r} is not a layer this farm knows")
+
+
 def canonical_json(value: object) -> bytes:
     """JSON with sorted keys and no spaces: what is equal has equal bytes, and so one digest."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -111,10 +120,7 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image's config and layers, base layer first.
-
-    ``config_size`` and the like stand in the descriptors. ``artifact_type`` and ``annotations`` are OCI's alone.
-    """
+    """An image's config and layers, base layer first; ``artifact_type`` and ``annotations`` are OCI's alone."""
 
     media_type: str
     config: Descriptor
