@@ -9,25 +9,22 @@ down through the pipe, and one that stops stops everything; memory is a fixed nu
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import itertools
-import os
-import subprocess
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import IO, Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import zstandard
 from isal import igzip
 
-from buildfarm.errors import InternalError, NodeError, TooLargeError
+from buildfarm.errors import InternalError, TooLargeError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Compression, LayerDigests
+from buildfarm.oci.producer import Producer, produce
 
 _T = TypeVar("_T")
 
@@ -35,11 +32,6 @@ _CHUNK_BYTES = 1024 * 1024
 
 # Enough for the compressing threads to find work while the consumer sends. What they hold is at most twice as many MiB.
 _CHUNKS_IN_FLIGHT_MAX = 8
-
-_STOP_SECONDS = 10
-
-# The whole environment of the command: no locale and no TAR_OPTIONS of the node may reach the digest.
-_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
 
 
 class NotExhaustedError(InternalError):
@@ -97,7 +89,7 @@ class LayerStream:
         raw, packed = _Tally(), _Tally()
         # Left from the last to the first: the threads end their few chunks, and then the process is stopped.
         with (
-            _producer(self._argv, self._names) as producer,
+            produce(self._argv, self._names, pipe_bytes=_CHUNK_BYTES) as producer,
             ThreadPoolExecutor(1, "layer-hash") as hashing,
             ThreadPoolExecutor(self._threads, "layer-compress") as compressing,
         ):
@@ -113,10 +105,11 @@ class LayerStream:
                     yield piece
         self._layer = LayerDigests(packed.digest, raw.digest, packed.size_bytes, raw.size_bytes)
 
-    def _raw_chunks(self, producer: _Producer) -> Iterator[bytes]:
+    def _raw_chunks(self, producer: Producer) -> Iterator[bytes]:
         """The uncompressed stream in pieces of about a chunk; at least one, as even an empty gzip file has a header."""
+        read = partial(producer.output.read, _CHUNK_BYTES)
         total_bytes = 0
-        for chunk in itertools.chain([self._prefix + producer.read()], iter(producer.read, b"")):
+        for chunk in itertools.chain([self._prefix + read()], iter(read, b"")):
             total_bytes += len(chunk)
             if self._limit_bytes is not None and total_bytes > self._limit_bytes:
                 raise TooLargeError(
@@ -151,80 +144,6 @@ def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
         if len(waiting) == count:
             yield waiting.popleft()
     yield from waiting
-
-
-@dataclass(frozen=True)
-class _Producer:
-    """A running command, whose standard input and error are each served by a thread."""
-
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-    fed: Future[None]
-    complaints: Future[deque[bytes]]
-
-    def read(self) -> bytes:
-        """The next chunk of its output; empty at the end."""
-        return self.output.read(_CHUNK_BYTES)
-
-    def finish(self) -> None:
-        """Call at the end of its output. Raises NodeError unless it got all its input, ended with 0 and was silent."""
-        try:
-            self.fed.result()
-            status = self.process.wait(_STOP_SECONDS)
-        except OSError as error:
-            raise NodeError(f"The tree cannot be listed: {error.strerror}.") from error
-        except subprocess.TimeoutExpired as error:
-            raise NodeError("tar closed its output, but did not end.") from error
-        complaint = b"".join(self.complaints.result()).decode(errors="replace").strip()
-        if status or complaint:
-            raise NodeError(f"The tree cannot be archived: tar ended with {status} and {complaint or 'no word'!r}.")
-
-
-@contextlib.contextmanager
-def _producer(argv: Sequence[str], names: Iterable[str] | None) -> Iterator[_Producer]:
-    """Start the command; leaving the block kills it, joins its threads and closes its pipes, in this order."""
-    with _start(argv, has_input=names is not None) as process, ThreadPoolExecutor(2, "layer-tar") as threads:
-        try:
-            # Both pipes are served all the time: a full one would stop the command, and with it the stream.
-            yield _Producer(
-                process,
-                cast("IO[bytes]", process.stdout),
-                threads.submit(_feed, process.stdin, names or ()),
-                threads.submit(_last_line, cast("IO[bytes]", process.stderr)),
-            )
-        finally:
-            process.kill()
-
-
-def _start(argv: Sequence[str], *, has_input: bool) -> subprocess.Popen[bytes]:
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_ENVIRONMENT,
-        )
-    except OSError as error:
-        raise NodeError(f"{argv[0]} cannot be started: {error.strerror}.") from error
-    # A pipe as large as a chunk lets tar work on while a chunk is sent. Nothing breaks where the node refuses it.
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(cast("IO[bytes]", process.stdout), fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
-    return process
-
-
-def _feed(pipe: IO[bytes] | None, names: Iterable[str]) -> None:
-    if pipe is None:
-        return
-    # A command that ends early breaks the pipe, and its exit status says why.
-    with contextlib.suppress(BrokenPipeError), pipe:
-        for name in names:
-            pipe.write(os.fsencode(name) + b"\0")
-
-
-def _last_line(pipe: IO[bytes]) -> deque[bytes]:
-    # tar's own last words say nothing; the reason stands before them
-    return deque((line for line in pipe if b"Exiting with failure status" not in line), maxlen=1)
 
 
 def _gzip(chunk: bytes) -> bytes:
