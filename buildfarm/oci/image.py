@@ -123,7 +123,10 @@ def _config(base: ImageConfig, layers: Sequence[AddedLayer], changes: RuntimeCon
     kept = {
         key: value for key, value in base.raw.items() if key not in ("container", "container_config", "id", "parent")
     }
-    steps = [{"created": CREATED, "created_by": layer.origin} for layer in layers]
+    # Tools put layers and history side by side: a base that says nothing of its own layers would shift ours.
+    unsaid = max(0, len(base.diff_ids) - sum(not step.get("empty_layer") for step in base.history))
+    origins = [*(["base image"] * unsaid), *(layer.origin for layer in layers)]
+    steps = [{"created": CREATED, "created_by": origin} for origin in origins]
     return kept | {
         "created": CREATED,
         "config": _runtime(base.runtime, changes),

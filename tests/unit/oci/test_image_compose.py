@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import EMPTY_CONFIG, AddedLayer, RuntimeConfig, artifact, compose
-from buildfarm.oci.manifest import Descriptor, ImageConfig, LayerDigests, Manifest, media_types
+from buildfarm.oci.manifest import Descriptor, ImageConfig, LayerDigests, Manifest, canonical_json, media_types
 
 DOCKER = media_types("docker")
 OCI = media_types("oci")
@@ -85,6 +85,14 @@ def test_the_runtime_config_is_the_bases_with_changes():
         "WorkingDir": "/app",
         "ExposedPorts": {"8080/tcp": {}},
     }
+
+
+def test_a_base_without_history_gets_one():
+    config = canonical_json({**json.loads(BASE_CONFIG), "history": None})
+
+    steps = ImageConfig.parse(composed(config=config).config).history
+
+    assert [step["created_by"] for step in steps] == ["base image", "buildpack python"]
 
 
 def test_no_change_keeps_the_bases_runtime():
