@@ -1,0 +1,145 @@
+"""One registry over HTTP: a pool of connections whose failures are sentences and never hold credentials."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping
+
+import httpx
+
+from buildfarm.errors import RegistryError
+from buildfarm.oci.retry import UnavailableError
+
+_ERROR_BODY_BYTES_MAX = 64 * 1024
+_ERROR_TEXT_LENGTH_MAX = 300
+
+
+class NotInRegistryError(RegistryError):
+    """The registry does not have this repository, blob or manifest."""
+
+    default_advice = "It was never pushed, or has been deleted."
+
+
+class OtherContentError(RegistryError):
+    """The registry gave or kept other content than its digest says."""
+
+
+class Connection:
+    """Requests to one registry, each tried once; safe to use from several threads.
+
+    ``url`` may hold a user and a password, which are sent as basic authentication and shown nowhere. Raises ValueError
+    when it is not ``http[s]://[user:password@]host[:port]``.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        base = _checked(url)
+        self.host = base.netloc.decode("ascii")
+        self._client = httpx.Client(
+            base_url=base.copy_with(userinfo=b""),
+            auth=(base.username, base.password) if base.userinfo else None,
+            timeout=timeout_seconds,
+            # Blobs are compressed already; what is counted and hashed must be what was sent.
+            headers={"Accept-Encoding": "identity"},
+            # The registry is the farm's own: no proxy and no credentials file of the node stands in between.
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        expect: Container[int],
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> httpx.Response:
+        """One request and its whole answer. Raises like `stream`."""
+        with self.stream(
+            method, url, expect=expect, content=content, headers=headers, timeout_seconds=timeout_seconds
+        ) as response:
+            response.read()
+            return response
+
+    @contextlib.contextmanager
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        expect: Container[int],
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[httpx.Response]:
+        """One request, and its answer while it comes in; ``url`` is a path, or absolute as `same_host` gives it.
+
+        Raises UnavailableError when the connection fails, also while the block reads, and for 5xx and 429;
+        NotInRegistryError for 404; RegistryError for any other status that is not in ``expect``.
+        """
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else timeout_seconds
+        try:
+            with self._client.stream(method, url, content=content, headers=headers, timeout=timeout) as response:
+                if response.status_code not in expect:
+                    raise self._refusal(response)
+                yield response
+        except httpx.TransportError as error:
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise UnavailableError(f"The registry {self.host} cannot be reached ({reason}).") from error
+
+    def same_host(self, response: httpx.Response, location: str | None) -> str:
+        """The absolute address of a ``Location``, relative or not (distribution-spec, "Pushing blobs").
+
+        Raises RegistryError when there is none, or when it leaves this registry: a layer and the farm's credentials
+        would go to whoever it names.
+        """
+        if not location:
+            raise RegistryError(f"The registry {self.host} opened an upload, but does not say where.")
+        try:
+            url = response.url.join(location)
+        except httpx.InvalidURL as error:
+            raise RegistryError(f"The registry {self.host} sends an upload to what is no address.") from error
+        if (url.scheme, url.host, url.port) != (response.url.scheme, response.url.host, response.url.port):
+            raise RegistryError(f"The registry {self.host} sends an upload away, to {url.host!r}.")
+        return str(url.copy_with(userinfo=b""))
+
+    def _refusal(self, response: httpx.Response) -> RegistryError:
+        # Without its query, which holds the secret of an upload.
+        what = f"{response.request.method} {response.request.url.path}"
+        sentence = f"The registry {self.host} answers {response.status_code} to {what}{_reason(response)}."
+        match response.status_code:
+            case 404:
+                return NotInRegistryError(sentence)
+            case 401 | 403:
+                return RegistryError(sentence, advice="Check the user and password in the farm's registry address.")
+            case status if status >= 500 or status == 429:
+                return UnavailableError(sentence)
+        return RegistryError(sentence)
+
+
+def _checked(url: str) -> httpx.URL:
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError("the registry's address is not a URL") from error
+    if base.scheme not in ("http", "https") or not base.host or base.path not in ("", "/") or base.query:
+        raise ValueError("the registry's address must be http[s]://[user:password@]host[:port]")
+    return base
+
+
+def _reason(response: httpx.Response) -> str:
+    """The first error in the answer's body, as `: CODE, message` (distribution-spec, "Error Codes"), or nothing."""
+    body = b""
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > _ERROR_BODY_BYTES_MAX:
+            return ""
+    try:
+        first = json.loads(body)["errors"][0]
+        return f": {first['code']}, {first.get('message', '')}"[:_ERROR_TEXT_LENGTH_MAX]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""

@@ -1,0 +1,177 @@
+"""A registry: blobs and manifests in and out, as the OCI distribution-spec has it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from buildfarm.oci import retry, upload
+from buildfarm.oci.connection import Connection, NotInRegistryError, OtherContentError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.layer import LayerStream
+from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_BYTES_MAX, MANIFEST_TYPES, LayerDigests
+from buildfarm.oci.reference import check_repository, check_tag
+
+_T = TypeVar("_T")
+
+_ACCEPT = {"Accept": ", ".join([*MANIFEST_TYPES.values(), *INDEX_TYPES.values()])}
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Registry:
+    """The farm's registry; a context manager, and safe to use from several threads.
+
+    ``url`` is ``http[s]://[user:password@]host[:port]``, ``timeout_seconds`` the longest silence within one request.
+    What fails for a while (connection, 5xx, 429) is tried ``attempts`` times, with ``pause`` waiting in between.
+
+    Every method raises RegistryError: NotInRegistryError where a repository, blob or manifest is not there,
+    OtherContentError where one is not what its digest says, and UnavailableError when all attempts failed. A
+    repository or tag that breaks the grammar raises ValueError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 60,
+        attempts: int = 5,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError("a request needs at least one attempt")
+        self._connection = Connection(url, timeout_seconds=timeout_seconds)
+        self._attempts = attempts
+        self._pause = pause
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the registry object is of no use afterwards."""
+        self._connection.close()
+
+    @property
+    def host(self) -> str:
+        """``host[:port]``, the part of an image reference that names this registry."""
+        return self._connection.host
+
+    def ping(self) -> None:
+        """Raises RegistryError unless the registry is there and lets us in."""
+        self._retry(lambda: self._connection.request("GET", "/v2/", expect=(200,)))
+
+    def has_blob(self, repository: str, digest: Digest) -> bool:
+        """Whether this repository has the blob."""
+        return self._is_there(_blob(repository, digest))
+
+    def mount(self, repository: str, digest: Digest, from_repository: str) -> bool:
+        """Take a blob over from another repository without sending it; False when the registry would not."""
+        return self._retry(lambda: upload.mount(self._connection, repository, digest, from_repository))
+
+    def put_blob(self, repository: str, content: bytes) -> Digest:
+        """Send a small blob, unless it is there already."""
+        digest = Digest.of(content)
+        if self.has_blob(repository, digest):
+            return digest
+        return self._retry(lambda: upload.send_bytes(self._connection, repository, content))
+
+    def upload(self, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
+        """Send a layer while it is made.
+
+        A stream cannot be sent twice: each attempt calls ``make_stream`` and makes the layer again. What the stream
+        raises (TooLargeError, NodeError) ends it at once.
+        """
+        return self._retry(lambda: upload.send_layer(self._connection, repository, make_stream))
+
+    def get_blob(self, repository: str, digest: Digest, *, limit_bytes: int) -> Generator[bytes, None, None]:
+        """The blob's bytes in chunks; close the iterator if you leave it early.
+
+        Nothing in it may be trusted before its end: only there OtherContentError is raised when the bytes do not have
+        this digest. It is raised at once when there are more than ``limit_bytes``. A connection lost on the way is
+        not mended.
+        """
+        total_bytes, total = 0, hashlib.sha256()
+        with self._connection.stream("GET", _blob(repository, digest), expect=(200,)) as response:
+            for chunk in response.iter_raw(_CHUNK_BYTES):
+                total_bytes += len(chunk)
+                if total_bytes > limit_bytes:
+                    raise OtherContentError(
+                        f"The blob {digest} in {self.host}/{repository} is over {limit_bytes:,} bytes."
+                    )
+                total.update(chunk)
+                yield chunk
+        if total.hexdigest() != digest.hex:
+            raise self._other_content(repository, digest, Digest(f"sha256:{total.hexdigest()}"))
+
+    def read_blob(self, repository: str, digest: Digest, *, limit_bytes: int = MANIFEST_BYTES_MAX) -> bytes:
+        """A small blob as a whole, verified."""
+        return self._retry(lambda: b"".join(self.get_blob(repository, digest, limit_bytes=limit_bytes)))
+
+    def has_manifest(self, repository: str, reference: str) -> bool:
+        """Whether this repository has a manifest under this tag or digest."""
+        return self._is_there(_manifest(repository, reference))
+
+    def get_manifest(self, repository: str, reference: str) -> tuple[str, bytes, Digest]:
+        """Media type, bytes and digest of the manifest under this tag or digest; verified if it is a digest."""
+        return self._retry(lambda: self._get_manifest(repository, reference))
+
+    def put_manifest(self, repository: str, content: bytes, media_type: str, *, tag: str | None) -> Digest:
+        """Keep a manifest, under its digest alone or under a tag as well. All it names must be there before."""
+        digest = Digest.of(content)
+        path = _manifest(repository, digest if tag is None else tag)
+        headers = {"Content-Type": media_type}
+        response = self._retry(
+            lambda: self._connection.request("PUT", path, expect=(201,), content=content, headers=headers)
+        )
+        upload.check_answer(self._connection, response, digest)
+        return digest
+
+    def delete_manifest(self, repository: str, digest: Digest) -> None:
+        """Delete a manifest and with it its tags; what it named is left to the registry's garbage collection."""
+        self._retry(lambda: self._connection.request("DELETE", _manifest(repository, digest), expect=(202,)))
+
+    def _get_manifest(self, repository: str, reference: str) -> tuple[str, bytes, Digest]:
+        path = _manifest(repository, reference)
+        content = b""
+        with self._connection.stream("GET", path, expect=(200,), headers=_ACCEPT) as response:
+            for chunk in response.iter_raw():
+                content += chunk
+                if len(content) > MANIFEST_BYTES_MAX:
+                    raise OtherContentError(f"The manifest {reference} in {self.host}/{repository} is over 4 MiB.")
+        digest = Digest.of(content)
+        asked = reference if _is_digest(reference) else response.headers.get("Docker-Content-Digest", digest)
+        if asked != digest:
+            raise self._other_content(repository, asked, digest)
+        return response.headers.get("Content-Type", "").partition(";")[0].strip(), content, digest
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._retry(lambda: self._connection.request("HEAD", path, expect=(200,), headers=_ACCEPT))
+        except NotInRegistryError:
+            return False
+        return True
+
+    def _other_content(self, repository: str, asked: str, found: Digest) -> OtherContentError:
+        return OtherContentError(f"{self.host}/{repository} was asked for {asked[:80]}, but gave {found}.")
+
+    def _retry(self, call: Callable[[], _T]) -> _T:
+        return retry.retry(call, attempts=self._attempts, pause=self._pause)
+
+
+def _blob(repository: str, digest: Digest) -> str:
+    return f"/v2/{check_repository(repository)}/blobs/{digest}"
+
+
+def _manifest(repository: str, reference: str) -> str:
+    checked = Digest(reference) if _is_digest(reference) else check_tag(reference)
+    return f"/v2/{check_repository(repository)}/manifests/{checked}"
+
+
+def _is_digest(reference: str) -> bool:
+    # A tag cannot hold a colon.
+    return ":" in reference

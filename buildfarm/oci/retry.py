@@ -1,0 +1,45 @@
+"""Trying again: which failures are worth it, and how long to wait in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from buildfarm.errors import RegistryError
+
+_T = TypeVar("_T")
+
+_FIRST_WAIT_SECONDS = 0.2
+_WAIT_SECONDS_MAX = 10.0
+
+
+class UnavailableError(RegistryError):
+    """The registry cannot be reached, dropped the connection, or is out of order; the same request may work later."""
+
+    default_advice = "Check that the registry runs and that this node reaches it; the farm tries again by itself."
+
+
+def waits(count: int, *, chance: Callable[[], float] = random.random) -> Iterator[float]:
+    """So many waits, in seconds: each about twice the one before, up to a bound.
+
+    ``chance`` gives numbers from 0 to 1. It takes up to half of each wait away, so that nodes which failed together do
+    not come back together.
+    """
+    for attempt in range(count):
+        # The exponent is bounded as well: a float overflows at 2**1024.
+        whole = min(_WAIT_SECONDS_MAX, _FIRST_WAIT_SECONDS * 2 ** min(attempt, 16))
+        yield whole * (1 - chance() / 2)
+
+
+def retry(call: Callable[[], _T], *, attempts: int, pause: Callable[[float], object]) -> _T:
+    """Call until it raises no UnavailableError, ``attempts`` times at most; ``pause`` waits so many seconds.
+
+    Every other error ends it at once, and the last UnavailableError is the caller's.
+    """
+    for wait_seconds in waits(attempts - 1):
+        try:
+            return call()
+        except UnavailableError:
+            pause(wait_seconds)
+    return call()

@@ -1,0 +1,104 @@
+"""Blobs on their way into a registry: upload sessions, opened, filled and finished or cancelled.
+
+The digest of a layer is known only at its end, so it is sent as one chunked PATCH and named by the PUT that follows
+(distribution-spec, "Pushing a blob in chunks"; the registry takes a PATCH without Content-Range as a stream).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from buildfarm.errors import RegistryError
+from buildfarm.oci.connection import Connection, OtherContentError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.layer import LayerStream
+from buildfarm.oci.manifest import LayerDigests
+from buildfarm.oci.reference import check_repository
+
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+# Cancelling is a courtesy: the registry purges old sessions itself, and nobody should wait long for a dead one.
+_CANCEL_SECONDS = 5
+
+
+def send_layer(connection: Connection, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
+    """Make the stream and send it, once. Raises what the stream and the connection raise."""
+    with _session(connection, repository) as session, make_stream() as stream:
+        session.append(stream)
+        session.finish(stream.layer.digest)
+        return stream.layer
+
+
+def send_bytes(connection: Connection, repository: str, content: bytes) -> Digest:
+    """Send a small blob, once."""
+    digest = Digest.of(content)
+    with _session(connection, repository) as session:
+        session.finish(digest, content)
+    return digest
+
+
+def mount(connection: Connection, repository: str, digest: Digest, from_repository: str) -> bool:
+    """Whether the registry took the blob over from another repository (distribution-spec, "Mounting a blob")."""
+    response = connection.request(
+        "POST",
+        f"{_uploads(repository)}?mount={digest}&from={check_repository(from_repository)}",
+        expect=(201, 202),
+    )
+    if response.status_code == 201:
+        return True
+    # It opened an upload session instead, which nobody is going to fill.
+    _Session(connection, _location(connection, response)).cancel()
+    return False
+
+
+def check_answer(connection: Connection, response: httpx.Response, digest: Digest) -> None:
+    """Raises OtherContentError when the registry says in its answer that it keeps other content than we sent."""
+    kept = response.headers.get("Docker-Content-Digest", digest)
+    if kept != digest:
+        raise OtherContentError(f"The registry {connection.host} was sent {digest}, but keeps {kept[:80]}.")
+
+
+@contextlib.contextmanager
+def _session(connection: Connection, repository: str) -> Iterator[_Session]:
+    """An open upload; leaving the block with an error cancels it."""
+    response = connection.request("POST", _uploads(repository), expect=(202,))
+    session = _Session(connection, _location(connection, response))
+    try:
+        yield session
+    except BaseException:
+        session.cancel()
+        raise
+
+
+@dataclass
+class _Session:
+    """``location`` is where the next request of this upload goes; each answer names a new one."""
+
+    connection: Connection
+    location: str
+
+    def append(self, stream: LayerStream) -> None:
+        response = self.connection.request("PATCH", self.location, expect=(202,), content=stream, headers=_OCTETS)
+        self.location = _location(self.connection, response)
+
+    def finish(self, digest: Digest, content: bytes = b"") -> None:
+        # The location may have a query of its own, which must be kept as it is.
+        url = f"{self.location}{'&' if '?' in self.location else '?'}digest={digest}"
+        response = self.connection.request("PUT", url, expect=(201,), content=content, headers=_OCTETS)
+        check_answer(self.connection, response, digest)
+
+    def cancel(self) -> None:
+        with contextlib.suppress(RegistryError):
+            self.connection.request("DELETE", self.location, expect=(204,), timeout_seconds=_CANCEL_SECONDS)
+
+
+def _uploads(repository: str) -> str:
+    return f"/v2/{check_repository(repository)}/blobs/uploads/"
+
+
+def _location(connection: Connection, response: httpx.Response) -> str:
+    return connection.same_host(response, response.headers.get("Location"))
