@@ -1,0 +1,13 @@
+"""A small web app: tells what runs it."""
+
+import os
+import platform
+
+from flask import Flask, jsonify
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def index():
+    return jsonify(app="python", version=platform.python_version(), greeting=os.environ.get("GREETING", "hello"))

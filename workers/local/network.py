@@ -1,0 +1,81 @@
+"""The farm's two bridge networks: one for Redis and the registry, one for sandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+from docker.errors import NotFound
+from docker.models.networks import Network
+
+SERVICES = "buildfarm"
+LABEL = "buildfarm.network"
+MTU_OPTION = "com.docker.network.driver.mtu"
+ICC_OPTION = "com.docker.network.bridge.enable_icc"
+ETHERNET_MTU = 1500
+
+
+def ensure_networks(client: docker.DockerClient, builds: str, say: Callable[[str], None]) -> Network:
+    """Both networks, made or corrected where they are not as they should be; the services' one is returned."""
+    mtu = host_mtu(Path("/proc/net/route").read_text(), Path("/sys/class/net"))
+    # Sandboxes hold strangers' code: they may reach the outside, but not one another.
+    _ensure(client, builds, {MTU_OPTION: str(mtu), ICC_OPTION: "false"}, say)
+    return _ensure(client, SERVICES, {MTU_OPTION: str(mtu)}, say)
+
+
+def host_mtu(routes: str, interfaces: Path) -> int:
+    """MTU of the default route's interface.
+
+    The engine takes 1500 whatever the machine has; where the way out is narrower, large packets are lost
+    and downloads inside containers hang.
+    """
+    for line in routes.splitlines()[1:]:
+        interface, destination = line.split()[:2]
+        if destination == "00000000":
+            return int((interfaces / interface / "mtu").read_text())
+    return ETHERNET_MTU
+
+
+def remove_networks(client: docker.DockerClient, builds: str) -> list[str]:
+    """Removes both, except where a container still uses one; returns the names of those that are gone."""
+    removed = []
+    for name in (SERVICES, builds):
+        network = find_network(client, name)
+        if network is not None and LABEL in _labels(network) and not network.containers:
+            network.remove()
+            removed.append(name)
+    return removed
+
+
+def find_network(client: docker.DockerClient, name: str) -> Network | None:
+    try:
+        return client.networks.get(name)
+    except NotFound:
+        return None
+
+
+def _ensure(client: docker.DockerClient, name: str, options: dict[str, str], say: Callable[[str], None]) -> Network:
+    network = find_network(client, name)
+    if network is not None and (network.attrs["Options"] == options or not _remove_outdated(network, say)):
+        return network
+    say(f"network: making {name}")
+    return client.networks.create(
+        name, driver="bridge", options=options, labels={LABEL: name}, check_duplicate=True
+    )
+
+
+def _remove_outdated(network: Network, say: Callable[[str], None]) -> bool:
+    """Takes our services off a network whose options are old; one that anybody else uses stays as it is."""
+    containers = network.containers
+    if any("buildfarm.role" not in container.labels for container in containers):
+        say(f"network: {network.name} is in use and keeps its old options until the next `buildfarm up`")
+        return False
+    for container in containers:
+        network.disconnect(container, force=True)
+    network.remove()
+    return True
+
+
+def _labels(network: Network) -> dict[str, str]:
+    return network.attrs["Labels"] or {}
