@@ -60,9 +60,7 @@ def _ensure(client: docker.DockerClient, name: str, options: dict[str, str], say
     if network is not None and (network.attrs["Options"] == options or not _remove_outdated(network, say)):
         return network
     say(f"network: making {name}")
-    return client.networks.create(
-        name, driver="bridge", options=options, labels={LABEL: name}, check_duplicate=True
-    )
+    return client.networks.create(name, driver="bridge", options=options, labels={LABEL: name}, check_duplicate=True)
 
 
 def _remove_outdated(network: Network, say: Callable[[str], None]) -> bool:

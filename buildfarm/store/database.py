@@ -1,0 +1,75 @@
+"""The connection to Redis: key names, the scripts, and its failures as StoreError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from buildfarm.errors import StoreError
+from buildfarm.settings import Settings
+
+EVENTS_MAX = 100_000  # entries of the events stream
+INDEX_MAX = 100_000  # builds that an index remembers
+
+_TIMEOUT_SECONDS = 5.0
+_FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
+
+
+@dataclass(frozen=True)
+class Database:
+    """Redis, with the farm's prefix on every key. Safe to use from several threads."""
+
+    client: redis.Redis
+    namespace: str
+    address: str  # without its password
+    _scripts: dict[str, Any] = field(default_factory=dict)
+
+    def key(self, *parts: str) -> str:
+        """The full name of a key."""
+        return self.namespace + ":".join(parts)
+
+    def run(self, script: str, keys: list[str], *args: str | float) -> Any:
+        """Runs ``scripts/<script>.lua`` as one atomic step. Raises StoreError where Redis cannot be reached."""
+        if script not in self._scripts:
+            text = resources.files(__package__).joinpath("scripts", f"{script}.lua").read_text()
+            self._scripts[script] = self.client.register_script(text)
+        with self.failures():
+            return self._scripts[script](keys=keys, args=list(args))
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turns what the Redis client raises into one StoreError that says where Redis was looked for."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise StoreError(
+                f"Redis at {self.address} does not answer ({type(error).__name__}).",
+                advice="Check that it runs: buildfarm status; or start the farm: buildfarm up.",
+            ) from error
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.client.close()
+
+
+def open_database(settings: Settings) -> Database:
+    """A database for these settings; connects at the first use."""
+    url = settings.redis_url.get_secret_value()
+    parts = urlsplit(url)
+    client = redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+    )
+    return Database(client, settings.namespace, f"{parts.hostname}:{parts.port or 6379}")
