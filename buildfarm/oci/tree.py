@@ -16,14 +16,18 @@ from pathlib import Path
 MTIME_SECONDS = 1
 
 
-def tar_command(root: Path, *, owner: int, names: bool) -> list[str]:
+def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) -> list[str]:
     """GNU tar's arguments that write the folder ``root`` to standard output, as entries below ``root.name``.
+
+    ``top`` takes the place of ``root.name`` in the archive: a plain word of letters, digits and ``-``.
 
     With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
     ``root.name``, as `tree_names` gives them. Without, the whole tree is, and it must hold no pipe and no device: GNU
     tar archives those, and has no option against it. `tree_names` leaves them out.
     """
     chosen = ["--null", "--no-recursion", "--files-from=-"] if names else ["--", root.name]
+    # names only: a symbolic link's target (S) is content
+    renamed = [] if top is None else [f"--transform=flags=rSH;s,^[^/]*,{top},"]
     return [
         "tar",
         "--create",
@@ -42,6 +46,7 @@ def tar_command(root: Path, *, owner: int, names: bool) -> list[str]:
         "--no-unquote",
         # sockets cannot be archived, which is what we want of them and no reason to warn
         "--warning=no-file-ignored",
+        *renamed,
         f"--directory={root.parent}",
         *chosen,
     ]

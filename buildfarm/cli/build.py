@@ -1,0 +1,142 @@
+"""``buildfarm build``: a source in, an image out, with the log as it comes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
+from buildfarm.cli.show import show_build, size
+from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
+from buildfarm.farm import Farm
+from buildfarm.model import NAME_PATTERN, ArchiveSource, Build, BuildRequest, GitSource, LogLine, Source, State
+
+
+@click.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--app", metavar="TENANT/APP", help="Whose app it is. Default: local/<name of the directory>.")
+@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
+@click.option("--buildpack", "buildpacks", multiple=True, help="Use this buildpack; may be given often.")
+@click.option("--git", "git_url", metavar="URL", help="Build a git repository in place of a directory.")
+@click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
+@click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive in place of a directory.")
+@click.option("--sha256", metavar="HEX", help="SHA-256 that the archive must have.")
+@click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
+@json_option
+def build(
+    *,
+    directory: Path | None,
+    app: str | None,
+    variables: tuple[str, ...],
+    buildpacks: tuple[str, ...],
+    git_url: str | None,
+    ref: str,
+    archive_url: str | None,
+    sha256: str | None,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Build DIRECTORY (or --git, or --archive) and show its log until the image is in the registry."""
+    if sum(given is not None for given in (directory, git_url, archive_url)) != 1:
+        raise click.UsageError("Name one source: a directory, --git URL or --archive URL.")
+    if (archive_url is None) != (sha256 is None):
+        raise click.UsageError("--archive and --sha256 belong together: the farm builds only bytes that you vouch for.")
+    tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
+    console = Console(stderr=as_json, highlight=False)
+    with connected_farm() as farm:
+        source: Source
+        try:
+            if directory is not None:
+                _check_names(tenant, name)
+                source, sent_bytes = farm.pack(directory, tenant)
+                console.print(f"source: {source.digest[:19]}, {size(sent_bytes)} sent", style="dim")
+            elif git_url is not None:
+                source = GitSource(url=git_url, ref=ref)
+            else:
+                source = ArchiveSource(url=str(archive_url), sha256=str(sha256))
+            request = BuildRequest(
+                tenant=tenant, app=name, source=source, env=_variables(variables), buildpacks=buildpacks
+            )
+        except ValidationError as error:
+            raise RequestError(sentence_of(error)) from error
+        submitted = farm.submit(request)
+        if not detach:
+            submitted = follow(farm, submitted.id, console, quiet=as_json)
+        _print(farm, submitted, console, as_json=as_json, detach=detach)
+    if submitted.state.final:
+        sys.exit(exit_of(submitted))
+
+
+def follow(farm: Farm, build_id: str, console: Console, *, quiet: bool) -> Build:
+    """Shows phases and log lines until the build has ended, and returns it."""
+    shown: Build | None = None
+    with console.status("queued") as status:
+        for item in farm.follow(build_id):
+            if isinstance(item, Build):
+                shown = item
+                status.update(f"{item.state} {item.phase or ''} on {item.node}" if item.node else item.state)
+            elif not quiet:
+                console.print(_line(item), soft_wrap=True)
+    if shown is None:
+        raise AssertionError("following a build ends with the build")
+    return shown
+
+
+def exit_of(build: Build) -> Exit:
+    """The exit code of an ended build."""
+    if build.state is State.SUCCEEDED:
+        return Exit.DONE
+    if build.failure is None:
+        return Exit.CANCELLED
+    is_app = issubclass(BUILD_ERRORS[build.failure.code], AppError)
+    return Exit.APP_FAULT if is_app else Exit.FARM_FAULT
+
+
+def _line(line: LogLine) -> Text:
+    return Text.assemble((f"{line.phase:<8}", "dim"), line.text)
+
+
+def _print(farm: Farm, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
+    if as_json:
+        click.echo(build.model_dump_json())
+    elif detach:
+        click.echo(build.id)
+    else:
+        show_build(console, build, farm.image(build) if build.result else "")
+
+
+def _app_names(app: str | None, source: Path) -> tuple[str, str]:
+    if app is None:
+        stem = source.resolve().name.removesuffix(".git").partition(".")[0].lower()
+        return "local", re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:30].strip("-") or "app"
+    tenant, slash, name = app.partition("/")
+    if not slash:
+        raise click.UsageError(f"--app {app}: write it as tenant/name.")
+    return tenant, name
+
+
+def _check_names(tenant: str, name: str) -> None:
+    """Before anything is packed and sent."""
+    for what, value in (("tenant", tenant), ("app", name)):
+        if not re.fullmatch(NAME_PATTERN, value):
+            raise RequestError(
+                f"{value[:80]!r} cannot be the {what}: use 1 to 30 lower-case letters, digits and dashes, "
+                "not at the ends."
+            )
+
+
+def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--env {pair}: write it as KEY=VALUE.")
+        values[name] = value
+    return values

@@ -1,0 +1,80 @@
+"""``buildfarm logs|show|list|cancel``: what became of builds."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+
+from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.show import show_build, show_list
+from buildfarm.errors import RequestError
+from buildfarm.model import State
+
+
+@click.command()
+@click.argument("build_id")
+@click.option("--follow", "-f", is_flag=True, help="Wait for more until the build has ended.")
+@json_option
+def logs(build_id: str, follow: bool, as_json: bool) -> None:
+    """Print the log of a build."""
+    with connected_farm() as farm:
+        for line in farm.logs(build_id, follow=follow):
+            click.echo(line.model_dump_json() if as_json else f"{line.phase:<8}{line.text}")
+
+
+@click.command()
+@click.argument("build_id")
+@json_option
+def show(build_id: str, as_json: bool) -> None:
+    """Show a build: its state, and its result or failure."""
+    with connected_farm() as farm:
+        build = farm.get(build_id)
+        if as_json:
+            click.echo(build.model_dump_json())
+            return
+        console = Console(highlight=False)
+        show_build(console, build, farm.image(build) if build.result else "")
+        for line in build.failure.log_tail if build.failure else ():
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+@click.command(name="list")
+@click.option("--app", metavar="TENANT/APP", help="Only this app's builds.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+def list_builds(app: str | None, limit: int, as_json: bool) -> None:
+    """List the newest builds."""
+    tenant, _, name = (app or "").partition("/")
+    if app and not (tenant and name):
+        raise click.UsageError(f"--app {app}: write it as tenant/name.")
+    with connected_farm() as farm:
+        found = farm.recent(limit, tenant=tenant or None, app=name or None)
+    if as_json:
+        click.echo(json.dumps([build.model_dump(mode="json") for build in found]))
+    else:
+        show_list(Console(highlight=False), found)
+
+
+@click.command()
+@click.argument("build_id")
+@json_option
+def cancel(build_id: str, as_json: bool) -> None:
+    """End a build that waits or runs."""
+    with connected_farm() as farm:
+        found = farm.cancel(build_id)
+    if found.final:
+        raise RequestError(f"Build {build_id} has ended already: it {_ENDINGS[found]}.")
+    if as_json:
+        click.echo(json.dumps({"id": build_id, "found": found}))
+    else:
+        click.echo("Cancelled." if found is not State.RUNNING else "It runs, and ends within a few seconds.")
+
+
+_ENDINGS = {
+    State.SUCCEEDED: "succeeded",
+    State.FAILED: "failed",
+    State.CANCELLED: "was cancelled",
+    State.SUPERSEDED: "was superseded",
+}

@@ -1,0 +1,141 @@
+"""A directory as a packed source: chosen by the ignore files, the same bytes for the same content, kept by digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from buildfarm.errors import NodeError, SourceError, TooLargeError
+from buildfarm.model import ArtifactSource
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import EMPTY_CONFIG, artifact
+from buildfarm.oci.layer import LayerStream
+from buildfarm.oci.manifest import Descriptor, LayerDigests, media_types
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.tree import tar_command
+
+ARTIFACT_TYPE = "application/vnd.buildfarm.source.v1"
+# Every entry is below a folder of this name, whatever the directory is called: its name is not part of the source.
+TOP = "source"
+
+_OWNER = 1000
+_ALWAYS_IGNORED = (".git", ".hg", ".svn")
+
+
+def pack(registry: Registry, directory: Path, tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
+    """The directory's source in the registry, and how many bytes had to be sent for it: 0 where it was there already.
+
+    Raises SourceError where there is nothing to pack, TooLargeError, and RegistryError.
+    """
+    names = tuple(chosen_names(directory, limit_bytes))
+    root = directory.resolve()
+    repository = f"sources/{tenant}"
+
+    def stream() -> LayerStream:
+        argv = tar_command(root, owner=_OWNER, names=True, top=TOP)
+        return LayerStream(argv, names=(f"{root.name}/{name}" for name in names))
+
+    try:
+        # The digest is what says whether it must be sent, so it is made once before.
+        with stream() as packed:
+            for _ in packed:
+                pass
+        manifest = _manifest(packed.layer)
+        source = ArtifactSource(repository=repository, digest=Digest.of(manifest))
+        if registry.has_manifest(repository, source.digest):
+            return source, 0
+        sent = registry.upload(repository, stream)
+    except NodeError as error:
+        raise SourceError(f"{directory} changed or could not be read while it was packed: {error.message}") from error
+    if sent != packed.layer:
+        raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
+    registry.put_blob(repository, EMPTY_CONFIG)
+    registry.put_manifest(repository, manifest, media_types("oci").manifest, tag=None)
+    return source, sent.size_bytes
+
+
+def chosen_names(directory: Path, limit_bytes: int) -> Iterator[str]:
+    """What belongs to the source: paths relative to ``directory``, sorted, folders before their content.
+
+    Left out is what .gitignore files (in every folder, as git reads them) and .slugignore (at the top) name, version
+    control's own folders, and what is no file, folder or symbolic link. A folder without content is left out too, as
+    git does. Raises SourceError and TooLargeError.
+    """
+    if not directory.is_dir():
+        raise SourceError(f"{directory} is not a directory.", advice="Name the folder that holds the app's source.")
+    walk = _Walk(limit_bytes)
+    names = list(walk.names_in(directory, "", ()))
+    if not names:
+        raise SourceError(f"{directory} holds nothing to build.", advice="Check its .gitignore and .slugignore.")
+    yield from names
+
+
+class _Walk:
+    """One pass over a directory; counts what it finds."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+
+    def names_in(self, folder: Path, prefix: str, rules: tuple[tuple[str, GitIgnoreSpec], ...]) -> Iterator[str]:
+        rules = (*rules, *_rules_of(folder, prefix))
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
+        for entry in entries:
+            name = prefix + entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name in _ALWAYS_IGNORED or _ignored(name, is_folder, rules):
+                continue
+            if is_folder:
+                inside = self.names_in(Path(entry.path), f"{name}/", rules)
+                first = next(inside, None)
+                if first is not None:
+                    yield name
+                    yield first
+                    yield from inside
+            elif entry.is_symlink():
+                yield name
+            elif entry.is_file(follow_symlinks=False):
+                self._count(entry)
+                yield name
+
+    def _count(self, entry: os.DirEntry[str]) -> None:
+        if not os.access(entry.path, os.R_OK):
+            raise SourceError(f"{entry.path} cannot be read.", advice="Give yourself the right to, or ignore it.")
+        self._bytes += entry.stat(follow_symlinks=False).st_size
+        if self._bytes > self._limit_bytes:
+            raise TooLargeError(
+                f"The source is larger than {self._limit_bytes:,} bytes.",
+                advice="Name what the build does not need in .slugignore.",
+            )
+
+
+def _rules_of(folder: Path, prefix: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
+    for file in (".gitignore", *(() if prefix else (".slugignore",))):
+        path = folder / file
+        if path.is_file():
+            try:
+                yield prefix, GitIgnoreSpec.from_lines(path.read_text(errors="surrogateescape").splitlines())
+            except (OSError, ValueError) as error:
+                raise SourceError(f"{path} cannot be read: {error}.") from error
+
+
+def _ignored(name: str, is_folder: bool, rules: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
+    verdict = False
+    # The rules of a folder nearer to the file are later, and may take back what those above said.
+    for prefix, spec in rules:
+        found = spec.check_file(name.removeprefix(prefix) + ("/" if is_folder else "")).include
+        if found is not None:
+            verdict = found
+    return verdict
+
+
+def _manifest(layer: LayerDigests) -> bytes:
+    blob = Descriptor(media_types("oci").layers["gzip"], layer.digest, layer.size_bytes)
+    return artifact(ARTIFACT_TYPE, [blob])
