@@ -149,7 +149,7 @@ class Layer(Frozen):
     digest: Digest  # of the compressed bytes in the registry
     diff_id: Digest  # of the uncompressed tar
     size_bytes: int  # compressed
-    uncompressed_bytes: int
+    uncompressed_bytes: int | None = None  # not known of the builder's layers
     origin: str  # "builder", "app"
     reused: bool = False  # was in the registry already: nothing was uploaded
 

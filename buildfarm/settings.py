@@ -45,8 +45,9 @@ class Settings(BaseSettings):
     )
     docker_url: str = Field("unix:///var/run/docker.sock", description="this node's Docker engine")
     sandbox_network: str = Field("buildfarm-builds", description="the bridge network that builds run in")
+    disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
     drain_seconds: float = Field(900, gt=0, description="how long a stopping node waits for its running builds")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics and /healthz on the node; 0: off")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 
     # Limits of one build
     build_seconds: float = Field(900, gt=0, description="a build takes no longer than this")

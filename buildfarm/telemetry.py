@@ -72,8 +72,8 @@ def set_up_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # What these say at level info is about every single request.
-    for name in ("httpx", "httpcore", "urllib3", "docker"):
+    # What these say at level info is about every single request or message.
+    for name in ("httpx", "httpcore", "urllib3", "docker", "celery", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -50,8 +50,9 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
     console.print(table, soft_wrap=True)
     layers = Table("layer", "origin", "compressed", "unpacked", "moved", box=None)
     for layer in result.layers:
+        unpacked = "" if layer.uncompressed_bytes is None else size(layer.uncompressed_bytes)
         moved = "no" if layer.reused else "yes"
-        layers.add_row(layer.digest[:19], layer.origin, size(layer.size_bytes), size(layer.uncompressed_bytes), moved)
+        layers.add_row(layer.digest[:19], layer.origin, size(layer.size_bytes), unpacked, moved)
     console.print(layers)
 
 

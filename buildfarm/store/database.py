@@ -55,6 +55,12 @@ class Database:
                 advice="Check that it runs: buildfarm status; or start the farm: buildfarm up.",
             ) from error
 
+    def uptime_seconds(self) -> float:
+        """For how long Redis has been running."""
+        with self.failures():
+            info: Any = self.client.info("server")
+        return float(info["uptime_in_seconds"])
+
     def close(self) -> None:
         """Gives the connections back."""
         self.client.close()

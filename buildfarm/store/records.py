@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,14 @@ class Records:
         """How many builds wait for a slot."""
         with self.database.failures():
             return int(self.database.client.zcard(self.database.key("queued")))
+
+    def message_count(self, queues: Sequence[str]) -> int:
+        """How many messages wait in these queues."""
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            for queue in queues:
+                pipeline.llen(self.database.key(queue))
+            return sum(pipeline.execute())
 
     def tag_target(self, repository: str) -> str:
         """The manifest digest that a repository's tag is to point at; empty where nothing was published."""

@@ -1,0 +1,32 @@
+"""``python -m workers``: a build node in the foreground. SIGTERM drains it."""
+
+from __future__ import annotations
+
+import sys
+
+from buildfarm.errors import BuildfarmError
+from buildfarm.settings import read_settings
+from buildfarm.telemetry import logger, set_up_logging
+from workers.node import run
+
+
+def main() -> int:
+    """Returns the exit code: 0 after a drain, 1 where the node could not start."""
+    try:
+        settings = read_settings()
+    except BuildfarmError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there are no settings to set logging up with
+        return 1
+    set_up_logging(settings)
+    try:
+        run(settings)
+    except BuildfarmError as error:
+        logger().error("node_ended", code=error.code, reason=error.message, advice=error.advice)
+        return 1
+    except SystemExit:
+        pass  # Celery's worker ends so after a warm shutdown
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

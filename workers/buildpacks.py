@@ -1,0 +1,140 @@
+"""The phases detect and compile: buildpacks of the classic API, run in the sandbox (Heroku, "Buildpack API")."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from buildfarm.errors import CompileError, DetectError
+from buildfarm.model import ENV_NAME
+from workers.sandbox import CAPTURE_BYTES_MAX, Sandbox
+
+Log = Callable[[bytes], None]
+Check = Callable[[], None]
+
+_BIN = "/usr/lib/buildfarm"
+_PROCESS_LINE = re.compile(r"^([A-Za-z0-9_-]{1,63}):\s*(.+?)\s*$")
+_TYPES_MAX = 50
+
+
+@dataclass(frozen=True)
+class Buildpack:
+    """A buildpack that takes the app; ``display`` is what its detect printed."""
+
+    name: str
+    display: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the built app needs to run."""
+
+    process_types: Mapping[str, str] = field(default_factory=dict)  # type to shell command
+    config_vars: Mapping[str, str] = field(default_factory=dict)  # become the image's environment
+
+
+def detect(sandbox: Sandbox, wanted: Sequence[str], *, log: Log, check: Check) -> tuple[Buildpack, ...]:
+    """The buildpacks to run: all that are wanted, or the first of the builder's order that takes the app.
+
+    Raises DetectError.
+    """
+    arguments = ["--all", *wanted] if wanted else []
+    ended = sandbox.run([f"{_BIN}/detect", *arguments], log=log, check=check, capture=True)
+    if ended.code == 100:
+        raise DetectError(
+            "No buildpack takes this app.",
+            advice="Add a requirements.txt, package.json, index.html or Procfile at the source's top.",
+        )
+    if ended.code != 0:
+        raise DetectError("A buildpack that was asked for cannot be used.", advice="The log's last lines say which.")
+    rows = [line.partition("\t") for line in ended.stdout.decode(errors="replace").splitlines()]
+    return tuple(Buildpack(name, display.strip()[:100] or name) for name, _, display in rows)
+
+
+def compile_app(sandbox: Sandbox, buildpacks: Sequence[Buildpack], *, log: Log, check: Check) -> None:
+    """Runs each buildpack's compile in turn, with what the earlier ones export. Raises CompileError."""
+    names = [buildpack.name for buildpack in buildpacks]
+    for count, buildpack in enumerate(buildpacks, start=1):
+        log(f"-----> {buildpack.display} app\n".encode())
+        ended = sandbox.run([f"{_BIN}/compile", *names[:count]], log=log, check=check)
+        if ended.code != 0:
+            raise CompileError(
+                f"The buildpack {buildpack.name} failed with exit code {ended.code}.",
+                advice="The log's last lines say why.",
+            )
+
+
+def release(sandbox: Sandbox, buildpacks: Sequence[Buildpack], app: Path, *, log: Log, check: Check) -> Release:
+    """Process types and variables: those of the last buildpack, and the Procfile's over them. Raises CompileError."""
+    ended = sandbox.run([f"{_BIN}/release", buildpacks[-1].name], log=log, check=check, capture=True)
+    if ended.code != 0:
+        raise CompileError(f"bin/release of the buildpack {buildpacks[-1].name} failed with exit code {ended.code}.")
+    defaults = parse_release(ended.stdout, buildpacks[-1].name)
+    named = parse_procfile(read_procfile(app))
+    return Release({**defaults.process_types, **named}, defaults.config_vars)
+
+
+def parse_release(content: bytes, name: str) -> Release:
+    """The YAML of bin/release. Raises CompileError where it is not what the contract says."""
+    where = f"bin/release of the buildpack {name}"
+    try:
+        found = yaml.safe_load(content.decode()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CompileError(f"{where} does not print YAML: {error}.") from error
+    if not isinstance(found, dict):
+        raise CompileError(f"{where} prints no YAML mapping.")
+    sections: list[dict[str, str]] = []
+    for section in ("default_process_types", "config_vars"):
+        values = found.get(section) or {}
+        if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):
+            raise CompileError(f"{where}: {section} must map names to text.")
+        sections.append({str(key): str(value) for key, value in values.items() if value is not None})
+    types, variables = sections
+    for key in variables:
+        if not ENV_NAME.fullmatch(key):
+            raise CompileError(f"{where}: {key[:80]!r} cannot name a variable.")
+    return Release(types, variables)
+
+
+def parse_procfile(text: str) -> dict[str, str]:
+    """A Procfile's ``type: command`` lines. Raises CompileError that names the first line which is none."""
+    types: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = _PROCESS_LINE.match(line.strip())
+        if found is None:
+            raise CompileError(
+                f"Procfile, line {number} is not a process type: {line.strip()[:80]!r}.",
+                advice="Write it as `web: command`.",
+            )
+        types[found[1]] = found[2]
+    if len(types) > _TYPES_MAX:
+        raise CompileError(f"The Procfile names {len(types)} process types; the limit is {_TYPES_MAX}.")
+    return types
+
+
+def read_procfile(app: Path) -> str:
+    """The Procfile's text; empty where there is none. Raises CompileError."""
+    try:
+        # The customer's code wrote this folder: a link would lead the node to a file of its own.
+        descriptor = os.open(app / "Procfile", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        reason = "is a symbolic link" if error.errno == errno.ELOOP else "cannot be read"
+        raise CompileError(f"The Procfile {reason}.", advice="Make it a plain file.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            content = file.read(CAPTURE_BYTES_MAX + 1)
+        except OSError as error:
+            raise CompileError("The Procfile is no plain file.") from error
+    if len(content) > CAPTURE_BYTES_MAX:
+        raise CompileError("The Procfile is larger than 64 KiB.")
+    return content.decode(errors="replace")

@@ -1,0 +1,31 @@
+"""This node's Docker engine: the one client of the process, and its failures as NodeError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+
+from buildfarm.errors import NodeError
+
+CALL_SECONDS = 60
+
+
+def open_engine(url: str) -> docker.DockerClient:
+    """A client of the engine at ``url``, with a deadline on every call. Raises NodeError where none answers."""
+    with engine_failures("be reached"):
+        client = docker.DockerClient(base_url=url, timeout=CALL_SECONDS, max_pool_size=64)
+        client.ping()
+    return client
+
+
+@contextmanager
+def engine_failures(doing: str) -> Iterator[None]:
+    """Turns what the engine's client raises into a NodeError that says what could not be done."""
+    try:
+        yield
+    except (DockerException, RequestException, OSError) as error:
+        raise NodeError(f"The node's Docker engine could not {doing}: {error}") from error

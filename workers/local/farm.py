@@ -1,0 +1,170 @@
+"""The local farm as a whole: up, down, and what of it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+
+from buildfarm.errors import SetupError
+from buildfarm.oci.registry import Registry
+from buildfarm.settings import Settings, read_settings
+from buildfarm.telemetry import logger
+from workers.janitor import Janitor
+from workers.local import images, network, services, worker
+from workers.local.engine import connect, find_engine
+from workers.local.packages import ensure_packages
+from workers.local.push import is_pushed, push_image
+from workers.local.state import (
+    DEFAULT_DOCKER_URL,
+    LocalState,
+    forget,
+    locked,
+    make_directory,
+    read_state,
+    secret_file,
+    write_state,
+)
+from workers.local.waiting import run_side_by_side
+from workers.workspace import Workspaces
+
+BUILDER_REPOSITORY = "builder"
+NOW_SECONDS = 2.0
+# Programs that a build node calls.
+PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount"}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the farm, and whether it is as it should be."""
+
+    name: str
+    up: bool
+    detail: str
+
+
+def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: int | None, say: Say) -> LocalState:
+    """Makes everything run that does not; what runs as it should is not touched. Raises SetupError."""
+    make_directory(directory)
+    with locked(directory):
+        old = read_state(directory)
+        password_file = secret_file(directory, "redis-password")
+        state = old or LocalState(redis_password=password_file.read_text())
+        state = replace(
+            state,
+            redis_port=redis_port or state.redis_port,
+            registry_port=registry_port or state.registry_port,
+            docker_url=os.environ.get("BUILDFARM_DOCKER_URL") or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_URL,
+            worker=node,
+        )
+        client = find_engine(state.docker_url, directory, say)
+        settings = read_settings()
+        services_network = network.ensure_networks(client, settings.sandbox_network, say)
+        ensure_packages(PROGRAMS if node else {"tar": "tar"}, say)
+        base = images.ensure_base(client, state.docker_url, say)
+        redis, registry, builder = run_side_by_side(
+            [
+                lambda recipe=recipe: images.ensure_image(client, state.docker_url, recipe, base, say)  # type: ignore[misc]
+                for recipe in (images.REDIS, images.REGISTRY, images.BUILDER)
+            ]
+        )
+        write_state(directory, state)
+        for service in (
+            services.redis_service(redis, state, password_file),
+            services.registry_service(registry, state),
+        ):
+            services.ensure_service(client, services_network, service, say)
+        services.wait_for_services(client, state)
+        state = replace(state, builder=_ensure_builder(client, state, builder, say))
+        write_state(directory, state)
+        if node:
+            _ensure_worker(directory, say)
+        return state
+
+
+def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
+    """Stops everything; with ``purge`` also forgets it. Returns what is gone. Raises SetupError."""
+    state = read_state(directory)
+    if state is None:
+        return []
+    with locked(directory):
+        settings = read_settings()
+        gone = []
+        say("node: draining" if not now else "node: stopping")
+        if worker.stop_worker(directory, NOW_SECONDS if now else settings.drain_seconds):
+            gone.append("node")
+        client = connect(state.docker_url)
+        if client is None:
+            raise SetupError(
+                f"The Docker engine at {state.docker_url} does not answer, so its containers cannot be removed.",
+                advice="Start it and run `buildfarm down` again.",
+            )
+        _clean_up(client, settings)
+        gone += services.remove_services(client, data=purge)
+        gone += network.remove_networks(client, settings.sandbox_network)
+        if purge:
+            gone += images.remove_images(client)
+            forget(directory)
+        return gone
+
+
+def status(directory: Path) -> list[Part]:
+    """Every part of the farm, whether it runs or not."""
+    state = read_state(directory)
+    if state is None:
+        return [Part("farm", False, "it never was up here; run `buildfarm up`")]
+    settings = read_settings()
+    client = connect(state.docker_url)
+    parts = [
+        Part("engine", client is not None, state.docker_url),
+        Part("redis", services.redis_answers(state), state.redis_address),
+        Part("registry", services.registry_answers(state), state.registry_address),
+        Part("builder", bool(state.builder), state.builder or "it was never pushed"),
+    ]
+    if state.worker:
+        parts.append(_node_part(directory, settings))
+    return parts
+
+
+def _node_part(directory: Path, settings: Settings) -> Part:
+    process, node = worker.running_worker(directory), worker.find_node(settings)
+    if process is None:
+        return Part("node", False, f"no process; its log is {directory / worker.LOG_FILE}")
+    if node is None:
+        return Part("node", False, f"process {process.pid} gives no sign of life")
+    if not node.accepting:
+        return Part("node", False, f"{node.id} takes no builds: {node.reason}")
+    return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
+
+
+def _ensure_builder(client: docker.DockerClient, state: LocalState, image: str, say: Say) -> str:
+    with Registry(f"http://{state.registry_address}") as registry:
+        if is_pushed(registry, state.builder, str(client.images.get(image).id)):
+            return state.builder
+        say("builder: sending it to the registry")
+        return push_image(state.docker_url, image, registry, BUILDER_REPOSITORY)
+
+
+def _ensure_worker(directory: Path, say: Say) -> None:
+    settings = read_settings()
+    node = worker.find_node(settings)
+    if worker.running_worker(directory) is not None:
+        if node is not None and node.accepting and settings.builder.endswith(node.builder):
+            return
+        say("node: draining, to start it anew")
+        worker.stop_worker(directory, settings.drain_seconds)
+    say("node: starting")
+    worker.start_worker(directory, settings)
+
+
+def _clean_up(client: docker.DockerClient, settings: Settings) -> None:
+    """What a killed node could not."""
+    workspaces = Workspaces(
+        settings.workspace_directory / settings.node_id, settings.workspace_bytes, settings.workspace_inodes
+    )
+    Janitor(client, settings.node_id, workspaces, set, logger()).clean()

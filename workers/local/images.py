@@ -1,0 +1,129 @@
+"""The images the local farm is made of: built from the recipes in ``images/``, and again when a recipe changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException, ImageNotFound
+
+from buildfarm.errors import SetupError
+from workers.local.network import SERVICES
+from workers.local.packages import ensure_packages, find_program, run_command
+
+RECIPES = Path(__file__).parents[2] / "images"
+SUITE = "trixie"
+PULLED_BASE = f"debian:{SUITE}-slim"
+
+PULL_SECONDS = 60
+BUILD_SECONDS = 1200
+NAME = "buildfarm"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image: what it is made of decides its tag, so that an unchanged recipe is never built again."""
+
+    name: str
+    dockerfile: str  # relative to images/
+    folders: tuple[str, ...]  # likewise; all that the image is made of
+
+
+REDIS = Recipe("redis", "redis/Dockerfile", ("redis",))
+REGISTRY = Recipe("registry", "registry/Dockerfile", ("registry",))
+BUILDER = Recipe("builder", "builder/Dockerfile", ("builder", "buildpacks"))
+
+
+def ensure_base(client: docker.DockerClient, docker_url: str, say: Say) -> str:
+    """The base image's name: the distribution's own where a registry is reached, else bootstrapped from packages."""
+    for name in (PULLED_BASE, _bootstrapped()):
+        if _has(client, name):
+            return name
+    say(f"base: pulling {PULLED_BASE}")
+    if _pull(docker_url):
+        return PULLED_BASE
+    say("base: no registry is reached; bootstrapping it from packages")
+    ensure_packages({"mmdebstrap": "mmdebstrap"}, say)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        run_command([str(RECIPES / "base" / "bootstrap.sh"), str(archive)], BUILD_SECONDS)
+        repository, _, tag = _bootstrapped().partition(":")
+        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+    return _bootstrapped()
+
+
+def ensure_image(client: docker.DockerClient, docker_url: str, recipe: Recipe, base: str, say: Say) -> str:
+    """The name of the image of this recipe on this base, built where it is not there yet."""
+    if not RECIPES.is_dir():
+        raise SetupError("The recipes of the farm's images are not here.", advice="Run it from a checkout.")
+    base_id = str(client.images.get(base).id)
+    name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.folders)}"
+    if _has(client, name):
+        return name
+    say(f"{recipe.name}: building the image")
+    command = [
+        find_program("docker") or "docker",
+        "--host",
+        docker_url,
+        "build",
+        "--quiet",
+        # Containers of a build need a way out that does not depend on the engine's default bridge.
+        f"--network={SERVICES}",
+        f"--build-arg=BASE={base}",
+        f"--file={RECIPES / recipe.dockerfile}",
+        f"--tag={name}",
+        str(RECIPES),
+    ]
+    run_command(["env", "DOCKER_BUILDKIT=0", *command], BUILD_SECONDS)
+    return name
+
+
+def remove_images(client: docker.DockerClient) -> list[str]:
+    """Removes every image this module made; returns the names of those that are gone."""
+    removed = []
+    for image in client.images.list(filters={"reference": f"{NAME}/*"}):
+        for tag in image.tags:
+            with suppress(DockerException):
+                client.images.remove(tag)
+                removed.append(tag)
+    return removed
+
+
+def _bootstrapped() -> str:
+    return f"{NAME}/base:{_fingerprint([SUITE], ['base'])}"
+
+
+def _has(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _pull(docker_url: str) -> bool:
+    command = [find_program("docker") or "docker", "--host", docker_url, "pull", "--quiet", PULLED_BASE]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=PULL_SECONDS, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _fingerprint(first: Iterable[str], folders: Iterable[str]) -> str:
+    """Of names, contents and the right to execute; times and owners do not change an image."""
+    total = hashlib.sha256("\0".join(first).encode())
+    for folder in folders:
+        for path in sorted((RECIPES / folder).rglob("*")):
+            if path.is_file():
+                total.update(f"{path.relative_to(RECIPES)}\0{os.access(path, os.X_OK)}\0".encode())
+                total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:12]

@@ -1,0 +1,112 @@
+"""One build from its source to its image: the phases in their order. Knows neither Redis nor Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from buildfarm.model import Build, BuildResult, Phase
+from buildfarm.oci.registry import Registry
+from workers import buildpacks, fetch
+from workers.exporter import TAG, Builder, Exported, Exporter
+from workers.progress import Progress
+from workers.sandbox import Sandboxes
+from workers.workspace import Workspaces
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What builds on this node are made with; shared by all of them."""
+
+    node_id: str
+    stack: str
+    source_bytes: int
+    builder: Builder
+    registry: Registry
+    workspaces: Workspaces
+    sandboxes: Sandboxes
+    exporter: Exporter
+
+
+def run(
+    build: Build,
+    tools: Tools,
+    progress: Progress,
+    *,
+    publish: Callable[[Exported], None],
+    accept: Callable[[BuildResult], None],
+) -> None:
+    """Builds, and hands the result to ``accept``; only then is the sandbox cleared away.
+
+    ``publish`` makes the image the app's newest. Raises AppError, FarmError and Interruption.
+    """
+    request = build.request
+    name = f"buildfarm-{build.id}-{build.attempt}"
+    with ExitStack() as resources:
+        with progress.phase(Phase.PREPARE):
+            workspace = resources.enter_context(tools.workspaces.make(name))
+            sandbox = resources.enter_context(
+                tools.sandboxes.make(tools.builder.image, name, build.id, workspace, _environment(build, tools.stack))
+            )
+            fetch.fetch(
+                request.source,
+                tools.registry,
+                sandbox,
+                tools.source_bytes,
+                log=progress.write,
+                check=progress.check,
+            )
+            fetch.write_config_vars(request.env, sandbox, log=progress.write, check=progress.check)
+        with progress.phase(Phase.DETECT):
+            chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
+        with progress.phase(Phase.COMPILE):
+            buildpacks.compile_app(sandbox, chosen, log=progress.write, check=progress.check)
+            release = buildpacks.release(sandbox, chosen, workspace.app, log=progress.write, check=progress.check)
+        with progress.phase(Phase.EXPORT):
+            sandbox.kill()
+            exported = tools.exporter.export(
+                workspace.app,
+                tools.builder,
+                request,
+                process_types=release.process_types,
+                variables=release.config_vars,
+                labels=_labels(build, tools.builder),
+            )
+            progress.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
+        with progress.phase(Phase.PUBLISH):
+            publish(exported)
+        accept(
+            BuildResult(
+                repository=request.repository,
+                digest=exported.image.digest,
+                tag=TAG,
+                layers=exported.layers,
+                process_types=dict(release.process_types),
+                buildpacks=tuple(buildpack.name for buildpack in chosen),
+                uploaded_bytes=exported.uploaded_bytes,
+                phase_seconds=progress.seconds,
+                node=tools.node_id,
+                attempt=build.attempt,
+            )
+        )
+
+
+def _environment(build: Build, stack: str) -> Mapping[str, str]:
+    """What the classic contract promises to buildpacks beside their arguments."""
+    return {
+        "HOME": "/app",
+        "STACK": stack,
+        "SOURCE_VERSION": build.request.source.version,
+        "REQUEST_ID": build.id,
+    }
+
+
+def _labels(build: Build, builder: Builder) -> Mapping[str, str]:
+    """Standard annotations (image-spec annotations.md). Nothing of this one build: the same source, the same image."""
+    return {
+        "org.opencontainers.image.title": f"{build.request.tenant}/{build.request.app}",
+        "org.opencontainers.image.revision": build.request.source.version,
+        "org.opencontainers.image.base.name": builder.repository,
+        "org.opencontainers.image.base.digest": builder.digest,
+    }

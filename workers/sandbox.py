@@ -1,0 +1,270 @@
+"""The sandbox: a container of the builder image in which the customer's code runs, and nothing else does.
+
+Steps run by ``exec`` in one container per build. A step's verdict comes from inspecting it, never from the end of its
+output: an engine that is killed ends the output cleanly.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.types import LogConfig, Mount
+
+from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
+from workers.engine import engine_failures
+from workers.workspace import Workspace
+
+LABEL_BUILD = "buildfarm.build"
+LABEL_NODE = "buildfarm.node"
+
+CAPTURE_BYTES_MAX = 64 * 1024
+
+_TICK_SECONDS = 0.25
+_RECEIVE_BYTES = 64 * 1024
+_VERDICT_SECONDS = 10.0
+_STDOUT = 1
+_CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a step ended: its exit code, and its standard output where it was asked for."""
+
+    code: int
+    stdout: bytes = b""
+
+
+@dataclass(frozen=True)
+class Sandboxes:
+    """Makes the sandboxes of one node; the fields are the limits of each."""
+
+    client: docker.DockerClient
+    node_id: str
+    owner: int
+    network: str
+    memory_bytes: int
+    cpus: float
+    pids_max: int
+    silence_seconds: float
+    ca_bundle: Path | None
+
+    @contextmanager
+    def make(
+        self, image: str, name: str, build_id: str, workspace: Workspace, environment: Mapping[str, str]
+    ) -> Iterator[Sandbox]:
+        """A running sandbox for the length of the block; after it there is no container of this name. NodeError."""
+        with engine_failures("make a sandbox"):
+            container = self.client.containers.create(image, **self._options(name, build_id, workspace, environment))
+        try:
+            with engine_failures("start a sandbox"):
+                container.start()
+            yield Sandbox(self.client, str(container.id), self.owner, self.silence_seconds)
+        finally:
+            remove_container(self.client, str(container.id))
+
+    def _options(
+        self, name: str, build_id: str, workspace: Workspace, environment: Mapping[str, str]
+    ) -> dict[str, Any]:
+        mounts = [
+            Mount("/app", str(workspace.app), type="bind"),
+            Mount("/cache", str(workspace.cache), type="bind"),
+            Mount("/tmp", str(workspace.tmp), type="bind"),
+        ]
+        trusted: dict[str, str] = {}
+        if self.ca_bundle is not None:
+            mounts.append(Mount(_CA_BUNDLE, str(self.ca_bundle), type="bind", read_only=True))
+            trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE)
+        return {
+            "name": name,
+            "hostname": "build",
+            "labels": {LABEL_BUILD: build_id, LABEL_NODE: self.node_id},
+            "entrypoint": ["sleep", "infinity"],
+            "command": [],
+            "environment": {**trusted, **environment},
+            "user": f"{self.owner}:{self.owner}",
+            "mounts": mounts,
+            # Config vars live in memory only: they are secrets more often than not.
+            "tmpfs": {"/platform": f"size=16m,mode=0700,uid={self.owner},gid={self.owner}"},
+            "init": True,
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "network": self.network,
+            "mem_limit": self.memory_bytes,
+            "memswap_limit": self.memory_bytes,
+            "nano_cpus": int(self.cpus * 1e9),
+            "pids_limit": self.pids_max,
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
+        }
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One running container."""
+
+    client: docker.DockerClient
+    container_id: str
+    owner: int
+    silence_seconds: float
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        log: Callable[[bytes], None],
+        check: Callable[[], None],
+        stdin: Iterable[bytes] = (),
+        capture: bool = False,
+    ) -> Ended:
+        """Runs a command to its end. Its output goes to ``log``; with ``capture`` only its error output does.
+
+        ``check`` is called several times a second, and what it raises ends the step. Raises DeadlineError where the
+        command is silent for too long, OutOfMemoryError where its memory limit was what ended it, and NodeError.
+        """
+        with engine_failures("start a step"):
+            exec_id = self.client.api.exec_create(
+                self.container_id, list(command), stdin=True, user=f"{self.owner}:{self.owner}", workdir="/app"
+            )["Id"]
+            attached: Any = self.client.api.exec_start(exec_id, socket=True)
+        output = _Output(log, capture)
+        try:
+            self._pump(getattr(attached, "_sock", attached), output, check, iter(stdin))
+        finally:
+            # A reader that went away with its socket open makes later calls to the engine hang.
+            with suppress(OSError):
+                attached.close()
+        code = self._verdict(exec_id, check)
+        if code != 0 and self._out_of_memory():
+            raise OutOfMemoryError(
+                "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
+            )
+        return Ended(code, bytes(output.captured))
+
+    def kill(self) -> None:
+        """Ends every process of the sandbox, so that nothing changes the workspace any more. Raises NodeError."""
+        with engine_failures("end a sandbox"):
+            self.client.api.kill(self.container_id, signal="KILL")
+
+    def _pump(self, stream: socket.socket, output: _Output, check: Callable[[], None], stdin: Iterator[bytes]) -> None:
+        """Carries bytes both ways until the step closes its output."""
+        waiting: memoryview | None = memoryview(b"")
+        heard_at = time.monotonic()
+        stream.setblocking(False)
+        while True:
+            if waiting is not None and not waiting:
+                piece = next(stdin, None)
+                waiting = None if piece is None else memoryview(piece)
+                if waiting is None:
+                    stream.shutdown(socket.SHUT_WR)
+                heard_at = time.monotonic()
+            readable, writable, _ = select.select([stream], [stream] if waiting is not None else [], [], _TICK_SECONDS)
+            check()
+            try:
+                if writable and waiting is not None:
+                    waiting = waiting[stream.send(waiting) :]
+                if readable:
+                    piece = stream.recv(_RECEIVE_BYTES)
+                    if not piece:
+                        return
+                    output.feed(piece)
+                    heard_at = time.monotonic()
+            except BlockingIOError:
+                continue
+            except OSError:
+                return  # the verdict tells whether the step or the engine went away
+            if time.monotonic() - heard_at > self.silence_seconds:
+                raise DeadlineError(
+                    f"The build wrote nothing for {self.silence_seconds:.0f} s.",
+                    advice="Check whether it waits for input, or let it say what it does.",
+                )
+
+    def _verdict(self, exec_id: str, check: Callable[[], None]) -> int:
+        deadline = time.monotonic() + _VERDICT_SECONDS
+        while True:
+            with engine_failures("tell how a step ended"):
+                state = self.client.api.exec_inspect(exec_id)
+            if not state["Running"]:
+                if state["ExitCode"] is None:
+                    raise NodeError("The node's Docker engine lost a step of the build.")
+                return int(state["ExitCode"])
+            if time.monotonic() > deadline:
+                raise NodeError("A step closed its output and does not end.")
+            check()
+            time.sleep(0.02)
+
+    def _out_of_memory(self) -> bool:
+        """Whether the kernel ended a process of this sandbox for its memory."""
+        with engine_failures("inspect a sandbox"):
+            state = self.client.api.inspect_container(self.container_id)["State"]
+        if not state["Running"]:
+            if not state["OOMKilled"]:
+                raise NodeError(f"The sandbox ended under the build (code {state['ExitCode']}).")
+            return True
+        with engine_failures("read a sandbox's counters"):
+            # cgroup v1 and v2; both say "oom_kill N"
+            files = "/sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events"
+            exec_id = self.client.api.exec_create(
+                self.container_id, ["sh", "-c", f"cat {files} 2>/dev/null"], user=f"{self.owner}:{self.owner}"
+            )["Id"]
+            counters = self.client.api.exec_start(exec_id).decode()
+        return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in counters.splitlines())
+
+
+class _Output:
+    """Takes an attached stream apart into frames (Docker Engine API, "Attach to a container")."""
+
+    def __init__(self, log: Callable[[bytes], None], capture: bool) -> None:
+        self._log = log
+        self._capture = capture
+        self._buffer = bytearray()
+        self.captured = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        self._buffer += piece
+        while len(self._buffer) >= 8:
+            # 8 bytes before each payload: the stream's number, three zeros, the length
+            kind, length = struct.unpack(">BxxxL", self._buffer[:8])
+            if len(self._buffer) < 8 + length:
+                return
+            payload = bytes(self._buffer[8 : 8 + length])
+            del self._buffer[: 8 + length]
+            if kind == _STDOUT and self._capture:
+                self.captured += payload[: CAPTURE_BYTES_MAX - len(self.captured)]
+            else:
+                self._log(payload)
+
+
+def remove_container(client: docker.DockerClient, container_id: str) -> None:
+    """Ends and removes a container; one that is gone already is as good. Raises NodeError."""
+    try:
+        client.api.remove_container(container_id, force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as error:
+        if error.status_code == 409:  # somebody else is removing it right now
+            return
+        raise NodeError(f"A sandbox could not be removed: {error}.") from error
+
+
+def containers_of(client: docker.DockerClient, node_id: str) -> dict[str, str]:
+    """Sandboxes of this node that are there now: container id to build id."""
+    with engine_failures("list sandboxes"):
+        found = client.api.containers(all=True, filters={"label": f"{LABEL_NODE}={node_id}"})
+    return {item["Id"]: item["Labels"].get(LABEL_BUILD, "") for item in found}

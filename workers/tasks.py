@@ -1,0 +1,187 @@
+"""The task that a message wakes up: claim, run, report. The only edge that catches everything."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from celery import Celery
+
+from buildfarm.errors import (
+    AppError,
+    BuildfarmError,
+    Cancelled,
+    FarmError,
+    InternalError,
+    Interruption,
+    NodeError,
+    StoreError,
+)
+from buildfarm.model import BuildResult, Failure, Fault, State
+from buildfarm.queues import RETRY_QUEUE, TASK, send
+from buildfarm.settings import Settings
+from buildfarm.store import Lease, Leases, Logs, Records
+from buildfarm.telemetry import Logger, Metrics, logger
+from workers.exporter import Exported
+from workers.log import BuildLog
+from workers.pipeline import Tools, run
+from workers.progress import Progress
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The attempts that run on this node now. Safe to use from several threads."""
+
+    metrics: Metrics
+    _running: dict[str, Progress] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self, build_id: str, progress: Progress) -> None:
+        """This build runs here."""
+        with self._lock:
+            self._running[build_id] = progress
+            self.metrics.running.set(len(self._running))
+
+    def leave(self, build_id: str) -> None:
+        """It has ended, and nothing of it is left."""
+        with self._lock:
+            self._running.pop(build_id, None)
+            self.metrics.running.set(len(self._running))
+
+    def builds(self) -> set[str]:
+        """Ids of the builds that run here."""
+        with self._lock:
+            return set(self._running)
+
+    def stop_all(self, reason: BuildfarmError) -> None:
+        """Ends them all, each at its next check."""
+        with self._lock:
+            for progress in self._running.values():
+                progress.stop(reason)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Does builds on this node."""
+
+    settings: Settings
+    celery: Celery
+    tools: Tools
+    records: Records
+    leases: Leases
+    logs: Logs
+    attempts: Attempts
+    metrics: Metrics
+
+    def build(self, build_id: str) -> None:
+        """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
+        log = logger(build=build_id, node=self.settings.node_id)
+        try:
+            lease = self.leases.claim(build_id, self.settings.node_id)
+        except StoreError as error:
+            # The record stays queued; a sweeper sees that it has no message, and sends one.
+            log.warning("claim_failed", reason=error.message)
+            return
+        if lease is None:
+            log.info("message_dropped")
+            return
+        log = log.bind(attempt=lease.attempt)
+        log.info("build_started")
+        outcome = self._attempt(lease, log)
+        self.metrics.builds.labels(outcome).inc()
+        log.info("build_ended", outcome=outcome)
+
+    def _attempt(self, lease: Lease, log: Logger) -> str:
+        settings = self.settings
+        build_log = BuildLog(lambda phase, lines: self.logs.append(lease, phase, lines))
+        progress = Progress(
+            lambda phase: self.leases.renew(lease, phase),
+            build_log,
+            lease_seconds=settings.lease_seconds,
+            renew_seconds=settings.renew_seconds,
+            build_seconds=settings.build_seconds,
+            metrics=self.metrics,
+            logger=log,
+        )
+        with progress:
+            self.attempts.enter(lease.build_id, progress)
+            try:
+                return self._run(lease, progress, log)
+            except Interruption as reason:
+                log.info("build_interrupted", reason=reason.message)
+                return self._interrupted(lease, reason)
+            except StoreError as error:
+                log.warning("record_not_written", reason=error.message)
+                return "lost"
+            finally:
+                self.attempts.leave(lease.build_id)
+
+    def _run(self, lease: Lease, progress: Progress, log: Logger) -> str:
+        """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
+
+        def publish(exported: Exported) -> None:
+            repository, digest = build.request.repository, exported.image.digest
+            progress.persist(lambda: self.leases.publish(lease, repository, digest))
+            self.tools.exporter.move_tag(repository, lambda: self.records.tag_target(repository))
+
+        def accept(result: BuildResult) -> None:
+            progress.log.flush(now=True)
+            progress.persist(lambda: self.leases.succeed(lease, result))
+            self.metrics.uploaded_bytes.inc(result.uploaded_bytes)
+
+        try:
+            build = self.records.get(lease.build_id)
+            run(build, self.tools, progress, publish=publish, accept=accept)
+        except AppError as error:
+            progress.log.flush(now=True)
+            failure = _failure(error, Fault.APP, progress)
+            progress.persist(lambda: self.leases.fail(lease, failure))
+            return State.FAILED
+        except FarmError as error:
+            log.warning("attempt_failed", code=error.code, phase=progress.current, reason=error.message)
+            return self._give_back(lease, error, progress)
+        except Interruption:
+            raise
+        except Exception as error:
+            log.exception("farm_bug", phase=progress.current)
+            return self._give_back(lease, InternalError(f"A bug in the farm: {type(error).__name__}."), progress)
+        return State.SUCCEEDED
+
+    def _give_back(self, lease: Lease, error: BuildfarmError, progress: Progress) -> str:
+        progress.log.flush(now=True)
+        answer = self.leases.give_back(lease, _failure(error, Fault.FARM, progress))
+        if answer == State.QUEUED:
+            send(self.celery, [lease.build_id], RETRY_QUEUE)
+            return "given_back"
+        return "lost" if answer == "stale" else answer
+
+    def _interrupted(self, lease: Lease, reason: Interruption) -> str:
+        if not isinstance(reason, Cancelled):
+            return "lost"
+        try:
+            self.leases.cancel(lease)
+        except (Interruption, StoreError):
+            return "lost"
+        return State.CANCELLED
+
+
+def register(app: Celery, worker: Worker) -> None:
+    """Makes the worker's `build` the task that messages name."""
+
+    @app.task(name=TASK, ignore_result=True)
+    def build(build_id: str) -> None:
+        worker.build(build_id)
+
+
+def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure:
+    return Failure(
+        code=error.code,
+        fault=fault,
+        phase=progress.current,
+        message=error.message,
+        advice=error.advice,
+        log_tail=progress.log.tail,
+    )
+
+
+STOPPED = NodeError("The node was stopped before the build ended.")

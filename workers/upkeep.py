@@ -1,0 +1,40 @@
+"""Jobs that a node does again and again beside its builds, each in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from buildfarm.errors import BuildfarmError
+from buildfarm.telemetry import Logger
+
+
+class Upkeep:
+    """Runs jobs until it is closed. One that fails is logged and tried again: none may end the node."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def every(self, seconds: float, job: Callable[[], None], name: str) -> None:
+        """Does the job now and then again after each pause."""
+        thread = threading.Thread(target=self._repeat, args=(seconds, job, name), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """No job starts any more; those that run end first."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, seconds: float, job: Callable[[], None], name: str) -> None:
+        while not self._closed.is_set():
+            try:
+                job()
+            except BuildfarmError as error:
+                self._logger.warning("upkeep_failed", job=name, reason=error.message)
+            except Exception:
+                self._logger.exception("upkeep_bug", job=name)
+            self._closed.wait(seconds)
