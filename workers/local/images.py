@@ -34,13 +34,17 @@ class Recipe:
     """An image: what it is made of decides its tag, so that an unchanged recipe is never built again."""
 
     name: str
-    dockerfile: str  # relative to images/
+    context: str  # the build context, relative to images/
     folders: tuple[str, ...]  # likewise; all that the image is made of
 
+    @property
+    def dockerfile(self) -> Path:
+        return RECIPES / self.name / "Dockerfile"
 
-REDIS = Recipe("redis", "redis/Dockerfile", ("redis",))
-REGISTRY = Recipe("registry", "registry/Dockerfile", ("registry",))
-BUILDER = Recipe("builder", "builder/Dockerfile", ("builder", "buildpacks"))
+
+REDIS = Recipe("redis", "redis", ("redis",))
+REGISTRY = Recipe("registry", "registry", ("registry",))
+BUILDER = Recipe("builder", ".", ("builder", "buildpacks"))
 
 
 def ensure_base(client: docker.DockerClient, docker_url: str, say: Say) -> str:
@@ -79,9 +83,9 @@ def ensure_image(client: docker.DockerClient, docker_url: str, recipe: Recipe, b
         # Containers of a build need a way out that does not depend on the engine's default bridge.
         f"--network={SERVICES}",
         f"--build-arg=BASE={base}",
-        f"--file={RECIPES / recipe.dockerfile}",
+        f"--file={recipe.dockerfile}",
         f"--tag={name}",
-        str(RECIPES),
+        str(RECIPES / recipe.context),
     ]
     run_command(["env", "DOCKER_BUILDKIT=0", *command], BUILD_SECONDS)
     return name

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from buildfarm.errors import SetupError
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import Descriptor, Manifest, media_types
+from buildfarm.oci.manifest import Descriptor, Kind, Manifest, media_types
 from buildfarm.oci.registry import Registry
 from workers.local.packages import find_program
 
-_KIND = "docker"
+_KIND: Kind = "docker"
 
 
 def push_image(docker_url: str, image: str, registry: Registry, repository: str) -> str:
