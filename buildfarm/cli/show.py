@@ -22,17 +22,14 @@ COLOURS = {
 def show_build(console: Console, build: Build, image: str) -> None:
     """A build with its result or failure."""
     request = build.request
-    state = Text(build.state, style=COLOURS.get(build.state, ""))
-    table = Table.grid(padding=(0, 2))
-    table.add_row("build", build.id)
-    table.add_row("app", f"{request.tenant}/{request.app}")
-    table.add_row("state", state)
+    _row(console, "build", build.id)
+    _row(console, "app", f"{request.tenant}/{request.app}")
+    _row(console, "state", Text(build.state, style=COLOURS.get(build.state, "")))
     if build.node:
-        table.add_row("node", f"{build.node}, attempt {build.attempt}")
-    table.add_row("submitted", _time(build.submitted_at))
+        _row(console, "node", f"{build.node}, attempt {build.attempt}")
+    _row(console, "submitted", _time(build.submitted_at))
     if build.finished_at:
-        table.add_row("took", f"{build.finished_at - build.submitted_at:.1f} s")
-    console.print(table)
+        _row(console, "took", f"{build.finished_at - build.submitted_at:.1f} s")
     if build.result:
         show_result(console, build.result, image)
     if build.failure:
@@ -41,13 +38,12 @@ def show_build(console: Console, build: Build, image: str) -> None:
 
 def show_result(console: Console, result: BuildResult, image: str) -> None:
     """An image: its layers, what was uploaded, and where the time went."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("image", image)
-    table.add_row("digest", str(result.digest))
-    table.add_row("processes", ", ".join(f"{name}: {command}" for name, command in result.process_types.items()))
-    table.add_row("uploaded", size(result.uploaded_bytes))
-    table.add_row("phases", ", ".join(f"{phase} {result.phase_seconds.get(phase, 0):.2f} s" for phase in Phase))
-    console.print(table, soft_wrap=True)
+    _row(console, "image", image)
+    _row(console, "digest", result.digest)
+    for name, command in result.process_types.items():
+        _row(console, "process", f"{name}: {command}")
+    _row(console, "uploaded", size(result.uploaded_bytes))
+    _row(console, "phases", ", ".join(f"{phase} {result.phase_seconds.get(phase, 0):.2f} s" for phase in Phase))
     layers = Table("layer", "origin", "compressed", "unpacked", "moved", box=None)
     for layer in result.layers:
         unpacked = "" if layer.uncompressed_bytes is None else size(layer.uncompressed_bytes)
@@ -81,6 +77,11 @@ def size(count_bytes: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def _row(console: Console, name: str, value: str | Text) -> None:
+    # A line of its own, never folded: people copy digests out of it.
+    console.print(Text.assemble(f"{name:<11}", value), soft_wrap=True)
 
 
 def _time(seconds: float) -> str:

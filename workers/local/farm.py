@@ -17,7 +17,7 @@ from workers.janitor import Janitor
 from workers.local import images, network, services, worker
 from workers.local.engine import connect, find_engine
 from workers.local.packages import ensure_packages
-from workers.local.push import is_pushed, push_image
+from workers.local.push import push_image
 from workers.local.state import (
     DEFAULT_DOCKER_URL,
     LocalState,
@@ -80,7 +80,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         ):
             services.ensure_service(client, services_network, service, say)
         services.wait_for_services(client, state)
-        state = replace(state, builder=_ensure_builder(client, state, builder, say))
+        state = replace(state, builder=_ensure_builder(state, builder, say))
         write_state(directory, state)
         if node:
             _ensure_worker(directory, say)
@@ -142,12 +142,15 @@ def _node_part(directory: Path, settings: Settings) -> Part:
     return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
 
 
-def _ensure_builder(client: docker.DockerClient, state: LocalState, image: str, say: Say) -> str:
+def _ensure_builder(state: LocalState, image: str, say: Say) -> str:
+    tag = image.rpartition(":")[2]
     with Registry(f"http://{state.registry_address}") as registry:
-        if is_pushed(registry, state.builder, str(client.images.get(image).id)):
-            return state.builder
-        say("builder: sending it to the registry")
-        return push_image(state.docker_url, image, registry, BUILDER_REPOSITORY)
+        if registry.has_manifest(BUILDER_REPOSITORY, tag):
+            digest = registry.get_manifest(BUILDER_REPOSITORY, tag)[2]
+        else:
+            say("builder: sending it to the registry")
+            digest = push_image(state.docker_url, image, registry, BUILDER_REPOSITORY, tag)
+    return f"{BUILDER_REPOSITORY}@{digest}"
 
 
 def _ensure_worker(directory: Path, say: Say) -> None:
@@ -158,7 +161,7 @@ def _ensure_worker(directory: Path, say: Say) -> None:
             return
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)
-    say("node: starting")
+    say("node: starting; its engine pulls the builder where it lacks it")
     worker.start_worker(directory, settings)
 
 

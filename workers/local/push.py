@@ -12,16 +12,19 @@ import tempfile
 from pathlib import Path
 
 from buildfarm.errors import SetupError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import CREATED
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import Descriptor, Kind, Manifest, media_types
+from buildfarm.oci.manifest import Descriptor, Kind, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from workers.local.packages import find_program
 
 _KIND: Kind = "docker"
+_OF_THE_BUILD = ("container", "container_config", "docker_version", "id", "parent")
 
 
-def push_image(docker_url: str, image: str, registry: Registry, repository: str) -> str:
-    """Sends the engine's image, and returns it as ``repository@digest``. Raises SetupError and RegistryError."""
+def push_image(docker_url: str, image: str, registry: Registry, repository: str, tag: str) -> Digest:
+    """Sends the engine's image under a tag, and returns its digest. Raises SetupError and RegistryError."""
     types = media_types(_KIND)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -32,22 +35,24 @@ def push_image(docker_url: str, image: str, registry: Registry, repository: str)
         for layer in saved["Layers"]:
             sent = registry.upload(repository, lambda layer=layer: LayerStream(["cat", str(folder / layer)]))  # type: ignore[misc]
             layers.append(Descriptor(types.layers["gzip"], sent.digest, sent.size_bytes))
-        config = (folder / saved["Config"]).read_bytes()
-        manifest = Manifest(
-            media_type=types.manifest,
-            config=Descriptor(types.config, registry.put_blob(repository, config), len(config)),
-            layers=tuple(layers),
-        ).encode()
-    return f"{repository}@{registry.put_manifest(repository, manifest, types.manifest, tag='latest')}"
+        config = normalised((folder / saved["Config"]).read_bytes())
+    manifest = Manifest(
+        media_type=types.manifest,
+        config=Descriptor(types.config, registry.put_blob(repository, config), len(config)),
+        layers=tuple(layers),
+    ).encode()
+    return registry.put_manifest(repository, manifest, types.manifest, tag=tag)
 
 
-def is_pushed(registry: Registry, builder: str, image_id: str) -> bool:
-    """Whether the registry's ``repository@digest`` is this image of the engine. Raises RegistryError."""
-    repository, _, digest = builder.partition("@")
-    if not digest or not registry.has_manifest(repository, digest):
-        return False
-    media_type, content, _ = registry.get_manifest(repository, digest)
-    return Manifest.parse(content, media_type).config.digest == image_id
+def normalised(config: bytes) -> bytes:
+    """An image's config without when and in which container it was built: the same files, the same digest.
+
+    Because it differs from the engine's own, nodes on this machine pull the builder like all others do. That matters:
+    an engine knows a layer's digest in the registry only from a pull, and would fetch the builder with the first app.
+    """
+    kept = {key: value for key, value in json.loads(config).items() if key not in _OF_THE_BUILD}
+    history = [step | {"created": CREATED} for step in kept.get("history", [])]
+    return canonical_json(kept | {"created": CREATED, "history": history})
 
 
 def _unpack(docker_url: str, image: str, folder: Path) -> None:

@@ -20,7 +20,7 @@ from workers.local.waiting import wait_until
 
 PID_FILE = "worker.pid"
 LOG_FILE = "worker.log"
-READY_SECONDS = 120
+READY_SECONDS = 600  # a node pulls the builder before it takes builds
 KILL_SECONDS = 5
 
 
