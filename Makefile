@@ -1,0 +1,47 @@
+# Each target does its own set-up; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: help set-up lint unit test demo verify-main up down clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+set-up: $(STAMP) ## a virtual environment with pinned dependencies
+
+$(STAMP): setup.cfg constraints.txt tools/set-up
+	tools/set-up $(VENV)
+	touch $@
+
+lint: $(STAMP) ## ruff, mypy, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+
+unit: $(STAMP) ## tests that need no service
+	$(BIN)/pytest tests/unit
+
+test: $(STAMP) lint ## every test, on a real engine, Redis and registry
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest tests
+
+up: $(STAMP) ## the whole farm on this machine
+	$(BIN)/buildfarm up
+
+down: $(STAMP) ## stops it; data stays
+	$(BIN)/buildfarm down
+
+demo: $(STAMP) ## builds and runs two apps, and asks them over HTTP
+	$(BIN)/buildfarm up
+	$(BIN)/python examples/demo.py
+
+verify-main: $(STAMP) ## the main job's promises, as a table of claims and figures
+	$(BIN)/buildfarm up
+	$(BIN)/python -m verify.main
+
+clean: ## removes the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
