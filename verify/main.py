@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import Build, BuildRequest, State
+from buildfarm.model import Build, BuildRequest, Phase, State
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.validate import InvalidImageError, validate
 from buildfarm.settings import read_settings
-from verify.second_engine import second_engine
+from verify import second_engine
 from verify.table import Claims
+from workers.local.packages import ensure_packages
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -27,6 +28,7 @@ DEMO_SECONDS = 60.0
 
 def main() -> None:
     claims = Claims("The main job")
+    ensure_packages({"skopeo": "skopeo", **second_engine.PROGRAMS}, print)
     with open_farm(read_settings()) as farm:
         farm_time(claims, farm)
         for name in ("python", "node"):
@@ -61,7 +63,7 @@ def farm_time(claims: Claims, farm: Farm) -> None:
         if ended.result is None or ended.finished_at is None:
             raise AssertionError("a build that succeeded has a result and an end")
         own = ended.result.phase_seconds
-        seconds.append(ended.finished_at - ended.submitted_at - own["detect"] - own["compile"])
+        seconds.append(ended.finished_at - ended.submitted_at - own[Phase.DETECT] - own[Phase.COMPILE])
     median = statistics.median(seconds)
     figure = f"median {median:.2f} s of {ROUNDS} (from {min(seconds):.2f} to {max(seconds):.2f} s)"
     claims.add(f"farm's own time of examples/python at most {FARM_SECONDS} s", figure, median <= FARM_SECONDS)
@@ -106,7 +108,7 @@ def accepted(claims: Claims, farm: Farm) -> None:
 
 def second_node(claims: Claims, farm: Farm) -> None:
     """A worker on another engine with an own data root takes builds from the same queue."""
-    with second_engine(farm) as node_id:
+    with second_engine.second_engine(farm) as node_id:
         nodes = set()
         deadline = time.monotonic() + 120
         while node_id not in nodes and time.monotonic() < deadline:

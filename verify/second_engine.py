@@ -25,6 +25,7 @@ NAMESPACE = "buildfarm2"
 SUBNET = "10.173.2"
 CGROUP = "/buildfarm2"
 READY_SECONDS = 180
+PROGRAMS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux", "dockerd": "docker.io"}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,11 +131,12 @@ def read_procfile(app: Path) -> str:
     except OSError as error:
         reason = "is a symbolic link" if error.errno == errno.ELOOP else "cannot be read"
         raise CompileError(f"The Procfile {reason}.", advice="Make it a plain file.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            content = file.read(CAPTURE_BYTES_MAX + 1)
-        except OSError as error:
-            raise CompileError("The Procfile is no plain file.") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CompileError("The Procfile is no plain file.")
+        content = os.read(descriptor, CAPTURE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > CAPTURE_BYTES_MAX:
         raise CompileError("The Procfile is larger than 64 KiB.")
     return content.decode(errors="replace")

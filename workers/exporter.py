@@ -12,34 +12,16 @@ from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import Compression, ImageConfig, Kind, LayerDigests, Manifest
+from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from workers.builder import Builder
 
 TAG = "latest"
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
 _USER = 1000
 _PORT = "8080/tcp"
-
-
-@dataclass(frozen=True)
-class Builder:
-    """The builder image, as the registry describes it."""
-
-    image: str  # the reference that the node's engine knows it by
-    repository: str
-    digest: Digest
-    manifest: Manifest
-    config: bytes
-
-    def layers(self) -> tuple[Layer, ...]:
-        """Its layers from the bottom up; none of them moves when an app is exported."""
-        diff_ids = ImageConfig.parse(self.config).diff_ids
-        return tuple(
-            Layer(digest=layer.digest, diff_id=diff_id, size_bytes=layer.size, origin="builder", reused=True)
-            for layer, diff_id in zip(self.manifest.layers, diff_ids, strict=True)
-        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from buildfarm.model import Build, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from workers import buildpacks, fetch
-from workers.exporter import TAG, Builder, Exported, Exporter
+from workers.builder import Builder
+from workers.exporter import TAG, Exported, Exporter
 from workers.progress import Progress
 from workers.sandbox import Sandboxes
 from workers.workspace import Workspaces

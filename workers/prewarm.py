@@ -9,8 +9,8 @@ from buildfarm.errors import NodeError, RegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
+from workers.builder import Builder
 from workers.engine import engine_failures
-from workers.exporter import Builder
 
 
 def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Builder:

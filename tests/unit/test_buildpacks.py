@@ -1,0 +1,73 @@
+"""What buildpacks and Procfiles may say, and what is told when they say something else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.errors import CompileError
+from workers.buildpacks import Release, parse_procfile, parse_release, read_procfile
+
+
+def test_a_procfile_names_process_types():
+    text = "# comment\nweb: gunicorn app:app --bind 0.0.0.0:$PORT\n\n  worker:  run it  \n"
+    assert parse_procfile(text) == {"web": "gunicorn app:app --bind 0.0.0.0:$PORT", "worker": "run it"}
+
+
+@pytest.mark.parametrize("line", ["web", "web:", "we b: x", ": x", "<html>", "web = x"])
+def test_a_line_that_is_no_process_type_is_named(line):
+    with pytest.raises(CompileError, match="line 2"):
+        parse_procfile(f"web: x\n{line}\n")
+
+
+@given(st.text())
+def test_a_procfile_is_read_or_refused_and_nothing_else(text):
+    try:
+        types = parse_procfile(text)
+    except CompileError:
+        return
+    assert all(command and "\n" not in command for command in types.values())
+
+
+def test_a_procfile_that_leads_elsewhere_is_refused(tmp_path):
+    (tmp_path / "Procfile").symlink_to("/etc/passwd")
+    with pytest.raises(CompileError, match="symbolic link"):
+        read_procfile(tmp_path)
+
+
+def test_a_procfile_that_is_a_folder_or_endless_is_refused(tmp_path):
+    (tmp_path / "Procfile").mkdir()
+    with pytest.raises(CompileError, match="no plain file"):
+        read_procfile(tmp_path)
+    (tmp_path / "Procfile").rmdir()
+    (tmp_path / "Procfile").write_bytes(b"x" * 70_000)
+    with pytest.raises(CompileError, match="64 KiB"):
+        read_procfile(tmp_path)
+
+
+def test_no_procfile_is_an_empty_one(tmp_path):
+    assert read_procfile(tmp_path) == ""
+
+
+def test_release_gives_defaults_and_variables():
+    content = b"default_process_types:\n  web: run\nconfig_vars:\n  A: 1\naddons:\n  - db\n"
+    assert parse_release(content, "x") == Release({"web": "run"}, {"A": "1"})
+    assert parse_release(b"", "x") == Release()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\t: {", "does not print YAML"),
+        (b"\xff\xfe", "does not print YAML"),
+        (b"- a", "no YAML mapping"),
+        (b"default_process_types: web", "must map names to text"),
+        (b"default_process_types:\n  web: [a]", "must map names to text"),
+        (b"config_vars:\n  'A B': x", "cannot name a variable"),
+        (b"!!python/object/apply:os.system ['true']", "does not print YAML"),
+    ],
+)
+def test_a_release_that_breaks_the_contract_names_its_buildpack(content, told):
+    with pytest.raises(CompileError, match=f"buildpack broken.*{told}"):
+        parse_release(content, "broken")

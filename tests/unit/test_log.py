@@ -1,0 +1,95 @@
+"""A build's log: from bytes to lines, in order, and nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.errors import StoreError
+from buildfarm.model import Phase
+from workers.log import LINE_CHARS_MAX, TAIL_LINES, BuildLog, clean
+
+
+class Kept:
+    """Where a log goes, in a list."""
+
+    def __init__(self):
+        self.lines = []
+        self.away = False
+
+    def __call__(self, phase, lines):
+        if self.away:
+            raise StoreError("Redis does not answer.")
+        self.lines += [(phase, line) for line in lines]
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_pieces_of_any_length_give_the_same_lines(pieces):
+    kept = Kept()
+    log = BuildLog(kept)
+    for piece in pieces:
+        log.write(piece)
+    log.flush(now=True)
+    whole = b"".join(pieces)
+    expected = whole.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    assert [line for _, line in kept.lines] == [clean(line) for line in expected]
+
+
+def test_a_line_belongs_to_the_phase_it_began_in():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"one\nhalf")
+    log.enter(Phase.COMPILE)
+    log.write(b"two\n")
+    log.flush(now=True)
+    assert kept.lines == [(Phase.PREPARE, "one"), (Phase.PREPARE, "half"), (Phase.COMPILE, "two")]
+
+
+def test_lines_wait_while_redis_is_away_and_keep_their_order():
+    kept = Kept()
+    log = BuildLog(kept)
+    kept.away = True
+    log.write(b"a\nb\n")
+    log.flush(now=True)
+    assert kept.lines == []
+    kept.away = False
+    log.write(b"c\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["a", "b", "c"]
+
+
+def test_the_tail_is_the_newest_lines_that_say_something():
+    log = BuildLog(Kept())
+    log.write(b"".join(f"line {n}\n\n".encode() for n in range(100)))
+    assert log.tail[-1] == "line 99"
+    assert len(log.tail) == TAIL_LINES
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"\x1b[31mred\x1b[0m", "red"),
+        (b" 10%\r 50%\r100%", "100%"),
+        (b"windows\r", "windows"),
+        (b"\x1b]0;title\x07text", "0;titletext"),
+        (b"bell\x07 null\x00", "bell null"),
+        (b"tab\tstays", "tab\tstays"),
+        ("grüße".encode(), "grüße"),
+        (b"\xff", "\ufffd"),
+    ],
+)
+def test_what_a_reader_sees(raw, shown):
+    assert clean(raw) == shown
+
+
+def test_an_endless_line_is_cut():
+    log_lines = Kept()
+    log = BuildLog(log_lines)
+    for _ in range(10):
+        log.write(b"x" * LINE_CHARS_MAX)
+    log.flush(now=True)
+    assert all(len(line) <= LINE_CHARS_MAX + len(" [cut]") for _, line in log_lines.lines)

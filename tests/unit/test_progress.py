@@ -1,0 +1,109 @@
+"""An attempt's lease, deadline and word to stop; Redis is a function that answers or fails."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, StoreError
+from buildfarm.model import Phase
+from buildfarm.telemetry import Metrics, logger
+from workers.log import BuildLog
+from workers.progress import Progress
+
+
+def make(renew, *, lease_seconds=5.0, build_seconds=60.0):
+    return Progress(
+        renew,
+        BuildLog(lambda phase, lines: None),
+        lease_seconds=lease_seconds,
+        renew_seconds=0.01,
+        build_seconds=build_seconds,
+        metrics=Metrics(),
+        logger=logger(),
+    )
+
+
+def until(progress, kind):
+    """Checks until the attempt ends, for at most a few seconds."""
+    waiting = threading.Event()
+    with pytest.raises(kind):
+        for _ in range(500):
+            progress.check()
+            waiting.wait(0.01)
+
+
+def test_phases_are_told_and_timed():
+    told = []
+    with make(told.append) as progress:
+        for phase in (Phase.PREPARE, Phase.DETECT):
+            with progress.phase(phase):
+                assert progress.current is phase
+                for _ in range(500):
+                    if phase in told:
+                        break
+                    threading.Event().wait(0.01)
+    assert told[-1] is Phase.DETECT
+    assert Phase.PREPARE in told
+    assert set(progress.seconds) == {Phase.PREPARE, Phase.DETECT}
+
+
+@pytest.mark.parametrize("reason", [Cancelled("by its owner"), LeaseLost("a newer attempt")])
+def test_what_the_record_says_ends_the_attempt(reason):
+    def renew(phase):
+        raise reason
+
+    with make(renew) as progress:
+        until(progress, type(reason))
+
+
+def test_a_lease_that_cannot_be_renewed_is_lost_by_our_own_clock():
+    def renew(phase):
+        raise StoreError("Redis does not answer.")
+
+    with make(renew, lease_seconds=0.1) as progress:
+        until(progress, LeaseLost)
+
+
+def test_a_short_silence_of_redis_is_borne():
+    answers = iter([StoreError("away"), StoreError("away")])
+    renewed = threading.Event()
+
+    def renew(phase):
+        error = next(answers, None)
+        if error is not None:
+            raise error
+        renewed.set()
+
+    with make(renew) as progress:
+        assert renewed.wait(5)
+        progress.check()
+
+
+def test_a_build_has_a_deadline():
+    with make(lambda phase: None, build_seconds=0.05) as progress:
+        until(progress, DeadlineError)
+
+
+def test_the_first_reason_to_stop_stands():
+    with make(lambda phase: None) as progress:
+        progress.stop(NodeError("first"))
+        progress.stop(Cancelled("second"))
+        with pytest.raises(NodeError, match="first"):
+            progress.check()
+
+
+def test_a_write_that_must_not_be_lost_is_made_when_redis_is_back():
+    answers = iter([StoreError("away"), None])
+    written = []
+
+    def write():
+        error = next(answers)
+        if error is not None:
+            raise error
+        written.append(True)
+
+    with make(lambda phase: None) as progress:
+        progress.persist(write)
+    assert written == [True]

@@ -1,0 +1,34 @@
+"""The engine's framed output, taken apart."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.sandbox import CAPTURE_BYTES_MAX, _Output
+
+FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
+
+
+def encode(frames):
+    return b"".join(struct.pack(">BxxxL", kind, len(payload)) + payload for kind, payload in frames)
+
+
+@given(FRAMES, st.integers(1, 40), st.booleans())
+def test_frames_survive_any_cut(frames, step, capture):
+    logged = bytearray()
+    output = _Output(logged.extend, capture)
+    stream = encode(frames)
+    for at in range(0, len(stream), step):
+        output.feed(stream[at : at + step])
+    assert bytes(output.captured) == b"".join(payload for kind, payload in frames if capture and kind == 1)
+    assert bytes(logged) == b"".join(payload for kind, payload in frames if not capture or kind == 2)
+
+
+def test_what_is_captured_has_a_bound():
+    output = _Output(lambda piece: None, True)
+    for _ in range(10):
+        output.feed(encode([(1, b"x" * 20_000)]))
+    assert len(output.captured) == CAPTURE_BYTES_MAX

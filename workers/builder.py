@@ -1,0 +1,28 @@
+"""The builder image, on which every app's image stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildfarm.model import Layer
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.manifest import ImageConfig, Manifest
+
+
+@dataclass(frozen=True)
+class Builder:
+    """The builder image, as the registry describes it."""
+
+    image: str  # the reference that the node's engine knows it by
+    repository: str
+    digest: Digest
+    manifest: Manifest
+    config: bytes
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers from the bottom up; none of them moves when an app is exported."""
+        diff_ids = ImageConfig.parse(self.config).diff_ids
+        return tuple(
+            Layer(digest=layer.digest, diff_id=diff_id, size_bytes=layer.size, origin="builder", reused=True)
+            for layer, diff_id in zip(self.manifest.layers, diff_ids, strict=True)
+        )
