@@ -12,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from buildfarm.errors import CompileError, DetectError
+from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ENV_NAME
 from workers.sandbox import CAPTURE_BYTES_MAX, Sandbox
+from workers.workspace import Workspace
 
 Log = Callable[[bytes], None]
 Check = Callable[[], None]
@@ -58,12 +59,21 @@ def detect(sandbox: Sandbox, wanted: Sequence[str], *, log: Log, check: Check) -
     return tuple(Buildpack(name, display.strip()[:100] or name) for name, _, display in rows)
 
 
-def compile_app(sandbox: Sandbox, buildpacks: Sequence[Buildpack], *, log: Log, check: Check) -> None:
-    """Runs each buildpack's compile in turn, with what the earlier ones export. Raises CompileError."""
+def compile_app(
+    sandbox: Sandbox, buildpacks: Sequence[Buildpack], workspace: Workspace, *, log: Log, check: Check
+) -> None:
+    """Runs each buildpack's compile in turn, with what the earlier ones export.
+
+    Raises CompileError, and TooLargeError where it failed with its workspace full.
+    """
     names = [buildpack.name for buildpack in buildpacks]
     for count, buildpack in enumerate(buildpacks, start=1):
         log(f"-----> {buildpack.display} app\n".encode())
         ended = sandbox.run([f"{_BIN}/compile", *names[:count]], log=log, check=check)
+        if ended.code != 0 and workspace.full:
+            raise TooLargeError(
+                "The build filled its workspace.", advice="Let it write less: app, cache and /tmp share one limit."
+            )
         if ended.code != 0:
             raise CompileError(
                 f"The buildpack {buildpack.name} failed with exit code {ended.code}.",

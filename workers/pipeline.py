@@ -62,7 +62,7 @@ def run(
         with progress.phase(Phase.DETECT):
             chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
         with progress.phase(Phase.COMPILE):
-            buildpacks.compile_app(sandbox, chosen, log=progress.write, check=progress.check)
+            buildpacks.compile_app(sandbox, chosen, workspace, log=progress.write, check=progress.check)
             release = buildpacks.release(sandbox, chosen, workspace.app, log=progress.write, check=progress.check)
         with progress.phase(Phase.EXPORT):
             sandbox.kill()

@@ -101,7 +101,7 @@ class Sandboxes:
             "user": f"{self.owner}:{self.owner}",
             "mounts": mounts,
             # Config vars live in memory only: they are secrets more often than not.
-            "tmpfs": {"/platform": f"size=16m,mode=0700,uid={self.owner},gid={self.owner}"},
+            "tmpfs": {"/platform/env": f"size=16m,mode=0700,uid={self.owner},gid={self.owner}"},
             "init": True,
             "read_only": True,
             "cap_drop": ["ALL"],

@@ -15,6 +15,7 @@ from buildfarm.errors import NodeError
 SANDBOX_ID = 1000  # user and group of the customer's code, in the builder image
 
 _COMMAND_SECONDS = 60
+_ROOM_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Workspace:
     app: Path
     cache: Path
     tmp: Path
+
+    @property
+    def full(self) -> bool:
+        """Whether there is room for another file; only root's workspaces are bounded by themselves."""
+        state = os.statvfs(self.app)
+        return state.f_bavail * state.f_frsize < _ROOM_BYTES or state.f_favail == 0
 
 
 @dataclass(frozen=True)

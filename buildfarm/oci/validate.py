@@ -46,21 +46,32 @@ def validate(
     *,
     app_layers: int = 0,
     owners: Container[int] = (0,),
+    sound: Container[tuple[Digest, Digest]] = (),
 ) -> None:
     """Raises InvalidImageError unless everything about the image is right, and RegistryError when it cannot be read.
 
     Rules for all layers: digests, diff ids and sizes are right, entries are unique and stay below the root, and the tar
     archive ends as it should. For the last ``app_layers`` also the farm's own: times are 1, owners are in ``owners``,
     there are only files, folders and symbolic links, and no special bits (image-spec manifest.md, config.md, layer.md).
+
+    ``sound`` are layers, as digest and diff id, that were read before and are not read again: a builder's.
     """
-    with contextlib.closing(_image_problems(registry, repository, digest, app_layers, owners)) as problems:
+    with contextlib.closing(
+        _image_problems(registry, repository, digest, app_layers=app_layers, owners=owners, sound=sound)
+    ) as problems:
         broken = tuple(itertools.islice(problems, _PROBLEMS_MAX))
     if broken:
         raise InvalidImageError(broken)
 
 
 def _image_problems(
-    registry: Registry, repository: str, digest: Digest, app_layers: int, owners: Container[int]
+    registry: Registry,
+    repository: str,
+    digest: Digest,
+    *,
+    app_layers: int,
+    owners: Container[int],
+    sound: Container[tuple[Digest, Digest]],
 ) -> Generator[str, None, None]:
     try:
         media_type, content, _ = registry.get_manifest(repository, digest)
@@ -79,6 +90,8 @@ def _image_problems(
     if config.history and filled != len(manifest.layers):
         yield f"the history tells of {filled} layers, and the manifest names {len(manifest.layers)}"
     for number, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+        if (layer.digest, diff_id) in sound:
+            continue
         rules = owners if number >= len(manifest.layers) - app_layers else None
         for problem in _layer_problems(registry, repository, layer, diff_id, rules):
             yield f"layer {number}: {problem}"

@@ -1,0 +1,59 @@
+"""The local farm's services: a port that is taken, and a farm that is up already."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+
+def cli(*arguments, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", "buildfarm", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
+    )
+
+
+def test_status_tells_every_part(services):
+    done = cli("status", "--json")
+    parts = {part["name"]: part["up"] for part in json.loads(done.stdout)}
+    assert parts["engine"]
+    assert parts["redis"]
+    assert parts["registry"]
+    assert done.returncode == (0 if all(parts.values()) else 4)
+
+
+def test_an_engine_that_cannot_be_reached_is_told(services, tmp_path):
+    done = cli("up", BUILDFARM_STATE_DIRECTORY=str(tmp_path), BUILDFARM_DOCKER_URL="tcp://127.0.0.1:1")
+    assert done.returncode == 3
+    assert "The Docker engine at tcp://127.0.0.1:1 does not answer." in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_and_nothing_is_changed(services):
+    before = json.loads(cli("status", "--json").stdout)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = cli("up", "--no-worker", "--redis-port", str(port))
+    try:
+        assert done.returncode == 3
+        assert f"Port {port} of 127.0.0.1 is taken" in done.stderr
+        assert "--redis-port" in done.stderr
+    finally:
+        old = next(part["detail"] for part in before if part["name"] == "redis").rpartition(":")[2]
+        assert cli("up", "--no-worker", "--redis-port", old).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "nonsense"], ["logs", "nonsense"], ["cancel", "nonsense"]])
+def test_every_command_answers_in_json(services, command):
+    done = cli(*command, "--json")
+    assert done.returncode in (0, 2)
+    assert json.loads(done.stdout) is not None
