@@ -53,6 +53,8 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
     make_directory(directory)
     with locked(directory):
         old = read_state(directory)
+        # A node that runs stays part of the farm, though this run would do without one: it follows a new builder.
+        node = node or worker.running_worker(directory) is not None
         password_file = secret_file(directory, "redis-password")
         state = old or LocalState(redis_password=password_file.read_text())
         state = replace(
