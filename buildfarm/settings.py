@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     # Export
     compression: Literal["gzip", "zstd", "none"] = Field("gzip", description="zstd needs engines of 23.0 or newer")
     compression_threads: int = Field(2, ge=1, le=16, description="threads that compress one layer")
+    layer_min_bytes: int = Field(4 * MIB, ge=0, description="a made folder this large is a layer of its own")
+    max_app_layers: int = Field(8, ge=1, le=64, description="layers of an app at most; 1: a single one")
     media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
     registry_timeout_seconds: float = Field(30, gt=0, description="silence on a connection to the registry")

@@ -1,27 +1,41 @@
-"""The phases export and publish: an app's files become a layer over the builder's, and the tag moves last."""
+"""The phases export and publish: an app's files become layers over the builder's, and the tag moves last."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from buildfarm.errors import StoreError, TooLargeError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
-from buildfarm.oci.layer import LayerStream
+from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from buildfarm.oci.tree import Entry, Found, header_entries, scan, tar_command
+from buildfarm.store import KnownLayer
 from workers.builder import Builder
+from workers.layering import SOURCE, PlannedLayer, plan_layers
+from workers.signature import Remembered, identity_of, shape_of
 
 TAG = "latest"
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
 _USER = 1000
 _PORT = "8080/tcp"
+
+
+class Known(Protocol):
+    """Layers that any node has sent, by their shape. Both raise StoreError."""
+
+    def get(self, shape: str) -> KnownLayer | None: ...
+
+    def put(self, shape: str, layer: KnownLayer) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class Exporter:
     threads: int
     media_types: Kind
     image_bytes: int
+    layer_min_bytes: int
+    layers_max: int
+    known: Known
+    remembered: Remembered = field(default_factory=Remembered)
 
     def export(
         self,
@@ -49,17 +67,19 @@ class Exporter:
         builder: Builder,
         request: BuildRequest,
         *,
+        source_names: Set[str],
         process_types: Mapping[str, str],
         variables: Mapping[str, str],
         labels: Mapping[str, str],
     ) -> Exported:
         """The image of the files in ``app``. Nothing may change them meanwhile.
 
+        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them.
         Raises TooLargeError where they are over the limit, and NodeError where they cannot be read.
         """
         with ThreadPoolExecutor(1, "mount") as side:
             mounted = side.submit(self._mount, builder, request.repository)
-            digests, uploaded_bytes = self._app_layer(app, process_types, request.repository)
+            layers = self._app_layers(app, source_names, process_types, request.repository)
             mounted.result()
         changes = RuntimeConfig(
             entrypoint=("/start",),
@@ -73,22 +93,15 @@ class Exporter:
         image = compose(
             builder.manifest,
             builder.config,
-            [AddedLayer(digests, "app")],
+            [AddedLayer(_digests(layer), layer.origin) for layer in layers],
             changes=changes,
             kind=self.media_types,
             compression=self.compression,
         )
         self.registry.put_blob(request.repository, image.config)
         self.registry.put_manifest(request.repository, image.manifest, image.media_type, tag=None)
-        layer = Layer(
-            digest=digests.digest,
-            diff_id=digests.diff_id,
-            size_bytes=digests.size_bytes,
-            uncompressed_bytes=digests.uncompressed_bytes,
-            origin="app",
-            reused=uploaded_bytes == 0,
-        )
-        return Exported(image, (*builder.layers(), layer), uploaded_bytes)
+        uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
+        return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
 
     def move_tag(self, repository: str, wanted: Callable[[], str]) -> None:
         """Points the tag at the image that ``wanted`` says, until what it says is what was done.
@@ -112,28 +125,81 @@ class Exporter:
         if not self.registry.has_blob(repository, digest):
             self.registry.put_blob(repository, self.registry.read_blob(source, digest, limit_bytes=size))
 
-    def _app_layer(self, app: Path, process_types: Mapping[str, str], repository: str) -> tuple[LayerDigests, int]:
-        """The layer's digests, and how many bytes were sent for it."""
-        prefix = header_entries(
+    def _app_layers(
+        self, app: Path, source_names: Set[str], process_types: Mapping[str, str], repository: str
+    ) -> tuple[Layer, ...]:
+        """From the bottom up; each is in the registry."""
+        found = list(scan(app))
+        _refuse_too_large(found, self.image_bytes)
+        processes = header_entries(
             Entry(f"{PROCESSES}/{name}", f"{command}\n".encode()) for name, command in sorted(process_types.items())
         )
+        planned = plan_layers(found, source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
+        return tuple(
+            self._layer(app, layer, processes if layer.origin == SOURCE else b"", repository) for layer in planned
+        )
 
-        def stream() -> LayerStream:
-            return LayerStream(
-                tar_command(app, owner=_USER, names=True),
-                prefix=prefix,
-                names=tree_names(app),
-                compression=self.compression,
-                limit_bytes=self.image_bytes,
-                threads=self.threads,
-            )
+    def _layer(self, app: Path, planned: PlannedLayer, prefix: bytes, repository: str) -> Layer:
+        """Reused where the registry has it, and made and sent where it has not."""
+        argv = tar_command(app, owner=_USER, names=True)
+        names = [item.name for item in planned.found]
+        identity = identity_of(planned.found, prefix, self.compression)
+        shape = shape_of(planned.found, prefix, self.compression)
+        layer = self.remembered.get(identity)
+        if layer is None:
+            guess = self._guess(shape)
+            # Reading costs a third of making; a layer of the same shape says that it is worth it.
+            if guess is not None and hash_raw(argv, prefix=prefix, names=names) == guess.digests.diff_id:
+                layer = guess
+        reused = layer is not None and self._is_there(layer, repository)
+        if layer is None or not reused:
+            sent = self.registry.upload(repository, lambda: self._stream(argv, prefix, names))
+            layer = KnownLayer(sent, repository)
+            with suppress(StoreError):  # only speed is lost
+                self.known.put(shape, layer)
+        self.remembered.put(identity, layer)
+        return Layer(
+            digest=layer.digests.digest,
+            diff_id=layer.digests.diff_id,
+            size_bytes=layer.digests.size_bytes,
+            uncompressed_bytes=layer.digests.uncompressed_bytes,
+            origin=planned.origin,
+            reused=reused,
+        )
 
-        # An app that was built before may well be the same again: then its digest is worth making without sending.
-        if self.registry.has_manifest(repository, TAG):
-            with stream() as made:
-                for _ in made:
-                    pass
-            if self.registry.has_blob(repository, made.layer.digest):
-                return made.layer, 0
-        sent = self.registry.upload(repository, stream)
-        return sent, sent.size_bytes
+    def _guess(self, shape: str) -> KnownLayer | None:
+        try:
+            return self.known.get(shape)
+        except StoreError:
+            return None
+
+    def _is_there(self, layer: KnownLayer, repository: str) -> bool:
+        """Whether this repository has the layer, or could take it over; what is known may be out of date."""
+        digest = layer.digests.digest
+        if self.registry.has_blob(repository, digest):
+            return True
+        return layer.repository != repository and self.registry.mount(repository, digest, layer.repository)
+
+    def _stream(self, argv: list[str], prefix: bytes, names: Iterable[str]) -> LayerStream:
+        return LayerStream(
+            argv,
+            prefix=prefix,
+            names=names,
+            compression=self.compression,
+            limit_bytes=self.image_bytes,
+            threads=self.threads,
+        )
+
+
+def _digests(layer: Layer) -> LayerDigests:
+    return LayerDigests(layer.digest, layer.diff_id, layer.size_bytes, layer.uncompressed_bytes or 0)
+
+
+def _refuse_too_large(found: Iterable[Found], limit_bytes: int) -> None:
+    """Before anything is sent. Raises TooLargeError."""
+    total_bytes = sum(item.status.st_size for item in found if not item.is_folder)
+    if total_bytes > limit_bytes:
+        raise TooLargeError(
+            f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",
+            advice="Leave out what it does not need when it runs.",
+        )

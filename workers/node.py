@@ -19,7 +19,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Node
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
-from buildfarm.store import Leases, Nodes
+from buildfarm.store import KnownLayers, Leases, Nodes
 from buildfarm.telemetry import Logger, Metrics, logger
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
@@ -107,6 +107,9 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> T
             threads=settings.compression_threads,
             media_types=settings.media_types,
             image_bytes=settings.image_bytes,
+            layer_min_bytes=settings.layer_min_bytes,
+            layers_max=settings.max_app_layers,
+            known=KnownLayers(farm.database),
         ),
     )
 

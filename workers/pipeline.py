@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from buildfarm.model import Build, BuildResult, Phase
 from buildfarm.oci.registry import Registry
+from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
 from workers.builder import Builder
 from workers.exporter import TAG, Exported, Exporter
@@ -58,6 +59,7 @@ def run(
                 log=progress.write,
                 check=progress.check,
             )
+            source_names = frozenset(tree_names(workspace.app))
             fetch.write_config_vars(request.env, sandbox, log=progress.write, check=progress.check)
         with progress.phase(Phase.DETECT):
             chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
@@ -70,6 +72,7 @@ def run(
                 workspace.app,
                 tools.builder,
                 request,
+                source_names=source_names,
                 process_types=release.process_types,
                 variables=release.config_vars,
                 labels=_labels(build, tools.builder),

@@ -120,6 +120,17 @@ class LayerStream:
         producer.finish()
 
 
+def hash_raw(argv: Sequence[str], *, prefix: bytes = b"", names: Iterable[str] | None = None) -> Digest:
+    """The diff ID that a `LayerStream` of the same arguments has; a third of its time. Raises NodeError likewise."""
+    raw = _Tally()
+    raw.add(prefix)
+    with produce(argv, names, pipe_bytes=_CHUNK_BYTES) as producer:
+        for chunk in iter(partial(producer.output.read, _CHUNK_BYTES), b""):
+            raw.add(chunk)
+        producer.finish()
+    return raw.digest
+
+
 class _Tally:
     """Length and SHA-256 of what went by."""
 

@@ -135,6 +135,10 @@ class Registry:
         """Delete a manifest and with it its tags; what it named is left to the registry's garbage collection."""
         self._retry(lambda: self._connection.request("DELETE", _manifest(repository, digest), expect=(202,)))
 
+    def delete_blob(self, repository: str, digest: Digest) -> None:
+        """Delete a blob from this repository; images that name it can be pulled no longer."""
+        self._retry(lambda: self._connection.request("DELETE", _blob(repository, digest), expect=(202,)))
+
     def _get_manifest(self, repository: str, reference: str) -> tuple[str, bytes, Digest]:
         path = _manifest(repository, reference)
         content = b""

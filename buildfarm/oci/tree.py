@@ -1,8 +1,9 @@
 """A folder as a deterministic tar stream: one normaliser for times, owners, modes and names.
 
 The entries' times are all 1 (one second after the epoch: some tools take 0 for "unknown"), the owner is a given number,
-set-id and sticky bits are gone, hard links are files of their own, and names come in one order. So the bytes depend on
-the tree's names, contents and permissions and on nothing else.
+set-id and sticky bits are gone, extended attributes too, and names come in one order. Of files that are hard links of
+each other the first is a file, and the others link to it. So the bytes depend on the tree's names, contents, links and
+permissions and on nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MTIME_SECONDS = 1
 
@@ -26,8 +28,8 @@ def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) 
     tar archives those, and has no option against it. `tree_names` leaves them out.
     """
     chosen = ["--null", "--no-recursion", "--files-from=-"] if names else ["--", root.name]
-    # names only: a symbolic link's target (S) is content
-    renamed = [] if top is None else [f"--transform=flags=rSH;s,^[^/]*,{top},"]
+    # names, and with them what hard links lead to; a symbolic link's target (S) is content
+    renamed = [] if top is None else [f"--transform=flags=rhS;s,^[^/]*,{top},"]
     return [
         "tar",
         "--create",
@@ -38,7 +40,6 @@ def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) 
         f"--group={owner}",
         "--numeric-owner",
         "--mode=a-st",
-        "--hard-dereference",
         "--format=posix",
         # tar's default name of an extended header holds its process id, and the header itself two more times
         "--pax-option=exthdr.name=./PaxHeaders/%f,delete=atime,delete=ctime",
@@ -52,27 +53,40 @@ def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) 
     ]
 
 
-def tree_names(root: Path) -> Iterator[str]:
-    """The names of ``root`` and of everything in it, folder before content, sorted within each folder.
+class Found(NamedTuple):
+    """An entry of a tree: its name with the root's before it, and what the file system says about it."""
+
+    name: str
+    is_folder: bool
+    status: os.stat_result
+
+
+def scan(root: Path) -> Iterator[Found]:
+    """``root`` and everything in it, folder before content, sorted by bytes within each folder.
 
     Pipes, sockets and devices are left out: nothing in an image can use them. Raises OSError when a folder cannot be
     read.
     """
-    yield root.name
-    yield from _names_in(root, root.name)
+    yield Found(root.name, True, root.stat(follow_symlinks=False))
+    yield from _scan_in(root, root.name)
 
 
-def _names_in(folder: str | Path, prefix: str) -> Iterator[str]:
+def tree_names(root: Path) -> Iterator[str]:
+    """The names that `scan` finds."""
+    return (found.name for found in scan(root))
+
+
+def _scan_in(folder: str | Path, prefix: str) -> Iterator[Found]:
     with os.scandir(folder) as found:
         # by bytes, as tar sorts, and not by code point: the two differ for names that are not UTF-8
         entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
     for entry in entries:
         name = f"{prefix}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
-            yield name
-            yield from _names_in(entry.path, name)
+            yield Found(name, True, entry.stat(follow_symlinks=False))
+            yield from _scan_in(entry.path, name)
         elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-            yield name
+            yield Found(name, False, entry.stat(follow_symlinks=False))
 
 
 @dataclass(frozen=True)

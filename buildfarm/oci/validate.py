@@ -52,7 +52,7 @@ def validate(
 
     Rules for all layers: digests, diff ids and sizes are right, entries are unique and stay below the root, and the tar
     archive ends as it should. For the last ``app_layers`` also the farm's own: times are 1, owners are in ``owners``,
-    there are only files, folders and symbolic links, and no special bits (image-spec manifest.md, config.md, layer.md).
+    there are only files, folders and links, and no special bits (image-spec manifest.md, config.md, layer.md).
 
     ``sound`` are layers, as digest and diff id, that were read before and are not read again: a builder's.
     """
@@ -142,8 +142,8 @@ def _archive_problems(raw: _Tally, owners: Container[int] | None) -> Iterator[st
 
 
 def _farm_problems(entry: tarfile.TarInfo, owners: Container[int]) -> Iterator[str]:
-    if not (entry.isreg() or entry.isdir() or entry.issym()):
-        yield f"{entry.name!r} is neither file nor folder nor symbolic link"
+    if not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
+        yield f"{entry.name!r} is neither file nor folder nor link"
     if entry.mtime != MTIME_SECONDS:
         yield f"{entry.name!r} has the time {entry.mtime}"
     if entry.uid not in owners or entry.gid not in owners or entry.uname or entry.gname:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import json
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -48,8 +49,10 @@ def succeeded(built, build):
     assert build.state is State.SUCCEEDED, f"{build.failure}\n{built.log(build)}"
     result = build.result
     # The builder is read once a run, by the first build; it is the same below every other image.
-    validate(built.farm.registry, result.repository, result.digest, app_layers=1, owners=(0, 1000), sound=SOUND)
-    SOUND.update((layer.digest, layer.diff_id) for layer in result.layers[:-1])
+    builder = [layer for layer in result.layers if layer.origin == "builder"]
+    own = len(result.layers) - len(builder)
+    validate(built.farm.registry, result.repository, result.digest, app_layers=own, owners=(0, 1000), sound=SOUND)
+    SOUND.update((layer.digest, layer.diff_id) for layer in builder)
     return result
 
 
@@ -67,6 +70,17 @@ def test_a_python_app_is_built_twice_the_same_and_sent_once(built):
     assert (second.digest, second.uploaded_bytes) == (first.digest, 0)
     assert first.process_types == {"web": "gunicorn --bind 0.0.0.0:$PORT --access-logfile - app:app"}
     assert set(first.phase_seconds) == set(Phase)
+
+
+def test_a_change_of_code_moves_only_code(built, tmp_path):
+    shutil.copytree(EXAMPLES / "python", tmp_path / "app")
+    first = succeeded(built, built(tmp_path / "app", "redeploy"))
+    (tmp_path / "app/app.py").write_text((tmp_path / "app/app.py").read_text() + "# a comment\n")
+    second = succeeded(built, built(tmp_path / "app", "redeploy"))
+    moved = [layer.origin for layer in second.layers if not layer.reused]
+    assert moved == ["source"]
+    assert second.uploaded_bytes < 2000 < first.uploaded_bytes
+    assert [layer.digest for layer in first.layers[:-1]] == [layer.digest for layer in second.layers[:-1]]
 
 
 def test_pythons_compiled_files_stay_valid_in_the_image(built):
@@ -95,8 +109,8 @@ def test_the_image_says_what_it_is(built):
     assert json.loads(config["Labels"]["io.buildfarm.process-types"]) == result.process_types
     media_type, _, tagged = built.farm.registry.get_manifest(result.repository, result.tag)
     assert (media_type, tagged) == ("application/vnd.docker.distribution.manifest.v2+json", result.digest)
-    assert [layer.origin for layer in result.layers][-1] == "app"
-    assert all(layer.reused for layer in result.layers[:-1])
+    assert [layer.origin for layer in result.layers if layer.origin != "builder"] == ["made", "source"]
+    assert all(layer.reused for layer in result.layers if layer.origin == "builder")
 
 
 def test_config_vars_reach_the_buildpacks_and_not_the_image(built, tmp_path):

@@ -127,7 +127,6 @@ def test_an_image_of_the_farm_is_valid(registry, tmp_path, kind, compression):
         ([("a", {"mode": 0o4755})], "'a' has the mode 4755"),
         ([("a", {"type": tarfile.CHRTYPE})], "is neither file nor folder"),
         ([("a", {"type": tarfile.FIFOTYPE})], "is neither file nor folder"),
-        ([("a", {}), ("b", {"type": tarfile.LNKTYPE, "linkname": "a"})], "'b' is neither file nor folder"),
     ],
 )
 def test_a_bad_entry_is_named(registry, entries, reason):

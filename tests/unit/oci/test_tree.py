@@ -53,14 +53,31 @@ def test_two_copies_of_a_tree_have_the_same_bytes(tmp_path, names):
     one, two = tmp_path / "1" / "app", tmp_path / "2" / "app"
     make_tree(one)
     make_tree(two, backwards=True)
-    (two / "lib/b.py").unlink()
-    (two / "lib/b.py").hardlink_to(two / "lib/a.py")
     os.utime(two / "main.py", (1_000_000_000, 1_000_000_000.5))
     (two / "main.py").chmod(0o4644)
     if os.geteuid() == 0:
         os.chown(two / "lib/a.py", 1234, 5678)
 
     assert archive(one, names=names) == archive(two, names=names)
+
+
+def test_hard_links_stay_links_within_an_archive_and_become_files_without_their_first(tmp_path):
+    root = tmp_path / "app"
+    make_tree(root)
+    (root / "lib/b.py").unlink()
+    (root / "lib/b.py").hardlink_to(root / "lib/a.py")
+
+    with tarfile.open(fileobj=io.BytesIO(archive(root))) as tar:
+        assert tar.getmember("app/lib/a.py").isreg()
+        assert tar.getmember("app/lib/b.py").linkname == "app/lib/a.py"
+    argv = tar_command(root, owner=0, names=True, top="other")
+    for names, is_link in ((["app/lib/a.py", "app/lib/b.py"], True), (["app/lib/b.py"], False)):
+        listed = "".join(f"{name}\0" for name in names).encode()
+        raw = subprocess.run(argv, input=listed, check=True, capture_output=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+            found = tar.getmember("other/lib/b.py")
+            assert found.islnk() == is_link
+            assert not is_link or found.linkname == "other/lib/a.py"
 
 
 @pytest.mark.parametrize("change", ["content", "mode", "name", "link"])

@@ -1,0 +1,160 @@
+"""The exporter against a real registry and a real engine: trees, layers, and what is known of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+
+import pytest
+
+from buildfarm.errors import TooLargeError
+from buildfarm.model import ArtifactSource, BuildRequest
+from buildfarm.oci.manifest import Manifest
+from buildfarm.oci.tree import tree_names
+from buildfarm.store import KnownLayers
+from workers.builder import Builder
+from workers.exporter import Exporter
+from workers.signature import Remembered
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def builder(farm):
+    repository, _, digest = farm.settings.builder.partition("@")
+    media_type, content, found = farm.registry.get_manifest(repository, digest)
+    manifest = Manifest.parse(content, media_type)
+    return Builder("unused", repository, found, manifest, farm.registry.read_blob(repository, manifest.config.digest))
+
+
+@pytest.fixture
+def export(farm, builder):
+    """``export(root, source, app)`` with the given number of layers at most, on a node that remembers nothing."""
+    tenant = farm.settings.namespace.strip(":")
+
+    def run(root, source=(), *, app="app", layers_max=8, remembered=None, image_bytes=100 * MIB):
+        exporter = Exporter(
+            registry=farm.registry,
+            compression="gzip",
+            threads=2,
+            media_types="docker",
+            image_bytes=image_bytes,
+            layer_min_bytes=MIB,
+            layers_max=layers_max,
+            known=KnownLayers(farm.database),
+            remembered=remembered or Remembered(),
+        )
+        artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
+        request = BuildRequest(tenant=tenant, app=app, source=artifact)
+        exported = exporter.export(
+            root,
+            builder,
+            request,
+            source_names={f"app/{name}" for name in source},
+            process_types={"web": "true"},
+            variables={},
+            labels={},
+        )
+        return exported, f"{farm.registry.host}/{request.repository}@{exported.image.digest}"
+
+    return run
+
+
+def make(root):
+    (root / "node_modules/deep").mkdir(parents=True)
+    (root / "node_modules/deep/big").write_bytes(os.urandom(2 * MIB))
+    (root / "node_modules/link").symlink_to("deep/big")
+    (root / "made").write_text("made")
+    (root / "source.py").write_text("source")
+    (root / "empty").mkdir(mode=0o700)
+    (root / "one").write_text("linked")
+    (root / "two").hardlink_to(root / "one")
+    (root / os.fsdecode(b"\xff\xfe")).write_text("no utf-8")
+    (root / ("long" * 30)).mkdir()
+    (root / ("long" * 30) / ("name" * 40)).write_text("x")
+    return root
+
+
+def pulled(image):
+    """The engine's own view of /app: name to kind, permissions, owner, and content."""
+    subprocess.run(["docker", "pull", "--quiet", image], check=True, capture_output=True)
+    created = subprocess.run(["docker", "create", image], check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        raw = subprocess.run(["docker", "cp", f"{created}:/app", "-"], check=True, capture_output=True).stdout
+    finally:
+        subprocess.run(["docker", "rm", created], check=True, capture_output=True)
+        subprocess.run(["docker", "rmi", image], check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(raw), errors="surrogateescape") as tar:
+        return {
+            item.name: (
+                "d" if item.isdir() else "l" if item.issym() else "f",
+                item.mode & 0o7777,
+                item.uid,
+                item.mtime,
+                item.linkname if item.issym() else "" if item.isdir() else tar.extractfile(item).read(),
+            )
+            for item in tar
+        }
+
+
+def test_the_tree_is_the_same_in_one_layer_and_in_many(export, tmp_path):
+    root = make(tmp_path / "app")
+    many, image = export(root, {"source.py", "one"})
+    one, single = export(root, {"source.py", "one"}, app="single", layers_max=1)
+    assert [layer.origin for layer in many.layers if layer.origin != "builder"] == ["node_modules", "made", "source"]
+    assert [layer.origin for layer in one.layers if layer.origin != "builder"] == ["source"]
+    seen = pulled(image)
+    assert seen == pulled(single)
+    assert set(seen) == set(tree_names(root))
+    assert all(uid == 1000 and mtime == 1 for _, _, uid, mtime, _ in seen.values())
+    assert seen["app/empty"][1] == 0o700
+    assert seen["app/two"][4] == b"linked"
+    assert seen["app/node_modules/link"][4] == "deep/big"
+
+
+def test_nothing_is_sent_twice_whoever_asks(export, tmp_path):
+    root = make(tmp_path / "app")
+    first, _ = export(root, {"source.py"})
+    assert first.uploaded_bytes > 2 * MIB
+    # another node, the same app: known by content; and another app: taken over
+    again, _ = export(root, {"source.py"})
+    other, _ = export(root, {"source.py"}, app="other")
+    assert (again.uploaded_bytes, other.uploaded_bytes) == (0, 0)
+    assert again.image.digest == first.image.digest
+    assert [layer.digest for layer in other.layers] == [layer.digest for layer in first.layers]
+
+
+def test_a_tree_left_in_place_is_not_read_again(export, tmp_path):
+    root = make(tmp_path / "app")
+    remembered = Remembered()
+    first, _ = export(root, {"source.py"}, remembered=remembered)
+    status = (root / "node_modules/deep/big").stat()
+    second, _ = export(root, {"source.py"}, remembered=remembered)
+    assert second.image.digest == first.image.digest
+    (root / "node_modules/deep/big").write_bytes(os.urandom(2 * MIB))
+    os.utime(root / "node_modules/deep/big", ns=(status.st_atime_ns, status.st_mtime_ns))
+    third, _ = export(root, {"source.py"}, remembered=remembered)
+    assert third.image.digest != first.image.digest
+    assert [layer.origin for layer in third.layers if not layer.reused] == ["node_modules"]
+
+
+def test_a_layer_that_the_registry_has_lost_is_sent_again(export, farm, tmp_path):
+    root = make(tmp_path / "app")
+    first, _ = export(root, {"source.py"})
+    lost = next(layer for layer in first.layers if layer.origin == "node_modules")
+    repository = f"apps/{farm.settings.namespace.strip(':')}/app"
+    farm.registry.delete_blob(repository, lost.digest)
+    assert not farm.registry.has_blob(repository, lost.digest)
+    second, image = export(root, {"source.py"})
+    assert [layer.origin for layer in second.layers if not layer.reused] == ["node_modules"]
+    assert second.image.digest == first.image.digest
+    assert "app/node_modules/deep/big" in pulled(image)
+
+
+def test_an_app_over_the_limit_is_refused_before_anything_is_sent(export, farm, tmp_path):
+    root = make(tmp_path / "app")
+    with pytest.raises(TooLargeError, match="larger than the limit of 1,048,576"):
+        export(root, image_bytes=MIB)
+    assert not farm.registry.has_manifest(f"apps/{farm.settings.namespace.strip(':')}/app", "latest")

@@ -1,0 +1,65 @@
+"""Fingerprints of a layer's files by what the file system says of them, without reading the files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from os import fsencode
+
+from buildfarm.oci.tree import Found
+from buildfarm.store import KnownLayer
+
+REMEMBERED_MAX = 1000
+
+
+def shape_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
+    """Names, sizes and permissions: the same for the same content on any node, and seldom for another."""
+    return _digest(prefix, salt, (b"%s\0%o %d\0" % (fsencode(name), s.st_mode, _size(s)) for name, _, s in found))
+
+
+def identity_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
+    """Also inodes and times: files of the same identity have not been touched since.
+
+    Who runs in a sandbox can set a file's time of change (mtime), but not when that was done (ctime).
+    """
+    facts = (
+        b"%s\0%o %d %d %d %d %d\0"
+        % (fsencode(name), s.st_mode, _size(s), s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
+        for name, _, s in found
+    )
+    return _digest(prefix, salt, facts)
+
+
+class Remembered:
+    """Layers by their files' identity; what was not used for longest is forgotten first. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._layers: OrderedDict[str, KnownLayer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, identity: str) -> KnownLayer | None:
+        """The layer that was made of these very files."""
+        with self._lock:
+            if identity in self._layers:
+                self._layers.move_to_end(identity)
+            return self._layers.get(identity)
+
+    def put(self, identity: str, layer: KnownLayer) -> None:
+        """These very files make this layer."""
+        with self._lock:
+            self._layers[identity] = layer
+            if len(self._layers) > REMEMBERED_MAX:
+                self._layers.popitem(last=False)
+
+
+def _digest(prefix: bytes, salt: str, facts: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix) + b"".join(facts)).hexdigest()
+
+
+def _size(status: os.stat_result) -> int:
+    # A folder's size is the file system's own affair.
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
