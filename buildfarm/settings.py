@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
 
+    # Build caches
+    cache_directory: Path = Field(Path("/var/lib/buildfarm/caches"), description="this node's copies of build caches")
+    cache_bytes: int = Field(1024 * MIB, gt=0, description="a build cache larger than this is not kept; uncompressed")
+    cache_copies_bytes: int = Field(4096 * MIB, ge=0, description="copies of build caches on this node, together")
+
     # Delivery
     lease_seconds: float = Field(9, gt=0, description="a build whose lease is not renewed for this long is lost")
     renew_seconds: float = Field(3, gt=0, description="how often a running build renews its lease")

@@ -47,6 +47,7 @@ def second_engine(farm: Farm, **variables: str) -> Iterator[str]:
             "BUILDFARM_BUILDER": farm.settings.builder,
             "BUILDFARM_DOCKER_URL": f"unix://{root}/run/docker.sock",
             "BUILDFARM_WORKSPACE_DIRECTORY": f"{root}/workspaces",
+            "BUILDFARM_CACHE_DIRECTORY": f"{root}/caches",
             "BUILDFARM_LOG_FORMAT": "json",
             **variables,
         }

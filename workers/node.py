@@ -21,6 +21,7 @@ from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Leases, Nodes
 from buildfarm.telemetry import Logger, Metrics, logger
+from workers.cache import Caches
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
 from workers.gate import make_gate
@@ -110,6 +111,14 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> T
             layer_min_bytes=settings.layer_min_bytes,
             layers_max=settings.max_app_layers,
             known=KnownLayers(farm.database),
+        ),
+        caches=Caches(
+            registry=farm.registry,
+            directory=settings.cache_directory,
+            cache_bytes=settings.cache_bytes,
+            copies_bytes=settings.cache_copies_bytes,
+            threads=settings.compression_threads,
+            logger=logger(node=settings.node_id),
         ),
     )
 

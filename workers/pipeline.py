@@ -11,6 +11,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
 from workers.builder import Builder
+from workers.cache import Caches
 from workers.exporter import TAG, Exported, Exporter
 from workers.progress import Progress
 from workers.sandbox import Sandboxes
@@ -29,6 +30,7 @@ class Tools:
     workspaces: Workspaces
     sandboxes: Sandboxes
     exporter: Exporter
+    caches: Caches
 
 
 def run(
@@ -39,7 +41,7 @@ def run(
     publish: Callable[[Exported], None],
     accept: Callable[[BuildResult], None],
 ) -> None:
-    """Builds, and hands the result to ``accept``; only then is the sandbox cleared away.
+    """Builds, and hands the result to ``accept``; only then the cache is kept and the sandbox cleared away.
 
     ``publish`` makes the image the app's newest. Raises AppError, FarmError and Interruption.
     """
@@ -60,6 +62,7 @@ def run(
                 check=progress.check,
             )
             source_names = frozenset(tree_names(workspace.app))
+            restored = tools.caches.restore(request, sandbox, workspace.cache, log=progress.write, check=progress.check)
             fetch.write_config_vars(request.env, sandbox, log=progress.write, check=progress.check)
         with progress.phase(Phase.DETECT):
             chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
@@ -94,6 +97,7 @@ def run(
                 attempt=build.attempt,
             )
         )
+        tools.caches.save(request, workspace.cache, restored)
 
 
 def _environment(build: Build, stack: str) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,7 @@ def build_node(farm: Farm, **variables: str):
         "BUILDFARM_NAMESPACE": farm.settings.namespace,
         "BUILDFARM_NODE_ID": node_id,
         "BUILDFARM_WORKSPACE_DIRECTORY": str(workspaces),
+        "BUILDFARM_CACHE_DIRECTORY": str(workspaces / f"{node_id}.caches"),
         "BUILDFARM_LOG_FORMAT": "json",
         **variables,
     }
@@ -143,6 +145,7 @@ def build_node(farm: Farm, **variables: str):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(workspaces / f"{node_id}.caches", ignore_errors=True)
         for path in (log, workspaces / f"{node_id}.lock"):
             path.unlink(missing_ok=True)
 

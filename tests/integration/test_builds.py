@@ -64,8 +64,11 @@ def failed(build, code, told):
 
 
 def test_a_python_app_is_built_twice_the_same_and_sent_once(built):
-    first = succeeded(built, built(EXAMPLES / "python", "python"))
-    second = succeeded(built, built(EXAMPLES / "python", "python"))
+    cold = built(EXAMPLES / "python", "python")
+    cached = built(EXAMPLES / "python", "python")
+    first, second = succeeded(built, cold), succeeded(built, cached)
+    assert "Restored from the cache" not in built.log(cold)
+    assert "Restored from the cache" in built.log(cached)
     assert first.uploaded_bytes > 1_000_000
     assert (second.digest, second.uploaded_bytes) == (first.digest, 0)
     assert first.process_types == {"web": "gunicorn --bind 0.0.0.0:$PORT --access-logfile - app:app"}

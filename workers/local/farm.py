@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +112,7 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         gone += network.remove_networks(client, settings.sandbox_network)
         if purge:
             gone += images.remove_images(client)
+            shutil.rmtree(settings.cache_directory, ignore_errors=True)
             forget(directory)
         return gone
 
