@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main up down clean
+.PHONY: help set-up lint unit test demo verify-main bench-export up down clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ demo: $(STAMP) ## builds and runs two apps, and asks them over HTTP
 verify-main: $(STAMP) ## the main job's promises, as a table of claims and figures
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.main
+
+bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
+	$(BIN)/buildfarm up
+	$(BIN)/python -m bench.export
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

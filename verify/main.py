@@ -12,10 +12,10 @@ from pathlib import Path
 
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
-from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.validate import InvalidImageError, validate
 from buildfarm.settings import read_settings
 from verify import second_engine
+from verify.registry import read_manifest
 from verify.table import Claims
 from workers.local.packages import ensure_packages
 
@@ -92,8 +92,8 @@ def accepted(claims: Claims, farm: Farm) -> None:
     found = json.loads(inspected.stdout)["Digest"] if inspected.returncode == 0 else inspected.stderr.strip()
     claims.add("skopeo inspect accepts it", found[:30], found == ended.result.digest)
     builder_repository, _, builder_digest = farm.settings.builder.partition("@")
-    builder = _manifest(farm, builder_repository, builder_digest)
-    image = _manifest(farm, ended.result.repository, ended.result.digest)
+    builder = read_manifest(farm, builder_repository, builder_digest)
+    image = read_manifest(farm, ended.result.repository, ended.result.digest)
     below = [layer.digest for layer in image.layers[: len(builder.layers)]] == [
         layer.digest for layer in builder.layers
     ]
@@ -113,10 +113,10 @@ def accepted(claims: Claims, farm: Farm) -> None:
 
 def second_node(claims: Claims, farm: Farm) -> None:
     """A worker on another engine with an own data root takes builds from the same queue."""
-    with second_engine.second_engine(farm) as node_id:
+    with second_engine.second_engine(farm) as second:
         nodes = set()
         deadline = time.monotonic() + 120
-        while node_id not in nodes and time.monotonic() < deadline:
+        while second.id not in nodes and time.monotonic() < deadline:
             sources = [farm.pack(EXAMPLES / "static", "verify")[0] for _ in range(6)]
             ids = [farm.submit(BuildRequest(tenant="verify", app="two", source=source)).id for source in sources]
             ended = [[item for item in farm.follow(build_id) if isinstance(item, Build)][-1] for build_id in ids]
@@ -125,7 +125,7 @@ def second_node(claims: Claims, farm: Farm) -> None:
     claims.add(
         "a worker on a second engine builds from the same queue",
         f"built on {', '.join(sorted(map(str, nodes)))}",
-        node_id in nodes,
+        second.id in nodes,
     )
     claims.add("both engines make the same image", f"{len(digests)} digest", len(digests) == 1)
 
@@ -137,11 +137,6 @@ def warm_demo(claims: Claims) -> None:
     answers = done.stdout.count("it answers {")
     figure = f"{seconds:.0f} s, {answers} apps answered"
     claims.add(f"make demo again in at most {DEMO_SECONDS:.0f} s", figure, seconds <= DEMO_SECONDS and answers == 2)
-
-
-def _manifest(farm: Farm, repository: str, digest: str) -> Manifest:
-    media_type, content, _ = farm.registry.get_manifest(repository, digest)
-    return Manifest.parse(content, media_type)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,9 +29,24 @@ READY_SECONDS = 180
 PROGRAMS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux", "dockerd": "docker.io"}
 
 
+@dataclass(frozen=True)
+class SecondEngine:
+    """The second node: its worker's name, its engine, and the registry as both reach it."""
+
+    id: str
+    docker_url: str
+    registry: str
+
+    def pull(self, image: str) -> int:
+        """Pulls an image of the farm's registry, however it is written; returns how many layers moved."""
+        reference = f"{self.registry}/{image.partition('/')[2]}"
+        ask = ["docker", "--host", self.docker_url, "pull", reference]
+        return subprocess.run(ask, check=True, capture_output=True, text=True).stdout.count("Pull complete")
+
+
 @contextmanager
-def second_engine(farm: Farm, **variables: str) -> Iterator[str]:
-    """The id of a second node that takes builds, for the length of the block."""
+def second_engine(farm: Farm, **variables: str) -> Iterator[SecondEngine]:
+    """A second node that takes builds, for the length of the block."""
     with ExitStack() as undo:
         root = Path(tempfile.mkdtemp(prefix="buildfarm2.", dir="/var/tmp"))
         undo.callback(shutil.rmtree, root, ignore_errors=True)
@@ -65,7 +81,7 @@ def second_engine(farm: Farm, **variables: str) -> Iterator[str]:
             return any(node.id == NODE_ID and node.accepting for node in farm.nodes())
 
         _wait(accepting, "the second node does not take builds")
-        yield NODE_ID
+        yield SecondEngine(NODE_ID, f"unix://{root}/run/docker.sock", registry_address)
 
 
 def _network(undo: ExitStack) -> None:

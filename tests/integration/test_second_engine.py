@@ -17,8 +17,8 @@ def test_the_only_node_is_on_another_engine(farm):
     if os.geteuid() != 0:
         pytest.skip("namespaces need root")
     ensure_packages(PROGRAMS, print)
-    with second_engine(farm) as node_id:
+    with second_engine(farm) as second:
         build = Builds(farm, None)(EXAMPLES / "static", "two")
     assert build.state is State.SUCCEEDED
-    assert build.node == node_id
+    assert build.node == second.id
     assert build.result.uploaded_bytes < 10_000

@@ -1,0 +1,192 @@
+"""Ways to bring a built app into a registry, on top of the same builder: ours, and what people use instead."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.trees import Tree
+from buildfarm.farm import Farm
+from buildfarm.model import ArtifactSource, BuildRequest
+from buildfarm.store import KnownLayers
+from workers.builder import Builder
+from workers.exporter import Exported, Exporter
+from workers.signature import Remembered
+
+Change = Callable[[], None]
+
+
+@dataclass
+class Ours:
+    """The farm's exporter, in a farm and on a node that know no layer at first."""
+
+    farm: Farm
+    builder: Builder
+    tree: Tree
+    root: Path
+    layers_max: int = 8
+    exporter: Exporter = field(init=False)
+    request: BuildRequest = field(init=False)
+    last: Exported | None = None
+
+    def __post_init__(self) -> None:
+        artifact = ArtifactSource(repository="sources/bench", digest="sha256:" + "0" * 64)
+        self.request = BuildRequest(tenant="bench", app=f"a{uuid.uuid4().hex[:12]}", source=artifact)
+        self.forget()
+
+    def forget(self) -> None:
+        """From now on as on another node."""
+        settings = self.farm.settings
+        self.exporter = Exporter(
+            registry=self.farm.registry,
+            compression=settings.compression,
+            threads=settings.compression_threads,
+            media_types=settings.media_types,
+            image_bytes=8 * settings.image_bytes,
+            layer_min_bytes=settings.layer_min_bytes,
+            layers_max=self.layers_max,
+            known=KnownLayers(replace(self.farm.database, namespace=f"bench-{self.request.app}:")),
+            remembered=Remembered(),
+        )
+
+    def export(self) -> int:
+        """Returns the layer bytes sent."""
+        self.last = self.exporter.export(
+            self.root,
+            self.builder,
+            self.request,
+            source_names=self.tree.source_names,
+            process_types={"web": "true"},
+            variables={},
+            labels={},
+        )
+        return self.last.uploaded_bytes
+
+    @property
+    def image(self) -> str:
+        if self.last is None:
+            raise AssertionError("nothing was exported yet")
+        return f"{self.farm.registry.host}/{self.request.repository}@{self.last.image.digest}"
+
+
+@dataclass
+class CommitAndPush:
+    """``docker commit`` of a container that holds the app, and ``docker push``."""
+
+    host: str
+    image: str
+    root: Path
+    undo: ExitStack
+    name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    def prepare(self) -> None:
+        """A stopped container of the builder with the app in it, as after a build."""
+        run("docker", "create", "--name", self.name, self.image)
+        self.undo.callback(run, "docker", "rm", "--force", self.name)
+        run("docker", "cp", f"{self.root}/.", f"{self.name}:/app")
+
+    def change(self, code: str) -> None:
+        run("docker", "cp", str(self.root / code), f"{self.name}:/app/{code}")
+
+    def export(self) -> int:
+        target = f"{self.host}/bench/{self.name}:latest"
+        run("docker", "commit", self.name, target)
+        run("docker", "push", "--quiet", target)
+        return 0
+
+    def clean(self) -> None:
+        run("docker", "rmi", "--force", f"{self.host}/bench/{self.name}:latest")
+
+
+@dataclass
+class Dockerfile:
+    """A Dockerfile that copies what the buildpacks made, then the source; every step that can be is cached."""
+
+    host: str
+    image: str
+    tree: Tree
+    root: Path
+    name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    def export(self) -> int:
+        made = sorted(path.name for path in self.root.iterdir() if f"app/{path.name}" not in self.tree.source_names)
+        source = sorted(name.removeprefix("app/") for name in self.tree.source_names)
+        steps = [f"FROM {self.image}"]
+        steps += [f'COPY ["{name}", "/app/{name}{"/" if (self.root / name).is_dir() else ""}"]' for name in made]
+        steps += ["COPY [{}]".format(", ".join(f'"{name}"' for name in [*source, "/app/"]))]
+        target = f"{self.host}/bench/{self.name}:latest"
+        dockerfile = self.root.parent / f"{self.name}.Dockerfile"
+        dockerfile.write_text("\n".join(steps))
+        run(
+            "env",
+            "DOCKER_BUILDKIT=0",
+            "docker",
+            "build",
+            "--quiet",
+            f"--file={dockerfile}",
+            f"--tag={target}",
+            str(self.root),
+        )
+        run("docker", "push", "--quiet", target)
+        return 0
+
+    def clean(self) -> None:
+        run("docker", "rmi", "--force", f"{self.host}/bench/{self.name}:latest")
+
+
+@dataclass
+class Buildah:
+    """``buildah commit`` of a working container that holds the app, and ``buildah push``."""
+
+    host: str
+    image: str
+    root: Path
+    storage: Path
+    name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    def prepare(self) -> None:
+        self.buildah("from", "--tls-verify=false", "--name", self.name, f"docker://{self.image}")
+        self.buildah("add", self.name, str(self.root), "/app")
+
+    def change(self, code: str) -> None:
+        self.buildah("add", self.name, str(self.root / code), f"/app/{code}")
+
+    def export(self) -> int:
+        self.buildah("commit", "--quiet", self.name, self.name)
+        self.buildah(
+            "push", "--quiet", "--tls-verify=false", self.name, f"docker://{self.host}/bench/{self.name}:latest"
+        )
+        return 0
+
+    def clean(self) -> None:
+        self.buildah("rm", self.name)
+        self.buildah("rmi", "--force", self.name)
+
+    def buildah(self, *arguments: str) -> None:
+        run(
+            "buildah",
+            f"--root={self.storage}/root",
+            f"--runroot={self.storage}/run",
+            "--storage-driver=overlay",
+            *arguments,
+        )
+
+
+def run(*command: str) -> None:
+    """Runs to a good end, or says what the command said."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:6])} … ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+def copy_tree(tree: Tree, to: Path) -> Path:
+    """A copy with new inodes, as after a real rebuild."""
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir(parents=True)
+    run("cp", "-a", str(tree.root), str(to))
+    return to / "app"
