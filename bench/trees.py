@@ -87,14 +87,14 @@ def _make(name: str, files: dict[str, str], buildpack: str, code: str, *, settin
             print(f"building the tree of {name}", flush=True)
             _build(home, buildpack, settings, image)
         (home / "done").touch()
-    found = list(scan(root))
+    found = scan(root)
     return Tree(
         name=name,
         root=root,
         source_names=frozenset(f"app/{path}" for path in files),
         code=code,
         files=len(found),
-        raw_bytes=sum(item.status.st_size for item in found if not item.is_folder),
+        raw_bytes=sum(item.size_bytes for item in found),
     )
 
 

@@ -98,7 +98,8 @@ class Exporter:
             kind=self.media_types,
             compression=self.compression,
         )
-        self.registry.put_blob(request.repository, image.config)
+        # An image with a new layer has a new config.
+        self.registry.put_blob(request.repository, image.config, look=all(layer.reused for layer in layers))
         self.registry.put_manifest(request.repository, image.manifest, image.media_type, tag=None)
         uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
         return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
@@ -129,7 +130,7 @@ class Exporter:
         self, app: Path, source_names: Set[str], process_types: Mapping[str, str], repository: str
     ) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
-        found = list(scan(app))
+        found = scan(app)
         _refuse_too_large(found, self.image_bytes)
         processes = header_entries(
             Entry(f"{PROCESSES}/{name}", f"{command}\n".encode()) for name, command in sorted(process_types.items())
@@ -197,7 +198,7 @@ def _digests(layer: Layer) -> LayerDigests:
 
 def _refuse_too_large(found: Iterable[Found], limit_bytes: int) -> None:
     """Before anything is sent. Raises TooLargeError."""
-    total_bytes = sum(item.status.st_size for item in found if not item.is_folder)
+    total_bytes = sum(item.size_bytes for item in found)
     if total_bytes > limit_bytes:
         raise TooLargeError(
             f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",

@@ -7,7 +7,7 @@ same tree has the same layers, whichever node builds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from buildfarm.oci.tree import Found
@@ -40,60 +40,64 @@ def plan_layers(
     shared = _shared_folders(root.name, rest)
     for item in rest:
         groups.setdefault(_group(item.name, root.name, source, shared), []).append(item)
-    folders = sorted(set(groups) - {MADE, SOURCE}, key=lambda name: (-_bytes(groups[name]), name))
-    own = [name for name in folders if _bytes(groups[name]) >= min_bytes][: layers_max - 2]
-    for name in folders:
-        if name not in own:
-            groups[MADE] += groups[name]
-    by_name = {item.name: item for item in found}
-    order = {item.name: number for number, item in enumerate(found)}
-    layers = [PlannedLayer(name, _with_folders(groups[name], by_name, root)) for name in sorted(own)]
+    sizes = {name: _bytes(items) for name, items in groups.items() if name not in (MADE, SOURCE)}
+    by_size = sorted(sizes, key=lambda name: (-sizes[name], name))
+    own = [name for name in by_size if sizes[name] >= min_bytes][: layers_max - 2]
+    small = [item for name in sizes if name not in own for item in groups[name]]
+    if small:
+        order = {item.name: number for number, item in enumerate(rest)}
+        groups[MADE] = sorted([*groups[MADE], *small], key=lambda item: order[item.name])
+    folders = {item.name: item for item in found if item.is_folder}
+    layers = [PlannedLayer(name, _with_folders(groups[name], folders, root)) for name in sorted(own)]
     if groups[MADE]:
-        made = sorted(groups[MADE], key=lambda item: order[item.name])
-        layers.append(PlannedLayer(MADE, _with_folders(made, by_name, root)))
-    return (*layers, PlannedLayer(SOURCE, _with_folders(groups[SOURCE], by_name, root)))
+        layers.append(PlannedLayer(MADE, _with_folders(groups[MADE], folders, root)))
+    return (*layers, PlannedLayer(SOURCE, _with_folders(groups[SOURCE], folders, root)))
 
 
 def _group(name: str, root: str, source: Set[str], shared: Set[str]) -> str:
     if name in source:
         return SOURCE
-    top, _, below = name.removeprefix(f"{root}/").partition("/")
-    if f"{root}/{top}" in source:
-        return MADE
+    top, _, below = name[len(root) + 1 :].partition("/")
     if top in shared:
         inner = below.partition("/")[0]
         return f"{top}/{inner}" if inner else MADE
     # A folder's own entry has nothing below it, and belongs to the folder all the same.
-    return top
+    return MADE if f"{root}/{top}" in source else top
 
 
 def _shared_folders(root: str, items: Sequence[Found]) -> Set[str]:
     """Hidden folders at the top that hold folders and nothing else, as several buildpacks leave theirs in one."""
     folders: dict[str, int] = {}
     mixed: set[str] = set()
+    hidden = f"{root}/."
     for item in items:
-        parts = item.name.removeprefix(f"{root}/").split("/")
-        if len(parts) == 2 and parts[0].startswith("."):
+        if item.name.startswith(hidden) and item.name.count("/") == 2:
+            top = item.name.split("/")[1]
             if item.is_folder:
-                folders[parts[0]] = folders.get(parts[0], 0) + 1
+                folders[top] = folders.get(top, 0) + 1
             else:
-                mixed.add(parts[0])
+                mixed.add(top)
     return {name for name, count in folders.items() if count > 1} - mixed
 
 
 def _bytes(items: Sequence[Found]) -> int:
-    return sum(item.status.st_size for item in items if not item.is_folder)
+    return sum(item.size_bytes for item in items)
 
 
-def _with_folders(items: Sequence[Found], by_name: dict[str, Found], root: Found) -> tuple[Found, ...]:
+def _with_folders(items: Sequence[Found], folders: Mapping[str, Found], root: Found) -> tuple[Found, ...]:
     """The items in their order, and before each the folders it is in: a layer must say how its folders are."""
-    placed: dict[str, Found] = {root.name: root}
+    placed = [root]
+    known = {root.name}
     for item in items:
-        missing = []
+        if item.is_folder:
+            known.add(item.name)
         parent = item.name.rpartition("/")[0]
-        while parent not in placed:
-            missing.append(by_name[parent])
-            parent = parent.rpartition("/")[0]
-        placed.update((folder.name, folder) for folder in reversed(missing))
-        placed[item.name] = item
-    return tuple(placed.values())
+        if parent not in known:
+            missing = []
+            while parent not in known:
+                missing.append(folders[parent])
+                known.add(parent)
+                parent = parent.rpartition("/")[0]
+            placed += reversed(missing)
+        placed.append(item)
+    return tuple(placed)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from os import fsencode
 
 from buildfarm.oci.tree import Found
 from buildfarm.store import KnownLayer
@@ -18,7 +16,7 @@ REMEMBERED_MAX = 1000
 
 def shape_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
     """Names, sizes and permissions: the same for the same content on any node, and seldom for another."""
-    return _digest(prefix, salt, (b"%s\0%o %d\0" % (fsencode(name), s.st_mode, _size(s)) for name, _, s in found))
+    return _digest(prefix, salt, (f"{item.name}\0{item.shape}" for item in found))
 
 
 def identity_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
@@ -26,12 +24,7 @@ def identity_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
 
     Who runs in a sandbox can set a file's time of change (mtime), but not when that was done (ctime).
     """
-    facts = (
-        b"%s\0%o %d %d %d %d %d\0"
-        % (fsencode(name), s.st_mode, _size(s), s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
-        for name, _, s in found
-    )
-    return _digest(prefix, salt, facts)
+    return _digest(prefix, salt, (f"{item.name}\0{item.shape} {item.identity}" for item in found))
 
 
 class Remembered:
@@ -56,10 +49,6 @@ class Remembered:
                 self._layers.popitem(last=False)
 
 
-def _digest(prefix: bytes, salt: str, facts: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix) + b"".join(facts)).hexdigest()
-
-
-def _size(status: os.stat_result) -> int:
-    # A folder's size is the file system's own affair.
-    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+def _digest(prefix: bytes, salt: str, facts: Iterable[str]) -> str:
+    head = b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix)
+    return hashlib.sha256(head + os.fsencode("\0".join(facts))).hexdigest()

@@ -9,13 +9,21 @@ permissions and on nothing else.
 from __future__ import annotations
 
 import os
+import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
+
+from buildfarm.errors import NodeError
 
 MTIME_SECONDS = 1
+
+_READ_BYTES = 128 * 1024
+
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) -> list[str]:
@@ -58,35 +66,59 @@ class Found(NamedTuple):
 
     name: str
     is_folder: bool
-    status: os.stat_result
+    size_bytes: int  # 0 for a folder, whose size is the file system's own affair
+    shape: str  # kind, permissions and size: the same for the same content anywhere
+    identity: str  # inode, device and both times of change: the same as long as nobody touches it here
 
 
-def scan(root: Path) -> Iterator[Found]:
+def scan(root: Path) -> list[Found]:
     """``root`` and everything in it, folder before content, sorted by bytes within each folder.
 
-    Pipes, sockets and devices are left out: nothing in an image can use them. Raises OSError when a folder cannot be
+    Pipes, sockets and devices are left out: nothing in an image can use them. Raises NodeError when a folder cannot be
     read.
     """
-    yield Found(root.name, True, root.stat(follow_symlinks=False))
-    yield from _scan_in(root, root.name)
+    top = root.name
+    records = [record.split(" ", 7) for record in _listed(root)]
+    # By bytes, as tar sorts, and not by code point: the two differ for names that are not UTF-8.
+    records.sort(key=lambda record: os.fsencode(record[7]).replace(b"/", b"\0"))
+    found = []
+    for kind, size, mode, modified, changed, inode, device, path in records:
+        is_folder = kind == "d"
+        found.append(
+            Found(
+                f"{top}/{path}" if path else top,
+                is_folder,
+                0 if is_folder else int(size),
+                f"{kind} {mode}" if is_folder else f"{kind} {mode} {size}",
+                f"{modified} {changed} {inode} {device}",
+            )
+        )
+    return found
 
 
-def tree_names(root: Path) -> Iterator[str]:
+def tree_names(root: Path) -> list[str]:
     """The names that `scan` finds."""
-    return (found.name for found in scan(root))
+    return [found.name for found in scan(root)]
 
 
-def _scan_in(folder: str | Path, prefix: str) -> Iterator[Found]:
-    with os.scandir(folder) as found:
-        # by bytes, as tar sorts, and not by code point: the two differ for names that are not UTF-8
-        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
-    for entry in entries:
-        name = f"{prefix}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield Found(name, True, entry.stat(follow_symlinks=False))
-            yield from _scan_in(entry.path, name)
-        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-            yield Found(name, False, entry.stat(follow_symlinks=False))
+def _listed(root: Path) -> Iterator[str]:
+    """What find(1) prints of each entry: on another processor, while the entries before are taken apart here."""
+    kinds = ["(", "-type", "f", "-o", "-type", "d", "-o", "-type", "l", ")"]
+    command = ["find", os.fspath(root.absolute()), *kinds, "-printf", "%y %s %m %T@ %C@ %i %D %P\\0"]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT) as process,
+    ):
+        output = cast("IO[bytes]", process.stdout)
+        partial = b""
+        while chunk := output.read(_READ_BYTES):
+            whole, found, rest = (partial + chunk).rpartition(b"\0")
+            partial = rest
+            if found:
+                yield from os.fsdecode(whole).split("\0")
+        if process.wait() != 0:
+            complaints.seek(0)
+            raise NodeError(f"The tree cannot be read: {os.fsdecode(complaints.read()).strip()[-300:]}")
 
 
 @dataclass(frozen=True)

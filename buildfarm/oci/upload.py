@@ -7,7 +7,8 @@ The digest of a layer is known only at its end, so it is sent as one chunked PAT
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -24,12 +25,21 @@ _OCTETS = {"Content-Type": "application/octet-stream"}
 # Cancelling is a courtesy: the registry purges old sessions itself, and nobody should wait long for a dead one.
 _CANCEL_SECONDS = 5
 
+_SMALL_PIECES = 2  # of at most a chunk each
+
 
 def send_layer(connection: Connection, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
     """Make the stream and send it, once. Raises what the stream and the connection raise."""
-    with _session(connection, repository) as session, make_stream() as stream:
-        session.append(stream)
-        session.finish(stream.layer.digest)
+    with make_stream() as stream:
+        pieces = iter(stream)
+        first = list(itertools.islice(pieces, _SMALL_PIECES))
+        with _session(connection, repository) as session:
+            if len(first) < _SMALL_PIECES:
+                # The stream has ended already, so its digest is known: one request fewer.
+                session.finish(stream.layer.digest, b"".join(first))
+            else:
+                session.append(itertools.chain(first, pieces))
+                session.finish(stream.layer.digest)
         return stream.layer
 
 
@@ -81,8 +91,8 @@ class _Session:
     connection: Connection
     location: str
 
-    def append(self, stream: LayerStream) -> None:
-        response = self.connection.request("PATCH", self.location, expect=(202,), content=stream, headers=_OCTETS)
+    def append(self, pieces: Iterable[bytes]) -> None:
+        response = self.connection.request("PATCH", self.location, expect=(202,), content=pieces, headers=_OCTETS)
         self.location = _location(self.connection, response)
 
     def finish(self, digest: Digest, content: bytes = b"") -> None:

@@ -22,11 +22,7 @@ def make(sizes):
             names.setdefault("app/" + "/".join(parts[:depth]), None)
         names[f"app/{path}"] = size
     ordered = sorted(names, key=lambda name: [os.fsencode(part) for part in name.split("/")])
-    return [Found(name, names[name] is None, stat(names[name])) for name in ordered]
-
-
-def stat(size):
-    return os.stat_result((0o40755 if size is None else 0o100644, 0, 0, 1, 0, 0, size or 4096, 0, 0, 0))
+    return [Found(name, names[name] is None, names[name] or 0, "", "") for name in ordered]
 
 
 def origins(layers):

@@ -213,13 +213,8 @@ def test_a_name_that_is_not_there_is_the_nodes_fault(tree):
 
 
 def test_a_tree_that_cannot_be_listed_is_the_nodes_fault(tree):
-    names = tree_names(tree / "gone")
-
-    with (
-        LayerStream(tar_command(tree, owner=0, names=True), names=names) as stream,
-        pytest.raises(NodeError, match="cannot be"),
-    ):
-        b"".join(stream)
+    with pytest.raises(NodeError, match="cannot be read"):
+        tree_names(tree / "gone")
 
 
 def test_an_error_of_the_names_reaches_the_consumer(tree):

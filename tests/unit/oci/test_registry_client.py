@@ -127,7 +127,7 @@ def test_a_layer_is_made_again_when_sending_fails(registry, fake, content, pause
     assert fake.repository("app").blobs.keys() == {layer.digest}
     assert len(pauses) == len(faults)
     assert fake.uploads == {}
-    assert len(made) == 1 + sum(method != "POST" for method, _ in faults)
+    assert len(made) == 1 + len(faults)
 
 
 @pytest.mark.parametrize("faults", [[("PATCH", "drop")] * 3, [("PATCH", 503)] * 3])
@@ -144,14 +144,17 @@ def test_attempts_have_an_end(registry, fake, content, pauses, faults):
 
 
 def test_a_layer_that_cannot_be_made_ends_the_upload(registry, fake, content, pauses):
+    large = content.with_name("large")
+    large.write_bytes(bytes(40_000_000))
     with pytest.raises(TooLargeError):
-        registry.upload("app", cat(content, limit_bytes=2_000_000))
+        registry.upload("app", cat(large, limit_bytes=39_000_000))
     with pytest.raises(NodeError):
         registry.upload("app", cat(content.parent / "gone"))
 
     assert pauses == []
     assert fake.uploads == {}
-    assert [line.split()[0] for line in fake.log if "DELETE" in line] == ["DELETE", "DELETE"]
+    # The second one never came as far as a session.
+    assert [line.split()[0] for line in fake.log if "DELETE" in line] == ["DELETE"]
 
 
 def test_a_registry_that_keeps_other_content_is_found_out(registry, fake, content):
