@@ -68,7 +68,11 @@ def build(
             raise RequestError(sentence_of(error)) from error
         submitted = farm.submit(request)
         if not detach:
-            submitted = follow(farm, submitted.id, console, quiet=as_json)
+            try:
+                submitted = follow(farm, submitted.id, console, quiet=as_json)
+            except KeyboardInterrupt:
+                console.print(f"The build goes on. `buildfarm cancel {submitted.id}` ends it.")
+                raise
         _print(farm, submitted, console, as_json=as_json, detach=detach)
     if submitted.state.final:
         sys.exit(exit_of(submitted))
