@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -16,7 +15,17 @@ from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
 from buildfarm.cli.show import show_build, size
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 from buildfarm.farm import Farm
-from buildfarm.model import NAME_PATTERN, ArchiveSource, Build, BuildRequest, GitSource, LogLine, Source, State
+from buildfarm.model import (
+    NAME_PATTERN,
+    ArchiveSource,
+    Build,
+    BuildRequest,
+    GitSource,
+    LogLine,
+    Source,
+    State,
+    check_env,
+)
 
 
 @click.command()
@@ -49,21 +58,20 @@ def build(
     if (archive_url is None) != (sha256 is None):
         raise click.UsageError("--archive and --sha256 belong together: the farm builds only bytes that you vouch for.")
     tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
+    values = _variables(variables)
+    _check_names(tenant, name)
     console = Console(stderr=as_json, highlight=False)
     with connected_farm() as farm:
         source: Source
         try:
             if directory is not None:
-                _check_names(tenant, name)
                 source, sent_bytes = farm.pack(directory, tenant)
                 console.print(f"source: {source.digest[:19]}, {size(sent_bytes)} sent", style="dim")
             elif git_url is not None:
                 source = GitSource(url=git_url, ref=ref)
             else:
                 source = ArchiveSource(url=str(archive_url), sha256=str(sha256))
-            request = BuildRequest(
-                tenant=tenant, app=name, source=source, env=_variables(variables), buildpacks=buildpacks
-            )
+            request = BuildRequest(tenant=tenant, app=name, source=source, env=values, buildpacks=buildpacks)
         except ValidationError as error:
             raise RequestError(sentence_of(error)) from error
         submitted = farm.submit(request)
@@ -137,10 +145,13 @@ def _check_names(tenant: str, name: str) -> None:
 
 
 def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.UsageError(f"--env {pair}: write it as KEY=VALUE.")
         values[name] = value
-    return values
+    try:
+        return check_env(values)
+    except ValueError as error:
+        raise RequestError(f"{error}.") from error
