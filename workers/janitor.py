@@ -1,4 +1,4 @@
-"""The janitor: removes sandboxes and workspaces of this node that no running build owns."""
+"""The janitor: removes sandboxes and workspaces of this node that no running attempt owns."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Janitor:
         containers = containers_of(self.client, self.node_id)
         workspaces = self.workspaces.left_behind()
         running = self.running()
-        for container_id, build_id in containers.items():
-            if build_id not in running:
-                self.logger.warning("sandbox_left_behind", build=build_id)
+        for container_id, attempt in containers.items():
+            if attempt not in running:
+                self.logger.warning("sandbox_left_behind", attempt=attempt)
                 remove_container(self.client, container_id)
         for workspace in workspaces:
-            if not any(build_id in workspace.name for build_id in running):
+            if workspace.name not in running:
                 self.logger.warning("workspace_left_behind", workspace=workspace.name)
                 remove(workspace)
 

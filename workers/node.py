@@ -39,7 +39,7 @@ STACK = "trixie"
 _BEAT_SECONDS = 1.0
 _NODE_TTL_SECONDS = 10.0
 _SWEEP_SECONDS = 1.0
-_CLEAN_SECONDS = 60.0
+_CLEAN_SECONDS = 10.0
 
 
 def run(settings: Settings) -> None:
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
         attempts = Attempts(metrics)
         tools = make_tools(settings, farm, client)
         log.info("prewarmed", builder=tools.builder.image)
-        janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.builds, log)
+        janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.names, log)
         janitor.clean()
         health = Health(settings, client, janitor, attempts, metrics, tools.builder.digest, Nodes(farm.database))
         leases = Leases(farm.database, settings.lease_seconds, settings.attempts_max, settings.record_seconds)
@@ -159,7 +159,7 @@ class Health:
             id=self.settings.node_id,
             builder=self.builder,
             slots=self.settings.slots,
-            busy=len(self.attempts.builds()),
+            busy=len(self.attempts.names()),
             accepting=not self.reason,
             reason=self.reason,
             seen_at=time.time(),
@@ -193,7 +193,7 @@ def _consume(settings: Settings, farm: Farm, health: Health, attempts: Attempts,
 
     def drain(**_: object) -> None:
         health.draining = True
-        log.info("draining", builds=len(attempts.builds()))
+        log.info("draining", builds=len(attempts.names()))
         timer = threading.Timer(settings.drain_seconds, attempts.stop_all, args=(STOPPED,))
         timer.daemon = True
         timer.start()

@@ -46,12 +46,12 @@ def run(
     ``publish`` makes the image the app's newest. Raises AppError, FarmError and Interruption.
     """
     request = build.request
-    name = f"buildfarm-{build.id}-{build.attempt}"
+    name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
         with progress.phase(Phase.PREPARE):
             workspace = resources.enter_context(tools.workspaces.make(name))
             sandbox = resources.enter_context(
-                tools.sandboxes.make(tools.builder.image, name, build.id, workspace, _environment(build, tools.stack))
+                tools.sandboxes.make(tools.builder.image, name, workspace, _environment(build, tools.stack))
             )
             fetch.fetch(
                 request.source,
@@ -98,6 +98,11 @@ def run(
             )
         )
         tools.caches.save(request, workspace.cache, restored)
+
+
+def attempt_name(build_id: str, attempt: int) -> str:
+    """Name of an attempt's sandbox and workspace; its build may have a later attempt on the same node."""
+    return f"buildfarm-{build_id}-{attempt}"
 
 
 def _environment(build: Build, stack: str) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
 from workers.engine import engine_failures
 from workers.workspace import Workspace
 
-LABEL_BUILD = "buildfarm.build"
+LABEL_ATTEMPT = "buildfarm.attempt"
 LABEL_NODE = "buildfarm.node"
 
 CAPTURE_BYTES_MAX = 64 * 1024
@@ -66,12 +66,10 @@ class Sandboxes:
     ca_bundle: Path | None
 
     @contextmanager
-    def make(
-        self, image: str, name: str, build_id: str, workspace: Workspace, environment: Mapping[str, str]
-    ) -> Iterator[Sandbox]:
+    def make(self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str]) -> Iterator[Sandbox]:
         """A running sandbox for the length of the block; after it there is no container of this name. NodeError."""
         with engine_failures("make a sandbox"):
-            container = self.client.containers.create(image, **self._options(name, build_id, workspace, environment))
+            container = self.client.containers.create(image, **self._options(name, workspace, environment))
         try:
             with engine_failures("start a sandbox"):
                 container.start()
@@ -79,9 +77,7 @@ class Sandboxes:
         finally:
             remove_container(self.client, str(container.id))
 
-    def _options(
-        self, name: str, build_id: str, workspace: Workspace, environment: Mapping[str, str]
-    ) -> dict[str, Any]:
+    def _options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
         mounts = [
             Mount("/app", str(workspace.app), type="bind"),
             Mount("/cache", str(workspace.cache), type="bind"),
@@ -94,7 +90,7 @@ class Sandboxes:
         return {
             "name": name,
             "hostname": "build",
-            "labels": {LABEL_BUILD: build_id, LABEL_NODE: self.node_id},
+            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
             "entrypoint": ["sleep", "infinity"],
             "command": [],
             "environment": {**trusted, **environment},
@@ -264,7 +260,7 @@ def remove_container(client: docker.DockerClient, container_id: str) -> None:
 
 
 def containers_of(client: docker.DockerClient, node_id: str) -> dict[str, str]:
-    """Sandboxes of this node that are there now: container id to build id."""
+    """Sandboxes of this node that are there now: container id to the attempt it belongs to."""
     with engine_failures("list sandboxes"):
         found = client.api.containers(all=True, filters={"label": f"{LABEL_NODE}={node_id}"})
-    return {item["Id"]: item["Labels"].get(LABEL_BUILD, "") for item in found}
+    return {item["Id"]: item["Labels"].get(LABEL_ATTEMPT, "") for item in found}

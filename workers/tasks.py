@@ -24,7 +24,7 @@ from buildfarm.store import Lease, Leases, Logs, Records
 from buildfarm.telemetry import Logger, Metrics, logger
 from workers.exporter import Exported
 from workers.log import BuildLog
-from workers.pipeline import Tools, run
+from workers.pipeline import Tools, attempt_name, run
 from workers.progress import Progress
 
 
@@ -36,20 +36,20 @@ class Attempts:
     _running: dict[str, Progress] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def enter(self, build_id: str, progress: Progress) -> None:
-        """This build runs here."""
+    def enter(self, name: str, progress: Progress) -> None:
+        """This attempt runs here."""
         with self._lock:
-            self._running[build_id] = progress
+            self._running[name] = progress
             self.metrics.running.set(len(self._running))
 
-    def leave(self, build_id: str) -> None:
+    def leave(self, name: str) -> None:
         """It has ended, and nothing of it is left."""
         with self._lock:
-            self._running.pop(build_id, None)
+            self._running.pop(name, None)
             self.metrics.running.set(len(self._running))
 
-    def builds(self) -> set[str]:
-        """Ids of the builds that run here."""
+    def names(self) -> set[str]:
+        """Names of the attempts that run here."""
         with self._lock:
             return set(self._running)
 
@@ -103,8 +103,9 @@ class Worker:
             metrics=self.metrics,
             logger=log,
         )
+        name = attempt_name(lease.build_id, lease.attempt)
         with progress:
-            self.attempts.enter(lease.build_id, progress)
+            self.attempts.enter(name, progress)
             try:
                 return self._run(lease, progress, log)
             except Interruption as reason:
@@ -114,7 +115,7 @@ class Worker:
                 log.warning("record_not_written", reason=error.message)
                 return "lost"
             finally:
-                self.attempts.leave(lease.build_id)
+                self.attempts.leave(name)
 
     def _run(self, lease: Lease, progress: Progress, log: Logger) -> str:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
