@@ -42,7 +42,7 @@ class FarmGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BuildfarmError as error:
-            _tell(error)
+            tell(error)
             sys.exit(exit_code(error))
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)
@@ -89,7 +89,8 @@ _GRAMMARS = {
 }
 
 
-def _tell(error: BuildfarmError) -> None:
+def tell(error: BuildfarmError) -> None:
+    """An error for people, or as JSON for scripts."""
     # Only the command's own flag decides; the error itself may come from before the flag was read.
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": {"code": error.code, "message": error.message, "advice": error.advice}}))

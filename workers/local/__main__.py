@@ -10,18 +10,16 @@ import click
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from buildfarm.errors import BuildfarmError, SetupError
+from buildfarm.cli.edge import Exit, FarmGroup, tell
+from buildfarm.errors import SetupError
 from buildfarm.settings import STATE_DIRECTORY, read_settings
 from buildfarm.telemetry import set_up_logging
 from workers.local import farm
 
-SETUP_FAILED = 3
-PART_DOWN = 4
-
 json_option = click.option("--json", "as_json", is_flag=True)
 
 
-@click.group()
+@click.group(cls=FarmGroup)
 def main() -> None:
     """The whole farm on this machine."""
     set_up_logging(read_settings())
@@ -64,7 +62,7 @@ def status(as_json: bool) -> None:
         for part in parts:
             click.secho(f"{part.name:<10}{'up' if part.up else 'down':<6}", nl=False, fg="green" if part.up else "red")
             click.echo(part.detail)
-    sys.exit(0 if all(part.up for part in parts) else PART_DOWN)
+    sys.exit(0 if all(part.up for part in parts) else Exit.FARM_FAULT)
 
 
 def _say(sentence: str) -> None:
@@ -74,20 +72,9 @@ def _say(sentence: str) -> None:
 def _run() -> None:
     try:
         main()
-    except BuildfarmError as error:
-        _fail(error)
     except (DockerException, RequestException) as error:
-        _fail(SetupError(f"The Docker engine refuses: {error}"))
-
-
-def _fail(error: BuildfarmError) -> None:
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"code": error.code, "message": error.message, "advice": error.advice}}))
-    else:
-        click.secho(f"{error.code}: {error.message}", fg="red", err=True)
-        if error.advice:
-            click.echo(error.advice, err=True)
-    sys.exit(SETUP_FAILED)
+        tell(SetupError(f"The Docker engine refuses: {error}"))
+        sys.exit(Exit.SETUP)
 
 
 if __name__ == "__main__":
