@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from buildfarm.errors import NodeError, SourceError, TooLargeError
 from buildfarm.model import ArtifactSource
@@ -127,13 +128,26 @@ def _rules_of(folder: Path, prefix: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
 
 
 def _ignored(name: str, is_folder: bool, rules: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
-    verdict = False
-    # The rules of a folder nearer to the file are later, and may take back what those above said.
-    for prefix, spec in rules:
-        found = spec.check_file(name.removeprefix(prefix) + ("/" if is_folder else "")).include
-        if found is not None:
-            verdict = found
-    return verdict
+    path = f"{name}/" if is_folder else name
+    # The last rule that names the entry counts, and those of a folder nearer to it are later.
+    for prefix, spec in reversed(rules):
+        for pattern in reversed(list(spec.patterns)):
+            if isinstance(pattern, GitIgnoreSpecPattern) and _names(pattern, path.removeprefix(prefix)):
+                return bool(pattern.include)
+    return False
+
+
+def _names(pattern: GitIgnoreSpecPattern, path: str) -> bool:
+    """Whether the pattern names the entry itself, as git asks, and not only a folder that it is in.
+
+    ``!kept`` takes back the folder of that name, but nothing in it that another rule ignores (gitignore(5)).
+    """
+    matched = None if pattern.regex is None else pattern.regex.match(path)
+    if matched is None:
+        return False
+    if "ps_d" in matched.re.groupindex:  # pathspec's mark of the slash behind a folder's name
+        return matched.end() == len(path)
+    return matched.end() < len(path)  # `folder/**` names what is in the folder, and not the folder
 
 
 def _manifest(layer: LayerDigests) -> bytes:

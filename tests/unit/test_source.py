@@ -84,11 +84,16 @@ def test_the_limit_counts_files_that_are_chosen_only(tmp_path):
         names(tmp_path, 10)
 
 
+def test_a_folder_that_is_taken_back_still_loses_what_other_rules_ignore(tmp_path):
+    write(tmp_path, {".gitignore": "**/b\n!a.log\n", "a.log/b/a": "", "a.log/c": ""})
+    assert names(tmp_path) == [".gitignore", "a.log", "a.log/c"]
+
+
 NAMES = st.sampled_from(["a", "b", "a.log", "b.log", "build", "deep"])
 PATTERNS = st.sampled_from(["*.log", "!a.log", "build/", "/a", "deep/**", "**/b", "a/", "!b", "# c", "", "[ab]", "b*"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(
     files=st.lists(st.lists(NAMES, min_size=1, max_size=3), min_size=1, max_size=6),
     rules=st.lists(PATTERNS, max_size=4),
