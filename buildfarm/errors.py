@@ -5,6 +5,8 @@ BuildfarmError
 │   ├── SourceError             app.source
 │   ├── DetectError             app.detect
 │   ├── CompileError            app.compile
+│   ├── RecipeError             app.recipe
+│   ├── SmokeError              app.smoke
 │   ├── DeadlineError           app.timeout
 │   ├── OutOfMemoryError        app.out_of_memory
 │   └── TooLargeError           app.too_large
@@ -66,6 +68,18 @@ class CompileError(AppError):
     """A buildpack ended with an error."""
 
     code = "app.compile"
+
+
+class RecipeError(AppError):
+    """The recipe of an image build cannot be read, or asks for what is not there."""
+
+    code = "app.recipe"
+
+
+class SmokeError(AppError):
+    """An image was built, and does not do in its smoke test what it must."""
+
+    code = "app.smoke"
 
 
 class DeadlineError(AppError):
@@ -159,6 +173,8 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         SourceError,
         DetectError,
         CompileError,
+        RecipeError,
+        SmokeError,
         DeadlineError,
         OutOfMemoryError,
         TooLargeError,

@@ -12,7 +12,7 @@ from celery import Celery
 
 from buildfarm import source
 from buildfarm.errors import StoreError
-from buildfarm.model import ArtifactSource, Build, BuildRequest, LogLine, Node, State
+from buildfarm.model import ArtifactSource, Build, LogLine, Node, Request, State
 from buildfarm.oci.registry import Registry
 from buildfarm.queues import make_celery, send, shard_of
 from buildfarm.settings import Settings
@@ -40,7 +40,7 @@ class Farm:
         """
         return source.pack(self.registry, directory, tenant, self.settings.source_bytes)
 
-    def submit(self, request: BuildRequest) -> Build:
+    def submit(self, request: Request) -> Build:
         """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile."""
         build_id = secrets.token_hex(8)
         queue = shard_of(request.tenant, self.settings.shards)

@@ -17,10 +17,14 @@ ENV_NAMES_MAX = 200
 ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
 ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
 
+IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
+
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 BuildpackName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+ImageVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
 GitUrl = Annotated[str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048)]
@@ -60,7 +64,8 @@ class Phase(StrEnum):
 
     PREPARE = "prepare"  # a sandbox, and the source in its workspace
     DETECT = "detect"  # which buildpacks take the app
-    COMPILE = "compile"  # the buildpacks run
+    COMPILE = "compile"  # the buildpacks run; of an image build: the recipe's packages become a tree
+    SMOKE = "smoke"  # an image build alone: its smoke test runs
     EXPORT = "export"  # layers, config and manifest go to the registry
     PUBLISH = "publish"  # the tag moves and the record says so
 
@@ -112,7 +117,7 @@ class ArchiveSource(Frozen):
 
     kind: Literal["archive"] = "archive"
     url: HttpUrl
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
 
     @property
     def version(self) -> str:
@@ -142,6 +147,54 @@ class BuildRequest(Frozen):
         """Where the image goes, relative to the farm's registry."""
         return f"apps/{self.tenant}/{self.app}"
 
+    @property
+    def tag(self) -> str:
+        """The tag that the newest image gets."""
+        return "latest"
+
+    @property
+    def target(self) -> str:
+        """What the build publishes: the name under which the store keeps the newest digest."""
+        return self.repository
+
+
+class ImageRequest(Frozen):
+    """What an operator wants built: an image of the farm's own, from a recipe in place of an app."""
+
+    image: Name  # the recipe's name
+    version: ImageVersion  # one of those in the recipe; the image's tag
+    source: ArtifactSource  # the recipe's folder
+    mirror: HttpUrl | None = None  # where a vendor's archive is taken from in place of its own address
+    sha256: Sha256 | None = None  # of that archive, where the recipe pins none
+
+    @property
+    def tenant(self) -> str:
+        """Image builds share one turn in the queue."""
+        return IMAGES
+
+    @property
+    def app(self) -> str:
+        """Under which the builds of one image are listed."""
+        return self.image
+
+    @property
+    def repository(self) -> str:
+        """Where the image goes, relative to the farm's registry."""
+        return f"{IMAGES}/{self.image}"
+
+    @property
+    def tag(self) -> str:
+        """The tag that the newest image gets."""
+        return self.version
+
+    @property
+    def target(self) -> str:
+        """What the build publishes: versions stand side by side, each under its own tag."""
+        return f"{self.repository}:{self.version}"
+
+
+Request = BuildRequest | ImageRequest
+
 
 class Layer(Frozen):
     """One layer of an image."""
@@ -150,7 +203,7 @@ class Layer(Frozen):
     diff_id: Digest  # of the uncompressed tar
     size_bytes: int  # compressed
     uncompressed_bytes: int | None = None  # not known of the builder's layers
-    origin: str  # "builder", "app"
+    origin: str  # "builder", "app", "image"
     reused: bool = False  # was in the registry already: nothing was uploaded
 
 
@@ -161,8 +214,9 @@ class BuildResult(Frozen):
     digest: Digest  # of the image's manifest
     tag: str
     layers: tuple[Layer, ...]  # from the bottom up
-    process_types: dict[str, str]
-    buildpacks: tuple[str, ...]
+    process_types: dict[str, str] = Field(default_factory=dict)
+    buildpacks: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()  # of an image build: name=version of all whose files are in the image
     uploaded_bytes: int  # layer bytes that really travelled
     phase_seconds: dict[Phase, float]
     node: str
@@ -189,7 +243,7 @@ class Build(Frozen):
     """A build's record. Times are seconds since the epoch, by the store's clock."""
 
     id: str
-    request: BuildRequest
+    request: Request
     state: State
     attempt: int = 0  # the fencing token: every write of a worker carries it
     phase: Phase | None = None

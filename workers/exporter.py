@@ -23,7 +23,6 @@ from workers.builder import Builder
 from workers.layering import SOURCE, PlannedLayer, plan_layers
 from workers.signature import Remembered, identity_of, shape_of
 
-TAG = "latest"
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
 _USER = 1000
@@ -104,7 +103,7 @@ class Exporter:
         uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
         return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
 
-    def move_tag(self, repository: str, wanted: Callable[[], str]) -> None:
+    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
         """Points the tag at the image that ``wanted`` says, until what it says is what was done.
 
         Of two builds of an app that publish at once, each sets the tag to the record's answer, so that the record
@@ -113,7 +112,7 @@ class Exporter:
         done = ""
         while (digest := wanted()) != done:
             media_type, manifest, _ = self.registry.get_manifest(repository, digest)
-            self.registry.put_manifest(repository, manifest, media_type, tag=TAG)
+            self.registry.put_manifest(repository, manifest, media_type, tag=tag)
             done = digest
 
     def _mount(self, builder: Builder, repository: str) -> None:

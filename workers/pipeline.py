@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from buildfarm.model import Build, BuildResult, Phase
+from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
 from workers.builder import Builder
 from workers.cache import Caches
-from workers.exporter import TAG, Exported, Exporter
+from workers.exporter import Exported, Exporter
 from workers.progress import Progress
 from workers.sandbox import Sandboxes
 from workers.workspace import Workspaces
@@ -35,6 +35,7 @@ class Tools:
 
 def run(
     build: Build,
+    request: BuildRequest,
     tools: Tools,
     progress: Progress,
     *,
@@ -45,7 +46,6 @@ def run(
 
     ``publish`` makes the image the app's newest. Raises AppError, FarmError and Interruption.
     """
-    request = build.request
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
         with progress.phase(Phase.PREPARE):
@@ -87,7 +87,7 @@ def run(
             BuildResult(
                 repository=request.repository,
                 digest=exported.image.digest,
-                tag=TAG,
+                tag=request.tag,
                 layers=exported.layers,
                 process_types=dict(release.process_types),
                 buildpacks=tuple(buildpack.name for buildpack in chosen),

@@ -17,11 +17,12 @@ from buildfarm.errors import (
     NodeError,
     StoreError,
 )
-from buildfarm.model import BuildResult, Failure, Fault, State
+from buildfarm.model import BuildResult, Failure, Fault, ImageRequest, State
 from buildfarm.queues import RETRY_QUEUE, TASK, send
 from buildfarm.settings import Settings
 from buildfarm.store import Lease, Leases, Logs, Records
 from buildfarm.telemetry import Logger, Metrics, logger
+from workers import image_pipeline
 from workers.exporter import Exported
 from workers.log import BuildLog
 from workers.pipeline import Tools, attempt_name, run
@@ -121,9 +122,11 @@ class Worker:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
 
         def publish(exported: Exported) -> None:
-            repository, digest = build.request.repository, exported.image.digest
-            progress.persist(lambda: self.leases.publish(lease, repository, digest))
-            self.tools.exporter.move_tag(repository, lambda: self.records.tag_target(repository))
+            request, digest = build.request, exported.image.digest
+            progress.persist(lambda: self.leases.publish(lease, request.target, digest))
+            self.tools.exporter.move_tag(
+                request.repository, request.tag, lambda: self.records.tag_target(request.target)
+            )
 
         def accept(result: BuildResult) -> None:
             progress.log.flush(now=True)
@@ -132,7 +135,10 @@ class Worker:
 
         try:
             build = self.records.get(lease.build_id)
-            run(build, self.tools, progress, publish=publish, accept=accept)
+            if isinstance(build.request, ImageRequest):
+                image_pipeline.run(build, build.request, self.tools, progress, publish=publish, accept=accept)
+            else:
+                run(build, build.request, self.tools, progress, publish=publish, accept=accept)
         except AppError as error:
             progress.log.flush(now=True)
             failure = _failure(error, Fault.APP, progress)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildfarm.errors import NotFoundError
-from buildfarm.model import Build, BuildRequest, State
+from buildfarm.model import Build, Request, State
 from buildfarm.store.database import EVENTS_MAX, INDEX_MAX, Database
 
 _NUMBERS = ("submitted_at", "started_at", "finished_at", "attempt")
@@ -21,7 +21,7 @@ class Records:
     database: Database
     record_seconds: float
 
-    def submit(self, build_id: str, request: BuildRequest, queue: str) -> bool:
+    def submit(self, build_id: str, request: Request, queue: str) -> bool:
         """Writes a queued build; False where this id exists already."""
         key = self.database.key
         keys = [

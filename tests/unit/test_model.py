@@ -12,9 +12,11 @@ from buildfarm.model import (
     TRANSITIONS,
     ArchiveSource,
     ArtifactSource,
+    Build,
     BuildRequest,
     BuildResult,
     GitSource,
+    ImageRequest,
     Phase,
     State,
     check_env,
@@ -111,4 +113,23 @@ def test_every_failure_of_a_build_has_a_code_that_says_whose_it_is():
     for code, kind in BUILD_ERRORS.items():
         assert code == kind.code
         assert issubclass(kind, AppError if code.startswith("app.") else FarmError)
-    assert len(BUILD_ERRORS) == 10
+    assert len(BUILD_ERRORS) == 12
+
+
+def test_a_record_tells_an_image_build_from_an_apps():
+    requests = (BuildRequest(tenant="t", app="a", source=SOURCE), ImageRequest(image="r", version="7.0", source=SOURCE))
+    for request in requests:
+        build = Build(id="1", request=request, state=State.QUEUED, submitted_at=0)
+        assert Build.model_validate_json(build.model_dump_json()).request == request
+
+
+def test_versions_of_an_image_are_published_side_by_side():
+    old, new = (ImageRequest(image="redis", version=version, source=SOURCE) for version in ("7.0", "8.0"))
+    assert old.repository == new.repository == "images/redis"
+    assert (old.target, new.target) == ("images/redis:7.0", "images/redis:8.0")
+
+
+@pytest.mark.parametrize("version", ["", "../7", "7 0", "-7", "7/0", "A" * 33])
+def test_a_version_is_a_tag(version):
+    with pytest.raises(ValidationError):
+        ImageRequest(image="redis", version=version, source=SOURCE)
