@@ -14,8 +14,11 @@ BuildfarmError
 │   ├── NodeError               farm.node
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
+│   ├── ExpiredError            farm.expired
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
+│   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
+│   └── ConflictError           request.conflict: this idempotency key stands for another request
 ├── NotFoundError           request.not_found
 ├── SetupError              setup: the local farm cannot be brought up; says what to do
 └── Interruption            not a failure: the build ends because somebody said so
@@ -125,6 +128,13 @@ class StoreError(FarmError):
     code = "farm.redis"
 
 
+class ExpiredError(FarmError):
+    """The build waited longer than its request allowed; it is not built."""
+
+    code = "farm.expired"
+    default_advice = "Submit it again with more time to wait; buildfarm queue shows how long builds wait now."
+
+
 class InternalError(FarmError):
     """A bug in the farm."""
 
@@ -135,6 +145,22 @@ class RequestError(BuildfarmError):
     """The request itself is not valid; no build was made of it."""
 
     code = "request.invalid"
+
+
+class QueueFullError(RequestError):
+    """The tenant has as many builds waiting as it may."""
+
+    code = "request.queue_full"
+
+    def __init__(self, message: str, *, advice: str = "", retry_after_seconds: float) -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ConflictError(RequestError):
+    """The idempotency key was used for a request that asked for something else."""
+
+    code = "request.conflict"
 
 
 class NotFoundError(BuildfarmError):
@@ -181,6 +207,7 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         NodeError,
         RegistryError,
         StoreError,
+        ExpiredError,
         InternalError,
     )
 }

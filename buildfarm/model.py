@@ -17,6 +17,10 @@ ENV_NAMES_MAX = 200
 ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
 ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
 
+ENV_BYTES_MAX = 262_144  # of all config vars together: what waits is kept in the memory of Redis
+BUILDPACKS_MAX = 50
+EXPIRES_SECONDS_MAX = 7 * 86_400
+
 IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
@@ -26,6 +30,8 @@ BuildpackName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
+ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,29}$")]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
 GitUrl = Annotated[str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048)]
 
@@ -49,7 +55,7 @@ class State(StrEnum):
 
 # Repeated by the Lua scripts in buildfarm/store/scripts; tests/integration/test_store_machine.py compares the two.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.HELD: frozenset({State.QUEUED, State.CANCELLED, State.SUPERSEDED}),
+    State.HELD: frozenset({State.QUEUED, State.CANCELLED, State.SUPERSEDED, State.FAILED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.SUPERSEDED, State.FAILED}),
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED, State.QUEUED}),
     State.SUCCEEDED: frozenset(),
@@ -78,6 +84,14 @@ class Fault(StrEnum):
 
     APP = "app"  # the same source would fail again
     FARM = "farm"  # another attempt may succeed
+
+
+class RunPolicy(StrEnum):
+    """What a newer build does to older ones that publish the same thing, and what newer ones may do to it."""
+
+    ALL = "all"  # every build is built; it takes no other's place and none takes its
+    LATEST_QUEUED = "latest_queued"  # it takes the place of those that still wait
+    LATEST_ALWAYS = "latest_always"  # and also ends the one that runs
 
 
 class Frozen(BaseModel):
@@ -128,14 +142,25 @@ class ArchiveSource(Frozen):
 Source = Annotated[ArtifactSource | GitSource | ArchiveSource, Field(discriminator="kind")]
 
 
-class BuildRequest(Frozen):
+class Delivery(Frozen):
+    """How a request is queued; the same for every kind of build."""
+
+    build_class: ClassName | None = None  # one of the setting `classes`; None: its first
+    run_policy: RunPolicy = RunPolicy.LATEST_QUEUED
+    idempotency_key: IdempotencyKey | None = None  # of the tenant's own making: the same key, the same build
+    expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None  # waits no longer than this
+
+
+class BuildRequest(Delivery):
     """What a customer wants built."""
 
     tenant: Name
     app: Name
     source: Source
     env: dict[str, str] = Field(default_factory=dict)  # config vars, for the buildpacks' ENV_DIR; not in the image
-    buildpacks: tuple[BuildpackName, ...] = ()  # in this order, all of them; empty: the farm detects
+    # in this order, all of them; empty: the farm detects
+    buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
+    memo: bool = True  # an equal input that was built before gives that image; False: it is built all the same
 
     @field_validator("env")
     @classmethod
@@ -158,7 +183,7 @@ class BuildRequest(Frozen):
         return self.repository
 
 
-class ImageRequest(Frozen):
+class ImageRequest(Delivery):
     """What an operator wants built: an image of the farm's own, from a recipe in place of an app."""
 
     image: Name  # the recipe's name
@@ -252,6 +277,9 @@ class Build(Frozen):
     started_at: float | None = None
     finished_at: float | None = None
     cancel_requested: bool = False
+    expires_at: float | None = None  # waiting ends here, with a failure
+    superseded_by: str | None = None  # the newer build that took its place
+    memo_of: str | None = None  # the build that made this image; nothing was built for this one
     result: BuildResult | None = None
     failure: Failure | None = None
 
@@ -263,6 +291,57 @@ class LogLine(Frozen):
     attempt: int
     phase: Phase
     text: str
+
+
+class Event(Frozen):
+    """A change of a build's state. Of a request that came as a message and was refused: state `refused`, and why."""
+
+    position: str  # where to go on reading after it; grows
+    build: str
+    state: State | Literal["refused"]
+    tenant: str = ""
+    app: str = ""
+    build_class: str = ""
+    attempt: int = 0
+    node: str = ""
+    superseded_by: str = ""
+    reason: str = ""
+
+
+class Limits(Frozen):
+    """What a tenant may have at once, and each of its apps."""
+
+    tenant_running: int  # builds that run or are about to
+    tenant_waiting: int  # builds that wait; beyond it submit is refused
+    app_running: int
+
+
+class Place(Frozen):
+    """Where a waiting build stands."""
+
+    position: int  # it starts at the latest as this one of its class, if no other tenant comes
+    wait_seconds: float | None  # expected until it starts; None where no build of its class started lately
+
+
+class QueueRow(Frozen):
+    """How a class of builds stands, or one tenant's part of it."""
+
+    build_class: str
+    tenant: str = ""  # empty: all tenants
+    held: int
+    queued: int
+    running: int
+    oldest_seconds: float | None  # for how long the oldest one waits
+    started: int  # in the last minutes
+    share: float = 1.0  # of all starts of the class in the last minutes
+
+
+class QueueView(Frozen):
+    """The whole queue: a row for each class, and those of the tenants with the oldest builds."""
+
+    minutes: int  # what `started` and `share` look back to
+    classes: tuple[QueueRow, ...]
+    tenants: tuple[QueueRow, ...]
 
 
 class Node(Frozen):
@@ -279,6 +358,9 @@ class Node(Frozen):
 
 def check_env(env: dict[str, str]) -> dict[str, str]:
     """The config vars as they came; ValueError names the first one that cannot be taken."""
+    total_bytes = sum(len(name) + len(value.encode(errors="replace")) for name, value in env.items())
+    if total_bytes > ENV_BYTES_MAX:
+        raise ValueError(f"the config vars have {total_bytes:,} bytes: the limit is {ENV_BYTES_MAX:,}")
     if len(env) > ENV_NAMES_MAX:
         raise ValueError(f"{len(env)} config vars are too many: the limit is {ENV_NAMES_MAX}")
     for name, value in env.items():

@@ -6,12 +6,13 @@ docs/settings.md is the same table for people; tests/unit/test_settings.py keeps
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from buildfarm.errors import RequestError
 
@@ -39,6 +40,9 @@ class Settings(BaseSettings):
 
     # The node
     node_id: str = Field(default_factory=socket.gethostname, description="name of this build node")
+    node_classes: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="classes of builds that this node serves, as bulk,interactive; empty: all"
+    )
     slots: int = Field(2, ge=1, le=64, description="builds that run at once on this node")
     workspace_directory: Path = Field(
         Path("/var/lib/buildfarm/workspaces"), description="builds' files; the engine must see the same path"
@@ -71,7 +75,13 @@ class Settings(BaseSettings):
     renew_seconds: float = Field(3, gt=0, description="how often a running build renews its lease")
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
-    shards: int = Field(16, ge=1, le=256, description="queues that tenants are spread over")
+    classes: Annotated[dict[str, int], NoDecode] = Field(
+        {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
+    )
+    shards: int = Field(16, ge=1, le=256, description="queues that the tenants of a class are spread over")
+    tenant_running_max: int = Field(10, ge=1, le=10_000, description="builds of a tenant that run at once")
+    app_running_max: int = Field(1, ge=1, le=10_000, description="builds of an app that run at once")
+    tenant_waiting_max: int = Field(1000, ge=1, le=1_000_000, description="builds of a tenant that wait")
     record_seconds: float = Field(7 * 86400, gt=0, description="how long a finished build can be looked up")
 
     # Export
@@ -87,6 +97,33 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: columns on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _parse_classes(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = re.findall(r"([a-z][a-z0-9]{0,29})=([1-9][0-9]{0,2})(?:,|$)", value)
+        if ",".join("=".join(pair) for pair in pairs) != value or len(dict(pairs)) != len(pairs) or not pairs:
+            raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
+        return dict(pairs)
+
+    @field_validator("node_classes", mode="before")
+    @classmethod
+    def _parse_node_classes(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _serves_known_classes(self) -> Settings:
+        unknown = self.node_classes - set(self.classes)
+        if unknown:
+            raise ValueError(f"node_classes names {', '.join(sorted(unknown))}, which is not in classes")
+        return self
+
+    @property
+    def served_classes(self) -> dict[str, int]:
+        """The classes that this node serves, and their weights."""
+        return {name: weight for name, weight in self.classes.items() if name in (self.node_classes or self.classes)}
+
 
 def read_settings() -> Settings:
     """The settings of this process. Raises RequestError that names the variable that cannot be read."""
@@ -94,5 +131,6 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "BUILDFARM_" + str(first["loc"][0]).upper()
-        raise RequestError(f"{name} cannot be read: {first['msg']}.", advice="See docs/settings.md.") from error
+        name = "BUILDFARM_" + str(first["loc"][0]).upper() if first["loc"] else "A setting"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{name} cannot be read: {reason}.", advice="See docs/settings.md.") from error

@@ -113,7 +113,7 @@ def test_every_failure_of_a_build_has_a_code_that_says_whose_it_is():
     for code, kind in BUILD_ERRORS.items():
         assert code == kind.code
         assert issubclass(kind, AppError if code.startswith("app.") else FarmError)
-    assert len(BUILD_ERRORS) == 12
+    assert len(BUILD_ERRORS) == 13
 
 
 def test_a_record_tells_an_image_build_from_an_apps():
@@ -133,3 +133,29 @@ def test_versions_of_an_image_are_published_side_by_side():
 def test_a_version_is_a_tag(version):
     with pytest.raises(ValidationError):
         ImageRequest(image="redis", version=version, source=SOURCE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"env": {f"V{number}": "x" * 30_000 for number in range(20)}},
+        {"buildpacks": ["python"] * 1000},
+        {"build_class": "Bulk!"},
+        {"run_policy": "newest"},
+        {"idempotency_key": ""},
+        {"idempotency_key": "x" * 256},
+        {"idempotency_key": "two words"},
+        {"expires_in_seconds": 0},
+        {"expires_in_seconds": 10**9},
+        {"expires_in_seconds": "nan"},
+    ],
+    ids=lambda wrong: f"{next(iter(wrong))}",
+)
+def test_a_request_that_would_weigh_on_the_queue_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        BuildRequest(tenant="t", app="a", source=SOURCE, **wrong)
+
+
+def test_a_request_is_queued_so_that_the_newest_wins_unless_it_says_otherwise():
+    request = BuildRequest(tenant="t", app="a", source=SOURCE)
+    assert (request.run_policy, request.build_class, request.memo) == ("latest_queued", None, True)

@@ -32,3 +32,20 @@ def test_the_password_of_redis_is_not_shown(monkeypatch):
 def test_the_document_names_every_setting_and_no_other():
     named = set(re.findall(r"^\| `(BUILDFARM_[A-Z_]+)`", DOCUMENT.read_text(), re.MULTILINE))
     assert named == {f"BUILDFARM_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("value", ["", "interactive", "a=0", "a=1,a=2", "a=1;b=2", "A=1", "a=1,", "a=1000", "../x=1"])
+def test_classes_that_cannot_be_meant(monkeypatch, value):
+    monkeypatch.setenv("BUILDFARM_CLASSES", value)
+    with pytest.raises(RequestError, match="BUILDFARM_CLASSES cannot be read: name classes"):
+        read_settings()
+
+
+def test_a_node_serves_all_classes_or_those_that_are_named(monkeypatch):
+    assert read_settings().served_classes == {"interactive": 4, "bulk": 1}
+    monkeypatch.setenv("BUILDFARM_CLASSES", "fast=9,slow=3,night=1")
+    monkeypatch.setenv("BUILDFARM_NODE_CLASSES", "night,slow")
+    assert read_settings().served_classes == {"slow": 3, "night": 1}
+    monkeypatch.setenv("BUILDFARM_NODE_CLASSES", "bulk")
+    with pytest.raises(RequestError, match="bulk, which is not in classes"):
+        read_settings()
