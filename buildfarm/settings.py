@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; there is no swap beside it")
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
+    files_max: int = Field(16_384, gt=0, description="open files of a process in a sandbox")
+
+    # Isolation
+    compile_network: bool = Field(True, description="whether buildpacks reach the network while they compile")
+    sandbox_allow: str = Field("", description="private addresses that builds may reach: CIDR or CIDR:PORT, by commas")
+    sandbox_runtime: str = Field("", description="runtime of sandboxes (runsc, kata); none: the engine's default")
+    sandbox_user_namespace: Literal["", "host"] = Field("", description="host: not in the engine's user namespace")
+    user_namespace_offset: int = Field(0, ge=0, description="first host id of the engine's user namespace; 0: none")
 
     # Build caches
     cache_directory: Path = Field(Path("/var/lib/buildfarm/caches"), description="this node's copies of build caches")

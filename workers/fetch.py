@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 
 from buildfarm.errors import SourceError, TooLargeError
@@ -25,17 +26,29 @@ Log = Callable[[bytes], None]
 Check = Callable[[], None]
 
 
-def fetch(source: Source, registry: Registry, sandbox: Sandbox, limit_bytes: int, *, log: Log, check: Check) -> None:
+@dataclass(frozen=True)
+class SourceLimits:
+    """How large a source may be; kept while it comes in."""
+
+    packed_bytes: int
+    unpacked_bytes: int
+    entries: int
+
+
+def fetch(
+    source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits, *, log: Log, check: Check
+) -> None:
     """Fills /app. Raises SourceError, TooLargeError, RegistryError, and what the sandbox raises."""
+    unpacked = [str(limits.unpacked_bytes), str(limits.entries)]
     match source:
         case ArtifactSource():
-            blob = _blob(source, registry, limit_bytes)
-            pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limit_bytes)
-            ended = sandbox.run([f"{_BIN}/unpack", "--strip", "1"], log=log, check=check, stdin=pieces)
+            blob = _blob(source, registry, limits.packed_bytes)
+            pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
+            ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], log=log, check=check, stdin=pieces)
         case GitSource():
             ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], log=log, check=check)
         case ArchiveSource():
-            command = [f"{_BIN}/fetch-archive", source.url, source.sha256, str(limit_bytes)]
+            command = [f"{_BIN}/fetch-archive", source.url, source.sha256, str(limits.packed_bytes), *unpacked]
             ended = sandbox.run(command, log=log, check=check)
     _judge(ended, source)
 
@@ -75,7 +88,10 @@ def _judge(ended: Ended, source: Source) -> None:
     if ended.code == _NO_SPACE:
         raise TooLargeError("The source does not fit into the build's workspace.", advice="Leave out large files.")
     if ended.code == _TOO_LARGE:
-        raise TooLargeError("The source is larger than the farm takes.", advice="Leave out large files.")
+        raise TooLargeError(
+            "The source is larger than the farm takes: packed, unpacked, or by its number of files.",
+            advice="Leave out large files.",
+        )
     if ended.code != 0:
         what = {"artifact": "unpacked", "git": "cloned", "archive": "fetched and unpacked"}[source.kind]
         raise SourceError(f"The source could not be {what}.", advice="The log's last lines say why.")

@@ -24,11 +24,13 @@ from buildfarm.telemetry import Logger, Metrics, logger
 from workers.cache import Caches
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
+from workers.fetch import SourceLimits
 from workers.gate import make_gate
 from workers.janitor import Janitor
 from workers.pipeline import Tools
 from workers.prewarm import prewarm
 from workers.sandbox import Sandboxes
+from workers.spec import SandboxSpec
 from workers.sweeper import Sweeper
 from workers.tasks import STOPPED, Attempts, Worker, register
 from workers.upkeep import Upkeep
@@ -82,26 +84,20 @@ def run(settings: Settings) -> None:
 def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> Tools:
     """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
     workspaces = Workspaces(
-        settings.workspace_directory / settings.node_id, settings.workspace_bytes, settings.workspace_inodes
+        settings.workspace_directory / settings.node_id,
+        settings.workspace_bytes,
+        settings.workspace_inodes,
+        settings.user_namespace_offset,
     )
     return Tools(
         node_id=settings.node_id,
         stack=STACK,
-        source_bytes=settings.source_bytes,
+        compile_network=settings.compile_network,
+        source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
         builder=prewarm(client, farm.registry, settings.builder),
         registry=farm.registry,
         workspaces=workspaces,
-        sandboxes=Sandboxes(
-            client=client,
-            node_id=settings.node_id,
-            owner=workspaces.owner,
-            network=ensure_network(client, settings.sandbox_network),
-            memory_bytes=settings.memory_bytes,
-            cpus=min(settings.cpus, os.cpu_count() or 1),
-            pids_max=settings.pids_max,
-            silence_seconds=settings.silence_seconds,
-            ca_bundle=settings.ca_bundle,
-        ),
+        sandboxes=Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds),
         exporter=Exporter(
             registry=farm.registry,
             compression=settings.compression,
@@ -120,6 +116,20 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> T
             threads=settings.compression_threads,
             logger=logger(node=settings.node_id),
         ),
+    )
+
+
+def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:
+    return SandboxSpec(
+        node_id=settings.node_id,
+        network=ensure_network(client, settings.sandbox_network),
+        memory_bytes=settings.memory_bytes,
+        cpus=min(settings.cpus, os.cpu_count() or 1),
+        pids_max=settings.pids_max,
+        files_max=settings.files_max,
+        ca_bundle=settings.ca_bundle,
+        runtime=settings.sandbox_runtime,
+        user_namespace=settings.sandbox_user_namespace,
     )
 
 

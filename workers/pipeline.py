@@ -24,7 +24,8 @@ class Tools:
 
     node_id: str
     stack: str
-    source_bytes: int
+    compile_network: bool
+    source_limits: fetch.SourceLimits
     builder: Builder
     registry: Registry
     workspaces: Workspaces
@@ -57,7 +58,7 @@ def run(
                 request.source,
                 tools.registry,
                 sandbox,
-                tools.source_bytes,
+                tools.source_limits,
                 log=progress.write,
                 check=progress.check,
             )
@@ -67,10 +68,13 @@ def run(
         with progress.phase(Phase.DETECT):
             chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
         with progress.phase(Phase.COMPILE):
+            if not tools.compile_network:
+                sandbox.cut_off()
             buildpacks.compile_app(sandbox, chosen, workspace, log=progress.write, check=progress.check)
             release = buildpacks.release(sandbox, chosen, workspace.app, log=progress.write, check=progress.check)
         with progress.phase(Phase.EXPORT):
             sandbox.kill()
+            workspace.freeze()
             exported = tools.exporter.export(
                 workspace.app,
                 tools.builder,

@@ -13,34 +13,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker
-from docker.types import LogConfig, Mount
 
 from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
 from workers.engine import engine_failures
+from workers.spec import LABEL_ATTEMPT, LABEL_NODE, SandboxSpec
 from workers.workspace import Workspace
-
-LABEL_ATTEMPT = "buildfarm.attempt"
-LABEL_NODE = "buildfarm.node"
 
 CAPTURE_BYTES_MAX = 64 * 1024
 
 _TICK_SECONDS = 0.25
 _RECEIVE_BYTES = 64 * 1024
-_VERDICT_SECONDS = 10.0
+_ASK_SECONDS = 1.0
 _STDOUT = 1
-_CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-)
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -53,62 +41,23 @@ class Ended:
 
 @dataclass(frozen=True)
 class Sandboxes:
-    """Makes the sandboxes of one node; the fields are the limits of each."""
+    """Makes the sandboxes of one node."""
 
     client: docker.DockerClient
-    node_id: str
-    owner: int
-    network: str
-    memory_bytes: int
-    cpus: float
-    pids_max: int
+    spec: SandboxSpec
     silence_seconds: float
-    ca_bundle: Path | None
 
     @contextmanager
     def make(self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str]) -> Iterator[Sandbox]:
         """A running sandbox for the length of the block; after it there is no container of this name. NodeError."""
         with engine_failures("make a sandbox"):
-            container = self.client.containers.create(image, **self._options(name, workspace, environment))
+            container = self.client.containers.create(image, **self.spec.options(name, workspace, environment))
         try:
             with engine_failures("start a sandbox"):
                 container.start()
-            yield Sandbox(self.client, str(container.id), self.owner, self.silence_seconds)
+            yield Sandbox(self.client, str(container.id), workspace.owner, self.silence_seconds, self.spec.network)
         finally:
             remove_container(self.client, str(container.id))
-
-    def _options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
-        mounts = [
-            Mount("/app", str(workspace.app), type="bind"),
-            Mount("/cache", str(workspace.cache), type="bind"),
-            Mount("/tmp", str(workspace.tmp), type="bind"),
-        ]
-        trusted: dict[str, str] = {}
-        if self.ca_bundle is not None:
-            mounts.append(Mount(_CA_BUNDLE, str(self.ca_bundle), type="bind", read_only=True))
-            trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE)
-        return {
-            "name": name,
-            "hostname": "build",
-            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
-            "entrypoint": ["sleep", "infinity"],
-            "command": [],
-            "environment": {**trusted, **environment},
-            "user": f"{self.owner}:{self.owner}",
-            "mounts": mounts,
-            # Config vars live in memory only: they are secrets more often than not.
-            "tmpfs": {"/platform/env": f"size=16m,mode=0700,uid={self.owner},gid={self.owner}"},
-            "init": True,
-            "read_only": True,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"],
-            "network": self.network,
-            "mem_limit": self.memory_bytes,
-            "memswap_limit": self.memory_bytes,
-            "nano_cpus": int(self.cpus * 1e9),
-            "pids_limit": self.pids_max,
-            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
-        }
 
 
 @dataclass(frozen=True)
@@ -119,6 +68,7 @@ class Sandbox:
     container_id: str
     owner: int
     silence_seconds: float
+    network: str
 
     def run(
         self,
@@ -141,7 +91,7 @@ class Sandbox:
             attached: Any = self.client.api.exec_start(exec_id, socket=True)
         output = _Output(log, capture)
         try:
-            self._pump(getattr(attached, "_sock", attached), output, check, iter(stdin))
+            self._pump(getattr(attached, "_sock", attached), exec_id, output, check, iter(stdin))
         finally:
             # A reader that went away with its socket open makes later calls to the engine hang.
             with suppress(OSError):
@@ -153,15 +103,28 @@ class Sandbox:
             )
         return Ended(code, bytes(output.captured))
 
-    def kill(self) -> None:
-        """Ends every process of the sandbox, so that nothing changes the workspace any more. Raises NodeError."""
-        with engine_failures("end a sandbox"):
-            self.client.api.kill(self.container_id, signal="KILL")
+    def cut_off(self) -> None:
+        """From now on it has no network. Raises NodeError."""
+        with engine_failures("cut a sandbox off"):
+            self.client.api.disconnect_container_from_network(self.container_id, self.network, force=True)
 
-    def _pump(self, stream: socket.socket, output: _Output, check: Callable[[], None], stdin: Iterator[bytes]) -> None:
-        """Carries bytes both ways until the step closes its output."""
+    def kill(self) -> None:
+        """Ends every process of the sandbox; when it returns, there is none. Raises NodeError."""
+        deadline = time.monotonic() + _END_SECONDS
+        with engine_failures("end a sandbox"):
+            if self.client.api.inspect_container(self.container_id)["State"]["Running"]:
+                self.client.api.kill(self.container_id, signal="KILL")
+            while self.client.api.inspect_container(self.container_id)["State"]["Running"]:
+                if time.monotonic() > deadline:
+                    raise NodeError("A sandbox was killed and does not end.")
+                time.sleep(0.02)
+
+    def _pump(
+        self, stream: socket.socket, exec_id: str, output: _Output, check: Callable[[], None], stdin: Iterator[bytes]
+    ) -> None:
+        """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
         waiting: memoryview | None = memoryview(b"")
-        heard_at = time.monotonic()
+        heard_at = asked_at = time.monotonic()
         stream.setblocking(False)
         while True:
             if waiting is not None and not waiting:
@@ -185,23 +148,35 @@ class Sandbox:
                 continue
             except OSError:
                 return  # the verdict tells whether the step or the engine went away
-            if time.monotonic() - heard_at > self.silence_seconds:
+            now = time.monotonic()
+            if now - heard_at > self.silence_seconds:
                 raise DeadlineError(
                     f"The build wrote nothing for {self.silence_seconds:.0f} s.",
                     advice="Check whether it waits for input, or let it say what it does.",
                 )
+            if now - max(heard_at, asked_at) > _ASK_SECONDS:
+                asked_at = now
+                if not self._step(exec_id)["Running"]:
+                    return
+
+    def _step(self, exec_id: str) -> dict[str, Any]:
+        with engine_failures("tell how a step ended"):
+            found: dict[str, Any] = self.client.api.exec_inspect(exec_id)
+        return found
 
     def _verdict(self, exec_id: str, check: Callable[[], None]) -> int:
-        deadline = time.monotonic() + _VERDICT_SECONDS
+        deadline = time.monotonic() + self.silence_seconds
         while True:
-            with engine_failures("tell how a step ended"):
-                state = self.client.api.exec_inspect(exec_id)
+            state = self._step(exec_id)
             if not state["Running"]:
                 if state["ExitCode"] is None:
                     raise NodeError("The node's Docker engine lost a step of the build.")
                 return int(state["ExitCode"])
             if time.monotonic() > deadline:
-                raise NodeError("A step closed its output and does not end.")
+                raise DeadlineError(
+                    f"A step closed its output and did not end for {self.silence_seconds:.0f} s.",
+                    advice="Let it write to its output until it ends.",
+                )
             check()
             time.sleep(0.02)
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildfarm.errors import NodeError
 
-SANDBOX_ID = 1000  # user and group of the customer's code, in the builder image
+# Slot n runs as the user of this number + n; the builder image names them, and docs/settings.md allows 64 slots.
+FIRST_ID = 10_000
+SLOTS_MAX = 64
 
 _COMMAND_SECONDS = 60
+_FREEZE_SECONDS = 10
 _ROOM_BYTES = 64 * 1024
 
 
@@ -25,6 +30,8 @@ class Workspace:
     app: Path
     cache: Path
     tmp: Path
+    owner: int  # user and group of the customer's code, as the sandbox sees them
+    mount: Path | None = None  # where its file system is mounted; None where it is a plain folder
 
     @property
     def full(self) -> bool:
@@ -32,56 +39,88 @@ class Workspace:
         state = os.statvfs(self.app)
         return state.f_bavail * state.f_frsize < _ROOM_BYTES or state.f_favail == 0
 
+    def freeze(self) -> None:
+        """Nobody writes here any more. Raises NodeError where somebody still has a file open for writing."""
+        if self.mount is None:
+            return
+        # Whoever was killed just now may hold a file open for a moment.
+        deadline = time.monotonic() + _FREEZE_SECONDS
+        while True:
+            try:
+                _run("mount", "-o", "remount,ro", self.mount)
+            except NodeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
 
 @dataclass(frozen=True)
 class Workspaces:
     """Makes and removes the workspaces of one node, below ``directory``.
 
     As root each is a loop-mounted ext4 file of at most ``limit_bytes`` and ``inodes`` (measured: 35-115 ms); for an
-    ordinary user, who cannot mount, it is a plain folder without those limits.
+    ordinary user, who cannot mount, it is a plain folder without those limits. ``user_offset`` is where the engine's
+    user namespace begins on this host, 0 where it has none.
     """
 
     directory: Path
     limit_bytes: int
     inodes: int
+    user_offset: int = 0
+    _taken: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def owner(self) -> int:
-        """User and group that the sandbox runs as, so that it may write here."""
-        return SANDBOX_ID if self._mounts else os.geteuid()
-
-    @property
-    def _mounts(self) -> bool:
+    def bounded(self) -> bool:
+        """Whether a build's disk has a limit of its own."""
         return os.geteuid() == 0
 
     @contextmanager
     def make(self, name: str) -> Iterator[Workspace]:
         """A workspace for the length of the block. Raises NodeError."""
         root = self.directory / name
-        try:
-            workspace = self._create(root)
-        except (OSError, NodeError) as error:
-            remove(root)
-            raise NodeError(f"The node cannot make a workspace: {error}") from error
-        try:
-            yield workspace
-        finally:
-            remove(root)
+        with self._slot() as slot:
+            try:
+                workspace = self._create(root, FIRST_ID + slot if self.bounded else os.geteuid())
+            except (OSError, NodeError) as error:
+                remove(root)
+                raise NodeError(f"The node cannot make a workspace: {error}") from error
+            try:
+                yield workspace
+            finally:
+                remove(root)
 
     def left_behind(self) -> list[Path]:
         """Workspaces that are there now."""
         return sorted(self.directory.iterdir()) if self.directory.is_dir() else []
 
-    def _create(self, root: Path) -> Workspace:
+    @contextmanager
+    def _slot(self) -> Iterator[int]:
+        """A number that no other build on this node has now, so that no two builds are the same user."""
+        with self._lock:
+            free = [number for number in range(SLOTS_MAX) if number not in self._taken]
+            if not free:
+                raise NodeError(f"The node runs {SLOTS_MAX} builds already.")
+            self._taken.add(free[0])
+        try:
+            yield free[0]
+        finally:
+            with self._lock:
+                self._taken.discard(free[0])
+
+    def _create(self, root: Path, owner: int) -> Workspace:
         files = root / "files"
-        root.mkdir(parents=True, mode=0o700)
+        # The remapped root of a user namespace must be able to go through; it cannot list anything.
+        root.mkdir(parents=True, mode=0o711 if self.user_offset else 0o700)
         files.mkdir()
-        if self._mounts:
+        if self.bounded:
             self._mount(root / "disk.ext4", files)
-        workspace = Workspace(*(files / part for part in ("app", "cache", "tmp")))
+        workspace = Workspace(files / "app", files / "cache", files / "tmp", owner, files if self.bounded else None)
         for folder in (workspace.app, workspace.cache, workspace.tmp):
             folder.mkdir(mode=0o755)
-            os.chown(folder, self.owner, self.owner)
+            os.chown(folder, owner + self.user_offset, owner + self.user_offset)
         return workspace
 
     def _mount(self, disk: Path, at: Path) -> None:

@@ -12,7 +12,8 @@ from buildfarm.telemetry import logger
 from workers.engine import open_engine
 from workers.janitor import Janitor
 from workers.pipeline import attempt_name
-from workers.sandbox import LABEL_ATTEMPT, LABEL_NODE, containers_of
+from workers.sandbox import containers_of
+from workers.spec import LABEL_ATTEMPT, LABEL_NODE
 from workers.workspace import Workspaces
 
 
