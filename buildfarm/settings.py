@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     sandbox_network: str = Field("buildfarm-builds", description="the bridge network that builds run in")
     disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
     drain_seconds: float = Field(900, gt=0, description="how long a stopping node waits for its running builds")
+    metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 
     # Limits of one build
@@ -101,9 +102,23 @@ class Settings(BaseSettings):
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
     registry_timeout_seconds: float = Field(30, gt=0, description="silence on a connection to the registry")
 
-    # Logs
+    # The API
+    api_host: str = Field("127.0.0.1", description="address that the API listens on")
+    api_port: int = Field(8088, ge=1, le=65535, description="port of the API and its page")
+    api_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics of the API; 0: off")
+    api_calls_per_hour: int = Field(4500, ge=1, description="requests of one token; more are refused for a while")
+    api_builds_per_minute: int = Field(60, ge=1, description="builds that one tenant may submit")
+    webhook_networks: str = Field("", description="private networks that webhooks may reach, as CIDR,CIDR")
+
+    # The client
+    url: str = Field("", description="the API that the command line talks to; empty: Redis and the registry themselves")
+    token: SecretStr = Field(SecretStr(""), description="the token that it shows there")
+
+    # Logs, metrics and traces
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: columns on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+    metrics_tenants: bool = Field(False, description="also count by tenant; their number is then yours to bound")
+    otlp_endpoint: str = Field("", description="where traces go, as http://host:4318; empty: nowhere")
 
     @field_validator("classes", mode="before")
     @classmethod

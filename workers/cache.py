@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from buildfarm.errors import BuildfarmError, RegistryError, TooLargeError
 from buildfarm.model import BuildRequest
@@ -43,6 +44,7 @@ class Caches:
     copies_bytes: int  # all copies on this node together
     threads: int
     logger: Logger
+    count: Callable[[Literal["hit", "miss"]], object] = lambda result: None
 
     def restore(self, request: BuildRequest, sandbox: Sandbox, cache: Path, *, log: Log, check: Check) -> Digest | None:
         """Fills the sandbox's /cache, and returns the diff ID of what is in it; None where there is none.
@@ -52,6 +54,7 @@ class Caches:
         try:
             manifest = self._manifest(request)
             if manifest is None:
+                self.count("miss")
                 return None
             blob = manifest.layers[0]
             pieces = self._pieces(_repository(request), blob)
@@ -60,12 +63,15 @@ class Caches:
             ended = sandbox.run(command, log=log, check=check, stdin=pieces)
         except (RegistryError, OSError) as error:
             self.logger.warning("cache_not_restored", reason=str(error))
+            self.count("miss")
             _empty(cache)
             return None
         if ended.code != 0:
             self.logger.warning("cache_not_restored", reason=f"tar ended with {ended.code}")
+            self.count("miss")
             _empty(cache)
             return None
+        self.count("hit")
         log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
         return Digest(manifest.annotations[DIFF_ID]) if DIFF_ID in manifest.annotations else None
 

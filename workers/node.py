@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import docker
 from celery import signals
-from prometheus_client import start_http_server
 
 from buildfarm.errors import BuildfarmError, NodeError, SetupError
 from buildfarm.farm import Farm, open_farm
@@ -20,7 +19,7 @@ from buildfarm.model import Node
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Leases, Nodes
-from buildfarm.telemetry import Logger, Metrics, logger
+from buildfarm.telemetry import Logger, Metrics, logger, open_tracer, serve_metrics
 from workers.cache import Caches
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
@@ -53,24 +52,27 @@ def run(settings: Settings) -> None:
         client = open_engine(settings.docker_url)
         resources.callback(client.close)
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
-        metrics = Metrics()
+        metrics = Metrics(tenants=settings.metrics_tenants)
+        resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port))
+        farm.registry.observe(metrics.registry_answered)
+        tracer = open_tracer(settings, "buildfarm-node")
+        resources.callback(tracer.close)
         attempts = Attempts(metrics)
-        tools = make_tools(settings, farm, client)
+        started = time.monotonic()
+        tools = make_tools(settings, farm, client, metrics)
+        metrics.prewarm_seconds.set(time.monotonic() - started)
+        metrics.builder_ready.set(1)
         log.info("prewarmed", builder=tools.builder.image)
         janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.names, log)
         janitor.clean()
         health = Health(settings, client, janitor, attempts, metrics, tools.builder.digest, Nodes(farm.database))
         leases = Leases(farm.database, settings.lease_seconds, settings.attempts_max, settings.record_seconds)
-        if settings.metrics_port:
-            server, thread = start_http_server(settings.metrics_port, registry=metrics.registry)
-            resources.callback(thread.join)
-            resources.callback(server.shutdown)
-        upkeep = Upkeep(log)
-        sweeper = Sweeper(farm.celery, farm.records, leases, settings.shards, settings.resend_seconds, log)
+        upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
+        sweeper = Sweeper(farm.celery, farm.records, leases, settings.shards, settings.resend_seconds, metrics, log)
         upkeep.every(_BEAT_SECONDS, health.beat, "beat")
         upkeep.every(_SWEEP_SECONDS, sweeper.sweep, "sweep")
         upkeep.every(_CLEAN_SECONDS, janitor.clean, "clean")
-        worker = Worker(settings, farm.celery, tools, farm.records, leases, farm.log_streams, attempts, metrics)
+        worker = Worker(settings, farm.celery, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer)
         register(farm.celery, worker)
         try:
             _consume(settings, farm, health, attempts, log)
@@ -81,7 +83,7 @@ def run(settings: Settings) -> None:
         log.info("stopped")
 
 
-def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> Tools:
+def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> Tools:
     """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
     workspaces = Workspaces(
         settings.workspace_directory / settings.node_id,
@@ -115,6 +117,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient) -> T
             copies_bytes=settings.cache_copies_bytes,
             threads=settings.compression_threads,
             logger=logger(node=settings.node_id),
+            count=lambda result: metrics.cache_restores.labels(result).inc(),
         ),
     )
 
@@ -165,6 +168,7 @@ class Health:
         self.reason = self._look()
         self.metrics.accepting.set(not self.reason)
         self.metrics.slots.set(self.settings.slots)
+        self.metrics.disk(self.settings.workspace_directory)
         node = Node(
             id=self.settings.node_id,
             builder=self.builder,

@@ -11,7 +11,7 @@ from typing import Self
 
 from buildfarm.errors import BuildfarmError, DeadlineError, Interruption, LeaseLost, StoreError
 from buildfarm.model import Phase
-from buildfarm.telemetry import Logger, Metrics
+from buildfarm.telemetry import Logger
 from workers.log import BuildLog
 
 
@@ -30,7 +30,7 @@ class Progress:
         lease_seconds: float,
         renew_seconds: float,
         build_seconds: float,
-        metrics: Metrics,
+        observe: Callable[[Phase, float], None],
         logger: Logger,
     ) -> None:
         self.log = log
@@ -40,7 +40,7 @@ class Progress:
         self._lease_seconds = lease_seconds
         self._renew_seconds = renew_seconds
         self._build_seconds = build_seconds
-        self._metrics = metrics
+        self._observe = observe
         self._logger = logger
         self._deadline = time.monotonic() + build_seconds
         self._stop_reason: BuildfarmError | None = None
@@ -69,7 +69,7 @@ class Progress:
             yield
         finally:
             self.seconds[phase] = time.monotonic() - started
-            self._metrics.phase_seconds.labels(phase).observe(self.seconds[phase])
+            self._observe(phase, self.seconds[phase])
         self.check()
 
     def write(self, piece: bytes) -> None:

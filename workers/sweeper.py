@@ -10,7 +10,7 @@ from buildfarm.errors import NodeError
 from buildfarm.model import Failure, Fault, State
 from buildfarm.queues import RETRY_QUEUE, queue_names, send
 from buildfarm.store import Leases, Records
-from buildfarm.telemetry import Logger
+from buildfarm.telemetry import Logger, Metrics
 
 _BATCH = 100
 
@@ -24,6 +24,7 @@ class Sweeper:
     leases: Leases
     shards: int
     resend_seconds: float
+    metrics: Metrics
     logger: Logger
 
     def sweep(self) -> None:
@@ -36,6 +37,8 @@ class Sweeper:
     def _take_back_expired(self) -> None:
         for build_id in self.leases.expired(_BATCH):
             answer = self.leases.take_back(build_id, _LOST)
+            if answer != "stale":
+                self.metrics.leases_expired.inc()
             self.logger.warning("lease_expired", build=build_id, now=answer)
             if answer == State.QUEUED:
                 send(self.celery, [build_id], RETRY_QUEUE)
@@ -47,6 +50,7 @@ class Sweeper:
             return
         overdue = self.records.overdue(self.resend_seconds, _BATCH)
         if overdue:
+            self.metrics.messages_resent.inc(len(overdue))
             self.logger.warning("messages_sent_again", builds=overdue)
             send(self.celery, overdue, RETRY_QUEUE)
 

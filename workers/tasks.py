@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from celery import Celery
@@ -17,11 +19,11 @@ from buildfarm.errors import (
     NodeError,
     StoreError,
 )
-from buildfarm.model import BuildResult, Failure, Fault, ImageRequest, State
+from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
 from buildfarm.queues import RETRY_QUEUE, TASK, send
 from buildfarm.settings import Settings
 from buildfarm.store import Lease, Leases, Logs, Records
-from buildfarm.telemetry import Logger, Metrics, logger
+from buildfarm.telemetry import Logger, Metrics, Tracer, logger
 from workers import image_pipeline
 from workers.exporter import Exported
 from workers.log import BuildLog
@@ -73,6 +75,7 @@ class Worker:
     logs: Logs
     attempts: Attempts
     metrics: Metrics
+    tracer: Tracer
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
@@ -87,12 +90,13 @@ class Worker:
             log.info("message_dropped")
             return
         log = log.bind(attempt=lease.attempt)
+        self.metrics.attempt_begun(lease.attempt)
         log.info("build_started")
-        outcome = self._attempt(lease, log)
-        self.metrics.builds.labels(outcome).inc()
-        log.info("build_ended", outcome=outcome)
+        ended = Ended()
+        ended.outcome = self._attempt(lease, log, ended)
+        self._tell(lease, ended, log)
 
-    def _attempt(self, lease: Lease, log: Logger) -> str:
+    def _attempt(self, lease: Lease, log: Logger, ended: Ended) -> str:
         settings = self.settings
         build_log = BuildLog(lambda phase, lines: self.logs.append(lease, phase, lines))
         progress = Progress(
@@ -101,14 +105,14 @@ class Worker:
             lease_seconds=settings.lease_seconds,
             renew_seconds=settings.renew_seconds,
             build_seconds=settings.build_seconds,
-            metrics=self.metrics,
+            observe=self._observer(lease.build_id, lease.attempt),
             logger=log,
         )
         name = attempt_name(lease.build_id, lease.attempt)
         with progress:
             self.attempts.enter(name, progress)
             try:
-                return self._run(lease, progress, log)
+                return self._run(lease, progress, log, ended)
             except Interruption as reason:
                 log.info("build_interrupted", reason=reason.message)
                 return self._interrupted(lease, reason)
@@ -118,7 +122,7 @@ class Worker:
             finally:
                 self.attempts.leave(name)
 
-    def _run(self, lease: Lease, progress: Progress, log: Logger) -> str:
+    def _run(self, lease: Lease, progress: Progress, log: Logger, ended: Ended) -> str:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
 
         def publish(exported: Exported) -> None:
@@ -131,25 +135,29 @@ class Worker:
         def accept(result: BuildResult) -> None:
             progress.log.flush(now=True)
             progress.persist(lambda: self.leases.succeed(lease, result))
-            self.metrics.uploaded_bytes.inc(result.uploaded_bytes)
+            self.metrics.image_made(result, lease.build_id)
 
         try:
-            build = self.records.get(lease.build_id)
+            build = ended.build = self.records.get(lease.build_id)
+            self._begun(build)
             if isinstance(build.request, ImageRequest):
                 image_pipeline.run(build, build.request, self.tools, progress, publish=publish, accept=accept)
             else:
                 run(build, build.request, self.tools, progress, publish=publish, accept=accept)
         except AppError as error:
             progress.log.flush(now=True)
+            ended.code = error.code
             failure = _failure(error, Fault.APP, progress)
             progress.persist(lambda: self.leases.fail(lease, failure))
             return State.FAILED
         except FarmError as error:
+            ended.code = error.code
             log.warning("attempt_failed", code=error.code, phase=progress.current, reason=error.message)
             return self._give_back(lease, error, progress)
         except Interruption:
             raise
         except Exception as error:
+            ended.code = InternalError.code
             log.exception("farm_bug", phase=progress.current)
             return self._give_back(lease, InternalError(f"A bug in the farm: {type(error).__name__}."), progress)
         return State.SUCCEEDED
@@ -170,6 +178,45 @@ class Worker:
         except (Interruption, StoreError):
             return "lost"
         return State.CANCELLED
+
+    def _observer(self, build_id: str, attempt: int) -> Callable[[Phase, float], None]:
+        def observe(phase: Phase, seconds: float) -> None:
+            self.metrics.phase_ended(phase, seconds, build_id)
+            now = time.time()
+            attributes = {"buildfarm.attempt": attempt, "buildfarm.node": self.settings.node_id}
+            self.tracer.add(build_id, phase, now - seconds, now, attributes)
+
+        return observe
+
+    def _begun(self, build: Build) -> None:
+        if build.attempt == 1 and build.started_at is not None:
+            self.metrics.waited(build.started_at - build.submitted_at, build.id)
+            self.tracer.add(build.id, "queue", build.submitted_at, build.started_at)
+
+    def _tell(self, lease: Lease, ended: Ended, log: Logger) -> None:
+        """Metrics, trace and log of an attempt that is over."""
+        tenant = ended.build.request.tenant if ended.build else ""
+        self.metrics.attempt_ended(ended.outcome, ended.code, tenant)
+        if ended.build and ended.outcome in set(State):
+            now = time.time()
+            self.metrics.build_ended(ended.outcome, now - ended.build.submitted_at, lease.build_id)
+            attributes = {
+                "buildfarm.tenant": tenant,
+                "buildfarm.app": ended.build.request.app,
+                "buildfarm.outcome": ended.outcome,
+                **({"error": ended.code} if ended.code else {}),
+            }
+            self.tracer.add_root(lease.build_id, "build", ended.build.submitted_at, now, attributes)
+        log.info("build_ended", outcome=ended.outcome, code=ended.code, tenant=tenant)
+
+
+@dataclass
+class Ended:
+    """What is known of an attempt when it is over."""
+
+    outcome: str = ""
+    code: str = ""  # the error's, where it ended with one
+    build: Build | None = None  # the record, where it could be read
 
 
 def register(app: Celery, worker: Worker) -> None:

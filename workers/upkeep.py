@@ -12,8 +12,9 @@ from buildfarm.telemetry import Logger
 class Upkeep:
     """Runs jobs until it is closed. One that fails is logged and tried again: none may end the node."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, failed: Callable[[str], object]) -> None:
         self._logger = logger
+        self._failed = failed  # told the job's name
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -34,7 +35,9 @@ class Upkeep:
             try:
                 job()
             except BuildfarmError as error:
+                self._failed(name)
                 self._logger.warning("upkeep_failed", job=name, reason=error.message)
             except Exception:
+                self._failed(name)
                 self._logger.exception("upkeep_bug", job=name)
             self._closed.wait(seconds)

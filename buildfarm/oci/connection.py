@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 import httpx
 
 from buildfarm.errors import RegistryError
 from buildfarm.oci.retry import UnavailableError
+
+# A request's method, how it ended (ok, refused by its status, failed without an answer), and its seconds.
+Observe = Callable[[str, str, float], object]
 
 _ERROR_BODY_BYTES_MAX = 64 * 1024
 _ERROR_TEXT_LENGTH_MAX = 300
@@ -35,6 +39,7 @@ class Connection:
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
         base = _checked(url)
         self.host = base.netloc.decode("ascii")
+        self.observe: Observe | None = None
         self._client = httpx.Client(
             base_url=base.copy_with(userinfo=b""),
             auth=(base.username, base.password) if base.userinfo else None,
@@ -82,14 +87,23 @@ class Connection:
         NotInRegistryError for 404; RegistryError for any other status that is not in ``expect``.
         """
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else timeout_seconds
+        started, answer = time.monotonic(), "failed"
         try:
             with self._client.stream(method, url, content=content, headers=headers, timeout=timeout) as response:
+                answer = "ok" if response.status_code in expect or response.status_code == 404 else "refused"
+                self._tell(method, answer, started)
                 if response.status_code not in expect:
                     raise self._refusal(response)
                 yield response
         except httpx.TransportError as error:
+            if answer == "failed":
+                self._tell(method, answer, started)
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise UnavailableError(f"The registry {self.host} cannot be reached ({reason}).") from error
+
+    def _tell(self, method: str, answer: str, started: float) -> None:
+        if self.observe is not None:
+            self.observe(method, answer, time.monotonic() - started)
 
     def same_host(self, response: httpx.Response, location: str | None) -> str:
         """The absolute address of a ``Location``, relative or not (distribution-spec, "Pushing blobs").

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from buildfarm.oci import retry, upload
-from buildfarm.oci.connection import Connection, NotInRegistryError, OtherContentError
+from buildfarm.oci.connection import Connection, NotInRegistryError, Observe, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_BYTES_MAX, MANIFEST_TYPES, LayerDigests
@@ -60,6 +60,10 @@ class Registry:
     def host(self) -> str:
         """``host[:port]``, the part of an image reference that names this registry."""
         return self._connection.host
+
+    def observe(self, observe: Observe) -> None:
+        """From now on ``observe`` is told of every request, each try of it: what it was, how it ended, its seconds."""
+        self._connection.observe = observe
 
     def ping(self) -> None:
         """Raises RegistryError unless the registry is there and lets us in."""

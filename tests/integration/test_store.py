@@ -10,7 +10,7 @@ from buildfarm.errors import NotFoundError
 from buildfarm.model import ArtifactSource, BuildRequest, Node, Phase, State
 from buildfarm.queues import queue_names, shard_of
 from buildfarm.store import Leases, Logs, Nodes
-from buildfarm.telemetry import logger
+from buildfarm.telemetry import Metrics, logger
 from workers.sweeper import Sweeper
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -101,7 +101,7 @@ def test_a_node_is_seen_until_it_leaves(farm):
 
 
 def test_the_sweeper_sends_what_was_lost_and_nothing_else(farm, leases):
-    sweeper = Sweeper(farm.celery, farm.records, leases, farm.settings.shards, 0, logger())
+    sweeper = Sweeper(farm.celery, farm.records, leases, farm.settings.shards, 0, Metrics(), logger())
     queues = queue_names(farm.settings.shards)
     waiting = farm.submit(request())
     sweeper.sweep()
@@ -119,6 +119,6 @@ def test_the_sweeper_takes_back_what_a_silent_node_held(farm):
     silent = Leases(farm.database, -1, 3, 60)
     build = farm.submit(request())
     assert silent.claim(build.id, "n")
-    Sweeper(farm.celery, farm.records, silent, farm.settings.shards, 60, logger()).sweep()
+    Sweeper(farm.celery, farm.records, silent, farm.settings.shards, 60, Metrics(), logger()).sweep()
     assert farm.get(build.id).state is State.QUEUED
     assert farm.records.message_count(["build.retry"]) == 1

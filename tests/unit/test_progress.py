@@ -8,7 +8,7 @@ import pytest
 
 from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, StoreError
 from buildfarm.model import Phase
-from buildfarm.telemetry import Metrics, logger
+from buildfarm.telemetry import logger
 from workers.log import BuildLog
 from workers.progress import Progress
 
@@ -20,7 +20,7 @@ def make(renew, *, lease_seconds=5.0, build_seconds=60.0):
         lease_seconds=lease_seconds,
         renew_seconds=0.01,
         build_seconds=build_seconds,
-        metrics=Metrics(),
+        observe=lambda phase, seconds: None,
         logger=logger(),
     )
 

@@ -1,0 +1,188 @@
+"""Every metric of a build node, declared once; docs/metrics.md explains them to people.
+
+Labels come from closed sets, and every series exists from the start: one that appears with its first event hides that
+event from rate(). A build is never a label; it is the exemplar of what was measured on it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from buildfarm.errors import BUILD_ERRORS, AppError, DeadlineError, OutOfMemoryError, TooLargeError
+from buildfarm.model import BuildResult, Phase, State
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 900)
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
+_METHODS = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
+_ANSWERS = ("ok", "refused", "failed")
+# Outcomes of an attempt beside a build's final states.
+_UNFINISHED = ("given_back", "lost")
+_LIMITS = {kind.code: kind.code.rpartition(".")[2] for kind in (DeadlineError, OutOfMemoryError, TooLargeError)}
+
+
+class Metrics:
+    """What a node tells Prometheus. ``tenants`` adds a counter by tenant; their number is then the operator's care."""
+
+    def __init__(self, *, tenants: bool = False) -> None:
+        self.registry = CollectorRegistry()
+        self._tenants = tenants
+        self._of_attempts()
+        self._of_images()
+        self._of_the_node()
+
+    def _of_attempts(self) -> None:
+        self.builds = self._counter(
+            "buildfarm_builds", "Attempts that ended on this node", ["outcome", "fault", "code"]
+        )
+        self.attempts = self._counter(
+            "buildfarm_attempts", "Attempts that this node began", ["kind"]
+        )  # kind: first, again
+        self.phase_seconds = self._histogram("buildfarm_phase_seconds", "Time of a build's phase", ["phase"])
+        self.build_seconds = self._histogram("buildfarm_build_seconds", "From submit to end", ["outcome"])
+        self.farm_seconds = self._histogram(
+            "buildfarm_farm_seconds", "A successful build's farm time: prepare, export, publish"
+        )
+        self.queue_wait_seconds = self._histogram(
+            "buildfarm_queue_wait_seconds", "From submit to a build's first attempt"
+        )
+        self.limits_hit = self._counter("buildfarm_limits_hit", "Builds that ended at a limit", ["limit"])
+        self.leases_expired = self._counter(
+            "buildfarm_leases_expired", "Builds taken back by this node because their holder went silent"
+        )
+        self.messages_resent = self._counter(
+            "buildfarm_messages_resent", "Messages this node sent again because they were lost"
+        )
+        if self._tenants:
+            self.tenant_builds = self._counter(
+                "buildfarm_tenant_builds", "Attempts that ended on this node", ["tenant", "outcome"]
+            )
+        for outcome in (*(state for state in State if state.final), *_UNFINISHED):
+            if outcome not in (State.FAILED, "given_back"):
+                self.builds.labels(outcome, "none", "none")
+        for code, kind in BUILD_ERRORS.items():
+            if issubclass(kind, AppError):
+                self.builds.labels(State.FAILED, "app", code)
+            else:
+                self.builds.labels(State.FAILED, "farm", code)
+                self.builds.labels("given_back", "farm", code)
+        for phase in Phase:
+            self.phase_seconds.labels(phase)
+        for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED):
+            self.build_seconds.labels(state)
+        for kind_of_attempt in ("first", "again"):
+            self.attempts.labels(kind_of_attempt)
+        for limit in _LIMITS.values():
+            self.limits_hit.labels(limit)
+
+    def _of_images(self) -> None:
+        self.layers = self._counter(
+            "buildfarm_layers", "Layers of the apps' own in finished images", ["moved"]
+        )  # moved: uploaded, reused
+        self.layer_bytes = self._counter(
+            "buildfarm_layer_bytes", "Compressed bytes of the apps' own layers in finished images", ["moved"]
+        )
+        self.cache_restores = self._counter(
+            "buildfarm_cache_restores", "Build caches that were looked for", ["result"]
+        )  # result: hit, miss
+        self.registry_request_seconds = self._histogram(
+            "buildfarm_registry_request_seconds",
+            "Requests to the registry, until the head of the answer; an upload's includes its body",
+            ["method", "answer"],
+            _REQUEST_SECONDS,
+        )
+        for moved in ("uploaded", "reused"):
+            self.layers.labels(moved)
+            self.layer_bytes.labels(moved)
+        for result in ("hit", "miss"):
+            self.cache_restores.labels(result)
+        for method in _METHODS:
+            for answer in _ANSWERS:
+                self.registry_request_seconds.labels(method, answer)
+
+    def _of_the_node(self) -> None:
+        self.running = self._gauge("buildfarm_builds_running", "Builds that run on this node now")
+        self.slots = self._gauge("buildfarm_slots", "Builds that may run at once on this node")
+        self.accepting = self._gauge("buildfarm_node_accepting", "1 where this node takes builds, else 0")
+        self.builder_ready = self._gauge("buildfarm_builder_ready", "1 where the node has the builder it is to use")
+        self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
+        self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")
+        self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
+        self.upkeep_failures = self._counter("buildfarm_upkeep_failures", "Upkeep jobs that failed once", ["job"])
+
+    def _counter(self, name: str, told: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, told, labels, registry=self.registry)
+
+    def _gauge(self, name: str, told: str) -> Gauge:
+        return Gauge(name, told, registry=self.registry)
+
+    def _histogram(
+        self, name: str, told: str, labels: Sequence[str] = (), buckets: Sequence[float] = _SECONDS
+    ) -> Histogram:
+        return Histogram(name, told, labels, registry=self.registry, buckets=buckets)
+
+    def attempt_begun(self, number: int) -> None:
+        """An attempt of this number was claimed."""
+        self.attempts.labels("first" if number == 1 else "again").inc()
+
+    def attempt_ended(self, outcome: str, code: str, tenant: str) -> None:
+        """``code`` is the error's where there was one, ``tenant`` is empty where the record was never read."""
+        kind = BUILD_ERRORS.get(code)
+        if outcome not in (State.FAILED, "given_back") or kind is None:
+            self.builds.labels(outcome, "none", "none").inc()
+        else:
+            self.builds.labels(outcome, "app" if issubclass(kind, AppError) else "farm", code).inc()
+            if code in _LIMITS:
+                self.limits_hit.labels(_LIMITS[code]).inc()
+        if self._tenants and tenant:
+            self.tenant_builds.labels(tenant, outcome).inc()
+
+    def phase_ended(self, phase: Phase, seconds: float, build_id: str) -> None:
+        """A phase ended, well or not."""
+        self.phase_seconds.labels(phase).observe(seconds, {"build": build_id})
+
+    def build_ended(self, outcome: str, seconds: float, build_id: str) -> None:
+        """A build is in a final state, ``seconds`` after it was submitted."""
+        self.build_seconds.labels(outcome).observe(max(seconds, 0), {"build": build_id})
+
+    def waited(self, seconds: float, build_id: str) -> None:
+        """A build's first attempt began, ``seconds`` after it was submitted."""
+        self.queue_wait_seconds.observe(max(seconds, 0), {"build": build_id})
+
+    def image_made(self, result: BuildResult, build_id: str) -> None:
+        """A build succeeded with this result."""
+        self.farm_seconds.observe(result.farm_seconds, {"build": build_id})
+        for layer in result.layers:
+            if layer.origin != "builder":
+                moved = "reused" if layer.reused else "uploaded"
+                self.layers.labels(moved).inc()
+                self.layer_bytes.labels(moved).inc(layer.size_bytes)
+
+    def disk(self, directory: Path) -> None:
+        """Looks at the disk that holds this folder."""
+        usage = shutil.disk_usage(directory)
+        self.disk_free_bytes.set(usage.free)
+        self.disk_size_bytes.set(usage.total)
+
+    def registry_answered(self, method: str, answer: str, seconds: float) -> None:
+        """A request to the registry ended: ``ok``, ``refused`` (by its status) or ``failed`` (no answer)."""
+        self.registry_request_seconds.labels(method, answer).observe(seconds)
+
+
+@contextmanager
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> Iterator[None]:
+    """``/metrics`` over HTTP for the length of the block; nothing where the port is 0."""
+    if not port:
+        yield
+        return
+    server, thread = start_http_server(port, addr=host, registry=registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
