@@ -25,6 +25,7 @@ from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
 from workers.fetch import SourceLimits
 from workers.gate import make_gate
+from workers.isolation import make_isolation
 from workers.janitor import Janitor
 from workers.pipeline import Tools
 from workers.prewarm import prewarm
@@ -65,6 +66,8 @@ def run(settings: Settings) -> None:
         log.info("prewarmed", builder=tools.builder.image)
         janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.names, log)
         janitor.clean()
+        isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builder.image, log)
+        isolation.prove()
         health = Health(settings, client, janitor, attempts, metrics, tools.builder.digest, Nodes(farm.database))
         leases = Leases(farm.database, settings.lease_seconds, settings.attempts_max, settings.record_seconds)
         upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
@@ -72,6 +75,7 @@ def run(settings: Settings) -> None:
         upkeep.every(_BEAT_SECONDS, health.beat, "beat")
         upkeep.every(_SWEEP_SECONDS, sweeper.sweep, "sweep")
         upkeep.every(_CLEAN_SECONDS, janitor.clean, "clean")
+        upkeep.every(_CLEAN_SECONDS, isolation.keep, "network_rules")
         worker = Worker(settings, farm.celery, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer)
         register(farm.celery, worker)
         try:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,15 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest
 from buildfarm.settings import Settings, read_settings
+from workers.engine import open_engine
+from workers.local import network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 READY_SECONDS = 120
 
 
 @pytest.fixture(scope="session")
-def services() -> Settings:
+def services() -> Iterator[Settings]:
     """Settings of the local farm. Without one, tests are skipped at home and fail where services are promised."""
     settings = read_settings()
     try:
@@ -37,7 +40,26 @@ def services() -> Settings:
         if os.environ.get("BUILDFARM_TESTS_NEED_SERVICES"):
             raise
         pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
-    return settings
+    with builds_network(settings, "buildfarm-test-builds") as name:
+        yield settings.model_copy(update={"sandbox_network": name})
+
+
+@contextmanager
+def builds_network(settings: Settings, name: str):
+    """A network of these tests' own: network rules belong to a bridge, and other nodes' stay as they are."""
+    client = open_engine(settings.docker_url)
+    try:
+        network.ensure_networks(client, name, lambda _: None)
+        yield name
+        network.remove_networks(client, name)
+    finally:
+        client.close()
+
+
+def gateway_of(name: str) -> str:
+    """This machine's address on a network of the engine."""
+    ask = ["docker", "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", name]
+    return subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +152,9 @@ def build_node(farm: Farm, **variables: str):
         "BUILDFARM_WORKSPACE_DIRECTORY": str(workspaces),
         "BUILDFARM_CACHE_DIRECTORY": str(workspaces / f"{node_id}.caches"),
         "BUILDFARM_LOG_FORMAT": "json",
+        "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
+        # What tests serve to builds, they serve on the builds' own bridge.
+        "BUILDFARM_SANDBOX_ALLOW": f"{gateway_of(farm.settings.sandbox_network)}/32",
         **variables,
     }
     with log.open("wb") as output:

@@ -12,7 +12,7 @@ import tarfile
 import threading
 
 import pytest
-from conftest import EXAMPLES, wait_for, write_files
+from conftest import EXAMPLES, gateway_of, wait_for, write_files
 
 from buildfarm.errors import TooLargeError
 from buildfarm.model import ArchiveSource, ArtifactSource, BuildRequest, Fault, GitSource, Phase, State
@@ -267,10 +267,7 @@ class Served:
 @pytest.fixture
 def served(built, tmp_path):
     """On the sandboxes' own bridge, so that nobody else can ask it."""
-    network = built.farm.settings.sandbox_network
-    form = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
-    ask = ["docker", "network", "inspect", "--format", form, network]
-    gateway = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+    gateway = gateway_of(built.farm.settings.sandbox_network)
     directory = tmp_path / "served"
     directory.mkdir()
     served = Served(directory, gateway)

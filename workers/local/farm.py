@@ -35,7 +35,7 @@ from workers.workspace import Workspaces
 BUILDER_REPOSITORY = "builder"
 NOW_SECONDS = 2.0
 # Programs that a build node calls.
-PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount"}
+PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount", "iptables": "iptables"}
 
 Say = Callable[[str], None]
 

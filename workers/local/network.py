@@ -9,6 +9,8 @@ import docker
 from docker.errors import NotFound
 from docker.models.networks import Network
 
+from workers.firewall import Firewall, bridge_of
+
 SERVICES = "buildfarm"
 LABEL = "buildfarm.network"
 MTU_OPTION = "com.docker.network.driver.mtu"
@@ -43,9 +45,17 @@ def remove_networks(client: docker.DockerClient, builds: str) -> list[str]:
     for name in (SERVICES, builds):
         network = find_network(client, name)
         if network is not None and LABEL in _labels(network) and not network.containers:
+            if name == builds:
+                _forget_rules(network)
             network.remove()
             removed.append(name)
     return removed
+
+
+def _forget_rules(network: Network) -> None:
+    firewall = Firewall(bridge_of(network.attrs))
+    if not firewall.obstacle():
+        firewall.remove()
 
 
 def find_network(client: docker.DockerClient, name: str) -> Network | None:
