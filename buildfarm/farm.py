@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +13,42 @@ from pathlib import Path
 from celery import Celery
 
 from buildfarm import source
-from buildfarm.errors import StoreError
-from buildfarm.model import ArtifactSource, Build, LogLine, Node, Request, State
+from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, StoreError
+from buildfarm.memo import input_digest
+from buildfarm.model import (
+    NAME_PATTERN,
+    ArtifactSource,
+    Build,
+    Limits,
+    LogLine,
+    Node,
+    Place,
+    QueueView,
+    Request,
+    State,
+)
 from buildfarm.oci.registry import Registry
 from buildfarm.queues import make_celery, send, shard_of
 from buildfarm.settings import Settings
-from buildfarm.store import Database, Logs, Nodes, Records, open_database
+from buildfarm.store import (
+    LIMIT_MAX,
+    Admission,
+    Database,
+    Events,
+    Full,
+    Logs,
+    Memo,
+    Nodes,
+    Records,
+    Terms,
+    Wake,
+    digest_of,
+    open_database,
+)
 from buildfarm.telemetry import logger
 
 _LOG_WAIT_SECONDS = 0.5
+_EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
 
 
 @dataclass(frozen=True)
@@ -30,7 +59,9 @@ class Farm:
     database: Database
     registry: Registry
     celery: Celery
+    admission: Admission
     records: Records
+    events: Events
     log_streams: Logs
 
     def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
@@ -40,17 +71,30 @@ class Farm:
         """
         return source.pack(self.registry, directory, tenant, self.settings.source_bytes)
 
-    def submit(self, request: Request) -> Build:
-        """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile."""
-        build_id = secrets.token_hex(8)
-        queue = shard_of(request.tenant, self.settings.shards)
-        self.records.submit(build_id, request, queue)
-        try:
-            send(self.celery, [build_id], queue)
-        except StoreError:
-            # The record is written, so the build is accepted; a node's sweeper sends the message again.
-            logger().warning("message_not_sent", build=build_id)
-        return self.records.get(build_id)
+    def submit(self, request: Request, *, build_id: str | None = None) -> Build:
+        """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile.
+
+        It may have ended already, where an equal input was built before. Raises RequestError, QueueFullError and
+        ConflictError. A ``build_id`` of the caller's own makes a second call give back the same build.
+        """
+        build_class = request.build_class or next(iter(self.settings.classes))
+        if build_class not in self.settings.classes:
+            known = ", ".join(self.settings.classes)
+            raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
+        queue = shard_of(request.tenant, build_class, self.settings.shards)
+        memo = self._memo(request)
+        accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, memo)
+        if isinstance(accepted, Full):
+            raise self._full(request.tenant, build_class, accepted)
+        if accepted.request_digest and accepted.request_digest != digest_of(request):
+            raise ConflictError(
+                "This idempotency key stands for another request already.",
+                advice=f"It made build {accepted.build_id}; take a new key for another request.",
+            )
+        build = self.records.get(accepted.build_id)
+        if memo and build.memo_of:
+            self._move_tag(build)
+        return build
 
     def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError."""
@@ -90,6 +134,54 @@ class Farm:
                 yield build
                 return
 
+    def wait(self, build_id: str, *, timeout_seconds: float | None = None) -> Build:
+        """Returns the build when it has ended, or as it is after ``timeout_seconds``. Raises NotFoundError.
+
+        It follows the stream of events and asks nothing in the meantime.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        # The position comes first: an end that comes after the look at the record is an event after it.
+        position = self.events.last()
+        build = self.records.get(build_id)
+        while not build.state.final:
+            left = _EVENT_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return build
+            found = self.events.read(position, wait_seconds=min(left, _EVENT_WAIT_SECONDS))
+            position = found[-1].position if found else position
+            if not found or any(event.build == build_id for event in found):
+                build = self.records.get(build_id)
+        return build
+
+    def place(self, build: Build) -> Place | None:
+        """Where a waiting build stands in the queue; None where it does not wait."""
+        return self.admission.place(build)
+
+    def queue(self, tenants_max: int = 20) -> QueueView:
+        """How the queue stands, by class and by tenant."""
+        return self.admission.view(tenants_max)
+
+    def limits(self, tenant: str, app: str | None = None) -> Limits:
+        """What a tenant may have running and waiting, and this app of it."""
+        return self.admission.limits(tenant, app)
+
+    def limits_set(self) -> dict[str, int]:
+        """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
+        return self.admission.limits_set()
+
+    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``; None goes back to the settings. Raises RequestError."""
+        for what, name in (("tenant", tenant), ("app", app)):
+            if name is not None and not re.fullmatch(NAME_PATTERN, name):
+                raise RequestError(f"{name[:80]!r} cannot be the {what}.", advice="See docs/queue.md.")
+        if unknown := set(values) - ({"running"} if app else {"running", "waiting"}):
+            raise RequestError(f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.")
+        for name, value in values.items():
+            if value is not None and not 1 <= value <= LIMIT_MAX:
+                raise RequestError(f"{value} builds {name} cannot be meant: a limit is from 1 to {LIMIT_MAX:,}.")
+        self.admission.set_limits(tenant, app, values)
+        return self.admission.limits(tenant, app)
+
     def cancel(self, build_id: str) -> State:
         """Ends a build, a running one within seconds; returns the state it was found in. Raises NotFoundError."""
         return self.records.cancel(build_id)
@@ -97,6 +189,36 @@ class Farm:
     def nodes(self) -> list[Node]:
         """The build nodes that are alive."""
         return Nodes(self.database).all()
+
+    def _memo(self, request: Request) -> Memo | None:
+        """An equal build whose image the registry still has."""
+        builder = self.settings.builder.partition("@")[2]
+        digest = input_digest(request, builder, self.settings) if getattr(request, "memo", False) else ""
+        memo = self.records.memo(digest) if digest else None
+        try:
+            if memo and self.registry.has_manifest(memo.result.repository, memo.result.digest):
+                return memo
+        except RegistryError as error:
+            logger().warning("memo_not_checked", reason=error.message)
+        return None
+
+    def _move_tag(self, build: Build) -> None:
+        """The tag follows, should it have been at another image meanwhile."""
+        request, result = build.request, build.result
+        if result is None:
+            return
+        try:
+            self.registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
+        except RegistryError as error:
+            logger().warning("tag_not_moved", build=build.id, reason=error.message)
+
+    def _full(self, tenant: str, build_class: str, full: Full) -> QueueFullError:
+        seconds = self.admission.retry_after_seconds(tenant, build_class)
+        return QueueFullError(
+            f"{tenant} has {full.waiting} builds waiting, and may have {full.limit}.",
+            advice=f"Come back in {seconds:.0f} s, or cancel some of them.",
+            retry_after_seconds=seconds,
+        )
 
     def image(self, build: Build) -> str:
         """The reference under which this process reaches the build's image. Raises ValueError where it has none."""
@@ -113,13 +235,24 @@ def open_farm(settings: Settings) -> Iterator[Farm]:
         settings.registry_url, timeout_seconds=settings.registry_timeout_seconds, attempts=settings.registry_attempts
     )
     celery = make_celery(settings)
+
+    def wake(wakes: Sequence[Wake]) -> None:
+        try:
+            send(celery, wakes)
+        except StoreError as error:
+            # The records are written, so the builds are accepted; a node's sweeper sends the messages again.
+            logger().warning("messages_not_sent", builds=[build_id for build_id, _ in wakes], reason=error.message)
+
+    admission = Admission(database, Terms.of(settings), wake)
     try:
         yield Farm(
             settings=settings,
             database=database,
             registry=registry,
             celery=celery,
-            records=Records(database, settings.record_seconds),
+            admission=admission,
+            records=Records(admission),
+            events=Events(database),
             log_streams=Logs(database, settings.log_bytes),
         )
     finally:

@@ -269,6 +269,7 @@ class Build(Frozen):
 
     id: str
     request: Request
+    build_class: str = ""
     state: State
     attempt: int = 0  # the fencing token: every write of a worker carries it
     phase: Phase | None = None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from celery import Celery
 from kombu import Queue
@@ -17,60 +18,93 @@ from buildfarm.errors import StoreError
 from buildfarm.settings import Settings
 
 TASK = "buildfarm.build"
-RETRY_QUEUE = "build.retry"
+SUBMIT_TASK = "buildfarm.submit"
+SUBMIT_QUEUE = "build.submit"
 
 # Longer than any build may take, so that Redis hands out no message of a build that still runs. Lost builds do not
 # wait for it: their lease ends after seconds, and they get a new message.
 _VISIBILITY_SECONDS = 7200
 
 
-class RetryThenRoundRobin:
-    """The order in which a worker asks its queues: lost builds first, then every shard in turn.
+class FairOrder:
+    """The order in which a worker asks its queues: lost builds first, then classes by weight, and shards in turn.
 
-    kombu takes such a class by its path (``queue_order_strategy``) and calls these three methods. The shards start
-    shuffled: otherwise all workers that were just started would serve the same tenants first.
+    kombu takes it as ``queue_order_strategy`` and calls `update`, `consume` and `rotate`; what `consume` returns goes
+    into BRPOP, which takes from the first queue that has a message. Stride scheduling (Waldspurger 1995): a class that
+    was served moves back by one over its weight. The shards start shuffled: otherwise all workers that were just
+    started would serve the same tenants first.
     """
 
-    def __init__(self) -> None:
-        self._retry: list[str] = []
-        self._shards: list[str] = []
+    def __init__(self, weights: Mapping[str, int]) -> None:
+        self._weights = weights
+        self._first: list[str] = []
+        self._shards: dict[str, list[str]] = {}
+        self._passes: dict[str, float] = {}
 
     def update(self, queues: Iterable[str]) -> None:
         """From now on these are the queues."""
         names = list(queues)
-        self._retry = [name for name in names if name == RETRY_QUEUE]
-        self._shards = [name for name in names if name != RETRY_QUEUE]
-        random.shuffle(self._shards)
+        self._shards = {name: [] for name in self._weights}
+        for queue in names:
+            if _is_shard(queue):
+                self._shards[class_of(queue)].append(queue)
+        for shards in self._shards.values():
+            random.shuffle(shards)
+        self._first = [queue for queue in names if not _is_shard(queue)]
+        self._passes = {name: 1 / weight for name, weight in self._weights.items()}
 
     def consume(self, count: int) -> list[str]:
         """The first ``count`` queues in the order of asking."""
-        return [*self._retry, *self._shards][:count]
+        return [*self._first, *(queue for name in self._order() for queue in self._shards[name])][:count]
 
     def rotate(self, served: str) -> str:
         """A message came from this queue: its turn comes again when all others had theirs."""
-        if served in self._shards:
-            self._shards.remove(served)
-            self._shards.append(served)
+        if not _is_shard(served) or served not in self._shards.get(class_of(served), ()):
+            return served
+        name = class_of(served)
+        shards = self._shards[name]
+        shards.remove(served)
+        shards.append(served)
+        # Classes that were asked before had nothing: they save up no turns for later.
+        for idle in self._order():
+            if idle == name:
+                break
+            self._passes[idle] = self._passes[name]
+        self._passes[name] += 1 / self._weights[name]
         return served
 
+    def _order(self) -> list[str]:
+        return sorted(self._weights, key=lambda name: (self._passes[name], -self._weights[name]))
 
-def shard_of(tenant: str, shards: int) -> str:
-    """The queue of a tenant's builds."""
+
+def class_of(queue: str) -> str:
+    """The class whose builds wait in a queue."""
+    return queue.split(".")[1]
+
+
+def _is_shard(queue: str) -> bool:
+    return queue.rpartition(".")[2].isdigit()
+
+
+def shard_of(tenant: str, build_class: str, shards: int) -> str:
+    """The queue of a tenant's builds of a class."""
     number = int.from_bytes(hashlib.sha256(tenant.encode()).digest()[:8], "big") % shards
-    return f"build.{number}"
+    return f"build.{build_class}.{number}"
 
 
-def queue_names(shards: int) -> tuple[str, ...]:
-    """Every queue that a worker consumes."""
-    return (RETRY_QUEUE, *(f"build.{number}" for number in range(shards)))
+def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
+    """Every queue that a worker consumes which serves these classes; builds that were lost have one of their own."""
+    names = tuple(classes)
+    retries = (f"build.{name}.retry" for name in names)
+    return (*retries, SUBMIT_QUEUE, *(f"build.{name}.{number}" for name in names for number in range(shards)))
 
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application of these settings; it never becomes the process's current one. Connects at first use."""
     app = Celery("buildfarm", set_as_current=False, broker=settings.redis_url.get_secret_value())
     app.conf.update(
-        task_queues=[Queue(name) for name in queue_names(settings.shards)],
-        task_default_queue=RETRY_QUEUE,
+        task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
+        task_default_queue=SUBMIT_QUEUE,
         task_create_missing_queues=False,  # a message in a queue that nobody reads would be lost
         task_serializer="json",
         accept_content=["json"],
@@ -100,7 +134,7 @@ def make_celery(settings: Settings) -> Celery:
             "visibility_timeout": _VISIBILITY_SECONDS,
             "unacked_mutex_expire": 10,
             "priority_steps": [0],
-            "queue_order_strategy": f"{__name__}:{RetryThenRoundRobin.__name__}",
+            "queue_order_strategy": partial(FairOrder, settings.served_classes),
             "socket_timeout": 10,  # over the second that a worker's blocking pop takes
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
@@ -110,10 +144,10 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def send(app: Celery, build_ids: Sequence[str], queue: str) -> None:
-    """Wakes a worker up for each build. Raises StoreError where Redis cannot be reached."""
+def send(app: Celery, wakes: Iterable[tuple[str, str]]) -> None:
+    """Sends a message for each build and its queue. Raises StoreError where Redis cannot be reached."""
     try:
-        for build_id in build_ids:
+        for build_id, queue in wakes:
             app.send_task(TASK, args=(build_id,), queue=queue)
     except OperationalError as error:
         raise StoreError("Redis does not take messages.", advice="Check that it runs: buildfarm status.") from error

@@ -104,16 +104,8 @@ class Exporter:
         return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
 
     def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
-        """Points the tag at the image that ``wanted`` says, until what it says is what was done.
-
-        Of two builds of an app that publish at once, each sets the tag to the record's answer, so that the record
-        decides, whoever of the two is slower.
-        """
-        done = ""
-        while (digest := wanted()) != done:
-            media_type, manifest, _ = self.registry.get_manifest(repository, digest)
-            self.registry.put_manifest(repository, manifest, media_type, tag=tag)
-            done = digest
+        """Points the tag at the image that ``wanted`` says. Raises RegistryError."""
+        self.registry.move_tag(repository, tag, wanted)
 
     def _mount(self, builder: Builder, repository: str) -> None:
         for layer in builder.manifest.layers:

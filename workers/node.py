@@ -20,6 +20,7 @@ from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Leases, Nodes
 from buildfarm.telemetry import Logger, Metrics, logger, open_tracer, serve_metrics
+from workers import entry
 from workers.cache import Caches
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
@@ -69,15 +70,17 @@ def run(settings: Settings) -> None:
         isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builder.image, log)
         isolation.prove()
         health = Health(settings, client, janitor, attempts, metrics, tools.builder.digest, Nodes(farm.database))
-        leases = Leases(farm.database, settings.lease_seconds, settings.attempts_max, settings.record_seconds)
+        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
         upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
-        sweeper = Sweeper(farm.celery, farm.records, leases, settings.shards, settings.resend_seconds, metrics, log)
+        queues = queue_names(settings.classes, settings.shards)
+        sweeper = Sweeper(farm.records, leases, queues, settings.resend_seconds, metrics, log)
         upkeep.every(_BEAT_SECONDS, health.beat, "beat")
         upkeep.every(_SWEEP_SECONDS, sweeper.sweep, "sweep")
         upkeep.every(_CLEAN_SECONDS, janitor.clean, "clean")
         upkeep.every(_CLEAN_SECONDS, isolation.keep, "network_rules")
-        worker = Worker(settings, farm.celery, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer)
+        worker = Worker(settings, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer)
         register(farm.celery, worker)
+        entry.register(farm.celery, farm)
         try:
             _consume(settings, farm, health, attempts, log)
         finally:
@@ -206,7 +209,7 @@ class Health:
 
 def _consume(settings: Settings, farm: Farm, health: Health, attempts: Attempts, log: Logger) -> None:
     """Runs Celery's worker until a signal ends it; it returns when the running builds have ended."""
-    queues = queue_names(settings.shards)
+    queues = queue_names(settings.served_classes, settings.shards)
     farm.celery.steps["consumer"].add(make_gate(health.accepting, queues))
 
     def drain(**_: object) -> None:

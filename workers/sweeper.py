@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from celery import Celery
-
 from buildfarm.errors import NodeError
-from buildfarm.model import Failure, Fault, State
-from buildfarm.queues import RETRY_QUEUE, queue_names, send
+from buildfarm.model import Failure, Fault
 from buildfarm.store import Leases, Records
 from buildfarm.telemetry import Logger, Metrics
 
 _BATCH = 100
+_DOUBT_SECONDS = 600  # a build that waits this long for its turn gets a second message
 
 
 @dataclass(frozen=True)
 class Sweeper:
     """One look over the farm; every step is atomic, so that any number of nodes may do it at once."""
 
-    celery: Celery
     records: Records
     leases: Leases
-    shards: int
+    queues: Sequence[str]  # all of the farm's
     resend_seconds: float
     metrics: Metrics
     logger: Logger
@@ -33,6 +31,7 @@ class Sweeper:
         if self.records.database.uptime_seconds() > self.leases.lease_seconds:
             self._take_back_expired()
         self._resend_lost()
+        self._expire()
 
     def _take_back_expired(self) -> None:
         for build_id in self.leases.expired(_BATCH):
@@ -40,19 +39,22 @@ class Sweeper:
             if answer != "stale":
                 self.metrics.leases_expired.inc()
             self.logger.warning("lease_expired", build=build_id, now=answer)
-            if answer == State.QUEUED:
-                send(self.celery, [build_id], RETRY_QUEUE)
 
     def _resend_lost(self) -> None:
         # A long queue is no sign of loss: only builds beyond the number of messages have none.
-        missing = self.records.queued_count() - self.records.message_count(queue_names(self.shards))
-        if missing <= 0:
-            return
-        overdue = self.records.overdue(self.resend_seconds, _BATCH)
-        if overdue:
-            self.metrics.messages_resent.inc(len(overdue))
-            self.logger.warning("messages_sent_again", builds=overdue)
-            send(self.celery, overdue, RETRY_QUEUE)
+        missing = self.records.queued_count() > self.records.message_count(self.queues)
+        sent = self.records.send_overdue(self.resend_seconds, _BATCH, first=True) if missing else []
+        if not missing:
+            # Messages of cancelled builds are among those that were counted, and may hide a loss. A second message is
+            # harmless where it takes its turn.
+            sent = self.records.send_overdue(_DOUBT_SECONDS, _BATCH, first=False)
+        if sent:
+            self.metrics.messages_resent.inc(len(sent))
+            self.logger.warning("messages_sent_again", builds=sent)
+
+    def _expire(self) -> None:
+        for build_id in self.records.admission.expire(_BATCH):
+            self.logger.info("build_expired", build=build_id)
 
 
 _SILENT = NodeError("The node that ran the build went silent.")

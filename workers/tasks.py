@@ -19,10 +19,11 @@ from buildfarm.errors import (
     NodeError,
     StoreError,
 )
+from buildfarm.memo import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
-from buildfarm.queues import RETRY_QUEUE, TASK, send
+from buildfarm.queues import TASK
 from buildfarm.settings import Settings
-from buildfarm.store import Lease, Leases, Logs, Records
+from buildfarm.store import Lease, Leases, Logs, Records, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
 from workers import image_pipeline
 from workers.exporter import Exported
@@ -68,7 +69,6 @@ class Worker:
     """Does builds on this node."""
 
     settings: Settings
-    celery: Celery
     tools: Tools
     records: Records
     leases: Leases
@@ -86,9 +86,10 @@ class Worker:
             # The record stays queued; a sweeper sees that it has no message, and sends one.
             log.warning("claim_failed", reason=error.message)
             return
-        if lease is None:
-            log.info("message_dropped")
+        if isinstance(lease, Unclaimed):
+            log.info("message_dropped", reason=lease.reason)
             return
+        log = logger(build=lease.build_id, node=self.settings.node_id)
         log = log.bind(attempt=lease.attempt)
         self.metrics.attempt_begun(lease.attempt)
         log.info("build_started")
@@ -134,7 +135,9 @@ class Worker:
 
         def accept(result: BuildResult) -> None:
             progress.log.flush(now=True)
-            progress.persist(lambda: self.leases.succeed(lease, result))
+            builder = self.tools.builder.digest
+            same = input_digest(build.request, builder, self.settings)
+            progress.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
             self.metrics.image_made(result, lease.build_id)
 
         try:
@@ -166,7 +169,6 @@ class Worker:
         progress.log.flush(now=True)
         answer = self.leases.give_back(lease, _failure(error, Fault.FARM, progress))
         if answer == State.QUEUED:
-            send(self.celery, [lease.build_id], RETRY_QUEUE)
             return "given_back"
         return "lost" if answer == "stale" else answer
 
@@ -174,10 +176,9 @@ class Worker:
         if not isinstance(reason, Cancelled):
             return "lost"
         try:
-            self.leases.cancel(lease)
+            return self.leases.cancel(lease)
         except (Interruption, StoreError):
             return "lost"
-        return State.CANCELLED
 
     def _observer(self, build_id: str, attempt: int) -> Callable[[Phase, float], None]:
         def observe(phase: Phase, seconds: float) -> None:
@@ -222,9 +223,13 @@ class Ended:
 def register(app: Celery, worker: Worker) -> None:
     """Makes the worker's `build` the task that messages name."""
 
-    @app.task(name=TASK, ignore_result=True)
-    def build(build_id: str) -> None:
-        worker.build(build_id)
+    # Anybody who can write to Redis may send anything; what is no build's id ends here.
+    @app.task(name=TASK, ignore_result=True, typing=False)
+    def build(*args: object, **kwargs: object) -> None:
+        if len(args) == 1 and not kwargs and isinstance(args[0], str):
+            worker.build(args[0])
+        else:
+            logger(node=worker.settings.node_id).warning("message_dropped", reason="it names no build")
 
 
 def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure:

@@ -124,6 +124,18 @@ class Registry:
         """Media type, bytes and digest of the manifest under this tag or digest; verified if it is a digest."""
         return self._retry(lambda: self._get_manifest(repository, reference))
 
+    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
+        """Points the tag at the image that ``wanted`` says, until what it says is what was done.
+
+        Of two builds of an app that publish at once, each sets the tag to the record's answer, so that the record
+        decides, whoever of the two is slower.
+        """
+        done = ""
+        while (digest := wanted()) != done:
+            media_type, manifest, _ = self.get_manifest(repository, digest)
+            self.put_manifest(repository, manifest, media_type, tag=tag)
+            done = digest
+
     def put_manifest(self, repository: str, content: bytes, media_type: str, *, tag: str | None) -> Digest:
         """Keep a manifest, under its digest alone or under a tag as well. All it names must be there before."""
         digest = Digest.of(content)

@@ -1,10 +1,32 @@
 """The builds' records in Redis: the truth about every build. One subject a module, one atomic step a Lua script."""
 
+from buildfarm.store.admission import LIMIT_MAX, Admission, Terms, Wake
 from buildfarm.store.database import Database, open_database
+from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
-from buildfarm.store.leases import Lease, Leases
+from buildfarm.store.leases import Lease, Leases, Unclaimed
 from buildfarm.store.logs import Logs
 from buildfarm.store.nodes import Nodes
-from buildfarm.store.records import Records
+from buildfarm.store.records import Accepted, Full, Memo, Records, digest_of
 
-__all__ = ["Database", "KnownLayer", "KnownLayers", "Lease", "Leases", "Logs", "Nodes", "Records", "open_database"]
+__all__ = [
+    "LIMIT_MAX",
+    "Accepted",
+    "Admission",
+    "Database",
+    "Events",
+    "Full",
+    "KnownLayer",
+    "KnownLayers",
+    "Lease",
+    "Leases",
+    "Logs",
+    "Memo",
+    "Nodes",
+    "Records",
+    "Terms",
+    "Unclaimed",
+    "Wake",
+    "digest_of",
+    "open_database",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from buildfarm.errors import StoreError
 from buildfarm.settings import Settings
 
 EVENTS_MAX = 100_000  # entries of the events stream
-INDEX_MAX = 100_000  # builds that an index remembers
+INDEX_MAX = 100_000  # builds that the list of all remembers
+APP_INDEX_MAX = 1000  # and an app's
 
 _TIMEOUT_SECONDS = 5.0
 _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
@@ -39,8 +41,7 @@ class Database:
     def run(self, script: str, keys: list[str], *args: str | float) -> Any:
         """Runs ``scripts/<script>.lua`` as one atomic step. Raises StoreError where Redis cannot be reached."""
         if script not in self._scripts:
-            text = resources.files(__package__).joinpath("scripts", f"{script}.lua").read_text()
-            self._scripts[script] = self.client.register_script(text)
+            self._scripts[script] = self.client.register_script(_text(script))
         with self.failures():
             return self._scripts[script](keys=keys, args=list(args))
 
@@ -55,6 +56,12 @@ class Database:
                 advice="Check that it runs: buildfarm status; or start the farm: buildfarm up.",
             ) from error
 
+    def now(self) -> float:
+        """Redis's own time, in seconds since the epoch."""
+        with self.failures():
+            seconds, micros = self.client.time()
+        return float(seconds) + float(micros) / 1e6
+
     def uptime_seconds(self) -> float:
         """For how long Redis has been running."""
         with self.failures():
@@ -64,6 +71,12 @@ class Database:
     def close(self) -> None:
         """Gives the connections back."""
         self.client.close()
+
+
+def _text(script: str) -> str:
+    """A script, after the one whose functions it says that it uses."""
+    text = resources.files(__package__).joinpath("scripts", f"{script}.lua").read_text()
+    return "".join(_text(shared) for shared in re.findall(r"^-- with (\w+)$", text, re.MULTILINE)) + text
 
 
 def open_database(settings: Settings) -> Database:

@@ -7,7 +7,11 @@ from typing import Any, NoReturn
 
 from buildfarm.errors import Cancelled, LeaseLost
 from buildfarm.model import BuildResult, Failure, Phase, State
-from buildfarm.store.database import EVENTS_MAX, Database
+from buildfarm.store.admission import EXPIRED, Admission
+from buildfarm.store.database import Database
+
+# A build that the farm keeps handing back is not handed on for ever: from here on every attempt counts.
+_SPARED_MAX = 10
 
 
 @dataclass(frozen=True)
@@ -19,20 +23,29 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Unclaimed:
+    """Why a message woke a node up for nothing: the state the build is in, ``unknown`` or ``expired``."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Leases:
     """Leases on builds, by Redis's own clock. Every method raises StoreError where Redis cannot be reached."""
 
-    database: Database
+    admission: Admission
     lease_seconds: float
     attempts_max: int
-    record_seconds: float
 
-    def claim(self, build_id: str, node: str) -> Lease | None:
-        """The lease on a queued build, or None where there is nothing to claim: taken, finished, cancelled, unknown."""
-        key = self.database.key
-        keys = [self._build(build_id), key("queued"), key("leases"), key("events")]
-        attempt = int(self.database.run("claim", keys, build_id, node, self.lease_seconds, EVENTS_MAX))
-        return Lease(build_id, attempt) if attempt else None
+    @property
+    def database(self) -> Database:
+        """Where they are kept."""
+        return self.admission.database
+
+    def claim(self, build_id: str, node: str) -> Lease | Unclaimed:
+        """The lease on a queued build: on this one, or on the newer build that took its place."""
+        attempt, told = self.admission.change("claim", build_id, node, self.lease_seconds, EXPIRED)
+        return Lease(told, attempt) if attempt else Unclaimed(told)
 
     def renew(self, lease: Lease, phase: Phase | None = None) -> None:
         """Keeps the lease, and enters a phase. Raises Cancelled or LeaseLost."""
@@ -51,21 +64,25 @@ class Leases:
         if answer != "held":
             _refuse(answer, lease)
 
-    def succeed(self, lease: Lease, result: BuildResult) -> None:
-        """The build succeeded. Raises LeaseLost."""
-        self._finish(lease, State.SUCCEEDED, "result", result.model_dump_json())
+    def succeed(self, lease: Lease, result: BuildResult, *, input_digest: str = "") -> None:
+        """The build succeeded; requests of the same input may be answered with its image. Raises LeaseLost."""
+        self._finish(lease, State.SUCCEEDED, "result", result.model_dump_json(), input_digest)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """The build failed for good. Raises LeaseLost."""
         self._finish(lease, State.FAILED, "failure", failure.model_dump_json())
 
-    def cancel(self, lease: Lease) -> None:
-        """The build has ended because its owner asked for it. Raises LeaseLost."""
-        self._finish(lease, State.CANCELLED, "", "")
+    def cancel(self, lease: Lease) -> State:
+        """The build has ended because its owner asked for it, or a newer build did. Raises LeaseLost."""
+        return self._finish(lease, State.CANCELLED, "", "")
 
-    def give_back(self, lease: Lease, failure: Failure) -> str:
-        """Ends an attempt that failed by the farm's fault: ``queued`` again, ``failed``, ``cancelled`` or ``stale``."""
-        return self._release(lease.build_id, str(lease.attempt), failure)
+    def give_back(self, lease: Lease, failure: Failure, *, counts: bool = True, wait_seconds: float = 0) -> str:
+        """Ends an attempt that failed by the farm's fault; answers with the build's state, or ``stale``.
+
+        One that does not count leaves the build as many attempts as before, within a bound. A build that waits for its
+        next attempt is sent no message now.
+        """
+        return self._release(lease.build_id, str(lease.attempt), failure, counts=counts, wait_seconds=wait_seconds)
 
     def expired(self, limit: int) -> list[str]:
         """Builds whose holder has not renewed in time."""
@@ -78,26 +95,20 @@ class Leases:
 
     def take_back(self, build_id: str, failure: Failure) -> str:
         """Ends whichever attempt has let its lease end; answers as ``give_back`` does."""
-        return self._release(build_id, "", failure)
+        return self._release(build_id, "", failure, counts=True, wait_seconds=0)
 
-    def _release(self, build_id: str, attempt: str, failure: Failure) -> str:
-        key = self.database.key
-        keys = [self._build(build_id), key("leases"), key("queued"), key("events"), key("build", build_id, "log")]
-        return str(
-            self.database.run(
-                "release", keys, build_id, attempt, self.attempts_max,
-                failure.model_dump_json(), EVENTS_MAX, int(self.record_seconds),
-            )
-        )  # fmt: skip
+    def _release(self, build_id: str, attempt: str, failure: Failure, *, counts: bool, wait_seconds: float) -> str:
+        spared_max = 0 if counts else _SPARED_MAX
+        content = failure.model_dump_json()
+        change = self.admission.change
+        return str(change("release", build_id, attempt, self.attempts_max, content, spared_max, wait_seconds))
 
-    def _finish(self, lease: Lease, state: State, name: str, content: str) -> None:
-        key = self.database.key
-        keys = [self._build(lease.build_id), key("leases"), key("events"), key("build", lease.build_id, "log")]
-        done = self.database.run(
-            "finish", keys, lease.build_id, lease.attempt, state, name, content, EVENTS_MAX, int(self.record_seconds)
-        )
-        if not done:
+    def _finish(self, lease: Lease, state: State, name: str, content: str, input_digest: str = "") -> State:
+        change = self.admission.change
+        ended = change("finish", lease.build_id, lease.attempt, state, name, content, input_digest)
+        if not ended:
             _refuse("lost", lease)
+        return State(ended)
 
     def _build(self, build_id: str) -> str:
         return self.database.key("build", build_id)

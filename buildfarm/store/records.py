@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from buildfarm.errors import NotFoundError
-from buildfarm.model import Build, Request, State
-from buildfarm.store.database import EVENTS_MAX, INDEX_MAX, Database
+from buildfarm.model import Build, BuildResult, Request, State
+from buildfarm.store.admission import Admission
+from buildfarm.store.database import Database
 
-_NUMBERS = ("submitted_at", "started_at", "finished_at", "attempt")
+_PLAIN = (
+    "id", "state", "node", "phase", "superseded_by", "memo_of",
+    "submitted_at", "started_at", "finished_at", "expires_at", "attempt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Memo:
+    """An equal build that succeeded, and its result as the record has it."""
+
+    build_id: str
+    result: BuildResult
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a request: a build of its own, or the one that it was before."""
+
+    build_id: str
+    request_digest: str  # of the request that the build was made of, where an idempotency key led to it
+
+
+@dataclass(frozen=True)
+class Full:
+    """The tenant has as many builds waiting as it may."""
+
+    waiting: int
+    limit: int
 
 
 @dataclass(frozen=True)
 class Records:
     """The records of all builds. Every method raises StoreError where Redis cannot be reached."""
 
-    database: Database
-    record_seconds: float
+    admission: Admission
 
-    def submit(self, build_id: str, request: Request, queue: str) -> bool:
-        """Writes a queued build; False where this id exists already."""
-        key = self.database.key
-        keys = [
-            key("build", build_id),
-            key("queued"),
-            key("builds"),
-            self._app(request.tenant, request.app),
-            key("events"),
-        ]
-        made = self.database.run("submit", keys, build_id, request.model_dump_json(), queue, INDEX_MAX, EVENTS_MAX)
-        return bool(made)
+    @property
+    def database(self) -> Database:
+        """Where they are kept."""
+        return self.admission.database
+
+    def submit(self, build_id: str, request: Request, queue: str, memo: Memo | None = None) -> Accepted | Full:
+        """Writes a build with all that follows: it is queued or held, older ones may be superseded.
+
+        With a ``memo`` it has succeeded at once, unless another build of the app is on its way. Its id or its
+        idempotency key may stand for a build already; then that is the answer, and nothing is written.
+        """
+        answer = self.admission.change(
+            "submit", build_id, request.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
+            request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
+            digest_of(request), memo.result.model_dump_json() if memo else "", memo.build_id if memo else "",
+            memo.result.digest if memo else "",
+        )  # fmt: skip
+        if answer[0] == "full":
+            return Full(int(answer[1]), int(answer[2]))
+        return Accepted(answer[1], answer[2])
+
+    def memo(self, input_digest: str) -> Memo | None:
+        """A build of this input that succeeded; whether its image is still there is not known here."""
+        with self.database.failures():
+            build_id: Any = self.database.client.get(self.database.key("memo", input_digest))
+            result: Any = self.database.client.hget(self.database.key("build", build_id), "result") if build_id else ""
+        return Memo(build_id, BuildResult.model_validate_json(result)) if result else None
 
     def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError."""
@@ -43,11 +86,6 @@ class Records:
                 f"There is no build {build_id[:80]}.", advice="buildfarm list shows the builds the farm remembers."
             )
         return decode(fields)
-
-    def queue_of(self, build_id: str) -> str:
-        """The queue that the build was first sent to; empty where it is unknown."""
-        with self.database.failures():
-            return str(self.database.client.hget(self.database.key("build", build_id), "queue") or "")
 
     def recent(self, limit: int, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
         """The newest builds first; of one app where it is named."""
@@ -65,16 +103,17 @@ class Records:
 
         A waiting build is cancelled at once; a running one when its holder renews its lease next.
         """
-        key = self.database.key
-        keys = [key("build", build_id), key("queued"), key("events"), key("build", build_id, "log")]
-        state = self.database.run("cancel", keys, build_id, EVENTS_MAX, int(self.record_seconds))
+        state = self.admission.change("cancel", build_id)
         if not state:
             raise NotFoundError(f"There is no build {build_id[:80]}.", advice="buildfarm list shows the builds.")
         return State(state)
 
-    def overdue(self, seconds: float, limit: int) -> list[str]:
-        """Queued builds whose message is older than this; they count as sent again now."""
-        return list(self.database.run("overdue", [self.database.key("queued")], seconds, limit))
+    def send_overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
+        """Sends the messages of queued builds again whose last one is older than this, and returns their ids.
+
+        They come before all others with ``first``, else to the end of their queues.
+        """
+        return self.admission.overdue(seconds, limit, first=first)
 
     def queued_count(self) -> int:
         """How many builds wait for a slot."""
@@ -98,11 +137,15 @@ class Records:
         return self.database.key("app", f"{tenant}/{app}")
 
 
+def digest_of(request: Request) -> str:
+    """Tells whether two requests ask for the same, whatever their idempotency keys."""
+    return hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
+
+
 def decode(fields: dict[str, str]) -> Build:
     """A record's hash as a Build."""
-    values: dict[str, Any] = {
-        name: fields[name] for name in ("id", "state", "node", "phase", *_NUMBERS) if fields.get(name)
-    }
+    values: dict[str, Any] = {name: fields[name] for name in _PLAIN if fields.get(name)}
+    values["build_class"] = fields.get("queue", "").removeprefix("build.").partition(".")[0]
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])

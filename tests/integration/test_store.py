@@ -9,7 +9,7 @@ import pytest
 from buildfarm.errors import NotFoundError
 from buildfarm.model import ArtifactSource, BuildRequest, Node, Phase, State
 from buildfarm.queues import queue_names, shard_of
-from buildfarm.store import Leases, Logs, Nodes
+from buildfarm.store import Lease, Leases, Logs, Nodes
 from buildfarm.telemetry import Metrics, logger
 from workers.sweeper import Sweeper
 
@@ -22,15 +22,15 @@ def request(app="a", tenant="t"):
 
 @pytest.fixture
 def leases(farm):
-    return Leases(farm.database, 9, 3, 60)
+    return Leases(farm.admission, 9, 3)
 
 
 def test_submitting_writes_the_record_and_one_message(farm):
     build = farm.submit(request())
     assert farm.get(build.id).state is State.QUEUED
-    queues = queue_names(farm.settings.shards)
+    queues = queue_names(farm.settings.classes, farm.settings.shards)
     assert farm.records.message_count(queues) == 1
-    assert farm.records.message_count([shard_of("t", farm.settings.shards)]) == 1
+    assert farm.records.message_count([shard_of("t", "interactive", farm.settings.shards)]) == 1
 
 
 def test_a_build_that_is_not_there(farm):
@@ -54,7 +54,7 @@ def test_of_many_claims_at_once_one_wins(farm, leases):
     def claim(number):
         start.wait()
         lease = leases.claim(build.id, f"node-{number}")
-        if lease:
+        if isinstance(lease, Lease):
             won.append(number)
 
     threads = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
@@ -101,24 +101,26 @@ def test_a_node_is_seen_until_it_leaves(farm):
 
 
 def test_the_sweeper_sends_what_was_lost_and_nothing_else(farm, leases):
-    sweeper = Sweeper(farm.celery, farm.records, leases, farm.settings.shards, 0, Metrics(), logger())
-    queues = queue_names(farm.settings.shards)
+    sweeper = Sweeper(
+        farm.records, leases, queue_names(farm.settings.classes, farm.settings.shards), 0, Metrics(), logger()
+    )
+    queues = queue_names(farm.settings.classes, farm.settings.shards)
     waiting = farm.submit(request())
     sweeper.sweep()
     assert farm.records.message_count(queues) == 1
-    lost = farm.submit(request())
-    farm.database.client.delete(farm.database.key(shard_of("t", farm.settings.shards)))
+    lost = farm.submit(request("b"))
+    farm.database.client.delete(farm.database.key(shard_of("t", "interactive", farm.settings.shards)))
     sweeper.sweep()
-    assert farm.records.message_count(["build.retry"]) == 2
+    assert farm.records.message_count(["build.interactive.retry"]) == 2
     assert {waiting.id, lost.id} == {build.id for build in farm.recent()}
     sweeper.sweep()
     assert farm.records.message_count(queues) == 2
 
 
 def test_the_sweeper_takes_back_what_a_silent_node_held(farm):
-    silent = Leases(farm.database, -1, 3, 60)
+    silent = Leases(farm.admission, -1, 3)
     build = farm.submit(request())
     assert silent.claim(build.id, "n")
-    Sweeper(farm.celery, farm.records, silent, farm.settings.shards, 60, Metrics(), logger()).sweep()
+    Sweeper(farm.records, silent, [], 60, Metrics(), logger()).sweep()
     assert farm.get(build.id).state is State.QUEUED
-    assert farm.records.message_count(["build.retry"]) == 1
+    assert farm.records.message_count(["build.interactive.retry"]) == 1

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from buildfarm.errors import Cancelled, LeaseLost
-from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Phase, State
-from buildfarm.store import Leases, Logs, Records, open_database
+from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Limits, Phase, State
+from buildfarm.store import Admission, Leases, Logs, Records, Terms, open_database
 
 DIGEST = "sha256:" + "a" * 64
 REQUEST = BuildRequest(tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest=DIGEST))
@@ -29,6 +29,7 @@ RESULT = BuildResult(
     attempt=1,
 )
 ATTEMPTS_MAX = 2
+TERMS = Terms({"interactive": 1}, Limits(tenant_running=9, tenant_waiting=9, app_running=1), 60)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -41,17 +42,18 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self):
         namespace = f"test-{uuid.uuid4().hex[:8]}:"
         self.database = open_database(self.service_settings.model_copy(update={"namespace": namespace}))
-        self.records = Records(self.database, 60)
+        admission = Admission(self.database, TERMS, lambda wakes: None)
+        self.records = Records(admission)
         # A lease of no length has always ended, one of an hour never has: time need not pass for either.
-        self.holders = Leases(self.database, 3600, ATTEMPTS_MAX, 60)
-        self.silent = Leases(self.database, -1, ATTEMPTS_MAX, 60)
+        self.holders = Leases(admission, 3600, ATTEMPTS_MAX)
+        self.silent = Leases(admission, -1, ATTEMPTS_MAX)
         self.log = Logs(self.database, 10_000)
         self.state = State.QUEUED
         self.attempt = 0
         self.cancel_asked = False
         self.lapsed = False
-        assert self.records.submit("b", REQUEST, "build.0")
-        assert not self.records.submit("b", REQUEST, "build.0")
+        for _ in range(2):
+            assert self.records.submit("b", REQUEST, "build.interactive.0").build_id == "b"
 
     def teardown(self):
         if hasattr(self, "database"):
@@ -67,7 +69,7 @@ class StoreMachine(RuleBasedStateMachine):
     def claim(self, lapsed):
         lease = (self.silent if lapsed else self.holders).claim("b", "n")
         if self.state is not State.QUEUED:
-            assert lease is None
+            assert lease.reason == self.state
             return multiple()
         self.enters(State.RUNNING)
         self.attempt += 1

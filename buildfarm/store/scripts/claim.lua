@@ -1,14 +1,32 @@
 -- Takes a queued build for a node: running, with the next attempt number and a lease.
--- KEYS: 1 build:<id>  2 queued  3 leases (zset: id -> when the lease ends)  4 events
--- ARGV: 1 id  2 node  3 lease in seconds  4 how many events are kept
--- Returns the attempt number, or 0 where there is nothing to claim: the message is dropped.
-if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
-local t = redis.call('TIME')
-local now = t[1] + t[2] / 1000000
-local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-redis.call('HSET', KEYS[1], 'state', 'running', 'node', ARGV[2], 'phase', 'prepare')
-redis.call('HSETNX', KEYS[1], 'started_at', string.format('%.6f', now))
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[1])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', 'build', ARGV[1], 'state', 'running', 'attempt', attempt, 'node', ARGV[2])
-return attempt
+-- with _admission
+-- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
+-- started:<minute> (hash: starts by class and by "class tenant"; expires)
+-- Answers {attempt, id}, or {0, reason} where there is nothing to claim: the message is dropped.
+local build = load(ARGV[2])
+-- The message of a superseded build serves the one that took its place.
+for _ = 1, 1000 do
+  if not (build and build.state == 'superseded') then break end
+  build = load(build.superseded_by)
+end
+if not build then return {{0, 'unknown'}, wakes} end
+if build.state ~= 'queued' then return {{0, build.state}, wakes} end
+local record = key('build:' .. build.id)
+if build.expires_at and build.attempt == '0' and build.expires_at <= now then
+  redis.call('HSET', record, 'failure', ARGV[5])
+  enter(build, 'failed')
+  tell(build)
+  admit(build.tenant)
+  return {{0, 'expired'}, wakes}
+end
+local attempt = redis.call('HINCRBY', record, 'attempt', 1)
+enter(build, 'running')
+redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare')
+redis.call('HSETNX', record, 'started_at', stamp)
+redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
+tell(build, 'attempt', attempt, 'node', ARGV[3])
+local started = key('started:' .. math.floor(now / 60))
+redis.call('HINCRBY', started, build.class .. ' ' .. build.tenant, 1)
+if redis.call('HINCRBY', started, build.class, 1) == 1 then redis.call('EXPIRE', started, terms.started_seconds) end
+admit(build.tenant)
+return {{attempt, build.id}, wakes}

@@ -1,16 +1,22 @@
 -- Ends a running build, for the holder of its lease only.
--- KEYS: 1 build:<id>  2 leases  3 events  4 build:<id>:log
--- ARGV: 1 id  2 attempt  3 state (succeeded, failed, cancelled, superseded)  4 field ('result', 'failure' or '')
---       5 its JSON  6 how many events are kept  7 seconds until the record expires
--- Returns 1, or 0 where another attempt owns the build.
-local record = redis.call('HMGET', KEYS[1], 'state', 'attempt')
-if record[1] ~= 'running' or record[2] ~= ARGV[2] then return 0 end
-local t = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'state', ARGV[3], 'finished_at', string.format('%.6f', t[1] + t[2] / 1000000))
-redis.call('HDEL', KEYS[1], 'cancel')
-if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], ARGV[4], ARGV[5]) end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[7])
-redis.call('EXPIRE', KEYS[4], ARGV[7])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'build', ARGV[1], 'state', ARGV[3], 'attempt', ARGV[2])
-return 1
+-- with _admission
+-- ARGV: 2 id  3 attempt  4 state (succeeded, failed, cancelled)  5 field ('result', 'failure' or '')  6 its JSON
+--       7 digest of the whole input, or '' where an equal request is to be built again
+-- memo:<digest> (string: id of the build that succeeded; expires with its record)
+-- Answers the state, which of a cancelled build is 'superseded' where a newer one asked for it; '' where another attempt
+-- owns the build.
+local build = load(ARGV[2])
+if not build or build.state ~= 'running' or build.attempt ~= ARGV[3] then return {'', wakes} end
+local record, state = key('build:' .. build.id), ARGV[4]
+if state == 'cancelled' and build.superseded_by then state = 'superseded' end
+if state ~= 'superseded' then redis.call('HDEL', record, 'superseded_by') end
+if ARGV[5] ~= '' then redis.call('HSET', record, ARGV[5], ARGV[6]) end
+enter(build, state)
+if state == 'superseded' then
+  tell(build, 'attempt', ARGV[3], 'superseded_by', build.superseded_by)
+else
+  tell(build, 'attempt', ARGV[3])
+end
+if ARGV[7] ~= '' then redis.call('SET', key('memo:' .. ARGV[7]), build.id, 'EX', terms.record_seconds) end
+admit(build.tenant)
+return {state, wakes}

@@ -1,32 +1,49 @@
 -- Takes a running build back from an attempt that cannot finish it: queued again, or failed where its attempts are used up.
--- KEYS: 1 build:<id>  2 leases  3 queued  4 events  5 build:<id>:log
--- ARGV: 1 id  2 attempt, or '' for whichever attempt's lease has ended  3 attempts at most  4 failure (JSON)
---       5 how many events are kept  6 seconds until a failed record expires
--- Returns 'queued', 'failed', 'cancelled' (its owner had asked for it), or 'stale' where there is nothing to take back.
-local record = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'cancel')
-if record[1] ~= 'running' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  return 'stale'
+-- with _admission
+-- ARGV: 2 id  3 attempt, or '' for whichever attempt's lease has ended  4 attempts at most  5 failure (JSON)
+--       6 how many attempts may go uncounted; 0: this one counts  7 seconds until it may be tried again
+-- Answers 'queued', 'failed', 'cancelled' (its owner had asked for it), 'superseded' (a newer build waits), or 'stale'
+-- where there is nothing to take back.
+local build = load(ARGV[2])
+if not build or build.state ~= 'running' then
+  redis.call('ZREM', key('leases'), ARGV[2])
+  return {'stale', wakes}
 end
-local t = redis.call('TIME')
-local now = t[1] + t[2] / 1000000
-if ARGV[2] ~= '' and record[2] ~= ARGV[2] then return 'stale' end
-if ARGV[2] == '' then
-  local ends = redis.call('ZSCORE', KEYS[2], ARGV[1])
-  if ends and tonumber(ends) > now then return 'stale' end
+if ARGV[3] ~= '' and build.attempt ~= ARGV[3] then return {'stale', wakes} end
+if ARGV[3] == '' then
+  local ends = redis.call('ZSCORE', key('leases'), build.id)
+  if ends and tonumber(ends) > now then return {'stale', wakes} end
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-local state = 'queued'
-if record[3] then state = 'cancelled' elseif tonumber(record[2]) >= tonumber(ARGV[3]) then state = 'failed' end
-redis.call('HSET', KEYS[1], 'state', state)
-redis.call('HDEL', KEYS[1], 'cancel', 'phase')
-if state == 'queued' then
-  redis.call('ZADD', KEYS[3], now, ARGV[1])
+local record, state = key('build:' .. build.id), 'queued'
+local spared = tonumber(redis.call('HGET', record, 'spared') or 0)
+if spared < tonumber(ARGV[6]) then spared = redis.call('HINCRBY', record, 'spared', 1) end
+local open = build.target and open_of_target(build) or {}
+local newest = #open > 0 and load(open[#open])
+if newest and newest.id ~= build.id and WAITING[newest.state] then
+  build.superseded_by = newest.id
+  redis.call('HSET', record, 'superseded_by', newest.id)
+end
+if build.superseded_by then
+  state = 'superseded'
+elseif build.cancel then
+  state = 'cancelled'
+elseif tonumber(build.attempt) - spared >= tonumber(ARGV[4]) then
+  state = 'failed'
+  redis.call('HSET', record, 'failure', ARGV[5])
+end
+redis.call('HDEL', record, 'phase')
+enter(build, state)
+if state == 'superseded' then
+  tell(build, 'attempt', build.attempt, 'superseded_by', build.superseded_by)
 else
-  redis.call('HSET', KEYS[1], 'finished_at', string.format('%.6f', now))
-  if state == 'failed' then redis.call('HSET', KEYS[1], 'failure', ARGV[4]) end
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
-  redis.call('EXPIRE', KEYS[5], ARGV[6])
+  tell(build, 'attempt', build.attempt)
 end
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'build', ARGV[1], 'state', state, 'attempt', record[2])
-return state
+if state ~= 'queued' then
+  admit(build.tenant)
+elseif tonumber(ARGV[7]) > 0 then
+  redis.call('ZADD', key('queued'), now + ARGV[7], build.id)
+  redis.call('ZADD', key('retries'), now + ARGV[7], build.id)
+else
+  wake(build.id, 'build.' .. build.class .. '.retry')
+end
+return {state, wakes}

@@ -1,17 +1,85 @@
--- Writes a new build's record as queued. A build id that exists already is left as it is.
--- KEYS: 1 build:<id>  2 queued (zset: id -> when its last message was sent)  3 builds (zset: id -> time)
---       4 app:<tenant>/<app> (zset: id -> time)  5 events (stream)
--- ARGV: 1 id  2 request (JSON)  3 queue  4 how many builds an index keeps  5 how many events are kept
--- Returns 1, or 0 where the build existed.
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local t = redis.call('TIME')
-local now = t[1] + t[2] / 1000000
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'request', ARGV[2], 'queue', ARGV[3], 'state', 'queued', 'attempt', 0,
-  'submitted_at', string.format('%.6f', now))
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-for _, index in ipairs({KEYS[3], KEYS[4]}) do
-  redis.call('ZADD', index, now, ARGV[1])
-  redis.call('ZREMRANGEBYRANK', index, 0, -1 - ARGV[4])
+-- Accepts a build, in one step with all that follows: it takes the place of older ones, and is queued or held.
+-- with _admission
+-- ARGV: 2 id  3 request (JSON)  4 place  5 queue  6 run policy  7 seconds that it may wait, or ''
+--       8 idempotency key, or ''  9 digest of the request, for that key
+--       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
+-- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
+-- builds, app:<t>/<a> (zsets: builds by time, bounded)
+-- Answers {'new' | 'memo' | 'same', id, digest of that request}, or {'full', builds waiting, limit}.
+local id, policy, target = ARGV[2], ARGV[6], nil
+local record = key('build:' .. id)
+local build = {id = id, queue = ARGV[5], class = string.match(ARGV[5], '^build%.(%w+)%.'), submitted_at = stamp}
+build.tenant, build.app, target = string.match(ARGV[4], '^(%S+) (%S+) (%S+)$')
+if policy ~= 'all' then build.target = target end
+local tenant = key('tenant:' .. build.tenant)
+local idempotency = ARGV[8] ~= '' and key('key:' .. build.tenant .. ':' .. ARGV[8])
+
+if redis.call('EXISTS', record) == 1 then return {{'same', id, ''}, wakes} end
+if idempotency then
+  local found, digest = string.match(redis.call('GET', idempotency) or '', '^(%S+) (%S+)$')
+  if found and redis.call('EXISTS', key('build:' .. found)) == 1 then return {{'same', found, digest}, wakes} end
 end
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], '*', 'build', ARGV[1], 'state', 'queued')
-return 1
+
+local older = {}
+for _, open in ipairs(build.target and open_of_target(build) or {}) do older[#older + 1] = load(open) end
+local replaced = 0
+for _, other in ipairs(older) do replaced = replaced + (WAITING[other.state] and 1 or 0) end
+
+-- An equal build's image is the answer only where no other build of the app could publish after it.
+local memo = ARGV[10] ~= '' and numbers(tenant, 'app:' .. build.app) == 0
+for _, class in ipairs(terms.classes) do
+  memo = memo and redis.call('EXISTS', held_key(class.name, build.tenant, build.app)) == 0
+end
+if not memo then
+  local held, queued = numbers(tenant, 'held', 'queued')
+  local most = limit(build.tenant .. ':waiting', terms.tenant_waiting)
+  if held + queued - replaced >= most then return {{'full', held + queued, most}, wakes} end
+end
+
+redis.call('HSET', record, 'id', id, 'request', ARGV[3], 'queue', build.queue, 'attempt', 0, 'submitted_at', stamp,
+  'place', build.tenant .. ' ' .. build.app .. (build.target and ' ' .. build.target or ''))
+if idempotency then redis.call('SET', idempotency, id .. ' ' .. ARGV[9], 'EX', terms.key_seconds) end
+local index = key('app:' .. build.tenant .. '/' .. build.app)
+redis.call('ZADD', key('builds'), stamp, id)
+redis.call('ZREMRANGEBYRANK', key('builds'), 0, -1 - terms.index_max)
+redis.call('ZADD', index, stamp, id)
+redis.call('ZREMRANGEBYRANK', index, 0, -1 - terms.app_index_max)
+redis.call('EXPIRE', index, 2 * terms.record_seconds)
+
+if memo then
+  redis.call('HSET', record, 'result', ARGV[10], 'memo_of', ARGV[11])
+  redis.call('HSET', key('tags'), target, ARGV[12])
+  enter(build, 'succeeded')
+  tell(build)
+  return {{'memo', id, ''}, wakes}
+end
+
+local turn, kept = nil, {}
+for _, other in ipairs(older) do
+  local superseded = WAITING[other.state]
+  if superseded or (policy == 'latest_always' and other.state == 'running') then
+    redis.call('HSET', key('build:' .. other.id), 'superseded_by', id)
+  end
+  if superseded then
+    -- The newer build inherits the turn: who pushes often would otherwise never be built.
+    turn = turn or redis.call('ZSCORE', held_key(other.class, other.tenant, other.app), other.id) or other.submitted_at
+    enter(other, 'superseded')
+    tell(other, 'superseded_by', id)
+  else
+    if policy == 'latest_always' then redis.call('HSET', key('build:' .. other.id), 'cancel', 1) end
+    kept[#kept + 1] = other.id
+  end
+end
+if build.target then
+  kept[#kept + 1] = id
+  set_open_of_target(build, kept)
+end
+if ARGV[7] ~= '' then
+  build.expires_at = now + ARGV[7]
+  redis.call('HSET', record, 'expires_at', string.format('%.6f', build.expires_at))
+  redis.call('ZADD', key('expiring'), build.expires_at, id)
+end
+enter(build, 'held', turn)
+admit(build.tenant)
+if redis.call('HGET', record, 'state') == 'held' then tell(build) end
+return {{'new', id, ''}, wakes}

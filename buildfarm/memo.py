@@ -1,0 +1,36 @@
+"""The whole input of a build as one digest: equal inputs give the same image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from buildfarm.model import ArtifactSource, BuildRequest, GitSource, Request, Source
+from buildfarm.settings import Settings
+
+# Settings that decide what an image's bytes are; limits only decide whether there is one.
+_SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def input_digest(request: Request, builder: str, settings: Settings) -> str:
+    """SHA-256 over tenant, app, source, config vars, buildpacks, the builder's digest and the settings that matter.
+
+    Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
+    branch moves. ``builder`` is the digest of the builder image; the farm's own buildpacks are in it.
+    """
+    if not isinstance(request, BuildRequest) or not builder or not _is_pinned(request.source):
+        return ""
+    content = {
+        "request": request.model_dump(mode="json", include={"tenant", "app", "source", "env", "buildpacks"}),
+        "builder": builder,
+        "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _is_pinned(source: Source) -> bool:
+    if isinstance(source, GitSource):
+        return _COMMIT.fullmatch(source.ref) is not None
+    return isinstance(source, ArtifactSource) or bool(source.sha256)

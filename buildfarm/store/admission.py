@@ -1,0 +1,229 @@
+"""Who is queued and who waits: every change of a build's state with what follows from it, and how the queue stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from buildfarm.errors import ExpiredError
+from buildfarm.model import Build, Failure, Fault, Limits, Place, QueueRow, QueueView, State
+from buildfarm.settings import Settings
+from buildfarm.store.database import APP_INDEX_MAX, EVENTS_MAX, INDEX_MAX, Database
+
+LIMIT_MAX = 100_000
+LOOK_BACK_MINUTES = 5
+
+_AHEAD = 4  # a tenant's queued builds of a class; the others are held, so that Celery's queues stay short
+_KEY_SECONDS = 86_400
+_STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
+
+Wake = tuple[str, str]  # a build's id and the queue that its message belongs to
+
+_EXPIRED = ExpiredError("The build waited longer than its request allowed.")
+EXPIRED = Failure(
+    code=_EXPIRED.code, fault=Fault.FARM, phase=None, message=_EXPIRED.message, advice=_EXPIRED.advice
+).model_dump_json()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every script of admission is told: classes, limits where none were set, bounds of what is kept."""
+
+    classes: dict[str, int]  # their weights
+    limits: Limits
+    record_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """The terms of these settings."""
+        limits = Limits(
+            tenant_running=settings.tenant_running_max,
+            tenant_waiting=settings.tenant_waiting_max,
+            app_running=settings.app_running_max,
+        )
+        return cls(settings.classes, limits, settings.record_seconds)
+
+    def encode(self) -> str:
+        """As the scripts read them."""
+        return json.dumps(
+            {
+                "classes": [{"name": name, "weight": weight} for name, weight in self.classes.items()],
+                **self.limits.model_dump(),
+                "ahead": _AHEAD,
+                "events_max": EVENTS_MAX,
+                "index_max": INDEX_MAX,
+                "app_index_max": APP_INDEX_MAX,
+                "record_seconds": int(self.record_seconds),
+                "key_seconds": _KEY_SECONDS,
+                "started_seconds": _STARTED_SECONDS,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The limits of tenants and apps, and their builds' places. Every method raises StoreError where Redis is away.
+
+    ``wake`` sends messages and raises nothing: one that is lost is sent again by a sweeper.
+    """
+
+    database: Database
+    terms: Terms
+    wake: Callable[[Sequence[Wake]], None]
+
+    def overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
+        """As `Records.send_overdue` says."""
+        _, wakes = self._run("overdue", seconds, limit, "retry" if first else "")
+        return wakes[::2]
+
+    @cached_property
+    def encoded_terms(self) -> str:
+        """As the scripts read them."""
+        return self.terms.encode()
+
+    def change(self, script: str, *args: str | float) -> Any:
+        """Runs a script that changes builds' states as one atomic step, and wakes nodes up for what it queued."""
+        return self._run(script, *args)[0]
+
+    def expire(self, limit: int) -> list[str]:
+        """Fails waiting builds whose time is up, and returns their ids."""
+        return list(self.change("expire", EXPIRED, limit))
+
+    def limits(self, tenant: str, app: str | None = None) -> Limits:
+        """What holds for a tenant, and for this app of it."""
+        names = [f"{tenant}:running", f"{tenant}:waiting", f"{tenant}/{app}:running"]
+        with self.database.failures():
+            found: Any = self.database.client.hmget(self.database.key("limits"), names)
+        otherwise = self.terms.limits
+        return Limits(
+            tenant_running=int(found[0] or otherwise.tenant_running),
+            tenant_waiting=int(found[1] or otherwise.tenant_waiting),
+            app_running=int(found[2] or otherwise.app_running),
+        )
+
+    def limits_set(self) -> dict[str, int]:
+        """Every limit that was set: "tenant:running", "tenant:waiting" and "tenant/app:running"."""
+        with self.database.failures():
+            found: Any = self.database.client.hgetall(self.database.key("limits"))
+        return {name: int(value) for name, value in sorted(found.items())}
+
+    def set_limits(self, tenant: str, app: str | None, values: dict[str, int | None]) -> None:
+        """Sets what is named: "running" or "waiting"; None goes back to the settings. It holds from now on."""
+        owner = f"{tenant}/{app}" if app else tenant
+        pairs = [part for name, value in values.items() for part in (f"{owner}:{name}", "" if value is None else value)]
+        self.change("limits", tenant, app or "", *pairs)
+
+    def place(self, build: Build) -> Place | None:
+        """Where a build stands in the queue; None where it does not wait. Its cost does not grow with the queue."""
+        tenant, build_class = build.request.tenant, build.build_class
+        key, buckets = self.database.key, self._buckets(self.database.now())
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.zrank(key("waiting", build_class, tenant), build.id)
+            pipeline.zcard(key("tenants", build_class))
+            pipeline.hmget(key("class", build_class), ["held", "queued"])
+            for bucket, _ in buckets:
+                pipeline.hget(bucket, build_class)
+            rank, tenants, waiting, *started = pipeline.execute()
+        if rank is None:
+            return None
+        total = sum(int(number or 0) for number in waiting)
+        # Tenants take turns: before its own turn number `rank` every other tenant had at most as many.
+        position = max(min(total, (rank + 1) * tenants), 1)
+        starts = sum(int(number or 0) for number in started)
+        seconds = sum(seconds for _, seconds in buckets)
+        return Place(position=position, wait_seconds=position * seconds / starts if starts else None)
+
+    def view(self, tenants_max: int = 20) -> QueueView:
+        """How the queue stands: all classes, and of each the tenants whose builds wait longest."""
+        now = self.database.now()
+        started = self._started(now)
+        classes = [self._class_row(name, started, now) for name in self.terms.classes]
+        tenants = [row for name in self.terms.classes for row in self._tenant_rows(name, started, now, tenants_max)]
+        return QueueView(minutes=LOOK_BACK_MINUTES, classes=tuple(classes), tenants=tuple(tenants))
+
+    def retry_after_seconds(self, tenant: str, build_class: str) -> float:
+        """When a tenant whose queue is full may expect room in it, by what it got in the last minutes."""
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            for bucket, _ in self._buckets(self.database.now()):
+                pipeline.hget(bucket, f"{build_class} {tenant}")
+            started = sum(int(number or 0) for number in pipeline.execute())
+        return min(max(60.0 * LOOK_BACK_MINUTES / started if started else 60.0, 5.0), 600.0)
+
+    def _run(self, script: str, *args: str | float) -> tuple[Any, list[str]]:
+        answer, wakes = self.database.run(script, [self.database.namespace], self.encoded_terms, *args)
+        if wakes:
+            self.wake(list(zip(wakes[::2], wakes[1::2], strict=True)))
+        return answer, wakes
+
+    def _class_row(self, name: str, started: dict[str, int], now: float) -> QueueRow:
+        key = self.database.key
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.hmget(key("class", name), _COUNTED)
+            pipeline.zrange(key("tenants", name), 0, 0, withscores=True)
+            counts, oldest = pipeline.execute()
+        waited = now - oldest[0][1] if oldest else None
+        return QueueRow(build_class=name, oldest_seconds=waited, started=started.get(name, 0), **_counts(counts))
+
+    def _tenant_rows(self, name: str, started: dict[str, int], now: float, tenants_max: int) -> list[QueueRow]:
+        """Those that wait, longest first, and then those that only started builds lately."""
+        key = self.database.key
+        with self.database.failures():
+            waiting: Any = self.database.client.zrange(key("tenants", name), 0, tenants_max - 1, withscores=True)
+            oldest = dict(waiting)
+            lately = sorted(field.split(" ")[1] for field in started if field.startswith(f"{name} "))
+            tenants = list(dict.fromkeys([*oldest, *lately]))[:tenants_max]
+            pipeline = self.database.client.pipeline(transaction=False)
+            for tenant in tenants:
+                pipeline.hmget(key("tenant", tenant), [f"{state}:{name}" for state in _COUNTED])
+            found = pipeline.execute()
+        rows = []
+        for tenant, counts in zip(tenants, found, strict=True):
+            own = started.get(f"{name} {tenant}", 0)
+            share = own / started[name] if started.get(name) else 0.0
+            waited = now - oldest[tenant] if tenant in oldest else None
+            rows.append(
+                QueueRow(
+                    build_class=name,
+                    tenant=tenant,
+                    oldest_seconds=waited,
+                    started=own,
+                    share=share,
+                    **_counts(counts),
+                )
+            )
+        return rows
+
+    def _started(self, now: float) -> dict[str, int]:
+        """Starts of the last minutes, by class and by "class tenant"."""
+        total: dict[str, int] = {}
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            for bucket, _ in self._buckets(now):
+                pipeline.hgetall(bucket)
+            found = pipeline.execute()
+        for fields in found:
+            for field, number in fields.items():
+                total[field] = total.get(field, 0) + int(number)
+        return total
+
+    def _buckets(self, now: float) -> Iterable[tuple[str, float]]:
+        """Keys of the last minutes' starts, and how many seconds of each have passed."""
+        minute, seconds = divmod(now, 60)
+        numbers = range(int(minute), int(minute) - LOOK_BACK_MINUTES - 1, -1)
+        return [
+            (self.database.key("started", str(number)), seconds if number == int(minute) else 60.0)
+            for number in numbers
+        ]
+
+
+_COUNTED = [State.HELD, State.QUEUED, State.RUNNING]
+
+
+def _counts(numbers: list[str | None]) -> dict[str, int]:
+    return {state: int(number or 0) for state, number in zip(_COUNTED, numbers, strict=True)}

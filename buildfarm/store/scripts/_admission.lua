@@ -1,0 +1,197 @@
+-- What follows from a build's change of state; put before each script that says "with _admission".
+-- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
+-- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits where none are set, bounds of what is kept
+--
+-- build:<id>          hash: the record. place is "tenant app target", without the target where no newer build may take
+--                     its place; queue is "build.<class>.<shard>"
+-- tenant:<t>          hash: held, queued, running, and the same as held:<class> ...; app:<a>: its queued and running builds;
+--                     newest:<target>: open builds that a newer one may supersede, in their order
+-- class:<c>           hash: held, queued, running of all tenants
+-- held:<c>:<t>/<a>    zset: held builds by their turn
+-- ready:<c>:<t>       zset: apps that have held builds and room for one, by the turn of their first
+-- waiting:<c>:<t>     zset: held and queued builds by when they were submitted
+-- tenants:<c>         zset: tenants with waiting builds by when the oldest was submitted
+-- queued              zset: queued builds by when their message was sent
+-- retries             zset: queued builds that wait for another attempt, by when it may begin
+-- leases              zset: running builds by when their lease ends
+-- expiring            zset: waiting builds that wait no longer than this
+-- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
+-- events              stream: every change of state
+--
+-- A script returns {its answer, wakes}: whoever ran it sends a message for each pair of id and queue in wakes.
+local namespace, terms = KEYS[1], cjson.decode(ARGV[1])
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local stamp = string.format('%.6f', now)
+local wakes = {}
+
+local COUNTED = {held = true, queued = true, running = true}
+local WAITING = {held = true, queued = true}
+local HAS_SLOT = {queued = true, running = true}
+
+local function key(name) return namespace .. name end
+
+local function held_key(class, tenant, app) return key('held:' .. class .. ':' .. tenant .. '/' .. app) end
+
+local function wake(id, queue)
+  wakes[#wakes + 1] = id
+  wakes[#wakes + 1] = queue
+end
+
+-- A build as far as admission needs it; nil where there is none.
+local function load(id)
+  local fields = redis.call('HMGET', key('build:' .. id), 'state', 'place', 'queue', 'submitted_at', 'attempt', 'cancel',
+    'superseded_by', 'expires_at')
+  if not (fields[1] and fields[2]) then return nil end
+  local tenant, app, target = string.match(fields[2], '^(%S+) (%S+) ?(%S*)$')
+  return {
+    id = id, state = fields[1], tenant = tenant, app = app, target = target ~= '' and target or nil,
+    queue = fields[3], class = string.match(fields[3], '^build%.(%w+)%.'), submitted_at = fields[4],
+    attempt = fields[5], cancel = fields[6], superseded_by = fields[7], expires_at = tonumber(fields[8] or nil),
+  }
+end
+
+local function limit(field, otherwise) return tonumber(redis.call('HGET', key('limits'), field) or otherwise) end
+
+local function numbers(hash, ...)
+  local found = redis.call('HMGET', hash, ...)
+  for i = 1, #found do found[i] = tonumber(found[i] or 0) end
+  return unpack(found)
+end
+
+-- Fields that come to zero go away, so that nothing is left of a tenant without builds.
+local function count(hash, field, by)
+  if redis.call('HINCRBY', hash, field, by) == 0 then redis.call('HDEL', hash, field) end
+end
+
+local function count_state(build, state, by)
+  if not COUNTED[state] then return end
+  count(key('class:' .. build.class), state, by)
+  count(key('tenant:' .. build.tenant), state, by)
+  count(key('tenant:' .. build.tenant), state .. ':' .. build.class, by)
+end
+
+-- Shows an app's oldest held build where the app has room for it, else takes the app out of sight.
+local function offer(tenant, app)
+  local taken = numbers(key('tenant:' .. tenant), 'app:' .. app)
+  local has_room = taken < limit(tenant .. '/' .. app .. ':running', terms.app_running)
+  for _, class in ipairs(terms.classes) do
+    local ready = key('ready:' .. class.name .. ':' .. tenant)
+    local oldest = has_room and redis.call('ZRANGE', held_key(class.name, tenant, app), 0, 0, 'WITHSCORES') or {}
+    if oldest[1] then redis.call('ZADD', ready, oldest[2], app) else redis.call('ZREM', ready, app) end
+  end
+end
+
+local function show_oldest(class, tenant)
+  local oldest = redis.call('ZRANGE', key('waiting:' .. class .. ':' .. tenant), 0, 0, 'WITHSCORES')
+  if oldest[1] then
+    redis.call('ZADD', key('tenants:' .. class), oldest[2], tenant)
+  else
+    redis.call('ZREM', key('tenants:' .. class), tenant)
+  end
+end
+
+-- The builds of a target that a newer one may supersede, without one of them.
+local function open_of_target(build, without)
+  local open = {}
+  local ids = redis.call('HGET', key('tenant:' .. build.tenant), 'newest:' .. build.target) or ''
+  for id in string.gmatch(ids, '%S+') do
+    if id ~= without then open[#open + 1] = id end
+  end
+  return open
+end
+
+local function set_open_of_target(build, ids)
+  local tenant, field = key('tenant:' .. build.tenant), 'newest:' .. build.target
+  if #ids > 0 then
+    redis.call('HSET', tenant, field, table.concat(ids, ' '))
+  else
+    redis.call('HDEL', tenant, field)
+  end
+end
+
+local function end_record(build)
+  local record = key('build:' .. build.id)
+  redis.call('HSET', record, 'finished_at', stamp)
+  redis.call('HDEL', record, 'cancel')
+  redis.call('EXPIRE', record, terms.record_seconds)
+  redis.call('EXPIRE', record .. ':log', terms.record_seconds)
+  if build.target then set_open_of_target(build, open_of_target(build, build.id)) end
+end
+
+local function tell(build, ...)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', terms.events_max, '*', 'build', build.id, 'state', build.state,
+    'tenant', build.tenant, 'app', build.app, 'build_class', build.class, ...)
+end
+
+-- The one place where a build changes its state. What is left to the caller: the lease, and the fields of an outcome.
+local function enter(build, state, turn)
+  local from = build.state
+  build.state = state
+  count_state(build, from, -1)
+  count_state(build, state, 1)
+  if from == 'held' then
+    redis.call('ZREM', held_key(build.class, build.tenant, build.app), build.id)
+  elseif from == 'queued' then
+    redis.call('ZREM', key('queued'), build.id)
+    redis.call('ZREM', key('retries'), build.id)
+  elseif from == 'running' then
+    redis.call('ZREM', key('leases'), build.id)
+  end
+  if state == 'held' then
+    redis.call('ZADD', held_key(build.class, build.tenant, build.app), turn or build.submitted_at, build.id)
+  elseif state == 'queued' then
+    redis.call('ZADD', key('queued'), stamp, build.id)
+  end
+  if HAS_SLOT[state] and not HAS_SLOT[from] then count(key('tenant:' .. build.tenant), 'app:' .. build.app, 1) end
+  if HAS_SLOT[from] and not HAS_SLOT[state] then count(key('tenant:' .. build.tenant), 'app:' .. build.app, -1) end
+  local waiting = key('waiting:' .. build.class .. ':' .. build.tenant)
+  if WAITING[state] and not WAITING[from] then
+    redis.call('ZADD', waiting, build.submitted_at, build.id)
+    show_oldest(build.class, build.tenant)
+  elseif WAITING[from] and not WAITING[state] then
+    redis.call('ZREM', waiting, build.id)
+    show_oldest(build.class, build.tenant)
+    if build.expires_at then redis.call('ZREM', key('expiring'), build.id) end
+  end
+  if not (HAS_SLOT[from] and HAS_SLOT[state]) then offer(build.tenant, build.app) end
+  redis.call('HSET', key('build:' .. build.id), 'state', state)
+  if not COUNTED[state] then end_record(build) end
+end
+
+-- The class whose build a tenant gets next: the one that has least of what its weight gives it.
+local function next_class(tenant)
+  local best, least
+  for _, class in ipairs(terms.classes) do
+    local queued, running = numbers(key('tenant:' .. tenant), 'queued:' .. class.name, 'running:' .. class.name)
+    local share = (queued + running) / class.weight
+    -- Only a few of a tenant's builds stand in Celery's queues, where builds of others would have to wait behind them.
+    if queued < terms.ahead and (not least or share < least)
+      and redis.call('EXISTS', key('ready:' .. class.name .. ':' .. tenant)) == 1 then
+      best, least = class.name, share
+    end
+  end
+  return best
+end
+
+-- Queues a tenant's held builds, oldest first, as long as its limits allow it.
+local function admit(tenant)
+  local most = limit(tenant .. ':running', terms.tenant_running)
+  while true do
+    local queued, running = numbers(key('tenant:' .. tenant), 'queued', 'running')
+    local class = queued + running < most and next_class(tenant)
+    if not class then return end
+    local app = redis.call('ZRANGE', key('ready:' .. class .. ':' .. tenant), 0, 0)[1]
+    local id = redis.call('ZRANGE', held_key(class, tenant, app), 0, 0)[1]
+    local build = load(id)
+    if build then
+      enter(build, 'queued')
+      tell(build)
+      wake(id, build.queue)
+    else
+      redis.call('ZREM', held_key(class, tenant, app), id)  -- somebody deleted the record
+      offer(tenant, app)
+    end
+  end
+end
+
