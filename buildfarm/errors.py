@@ -12,6 +12,8 @@ BuildfarmError
 │   └── TooLargeError           app.too_large
 ├── FarmError               the farm could not do its work; retried by the farm itself
 │   ├── NodeError               farm.node
+│   │   ├── NodeLostError           farm.node_lost
+│   │   └── NodeStopped             farm.node_stopped
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
 │   ├── ExpiredError            farm.expired
@@ -116,6 +118,18 @@ class NodeError(FarmError):
     code = "farm.node"
 
 
+class NodeLostError(NodeError):
+    """The node that ran the build went silent."""
+
+    code = "farm.node_lost"
+
+
+class NodeStopped(NodeError):  # noqa: N818 - nothing went wrong
+    """The node was stopped before the build ended; this attempt does not count."""
+
+    code = "farm.node_stopped"
+
+
 class RegistryError(FarmError):
     """The registry cannot be reached, or answers with an error."""
 
@@ -205,6 +219,8 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         OutOfMemoryError,
         TooLargeError,
         NodeError,
+        NodeLostError,
+        NodeStopped,
         RegistryError,
         StoreError,
         ExpiredError,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from buildfarm import source
+from buildfarm import promotion, source
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, StoreError
 from buildfarm.memo import input_digest
 from buildfarm.model import (
@@ -187,12 +187,30 @@ class Farm:
         return self.records.cancel(build_id)
 
     def nodes(self) -> list[Node]:
-        """The build nodes that are alive."""
+        """The build nodes of the last day; those that went silent are marked as gone."""
         return Nodes(self.database).all()
+
+    def drain(self, node_id: str) -> None:
+        """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
+        Nodes(self.database).drain(node_id)
+
+    def builder(self) -> str:
+        """The builder image of the farm, as repository@digest; empty where it has none yet."""
+        return Nodes(self.database).promoted() or self.settings.builder
+
+    def promote_builder(self, reference: str) -> str:
+        """Makes an image of the farm's registry the builder of every node; returns it as repository@digest.
+
+        Nodes pull it beside their builds, and each goes on with the old one until it has the new one. Raises
+        RequestError where it cannot be a builder, and RegistryError.
+        """
+        builder = promotion.check_builder(self.registry, reference)
+        Nodes(self.database).promote(builder)
+        return builder
 
     def _memo(self, request: Request) -> Memo | None:
         """An equal build whose image the registry still has."""
-        builder = self.settings.builder.partition("@")[2]
+        builder = self.builder().partition("@")[2]
         digest = input_digest(request, builder, self.settings) if getattr(request, "memo", False) else ""
         memo = self.records.memo(digest) if digest else None
         try:
@@ -228,11 +246,17 @@ class Farm:
 
 
 @contextmanager
-def open_farm(settings: Settings) -> Iterator[Farm]:
-    """A farm of these settings. Connects at the first use, and gives the connections back at the end."""
+def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Farm]:
+    """A farm of these settings. Connects at the first use, and gives the connections back at the end.
+
+    ``patience_seconds`` is how long a call waits for a registry that is away.
+    """
     database = open_database(settings)
     registry = Registry(
-        settings.registry_url, timeout_seconds=settings.registry_timeout_seconds, attempts=settings.registry_attempts
+        settings.registry_url,
+        timeout_seconds=settings.registry_timeout_seconds,
+        attempts=settings.registry_attempts,
+        patience_seconds=patience_seconds,
     )
     celery = make_celery(settings)
 

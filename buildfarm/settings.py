@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     docker_url: str = Field("unix:///var/run/docker.sock", description="this node's Docker engine")
     sandbox_network: str = Field("buildfarm-builds", description="the bridge network that builds run in")
     disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
+    disk_clean_bytes: int = Field(4096 * MIB, gt=0, description="with less free disk old caches and builders go")
+    warm_sandboxes: int = Field(0, ge=0, le=64, description="started sandboxes that the node keeps ready")
     drain_seconds: float = Field(900, gt=0, description="how long a stopping node waits for its running builds")
     metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(9, gt=0, description="a build whose lease is not renewed for this long is lost")
     renew_seconds: float = Field(3, gt=0, description="how often a running build renews its lease")
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
+    outage_seconds: float = Field(600, gt=0, description="a build waits this long for Redis or a registry that is away")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
     classes: Annotated[dict[str, int], NoDecode] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"

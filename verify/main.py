@@ -91,7 +91,7 @@ def accepted(claims: Claims, farm: Farm) -> None:
     inspected = subprocess.run(inspect, capture_output=True, text=True, check=False)
     found = json.loads(inspected.stdout)["Digest"] if inspected.returncode == 0 else inspected.stderr.strip()
     claims.add("skopeo inspect accepts it", found[:30], found == ended.result.digest)
-    builder_repository, _, builder_digest = farm.settings.builder.partition("@")
+    builder_repository, _, builder_digest = farm.builder().partition("@")
     builder = read_manifest(farm, builder_repository, builder_digest)
     image = read_manifest(farm, ended.result.repository, ended.result.digest)
     below = [layer.digest for layer in image.layers[: len(builder.layers)]] == [

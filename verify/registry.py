@@ -15,8 +15,8 @@ def read_manifest(farm: Farm, repository: str, digest: str) -> Manifest:
 
 def read_builder(farm: Farm) -> Builder:
     """The farm's builder, as a node knows it."""
-    repository, _, digest = farm.settings.builder.partition("@")
+    repository, _, digest = farm.builder().partition("@")
     media_type, content, found = farm.registry.get_manifest(repository, digest)
     manifest = Manifest.parse(content, media_type)
     config = farm.registry.read_blob(repository, manifest.config.digest)
-    return Builder(f"{farm.registry.host}/{farm.settings.builder}", repository, found, manifest, config)
+    return Builder(f"{farm.registry.host}/{farm.builder()}", repository, found, manifest, config)

@@ -60,7 +60,7 @@ def second_engine(farm: Farm, **variables: str) -> Iterator[SecondEngine]:
             "BUILDFARM_NAMESPACE": farm.settings.namespace,
             "BUILDFARM_REDIS_URL": urlunsplit(redis_url._replace(netloc=f":{redis_url.password}@{redis_address}")),
             "BUILDFARM_REGISTRY_URL": f"http://{registry_address}",
-            "BUILDFARM_BUILDER": farm.settings.builder,
+            "BUILDFARM_BUILDER": farm.builder(),
             "BUILDFARM_DOCKER_URL": f"unix://{root}/run/docker.sock",
             "BUILDFARM_WORKSPACE_DIRECTORY": f"{root}/workspaces",
             "BUILDFARM_CACHE_DIRECTORY": f"{root}/caches",

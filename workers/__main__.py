@@ -8,7 +8,7 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import logger, set_up_logging
 from workers.memory import bound_memory
-from workers.node import run
+from workers.node import run, start_anew
 
 
 def main() -> int:
@@ -21,12 +21,11 @@ def main() -> int:
     set_up_logging(settings)
     bound_memory()
     try:
-        run(settings)
+        if run(settings):
+            start_anew()
     except BuildfarmError as error:
         logger().error("node_ended", code=error.code, reason=error.message, advice=error.advice)
         return 1
-    except SystemExit:
-        pass  # Celery's worker ends so after a warm shutdown
     return 0
 
 

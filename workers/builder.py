@@ -26,3 +26,10 @@ class Builder:
             Layer(digest=layer.digest, diff_id=diff_id, size_bytes=layer.size, origin="builder", reused=True)
             for layer, diff_id in zip(self.manifest.layers, diff_ids, strict=True)
         )
+
+
+@dataclass
+class Builders:
+    """The builder that this node's next build gets; another one takes its place when the engine has it."""
+
+    current: Builder

@@ -28,6 +28,7 @@ DIFF_ID = "io.buildfarm.diff-id"
 TAG = "cache"
 
 _OWNER = 1000
+_HALF = "half-"
 _CHUNK_BYTES = 1024 * 1024
 
 Log = Callable[[bytes], None]
@@ -119,7 +120,7 @@ class Caches:
                     yield chunk
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor, half = tempfile.mkstemp(dir=self.directory)
+        descriptor, half = tempfile.mkstemp(prefix=_HALF, dir=self.directory)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 for chunk in self.registry.get_blob(repository, blob.digest, limit_bytes=blob.size):
@@ -129,19 +130,34 @@ class Caches:
             Path(half).rename(copy)
         finally:
             Path(half).unlink(missing_ok=True)
-        self._forget_oldest()
+        total_bytes = sum(size_bytes for _, size_bytes, _ in self._copies())
+        self.forget(total_bytes - self.copies_bytes)
 
-    def _forget_oldest(self) -> None:
-        ages: list[tuple[float, int, Path]] = []
-        for copy in self.directory.iterdir():
+    def forget(self, wanted_bytes: int) -> int:
+        """Removes the copies that were used longest ago, until so many bytes are free; returns how many were."""
+        freed_bytes = 0
+        for _, size_bytes, copy in sorted(self._copies()):
+            if freed_bytes >= wanted_bytes:
+                break
+            copy.unlink(missing_ok=True)
+            freed_bytes += size_bytes
+        return freed_bytes
+
+    def forget_halves(self) -> None:
+        """Removes half-written copies. For the node's start: nobody writes one then."""
+        for half in self.directory.glob(f"{_HALF}*"):
+            half.unlink(missing_ok=True)
+
+    def _copies(self) -> list[tuple[float, int, Path]]:
+        """When each was last used, its bytes, and where it is."""
+        copies: list[tuple[float, int, Path]] = []
+        for copy in self.directory.iterdir() if self.directory.is_dir() else ():
+            if copy.name.startswith(_HALF):
+                continue
             with suppress(FileNotFoundError):  # another build forgot it first
                 status = copy.stat()
-                ages.append((status.st_mtime, status.st_size, copy))
-        total_bytes = 0
-        for _, size_bytes, copy in sorted(ages, reverse=True):
-            total_bytes += size_bytes
-            if total_bytes > self.copies_bytes:
-                copy.unlink(missing_ok=True)
+                copies.append((status.st_mtime, status.st_size, copy))
+        return copies
 
 
 def _repository(request: BuildRequest) -> str:

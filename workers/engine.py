@@ -14,10 +14,10 @@ from buildfarm.errors import NodeError
 CALL_SECONDS = 60
 
 
-def open_engine(url: str) -> docker.DockerClient:
+def open_engine(url: str, *, call_seconds: int = CALL_SECONDS) -> docker.DockerClient:
     """A client of the engine at ``url``, with a deadline on every call. Raises NodeError where none answers."""
     with engine_failures("be reached"):
-        client = docker.DockerClient(base_url=url, timeout=CALL_SECONDS, max_pool_size=64)
+        client = docker.DockerClient(base_url=url, timeout=call_seconds, max_pool_size=64)
         client.ping()
     return client
 

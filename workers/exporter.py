@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +59,11 @@ class Exporter:
     layers_max: int
     known: Known
     remembered: Remembered = field(default_factory=Remembered)
+    check: Callable[[], None] = lambda: None
+
+    def during(self, check: Callable[[], None]) -> Exporter:
+        """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
+        return replace(self, registry=self.registry.during(check), check=check)
 
     def export(
         self,
@@ -141,7 +146,10 @@ class Exporter:
         if layer is None:
             guess = self._guess(shape)
             # Reading costs a third of making; a layer of the same shape says that it is worth it.
-            if guess is not None and hash_raw(argv, prefix=prefix, names=names) == guess.digests.diff_id:
+            if (
+                guess is not None
+                and hash_raw(argv, prefix=prefix, names=names, check=self.check) == guess.digests.diff_id
+            ):
                 layer = guess
         reused = layer is not None and self._is_there(layer, repository)
         if layer is None or not reused:

@@ -1,15 +1,18 @@
-"""The janitor: removes sandboxes and workspaces of this node that no running attempt owns."""
+"""The janitor: removes what no running attempt of this node owns, and keeps room on its disk."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker
 
 from buildfarm.telemetry import Logger
+from workers.engine import engine_failures
 from workers.sandbox import containers_of, remove_container
+from workers.spec import LABEL_ATTEMPT, LABEL_NODE
 from workers.workspace import Workspaces, remove
 
 
@@ -27,18 +30,71 @@ class Janitor:
         """Raises NodeError."""
         # What there is comes before who owns it: a build that starts in between is in the second list only.
         containers = containers_of(self.client, self.node_id)
+        networks = self._networks()
         workspaces = self.workspaces.left_behind()
         running = self.running()
         for container_id, attempt in containers.items():
             if attempt not in running:
                 self.logger.warning("sandbox_left_behind", attempt=attempt)
                 remove_container(self.client, container_id)
+        for network_id, attempt in networks.items():
+            if attempt not in running:
+                self.logger.warning("network_left_behind", attempt=attempt)
+                with engine_failures("remove a network"):
+                    self.client.api.remove_network(network_id)
         for workspace in workspaces:
             if workspace.name not in running:
                 self.logger.warning("workspace_left_behind", workspace=workspace.name)
                 remove(workspace)
 
+    def _networks(self) -> dict[str, str]:
+        with engine_failures("list networks"):
+            found = self.client.api.networks(filters={"label": f"{LABEL_NODE}={self.node_id}"})
+        return {item["Id"]: (item["Labels"] or {}).get(LABEL_ATTEMPT, "") for item in found}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The node's disk: how much of it is free, and what can go when that is too little."""
+
+    client: docker.DockerClient
+    folders: Sequence[Path]  # one for each file system that builds write to
+    clean_bytes: int  # with less free, old things go
+    forget_caches: Callable[[int], int]  # so many bytes of those used longest ago; how many it were
+    builder: Callable[[], tuple[str, str]]  # repository as the engine knows it, and digest, of the one in use
+    logger: Logger
+
     def free_bytes(self) -> int:
-        """Free disk where workspaces are."""
-        self.workspaces.directory.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.workspaces.directory).free
+        """Of the fullest file system."""
+        return min(shutil.disk_usage(folder).free for folder in self.folders)
+
+    def make_room(self) -> None:
+        """Keeps the disk under its high-water mark: caches used longest ago go first, then old builders. NodeError."""
+        missing_bytes = self.clean_bytes - self.free_bytes()
+        if missing_bytes <= 0:
+            return
+        freed_bytes = self.forget_caches(missing_bytes)
+        removed = self._remove_old_builders() if freed_bytes < missing_bytes else []
+        if freed_bytes or removed:
+            self.logger.warning("disk_cleaned", cache_bytes=freed_bytes, builders=removed)
+
+    def _remove_old_builders(self) -> list[str]:
+        repository, current = self.builder()
+        with engine_failures("list images"):
+            found = self.client.api.images(name=repository)
+        old = [
+            reference
+            for image in found
+            for reference in image["RepoDigests"] or ()
+            if reference.startswith(f"{repository}@") and not reference.endswith(current)
+        ]
+        removed = []
+        for reference in old:
+            try:
+                self.client.api.remove_image(reference)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # a build still stands on it
+                    raise
+            else:
+                removed.append(reference)
+        return removed

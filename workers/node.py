@@ -4,55 +4,61 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
 import docker
-from celery import signals
 
-from buildfarm.errors import BuildfarmError, NodeError, SetupError
+from buildfarm.errors import SetupError
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import Node
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
-from buildfarm.store import KnownLayers, Leases, Nodes
+from buildfarm.store import Calls, KnownLayers, Leases, Nodes
 from buildfarm.telemetry import Logger, Metrics, logger, open_tracer, serve_metrics
 from workers import entry
+from workers.attempts import Attempts
+from workers.builder import Builder, Builders
 from workers.cache import Caches
+from workers.consumer import consume
+from workers.drain import Drain
 from workers.engine import engine_failures, open_engine
 from workers.exporter import Exporter
 from workers.fetch import SourceLimits
-from workers.gate import make_gate
+from workers.health import Health
 from workers.isolation import make_isolation
-from workers.janitor import Janitor
+from workers.janitor import Disk, Janitor
 from workers.pipeline import Tools
-from workers.prewarm import prewarm
+from workers.prewarm import Follower, prewarm
 from workers.sandbox import Sandboxes
 from workers.spec import SandboxSpec
-from workers.sweeper import Sweeper
-from workers.tasks import STOPPED, Attempts, Worker, register
+from workers.sweeper import SWEEP_SECONDS, Sweeper
+from workers.tasks import Worker, register
 from workers.upkeep import Upkeep
 from workers.workspace import Workspaces
 
 STACK = "trixie"
 
 _BEAT_SECONDS = 1.0
-_NODE_TTL_SECONDS = 10.0
-_SWEEP_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
+_PING_SECONDS = 3
 
 
-def run(settings: Settings) -> None:
-    """Works until SIGTERM or SIGINT. Raises SetupError or a FarmError where it cannot start."""
+def run(settings: Settings) -> bool:
+    """Works until SIGTERM or SIGINT, or until the farm asks it to drain; returns whether it is to start anew.
+
+    Raises SetupError or a FarmError where it cannot start.
+    """
     log = logger(node=settings.node_id)
     with ExitStack() as resources:
         resources.enter_context(_alone(settings))
-        farm = resources.enter_context(open_farm(settings))
+        farm = resources.enter_context(open_farm(settings, patience_seconds=settings.outage_seconds))
         client = open_engine(settings.docker_url)
         resources.callback(client.close)
+        pinging = open_engine(settings.docker_url, call_seconds=_PING_SECONDS)
+        resources.callback(pinging.close)
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
         metrics = Metrics(tenants=settings.metrics_tenants)
         resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port))
@@ -60,34 +66,92 @@ def run(settings: Settings) -> None:
         tracer = open_tracer(settings, "buildfarm-node")
         resources.callback(tracer.close)
         attempts = Attempts(metrics)
-        started = time.monotonic()
+        drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
-        metrics.prewarm_seconds.set(time.monotonic() - started)
-        metrics.builder_ready.set(1)
-        log.info("prewarmed", builder=tools.builder.image)
+        log.info("prewarmed", builder=tools.builders.current.image)
+        tools.caches.forget_halves()
         janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.names, log)
         janitor.clean()
-        isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builder.image, log)
+        isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log)
         isolation.prove()
-        health = Health(settings, client, janitor, attempts, metrics, tools.builder.digest, Nodes(farm.database))
+        disk = make_disk(settings, client, tools, log)
+        nodes = Nodes(farm.database)
+        follower = Follower(tools.builders, lambda builder: _prewarm(client, farm, builder, metrics), log)
+        health = Health(
+            settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes
+        )
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
-        upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         queues = queue_names(settings.classes, settings.shards)
-        sweeper = Sweeper(farm.records, leases, queues, settings.resend_seconds, metrics, log)
-        upkeep.every(_BEAT_SECONDS, health.beat, "beat")
-        upkeep.every(_SWEEP_SECONDS, sweeper.sweep, "sweep")
-        upkeep.every(_CLEAN_SECONDS, janitor.clean, "clean")
-        upkeep.every(_CLEAN_SECONDS, isolation.keep, "network_rules")
-        worker = Worker(settings, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer)
+        sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
+        upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
+        calls = Calls(farm.database)
+        resources.callback(calls.close)
+        for name, pause_seconds, job in (
+            ("beat", _BEAT_SECONDS, health.beat),
+            ("sweep", SWEEP_SECONDS, sweeper.sweep),
+            ("clean", _CLEAN_SECONDS, janitor.clean),
+            ("make_room", _CLEAN_SECONDS, disk.make_room),
+            ("network_rules", _CLEAN_SECONDS, isolation.keep),
+            ("calls", 0, lambda: calls.hear(attempts.look)),
+        ):
+            upkeep.every(pause_seconds, job, name)
+        worker = Worker(
+            settings, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
+            trouble=health.trouble, rest=health.rest,
+        )  # fmt: skip
         register(farm.celery, worker)
         entry.register(farm.celery, farm)
         try:
-            _consume(settings, farm, health, attempts, log)
+            consume(settings, farm.celery, health.accepting, drain)
+        except SystemExit:
+            pass  # Celery's worker ends so after a warm shutdown
         finally:
             # The beat ends first, so that it cannot write the node back after it left.
             upkeep.close()
             health.leave()
         log.info("stopped")
+    return drain.restart
+
+
+def _leave(restart: bool) -> None:
+    """Ends the process from whichever thread, whatever else runs in it."""
+    if restart:
+        start_anew()
+    os._exit(1)
+
+
+def start_anew() -> None:
+    """This process becomes a new node: locks and connections close, threads end."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers"])
+
+
+def make_disk(settings: Settings, client: docker.DockerClient, tools: Tools, log: Logger) -> Disk:
+    """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError."""
+    with engine_failures("tell where its data is"):
+        engine = Path(client.info()["DockerRootDir"])
+    folders = [tools.workspaces.directory, settings.cache_directory]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def builder() -> tuple[str, str]:
+        current = tools.builders.current
+        return current.image.partition("@")[0], current.digest
+
+    return Disk(
+        client=client,
+        folders=[*folders, *([engine] if engine.is_dir() else [])],
+        clean_bytes=settings.disk_clean_bytes,
+        forget_caches=tools.caches.forget,
+        builder=builder,
+        logger=log,
+    )
+
+
+def _prewarm(client: docker.DockerClient, farm: Farm, builder: str, metrics: Metrics) -> Builder:
+    started = time.monotonic()
+    warm = prewarm(client, farm.registry, builder)
+    metrics.prewarm_seconds.set(time.monotonic() - started)
+    return warm
 
 
 def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> Tools:
@@ -103,7 +167,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         stack=STACK,
         compile_network=settings.compile_network,
         source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
-        builder=prewarm(client, farm.registry, settings.builder),
+        builders=Builders(_prewarm(client, farm, farm.builder(), metrics)),
         registry=farm.registry,
         workspaces=workspaces,
         sandboxes=Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds),
@@ -150,94 +214,6 @@ def ensure_network(client: docker.DockerClient, name: str) -> str:
             options = {"com.docker.network.bridge.enable_icc": "false"}
             client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
     return name
-
-
-@dataclass
-class Health:
-    """Whether this node is fit for builds, and its heartbeat that says so."""
-
-    settings: Settings
-    client: docker.DockerClient
-    janitor: Janitor
-    attempts: Attempts
-    metrics: Metrics
-    builder: str
-    nodes: Nodes
-    reason: str = "it is starting"  # why no build may come; empty where one may
-    draining: bool = False
-
-    def accepting(self) -> bool:
-        """Asked by the gate; answers at once."""
-        return not self.reason
-
-    def beat(self) -> None:
-        """Looks at the node and tells the farm. Raises StoreError."""
-        self.reason = self._look()
-        self.metrics.accepting.set(not self.reason)
-        self.metrics.slots.set(self.settings.slots)
-        self.metrics.disk(self.settings.workspace_directory)
-        node = Node(
-            id=self.settings.node_id,
-            builder=self.builder,
-            slots=self.settings.slots,
-            busy=len(self.attempts.names()),
-            accepting=not self.reason,
-            reason=self.reason,
-            seen_at=time.time(),
-        )
-        self.nodes.beat(node, _NODE_TTL_SECONDS)
-
-    def leave(self) -> None:
-        """The node is gone in good order."""
-        try:
-            self.nodes.leave(self.settings.node_id)
-        except BuildfarmError as error:
-            logger().warning("node_not_removed", reason=error.message)
-
-    def _look(self) -> str:
-        if self.draining:
-            return "it is draining"
-        if self.janitor.free_bytes() < self.settings.disk_free_bytes:
-            return "its disk is full"
-        try:
-            with engine_failures("answer"):
-                self.client.ping()
-        except NodeError:
-            return "its Docker engine does not answer"
-        return ""
-
-
-def _consume(settings: Settings, farm: Farm, health: Health, attempts: Attempts, log: Logger) -> None:
-    """Runs Celery's worker until a signal ends it; it returns when the running builds have ended."""
-    queues = queue_names(settings.served_classes, settings.shards)
-    farm.celery.steps["consumer"].add(make_gate(health.accepting, queues))
-
-    def drain(**_: object) -> None:
-        health.draining = True
-        log.info("draining", builds=len(attempts.names()))
-        timer = threading.Timer(settings.drain_seconds, attempts.stop_all, args=(STOPPED,))
-        timer.daemon = True
-        timer.start()
-
-    def keep_our_logging(**_: object) -> None:
-        """Celery sets logging up by itself unless somebody listens to this signal."""
-
-    signals.worker_shutting_down.connect(drain, weak=False)
-    signals.setup_logging.connect(keep_our_logging, weak=False)
-    try:
-        worker = farm.celery.Worker(
-            hostname=f"buildfarm@{settings.node_id}",
-            pool="threads",
-            concurrency=settings.slots,
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-            quiet=True,
-        )
-        worker.start()
-    finally:
-        signals.worker_shutting_down.disconnect(drain)
-        signals.setup_logging.disconnect(keep_our_logging)
 
 
 @contextmanager

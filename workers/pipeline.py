@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
-from workers.builder import Builder
+from workers.builder import Builder, Builders
 from workers.cache import Caches
 from workers.exporter import Exported, Exporter
 from workers.progress import Progress
@@ -26,12 +26,27 @@ class Tools:
     stack: str
     compile_network: bool
     source_limits: fetch.SourceLimits
-    builder: Builder
+    builders: Builders
     registry: Registry
     workspaces: Workspaces
     sandboxes: Sandboxes
     exporter: Exporter
     caches: Caches
+
+    def during(self, check: Callable[[], None]) -> Tools:
+        """The same tools for one attempt: what ``check`` raises ends their long calls."""
+        return replace(
+            self,
+            # One and the same builder to the attempt's end, whatever is promoted meanwhile.
+            builders=Builders(self.builder),
+            registry=self.registry.during(check),
+            exporter=self.exporter.during(check),
+        )
+
+    @property
+    def builder(self) -> Builder:
+        """What the next build stands on."""
+        return self.builders.current
 
 
 def run(

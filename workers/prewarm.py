@@ -1,16 +1,23 @@
-"""Pre-warming: the builder is on the node's engine before the node takes its first build."""
+"""Pre-warming: the builder is on the node's engine before the node takes its first build, and each later one soon."""
 
 from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
 
 import docker
 from docker.errors import ImageNotFound
 
-from buildfarm.errors import NodeError, RegistryError
+from buildfarm.errors import BuildfarmError, NodeError, RegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
-from workers.builder import Builder
+from buildfarm.telemetry import Logger
+from workers.builder import Builder, Builders
 from workers.engine import engine_failures
+
+_AGAIN_SECONDS = 10.0
 
 
 def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Builder:
@@ -21,8 +28,8 @@ def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Bu
     repository, _, digest = builder.partition("@")
     if not digest:
         raise NodeError(
-            "BUILDFARM_BUILDER does not name a builder image.",
-            advice="Set it to repository@sha256:… of an image in the farm's registry, or run `buildfarm up`.",
+            "The farm has no builder image.",
+            advice="Promote one: buildfarm builder promote REF; or name one in BUILDFARM_BUILDER; or run buildfarm up.",
         )
     media_type, content, found = registry.get_manifest(repository, Digest(digest))
     manifest = Manifest.parse(content, media_type)
@@ -33,6 +40,37 @@ def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Bu
         except ImageNotFound:
             _pull(client, image)
     return Builder(image, repository, found, manifest, registry.read_blob(repository, manifest.config.digest))
+
+
+class Follower:
+    """Keeps a node's builder the promoted one: pulls beside the builds, and changes over when the engine has it."""
+
+    def __init__(self, builders: Builders, warm: Callable[[str], Builder], logger: Logger) -> None:
+        self._builders = builders
+        self._warm = warm
+        self._logger = logger
+        self._thread: threading.Thread | None = None
+        self._not_before = 0.0
+
+    def follow(self, wanted: str) -> None:
+        """The promoted builder is this one, as repository@digest, or none. Returns at once."""
+        current = self._builders.current
+        if not wanted or wanted == f"{current.repository}@{current.digest}":
+            return
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or time.monotonic() < self._not_before:
+            return
+        self._thread = threading.Thread(target=self._change, args=(wanted,), name="prewarm", daemon=True)
+        self._thread.start()
+
+    def _change(self, wanted: str) -> None:
+        try:
+            self._builders.current = self._warm(wanted)
+        except BuildfarmError as error:
+            self._logger.warning("builder_not_pulled", builder=wanted, reason=error.message)
+            self._not_before = time.monotonic() + _AGAIN_SECONDS
+        else:
+            self._logger.info("prewarmed", builder=wanted)
 
 
 def _pull(client: docker.DockerClient, image: str) -> None:

@@ -6,20 +6,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-from buildfarm.errors import BuildfarmError, DeadlineError, Interruption, LeaseLost, StoreError
+from buildfarm.errors import BuildfarmError, DeadlineError, Interruption, LeaseLost, NodeError, StoreError
 from buildfarm.model import Phase
 from buildfarm.telemetry import Logger
 from workers.log import BuildLog
 
+_T = TypeVar("_T")
+
+_STUCK_SECONDS = 90.0  # longer than any call to the engine or the registry may take
+_LOG_SECONDS = 0.2
+_SENDING = (Phase.EXPORT, Phase.PUBLISH)  # what takes long here is the farm, not the app
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long things of an attempt may take, in seconds."""
+
+    renew: float  # between two renewals of the lease
+    build: float  # the whole attempt
+    outage: float  # Redis or the registry may be away for this long
+
 
 class Progress:
-    """One attempt at a build. A context manager: inside, a thread renews the lease with ``renew``.
+    """One attempt at a build. A context manager: inside, threads renew the lease with ``renew`` and send the log.
 
-    An attempt that could not renew for ``lease_seconds`` counts itself as lost, by its own clock and before the farm
-    does: Redis may be away, and another node may be at work already.
+    An attempt goes on while Redis is away: whatever it writes carries its number and is refused when another attempt
+    has begun meanwhile. It is lost when a renewal says so, or after ``times.outage`` without an answer.
     """
 
     def __init__(
@@ -27,9 +43,7 @@ class Progress:
         renew: Callable[[Phase], None],
         log: BuildLog,
         *,
-        lease_seconds: float,
-        renew_seconds: float,
-        build_seconds: float,
+        times: Times,
         observe: Callable[[Phase, float], None],
         logger: Logger,
     ) -> None:
@@ -37,25 +51,29 @@ class Progress:
         self.seconds: dict[Phase, float] = {}
         self.current = Phase.PREPARE
         self._renew = renew
-        self._lease_seconds = lease_seconds
-        self._renew_seconds = renew_seconds
-        self._build_seconds = build_seconds
+        self._times = times
         self._observe = observe
         self._logger = logger
-        self._deadline = time.monotonic() + build_seconds
+        self._deadline = time.monotonic() + times.build
         self._stop_reason: BuildfarmError | None = None
         self._wake = threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._keep, name="lease", daemon=True),
+            threading.Thread(target=self._send_log, name="log", daemon=True),
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended = True
         self._wake.set()
-        self._thread.join()
+        self.log.more.set()
+        for thread in self._threads:
+            thread.join()
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
@@ -63,7 +81,7 @@ class Progress:
         self.check()
         self.current = phase
         self.log.enter(phase)
-        self._wake.set()
+        self.look()
         started = time.monotonic()
         try:
             yield
@@ -81,37 +99,68 @@ class Progress:
         self.log.write(f"-----> {sentence}\n".encode())
 
     def check(self) -> None:
-        """Raises what ends the attempt: Cancelled, LeaseLost, DeadlineError, or the reason given to `stop`."""
+        """Raises what ends the attempt: Cancelled, LeaseLost, DeadlineError, NodeError, or the reason of `stop`.
+
+        It asks nobody, so that it may be called at any time.
+        """
         if self._stop_reason is not None:
             raise self._stop_reason
-        if time.monotonic() > self._deadline:
+        if time.monotonic() > self._limit:
+            if self.current in _SENDING:
+                raise NodeError("The image could not be sent in time.")
             raise DeadlineError(
-                f"The build took longer than {self._build_seconds:.0f} s.",
+                f"The build took longer than {self._times.build:.0f} s.",
                 advice="See in its log what takes the time.",
             )
-        self.log.flush()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it runs on long after it should have ended; nothing but the end of the process helps."""
+        return time.monotonic() > self._limit + _STUCK_SECONDS
 
     def stop(self, reason: BuildfarmError) -> None:
         """Ends the attempt at its next `check`."""
         self._stop_reason = self._stop_reason or reason
 
-    def persist(self, write: Callable[[], None]) -> None:
-        """Makes a write that must not be lost: tries again while Redis is away, as long as the lease is ours.
+    def look(self) -> None:
+        """Renews the lease now: there is something new to tell or to hear."""
+        self._wake.set()
 
-        Raises LeaseLost, Cancelled, and what else ``write`` raises.
+    def persist(self, action: Callable[[], _T]) -> _T:
+        """Does what must not be lost: tries again while Redis is away, as long as the lease may be ours.
+
+        Raises LeaseLost, Cancelled, StoreError after the longest outage, and what else ``action`` raises.
         """
+        until = time.monotonic() + self._times.outage
         while True:
             try:
-                return write()
+                return action()
             except StoreError:
                 if isinstance(self._stop_reason, LeaseLost):
                     raise self._stop_reason from None
-                self._wake.wait(0.5)
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    def end_log(self) -> None:
+        """Sends the rest of the log. Raises what `persist` does."""
+
+        def send() -> None:
+            if not self.log.flush(now=True):
+                raise StoreError("The end of the log could not be sent.")
+
+        self.persist(send)
+
+    @property
+    def _limit(self) -> float:
+        return self._deadline + (self._times.outage if self.current in _SENDING else 0)
 
     def _keep(self) -> None:
         renewed_at = time.monotonic()
         while not self._ended:
-            self._wake.clear()
+            if self.stuck:
+                # Without renewals the lease ends, and another node takes the build.
+                return self.stop(LeaseLost("The attempt did not end at its deadline."))
             try:
                 self._renew(self.current)
                 renewed_at = time.monotonic()
@@ -119,7 +168,18 @@ class Progress:
                 return self.stop(reason)
             except StoreError as error:
                 self._logger.warning("lease_not_renewed", reason=error.message)
-                if time.monotonic() - renewed_at > self._lease_seconds:
+                if time.monotonic() - renewed_at > self._times.outage:
                     return self.stop(LeaseLost("The lease could not be renewed in time: Redis was away."))
-            self._wake.wait(self._renew_seconds)
+            self._wake.wait(self._times.renew)
+            self._wake.clear()
+        return None
+
+    def _send_log(self) -> None:
+        while not self._ended:
+            self.log.more.wait(_LOG_SECONDS)
+            try:
+                if not self.log.flush():
+                    time.sleep(_LOG_SECONDS)
+            except Interruption as reason:
+                return self.stop(reason)
         return None

@@ -1,14 +1,18 @@
-"""The sweeper: builds whose node went silent, or whose message was lost, get a new message. Runs on every node."""
+"""The sweeper: builds whose node went silent, or whose message was lost, get a new message. Some node sweeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import NodeLostError
 from buildfarm.model import Failure, Fault
-from buildfarm.store import Leases, Records
+from buildfarm.store import Leases, Nodes, Records
 from buildfarm.telemetry import Logger, Metrics
+
+SWEEP_SECONDS = 1.0
+# A sweeper that died is followed by another node this much later, which adds to the time until its builds run again.
+_LEAD_SECONDS = 2.5
 
 _BATCH = 100
 _DOUBT_SECONDS = 600  # a build that waits this long for its turn gets a second message
@@ -16,10 +20,12 @@ _DOUBT_SECONDS = 600  # a build that waits this long for its turn gets a second 
 
 @dataclass(frozen=True)
 class Sweeper:
-    """One look over the farm; every step is atomic, so that any number of nodes may do it at once."""
+    """One look over the farm; every step is atomic, so that two nodes may do it at once, but one is enough."""
 
+    node_id: str
     records: Records
     leases: Leases
+    nodes: Nodes
     queues: Sequence[str]  # all of the farm's
     resend_seconds: float
     metrics: Metrics
@@ -27,11 +33,17 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Raises StoreError."""
+        if not self.nodes.lead(self.node_id, _LEAD_SECONDS):
+            return
         # While Redis was down nobody could renew: right after its start an ended lease says nothing about its holder.
         if self.records.database.uptime_seconds() > self.leases.lease_seconds:
             self._take_back_expired()
+        if due := self.leases.send_due(_BATCH):
+            self.logger.info("attempts_due", builds=due)
         self._resend_lost()
         self._expire()
+        for node_id in self.nodes.mark_gone():
+            self.logger.warning("node_gone", gone=node_id)
 
     def _take_back_expired(self) -> None:
         for build_id in self.leases.expired(_BATCH):
@@ -42,7 +54,8 @@ class Sweeper:
 
     def _resend_lost(self) -> None:
         # A long queue is no sign of loss: only builds beyond the number of messages have none.
-        missing = self.records.queued_count() > self.records.message_count(self.queues)
+        messages = self.records.message_count(self.queues) + self.leases.waiting_count()
+        missing = self.records.queued_count() > messages
         sent = self.records.send_overdue(self.resend_seconds, _BATCH, first=True) if missing else []
         if not missing:
             # Messages of cancelled builds are among those that were counted, and may hide a loss. A second message is
@@ -57,5 +70,8 @@ class Sweeper:
             self.logger.info("build_expired", build=build_id)
 
 
-_SILENT = NodeError("The node that ran the build went silent.")
+_SILENT = NodeLostError(
+    "The node that ran the build went silent, in each of its attempts.",
+    advice="If other builds on those nodes do well, something in this one ends its node.",
+)
 _LOST = Failure(code=_SILENT.code, fault=Fault.FARM, phase=None, message=_SILENT.message, advice=_SILENT.advice)

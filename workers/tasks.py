@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from celery import Celery
 
@@ -17,51 +16,24 @@ from buildfarm.errors import (
     InternalError,
     Interruption,
     NodeError,
+    NodeStopped,
     StoreError,
 )
 from buildfarm.memo import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
+from buildfarm.oci.retry import UnavailableError
 from buildfarm.queues import TASK
 from buildfarm.settings import Settings
 from buildfarm.store import Lease, Leases, Logs, Records, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
 from workers import image_pipeline
+from workers.attempts import Attempts
 from workers.exporter import Exported
 from workers.log import BuildLog
 from workers.pipeline import Tools, attempt_name, run
-from workers.progress import Progress
+from workers.progress import Progress, Times
 
-
-@dataclass(frozen=True)
-class Attempts:
-    """The attempts that run on this node now. Safe to use from several threads."""
-
-    metrics: Metrics
-    _running: dict[str, Progress] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def enter(self, name: str, progress: Progress) -> None:
-        """This attempt runs here."""
-        with self._lock:
-            self._running[name] = progress
-            self.metrics.running.set(len(self._running))
-
-    def leave(self, name: str) -> None:
-        """It has ended, and nothing of it is left."""
-        with self._lock:
-            self._running.pop(name, None)
-            self.metrics.running.set(len(self._running))
-
-    def names(self) -> set[str]:
-        """Names of the attempts that run here."""
-        with self._lock:
-            return set(self._running)
-
-    def stop_all(self, reason: BuildfarmError) -> None:
-        """Ends them all, each at its next check."""
-        with self._lock:
-            for progress in self._running.values():
-                progress.stop(reason)
+_RETRY_WAIT_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +48,8 @@ class Worker:
     attempts: Attempts
     metrics: Metrics
     tracer: Tracer
+    trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
+    rest: Callable[[], None]  # the node takes no builds for a while
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
@@ -103,79 +77,87 @@ class Worker:
         progress = Progress(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
-            lease_seconds=settings.lease_seconds,
-            renew_seconds=settings.renew_seconds,
-            build_seconds=settings.build_seconds,
+            times=Times(settings.renew_seconds, settings.build_seconds, settings.outage_seconds),
             observe=self._observer(lease.build_id, lease.attempt),
             logger=log,
         )
         name = attempt_name(lease.build_id, lease.attempt)
-        with progress:
-            self.attempts.enter(name, progress)
+        with progress, self.attempts.entered(name, lease.build_id, progress):
             try:
                 return self._run(lease, progress, log, ended)
             except Interruption as reason:
                 log.info("build_interrupted", reason=reason.message)
-                return self._interrupted(lease, reason)
+                return self._interrupted(lease, reason, progress)
             except StoreError as error:
                 log.warning("record_not_written", reason=error.message)
                 return "lost"
-            finally:
-                self.attempts.leave(name)
 
     def _run(self, lease: Lease, progress: Progress, log: Logger, ended: Ended) -> str:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
 
+        tools = self.tools.during(progress.check)
+
         def publish(exported: Exported) -> None:
             request, digest = build.request, exported.image.digest
             progress.persist(lambda: self.leases.publish(lease, request.target, digest))
-            self.tools.exporter.move_tag(
-                request.repository, request.tag, lambda: self.records.tag_target(request.target)
-            )
+            wanted = lambda: progress.persist(lambda: self.records.tag_target(request.target))  # noqa: E731
+            tools.exporter.move_tag(request.repository, request.tag, wanted)
 
         def accept(result: BuildResult) -> None:
-            progress.log.flush(now=True)
-            builder = self.tools.builder.digest
-            same = input_digest(build.request, builder, self.settings)
+            progress.end_log()
+            same = input_digest(build.request, tools.builder.digest, self.settings)
             progress.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
             self.metrics.image_made(result, lease.build_id)
 
         try:
-            build = ended.build = self.records.get(lease.build_id)
+            build = ended.build = progress.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             if isinstance(build.request, ImageRequest):
-                image_pipeline.run(build, build.request, self.tools, progress, publish=publish, accept=accept)
+                image_pipeline.run(build, build.request, tools, progress, publish=publish, accept=accept)
             else:
-                run(build, build.request, self.tools, progress, publish=publish, accept=accept)
+                run(build, build.request, tools, progress, publish=publish, accept=accept)
         except AppError as error:
-            progress.log.flush(now=True)
+            if trouble := self.trouble():
+                # A full disk or a dying engine fails the app's commands, and the app is not to blame.
+                return self._give_back(lease, NodeError(f"The node failed: {trouble}."), progress, log, ended)
             ended.code = error.code
+            progress.end_log()
             failure = _failure(error, Fault.APP, progress)
             progress.persist(lambda: self.leases.fail(lease, failure))
             return State.FAILED
         except FarmError as error:
-            ended.code = error.code
-            log.warning("attempt_failed", code=error.code, phase=progress.current, reason=error.message)
-            return self._give_back(lease, error, progress)
+            return self._give_back(lease, error, progress, log, ended)
         except Interruption:
             raise
         except Exception as error:
-            ended.code = InternalError.code
             log.exception("farm_bug", phase=progress.current)
-            return self._give_back(lease, InternalError(f"A bug in the farm: {type(error).__name__}."), progress)
+            bug = InternalError(f"A bug in the farm: {type(error).__name__}.")
+            return self._give_back(lease, bug, progress, log, ended)
         return State.SUCCEEDED
 
-    def _give_back(self, lease: Lease, error: BuildfarmError, progress: Progress) -> str:
-        progress.log.flush(now=True)
-        answer = self.leases.give_back(lease, _failure(error, Fault.FARM, progress))
+    def _give_back(self, lease: Lease, error: FarmError, progress: Progress, log: Logger, ended: Ended) -> str:
+        ended.code = error.code
+        log.warning("attempt_failed", code=error.code, phase=progress.current, reason=error.message)
+        stopped = isinstance(error, NodeStopped)
+        if isinstance(error, NodeError) and progress.current is Phase.PREPARE and not stopped:
+            # Nothing of the customer has run yet: this node is ill, and would fail one build after the other.
+            self.rest()
+        progress.end_log()
+        failure = _failure(error, Fault.FARM, progress)
+        counts = not isinstance(error, NodeStopped | UnavailableError | StoreError)
+        wait_seconds = 0.0 if stopped else retry_wait_seconds(lease.attempt)
+        answer = progress.persist(
+            lambda: self.leases.give_back(lease, failure, counts=counts, wait_seconds=wait_seconds)
+        )
         if answer == State.QUEUED:
             return "given_back"
         return "lost" if answer == "stale" else answer
 
-    def _interrupted(self, lease: Lease, reason: Interruption) -> str:
+    def _interrupted(self, lease: Lease, reason: Interruption, progress: Progress) -> str:
         if not isinstance(reason, Cancelled):
             return "lost"
         try:
+            progress.end_log()
             return self.leases.cancel(lease)
         except (Interruption, StoreError):
             return "lost"
@@ -220,6 +202,11 @@ class Ended:
     build: Build | None = None  # the record, where it could be read
 
 
+def retry_wait_seconds(attempt: int) -> float:
+    """How long a build waits after an attempt that failed by the farm's fault: whatever was away may be back then."""
+    return min(_RETRY_WAIT_SECONDS_MAX, 2.0 * 4.0 ** (attempt - 1))
+
+
 def register(app: Celery, worker: Worker) -> None:
     """Makes the worker's `build` the task that messages name."""
 
@@ -241,6 +228,3 @@ def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure
         advice=error.advice,
         log_tail=progress.log.tail,
     )
-
-
-STOPPED = NodeError("The node was stopped before the build ended.")

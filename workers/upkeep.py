@@ -8,6 +8,8 @@ from collections.abc import Callable
 from buildfarm.errors import BuildfarmError
 from buildfarm.telemetry import Logger
 
+_FAILED_SECONDS = 1.0
+
 
 class Upkeep:
     """Runs jobs until it is closed. One that fails is logged and tried again: none may end the node."""
@@ -31,13 +33,22 @@ class Upkeep:
             thread.join()
 
     def _repeat(self, seconds: float, job: Callable[[], None], name: str) -> None:
+        failing = False
         while not self._closed.is_set():
             try:
                 job()
             except BuildfarmError as error:
                 self._failed(name)
-                self._logger.warning("upkeep_failed", job=name, reason=error.message)
+                # An outage is told at its start and at its end, not every second.
+                if not failing:
+                    self._logger.warning("upkeep_failed", job=name, reason=error.message)
+                failing = True
             except Exception:
                 self._failed(name)
                 self._logger.exception("upkeep_bug", job=name)
-            self._closed.wait(seconds)
+                failing = True
+            else:
+                if failing:
+                    self._logger.info("upkeep_works_again", job=name)
+                failing = False
+            self._closed.wait(max(seconds, _FAILED_SECONDS) if failing else seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from buildfarm.cli import build, builds, local, run
+from buildfarm.cli import build, builds, local, nodes, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -29,5 +29,7 @@ for command in (
     builds.show,
     builds.list_builds,
     builds.cancel,
+    nodes.nodes,
+    nodes.builder,
 ):
     main.add_command(command)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -19,13 +21,15 @@ _T = TypeVar("_T")
 
 _ACCEPT = {"Accept": ", ".join([*MANIFEST_TYPES.values(), *INDEX_TYPES.values()])}
 _CHUNK_BYTES = 1024 * 1024
+_LOOK_SECONDS = 0.25
 
 
 class Registry:
     """The farm's registry; a context manager, and safe to use from several threads.
 
     ``url`` is ``http[s]://[user:password@]host[:port]``, ``timeout_seconds`` the longest silence within one request.
-    What fails for a while (connection, 5xx, 429) is tried ``attempts`` times, with ``pause`` waiting in between.
+    What fails for a while (connection, 5xx, 429) is tried ``attempts`` times, and on for ``patience_seconds``, with
+    ``pause`` waiting in between.
 
     Every method raises RegistryError: NotInRegistryError where a repository, blob or manifest is not there,
     OtherContentError where one is not what its digest says, and UnavailableError when all attempts failed. A
@@ -38,13 +42,16 @@ class Registry:
         *,
         timeout_seconds: float = 60,
         attempts: int = 5,
+        patience_seconds: float = 0,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         if attempts < 1:
             raise ValueError("a request needs at least one attempt")
         self._connection = Connection(url, timeout_seconds=timeout_seconds)
         self._attempts = attempts
+        self._patience_seconds = patience_seconds
         self._pause = pause
+        self._check: Callable[[], None] = _go_on
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +62,13 @@ class Registry:
     def close(self) -> None:
         """Close the connections; the registry object is of no use afterwards."""
         self._connection.close()
+
+    def during(self, check: Callable[[], None]) -> Registry:
+        """The same registry for work that may have to end: what ``check`` raises ends a long call within a second."""
+        view = copy.copy(self)
+        view._check = check
+        view._pause = partial(_checked_pause, check=check)
+        return view
 
     @property
     def host(self) -> str:
@@ -90,7 +104,7 @@ class Registry:
         A stream cannot be sent twice: each attempt calls ``make_stream`` and makes the layer again. What the stream
         raises (TooLargeError, NodeError) ends it at once.
         """
-        return self._retry(lambda: upload.send_layer(self._connection, repository, make_stream))
+        return self._retry(lambda: upload.send_layer(self._connection, repository, make_stream, self._check))
 
     def get_blob(self, repository: str, digest: Digest, *, limit_bytes: int) -> Generator[bytes, None, None]:
         """The blob's bytes in chunks; close the iterator if you leave it early.
@@ -102,6 +116,7 @@ class Registry:
         total_bytes, total = 0, hashlib.sha256()
         with self._connection.stream("GET", _blob(repository, digest), expect=(200,)) as response:
             for chunk in response.iter_raw(_CHUNK_BYTES):
+                self._check()
                 total_bytes += len(chunk)
                 if total_bytes > limit_bytes:
                     raise OtherContentError(
@@ -180,7 +195,7 @@ class Registry:
         return OtherContentError(f"{self.host}/{repository} was asked for {asked[:80]}, but gave {found}.")
 
     def _retry(self, call: Callable[[], _T]) -> _T:
-        return retry.retry(call, attempts=self._attempts, pause=self._pause)
+        return retry.retry(call, attempts=self._attempts, pause=self._pause, patience_seconds=self._patience_seconds)
 
 
 def _blob(repository: str, digest: Digest) -> str:
@@ -190,6 +205,18 @@ def _blob(repository: str, digest: Digest) -> str:
 def _manifest(repository: str, reference: str) -> str:
     checked = Digest(reference) if _is_digest(reference) else check_tag(reference)
     return f"/v2/{check_repository(repository)}/manifests/{checked}"
+
+
+def _go_on() -> None:
+    """The check of work that nothing ends."""
+
+
+def _checked_pause(seconds: float, *, check: Callable[[], None]) -> None:
+    until = time.monotonic() + seconds
+    check()
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_SECONDS))
+        check()
 
 
 def _is_digest(reference: str) -> bool:

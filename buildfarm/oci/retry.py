@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -20,26 +22,31 @@ class UnavailableError(RegistryError):
     default_advice = "Check that the registry runs and that this node reaches it; the farm tries again by itself."
 
 
-def waits(count: int, *, chance: Callable[[], float] = random.random) -> Iterator[float]:
-    """So many waits, in seconds: each about twice the one before, up to a bound.
+def waits(*, chance: Callable[[], float] = random.random) -> Iterator[float]:
+    """Waits without an end, in seconds: each about twice the one before, up to a bound.
 
     ``chance`` gives numbers from 0 to 1. It takes up to half of each wait away, so that nodes which failed together do
     not come back together.
     """
-    for attempt in range(count):
+    for attempt in itertools.count():
         # The exponent is bounded as well: a float overflows at 2**1024.
         whole = min(_WAIT_SECONDS_MAX, _FIRST_WAIT_SECONDS * 2 ** min(attempt, 16))
         yield whole * (1 - chance() / 2)
 
 
-def retry(call: Callable[[], _T], *, attempts: int, pause: Callable[[float], object]) -> _T:
-    """Call until it raises no UnavailableError, ``attempts`` times at most; ``pause`` waits so many seconds.
+def retry(
+    call: Callable[[], _T], *, attempts: int, pause: Callable[[float], object], patience_seconds: float = 0
+) -> _T:
+    """Call until it raises no UnavailableError: ``attempts`` times, and on until ``patience_seconds`` are over.
 
-    Every other error ends it at once, and the last UnavailableError is the caller's.
+    ``pause`` waits so many seconds. Every other error ends it at once, and the last UnavailableError is the caller's.
     """
-    for wait_seconds in waits(attempts - 1):
+    until = time.monotonic() + patience_seconds
+    for attempt, wait_seconds in enumerate(waits(), start=1):
         try:
             return call()
         except UnavailableError:
+            if attempt >= attempts and time.monotonic() + wait_seconds > until:
+                raise
             pause(wait_seconds)
-    return call()
+    raise AssertionError("there is always another wait")

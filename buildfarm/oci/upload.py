@@ -28,10 +28,12 @@ _CANCEL_SECONDS = 5
 _SMALL_PIECES = 2  # of at most a chunk each
 
 
-def send_layer(connection: Connection, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
-    """Make the stream and send it, once. Raises what the stream and the connection raise."""
+def send_layer(
+    connection: Connection, repository: str, make_stream: Callable[[], LayerStream], check: Callable[[], None]
+) -> LayerDigests:
+    """Make the stream and send it, once. Raises what the stream, the connection and ``check`` raise, for each piece."""
     with make_stream() as stream:
-        pieces = iter(stream)
+        pieces = _checked(stream, check)
         first = list(itertools.islice(pieces, _SMALL_PIECES))
         with _session(connection, repository) as session:
             if len(first) < _SMALL_PIECES:
@@ -104,6 +106,12 @@ class _Session:
     def cancel(self) -> None:
         with contextlib.suppress(RegistryError):
             self.connection.request("DELETE", self.location, expect=(204,), timeout_seconds=_CANCEL_SECONDS)
+
+
+def _checked(pieces: Iterable[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        check()
+        yield piece
 
 
 def _uploads(repository: str) -> str:

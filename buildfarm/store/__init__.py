@@ -1,6 +1,7 @@
 """The builds' records in Redis: the truth about every build. One subject a module, one atomic step a Lua script."""
 
 from buildfarm.store.admission import LIMIT_MAX, Admission, Terms, Wake
+from buildfarm.store.calls import Calls
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
@@ -13,6 +14,7 @@ __all__ = [
     "LIMIT_MAX",
     "Accepted",
     "Admission",
+    "Calls",
     "Database",
     "Events",
     "Full",

@@ -80,9 +80,18 @@ class Leases:
         """Ends an attempt that failed by the farm's fault; answers with the build's state, or ``stale``.
 
         One that does not count leaves the build as many attempts as before, within a bound. A build that waits for its
-        next attempt is sent no message now.
+        next attempt is sent no message now: `send_due` does it when the time has come.
         """
         return self._release(lease.build_id, str(lease.attempt), failure, counts=counts, wait_seconds=wait_seconds)
+
+    def send_due(self, limit: int) -> int:
+        """Sends the messages of builds whose wait for another attempt is over; returns how many there were."""
+        return int(self.admission.change("due", limit))
+
+    def waiting_count(self) -> int:
+        """How many builds wait for another attempt."""
+        with self.database.failures():
+            return int(self.database.client.zcard(self.database.key("retries")))
 
     def expired(self, limit: int) -> list[str]:
         """Builds whose holder has not renewed in time."""

@@ -1,38 +1,91 @@
-"""Build nodes' heartbeats: a key each that expires by itself."""
+"""Build nodes: their heartbeats, and what is wanted of them."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from buildfarm.model import Node
+from buildfarm.errors import NotFoundError
+from buildfarm.model import Node, NodeState
 from buildfarm.store.database import Database
+
+SILENT_SECONDS = 10.0  # a node that was silent for longer is gone
+_FORGOTTEN_SECONDS = 86400
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the farm wants of a node."""
+
+    drain: bool
+    builder: str  # the promoted builder, as repository@digest; empty where none was promoted
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """All nodes that gave a sign of life lately. Every method raises StoreError where Redis cannot be reached."""
+    """All nodes of the last day. Every method raises StoreError where Redis cannot be reached."""
 
     database: Database
 
-    def beat(self, node: Node, ttl_seconds: float) -> None:
-        """The node is alive, and this is how it is."""
-        key = self.database.key("node", node.id)
-        fields: dict[Any, Any] = {name: int(value) if isinstance(value, bool) else value for name, value in node}
-        with self.database.failures():
-            pipeline = self.database.client.pipeline()
-            pipeline.hset(key, mapping=fields)
-            pipeline.expire(key, int(ttl_seconds))
-            pipeline.execute()
+    def beat(self, node: Node) -> Orders:
+        """The node is alive, and this is how it is; what is wanted of it comes back."""
+        key = self.database.key
+        fields = {**node.model_dump(exclude={"seen_at"}), "builds": json.dumps(node.builds)}
+        arguments = [str(part) for pair in fields.items() for part in pair]
+        keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted")]
+        drain, builder = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
+        return Orders(bool(drain), str(builder))
 
     def leave(self, node_id: str) -> None:
-        """The node goes away in good order."""
+        """The node goes away in good order: no order to drain outlives it."""
         with self.database.failures():
-            self.database.client.delete(self.database.key("node", node_id))
+            pipeline = self.database.client.pipeline()
+            pipeline.delete(self.database.key("node", node_id))
+            pipeline.zrem(self.database.key("nodes"), node_id)
+            pipeline.srem(self.database.key("draining"), node_id)
+            pipeline.execute()
 
     def all(self) -> list[Node]:
-        """The nodes by name."""
+        """The nodes by name, those that went silent marked as gone."""
+        self.mark_gone()
         with self.database.failures():
-            keys = sorted(self.database.client.scan_iter(self.database.key("node", "*"), count=1000))
-            found = [self.database.client.hgetall(key) for key in keys]
-        return [Node.model_validate(fields) for fields in found if fields]
+            ids: Any = self.database.client.zrange(self.database.key("nodes"), 0, -1)
+            pipeline = self.database.client.pipeline(transaction=False)
+            for node_id in sorted(ids):
+                pipeline.hgetall(self.database.key("node", node_id))
+            found = pipeline.execute()
+        return [_decode(fields) for fields in found if fields]
+
+    def mark_gone(self) -> list[str]:
+        """Marks nodes that went silent; returns those that were not marked before."""
+        prefix = self.database.key("node", "")
+        keys = [self.database.key("nodes")]
+        return list(self.database.run("silent", keys, SILENT_SECONDS, prefix, _FORGOTTEN_SECONDS))
+
+    def drain(self, node_id: str) -> None:
+        """Asks a node to drain, as SIGTERM does; it hears it within seconds. Raises NotFoundError."""
+        if not any(node.id == node_id and node.state is not NodeState.GONE for node in self.all()):
+            raise NotFoundError(f"There is no living node {node_id[:80]}.", advice="buildfarm nodes lists them.")
+        with self.database.failures():
+            self.database.client.sadd(self.database.key("draining"), node_id)
+
+    def promote(self, builder: str) -> None:
+        """From now on every node builds with this ``repository@digest``, as soon as it has pulled it."""
+        with self.database.failures():
+            self.database.client.set(self.database.key("promoted"), builder)
+
+    def promoted(self) -> str:
+        """The builder that was promoted last; empty where none was."""
+        with self.database.failures():
+            return str(self.database.client.get(self.database.key("promoted")) or "")
+
+    def lead(self, node_id: str, seconds: float) -> bool:
+        """Whether this node is the one that sweeps, for so many seconds more."""
+        return bool(self.database.run("lead", [self.database.key("sweeper")], node_id, int(seconds * 1000)))
+
+
+def _decode(fields: dict[str, str]) -> Node:
+    # A node of another version may tell more than this one knows.
+    known = {name: value for name, value in fields.items() if name in Node.model_fields}
+    return Node.model_validate({**known, "builds": json.loads(fields.get("builds", "[]"))})

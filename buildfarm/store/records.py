@@ -101,7 +101,7 @@ class Records:
     def cancel(self, build_id: str) -> State:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError.
 
-        A waiting build is cancelled at once; a running one when its holder renews its lease next.
+        A waiting build is cancelled at once; a running one within a second or two, when its holder hears of it.
         """
         state = self.admission.change("cancel", build_id)
         if not state:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from buildfarm.errors import NotFoundError
-from buildfarm.model import ArtifactSource, BuildRequest, Node, Phase, State
+from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.model import ArtifactSource, BuildRequest, Failure, Fault, Node, NodeState, Phase, State
 from buildfarm.queues import queue_names, shard_of
-from buildfarm.store import Lease, Leases, Logs, Nodes
+from buildfarm.store import Calls, Lease, Leases, Logs, Nodes
+from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import Metrics, logger
 from workers.sweeper import Sweeper
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
+
+
+FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
+
+
+def make_sweeper(farm, leases, *, resend_seconds):
+    queues = queue_names(farm.settings.classes, farm.settings.shards)
+    return Sweeper("n", farm.records, leases, Nodes(farm.database), queues, resend_seconds, Metrics(), logger())
 
 
 def request(app="a", tenant="t"):
@@ -93,17 +103,106 @@ def test_reading_a_log_goes_on_where_it_stopped(farm, leases):
 
 def test_a_node_is_seen_until_it_leaves(farm):
     nodes = Nodes(farm.database)
-    node = Node(id="n", builder="sha256:x", slots=2, busy=1, accepting=False, reason="it is full", seen_at=1.5)
-    nodes.beat(node, 30)
-    assert nodes.all() == [node]
+    node = Node(
+        id="n", version="1", state=NodeState.CLOSED, reason="it is full", slots=2, builds=("a", "b"), builder="sha256:x"
+    )
+    assert nodes.beat(node) == Orders(drain=False, builder="")
+    [seen] = nodes.all()
+    assert seen == node.model_copy(update={"seen_at": seen.seen_at})
+    assert abs(seen.seen_at - time.time()) < 5
+    assert (seen.busy, seen.accepting) == (2, False)
     nodes.leave("n")
     assert nodes.all() == []
 
 
+def test_a_node_that_falls_silent_is_gone_until_it_is_back(farm):
+    nodes = Nodes(farm.database)
+    node = Node(id="n", state=NodeState.READY, slots=1)
+    nodes.beat(node)
+    assert nodes.mark_gone() == []
+    farm.database.client.zincrby(farm.database.key("nodes"), -20, "n")
+    assert nodes.mark_gone() == ["n"]
+    assert nodes.mark_gone() == []
+    assert [found.state for found in nodes.all()] == [NodeState.GONE]
+    with pytest.raises(NotFoundError):
+        nodes.drain("n")
+    nodes.beat(node)
+    assert nodes.all()[0].accepting
+
+
+def test_an_order_to_drain_is_heard_and_ends_with_the_node(farm):
+    nodes = Nodes(farm.database)
+    node = Node(id="n", state=NodeState.READY, slots=1)
+    nodes.beat(node)
+    farm.drain("n")
+    assert nodes.beat(node).drain
+    nodes.leave("n")
+    assert not nodes.beat(node).drain
+    with pytest.raises(NotFoundError):
+        farm.drain("other")
+
+
+def test_the_builder_of_the_farm_is_the_promoted_one(farm):
+    assert farm.builder() == farm.settings.builder
+    repository, _, digest = farm.settings.builder.partition("@")
+    assert farm.promote_builder(farm.settings.builder) == farm.settings.builder
+    assert Nodes(farm.database).beat(Node(id="n", state=NodeState.READY, slots=1)).builder == farm.settings.builder
+    for wrong in (
+        "nowhere/builder",
+        f"{repository}@sha256:{'0' * 64}",
+        f"{repository}@sha256:short",
+        f"{repository}:no",
+    ):
+        with pytest.raises(RequestError):
+            farm.promote_builder(wrong)
+    assert farm.builder().endswith(digest)
+
+
+def test_one_node_sweeps_until_it_falls_silent(farm):
+    nodes = Nodes(farm.database)
+    assert nodes.lead("a", 60)
+    assert not nodes.lead("b", 60)
+    assert nodes.lead("a", 60)
+    farm.database.client.delete(farm.database.key("sweeper"))
+    assert nodes.lead("b", 60)
+
+
+def test_a_build_that_was_given_back_waits_and_is_due_once(farm, leases):
+    build = farm.submit(request())
+    lease = leases.claim(build.id, "n")
+    assert leases.give_back(lease, FAILURE, wait_seconds=60) == State.QUEUED
+    assert leases.waiting_count() == 1
+    assert leases.send_due(10) == 0
+    farm.database.client.zadd(farm.database.key("retries"), {build.id: 1})
+    assert leases.send_due(10) == 1
+    assert leases.send_due(10) == 0
+    assert farm.records.message_count(["build.interactive.retry"]) == 1
+    assert leases.claim(build.id, "n").attempt == 2
+
+
+def test_an_attempt_that_does_not_count_uses_none_up_within_a_bound(farm, leases):
+    build = farm.submit(request())
+    for _ in range(10):
+        assert leases.give_back(leases.claim(build.id, "n"), FAILURE, counts=False) == State.QUEUED
+    answers = [leases.give_back(leases.claim(build.id, "n"), FAILURE, counts=False) for _ in range(3)]
+    assert answers == [State.QUEUED, State.QUEUED, State.FAILED]
+
+
+def test_a_call_reaches_who_listens(farm):
+    calls, heard = Calls(farm.database), []
+    calls.hear(heard.append)
+    build = farm.submit(request())
+    Leases(farm.admission, 9, 3).claim(build.id, "n")
+    farm.cancel(build.id)
+    for _ in range(5):
+        if not heard:
+            calls.hear(heard.append)
+    calls.close()
+    assert heard == [build.id]
+
+
 def test_the_sweeper_sends_what_was_lost_and_nothing_else(farm, leases):
-    sweeper = Sweeper(
-        farm.records, leases, queue_names(farm.settings.classes, farm.settings.shards), 0, Metrics(), logger()
-    )
+    sweeper = make_sweeper(farm, leases, resend_seconds=0)
     queues = queue_names(farm.settings.classes, farm.settings.shards)
     waiting = farm.submit(request())
     sweeper.sweep()
@@ -121,6 +220,6 @@ def test_the_sweeper_takes_back_what_a_silent_node_held(farm):
     silent = Leases(farm.admission, -1, 3)
     build = farm.submit(request())
     assert silent.claim(build.id, "n")
-    Sweeper(farm.records, silent, [], 60, Metrics(), logger()).sweep()
+    make_sweeper(farm, silent, resend_seconds=60).sweep()
     assert farm.get(build.id).state is State.QUEUED
     assert farm.records.message_count(["build.interactive.retry"]) == 1

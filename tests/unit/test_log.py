@@ -93,3 +93,26 @@ def test_an_endless_line_is_cut():
         log.write(b"x" * LINE_CHARS_MAX)
     log.flush(now=True)
     assert all(len(line) <= LINE_CHARS_MAX + len(" [cut]") for _, line in log_lines.lines)
+
+
+def test_a_flood_that_cannot_be_sent_is_bounded_and_the_log_says_so(monkeypatch):
+    monkeypatch.setattr("workers.log._WAITING_LINES_MAX", 5)
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"".join(f"{n}\n".encode() for n in range(8)))
+    log.flush(now=True)
+    told, *lines = [line for _, line in kept.lines]
+    assert told.startswith("[3 lines are missing here")
+    assert lines == ["3", "4", "5", "6", "7"]
+
+
+def test_what_could_not_be_sent_is_not_sent_twice():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"a\n")
+    kept.away = True
+    assert not log.flush()
+    kept.away = False
+    assert log.flush()
+    assert log.flush()
+    assert [line for _, line in kept.lines] == ["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -10,16 +11,14 @@ from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, Sto
 from buildfarm.model import Phase
 from buildfarm.telemetry import logger
 from workers.log import BuildLog
-from workers.progress import Progress
+from workers.progress import Progress, Times
 
 
-def make(renew, *, lease_seconds=5.0, build_seconds=60.0):
+def make(renew, *, outage_seconds=5.0, build_seconds=60.0, append=lambda phase, lines: None):
     return Progress(
         renew,
-        BuildLog(lambda phase, lines: None),
-        lease_seconds=lease_seconds,
-        renew_seconds=0.01,
-        build_seconds=build_seconds,
+        BuildLog(append),
+        times=Times(renew=0.01, build=build_seconds, outage=outage_seconds),
         observe=lambda phase, seconds: None,
         logger=logger(),
     )
@@ -58,15 +57,15 @@ def test_what_the_record_says_ends_the_attempt(reason):
         until(progress, type(reason))
 
 
-def test_a_lease_that_cannot_be_renewed_is_lost_by_our_own_clock():
+def test_a_lease_that_cannot_be_renewed_for_a_whole_outage_is_lost_by_our_own_clock():
     def renew(phase):
         raise StoreError("Redis does not answer.")
 
-    with make(renew, lease_seconds=0.1) as progress:
+    with make(renew, outage_seconds=0.1) as progress:
         until(progress, LeaseLost)
 
 
-def test_a_short_silence_of_redis_is_borne():
+def test_a_silence_of_redis_is_borne():
     answers = iter([StoreError("away"), StoreError("away")])
     renewed = threading.Event()
 
@@ -84,6 +83,55 @@ def test_a_short_silence_of_redis_is_borne():
 def test_a_build_has_a_deadline():
     with make(lambda phase: None, build_seconds=0.05) as progress:
         until(progress, DeadlineError)
+
+
+def test_what_the_farm_takes_long_for_is_not_the_apps_fault():
+    with (
+        make(lambda phase: None, build_seconds=0.05, outage_seconds=0.1) as progress,
+        pytest.raises(NodeError, match="could not be sent"),
+        progress.phase(Phase.EXPORT),
+    ):
+        until(progress, NodeError)
+        progress.check()
+
+
+def test_an_attempt_that_does_not_end_gives_its_lease_up(monkeypatch):
+    monkeypatch.setattr("workers.progress._STUCK_SECONDS", 0.05)
+    renewals = []
+    with make(renewals.append, build_seconds=0.05) as progress:
+        waiting = threading.Event()
+        for _ in range(500):
+            if progress.stuck and isinstance(progress._stop_reason, LeaseLost):
+                break
+            waiting.wait(0.01)
+        count = len(renewals)
+        waiting.wait(0.1)
+        assert progress.stuck
+        assert len(renewals) == count
+
+
+def test_a_log_that_is_refused_ends_the_attempt():
+    def append(phase, lines):
+        raise LeaseLost("a newer attempt")
+
+    with make(lambda phase: None, append=append) as progress:
+        progress.write(b"line\n")
+        until(progress, LeaseLost)
+
+
+def test_a_log_that_stalls_holds_nobody_up():
+    stalled = threading.Event()
+
+    def append(phase, lines):
+        stalled.wait(5)
+
+    with make(lambda phase: None, append=append) as progress:
+        started = time.monotonic()
+        for _ in range(20):
+            progress.write(b"line\n")
+            progress.check()
+        assert time.monotonic() - started < 2
+        stalled.set()
 
 
 def test_the_first_reason_to_stop_stands():

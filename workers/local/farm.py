@@ -13,6 +13,7 @@ import docker
 from buildfarm.errors import SetupError
 from buildfarm.oci.registry import Registry
 from buildfarm.settings import Settings, read_settings
+from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
 from workers.janitor import Janitor
 from workers.local import images, network, services, worker
@@ -85,6 +86,9 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         services.wait_for_services(client, state)
         state = replace(state, builder=_ensure_builder(state, builder, say))
         write_state(directory, state)
+        if old is not None and old.builder not in ("", state.builder):
+            say("builder: promoting it, its recipe changed")
+            _promote(read_settings(), state.builder)
         if node:
             _ensure_worker(directory, say)
         return state
@@ -157,11 +161,27 @@ def _ensure_builder(state: LocalState, image: str, say: Say) -> str:
     return f"{BUILDER_REPOSITORY}@{digest}"
 
 
+def _promote(settings: Settings, builder: str) -> None:
+    database = open_database(settings)
+    try:
+        Nodes(database).promote(builder)
+    finally:
+        database.close()
+
+
+def _promoted(settings: Settings) -> str:
+    database = open_database(settings)
+    try:
+        return Nodes(database).promoted() or settings.builder
+    finally:
+        database.close()
+
+
 def _ensure_worker(directory: Path, say: Say) -> None:
     settings = read_settings()
     node = worker.find_node(settings)
     if worker.running_worker(directory) is not None:
-        if node is not None and node.accepting and settings.builder.endswith(node.builder):
+        if node is not None and node.accepting and _promoted(settings).endswith(node.builder):
             return
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)

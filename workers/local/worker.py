@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildfarm.errors import BuildfarmError, SetupError
-from buildfarm.model import Node
+from buildfarm.model import Node, NodeState
 from buildfarm.settings import Settings
 from buildfarm.store import Nodes, open_database
 from workers.local.packages import tail
@@ -96,7 +96,8 @@ def find_node(settings: Settings) -> Node | None:
     """This machine's node, as the farm sees it; None where the farm does not see it."""
     database = open_database(settings)
     try:
-        return next((node for node in Nodes(database).all() if node.id == settings.node_id), None)
+        found = (node for node in Nodes(database).all() if node.id == settings.node_id)
+        return next((node for node in found if node.state is not NodeState.GONE), None)
     except BuildfarmError:
         return None
     finally:

@@ -17,6 +17,7 @@
 -- expiring            zset: waiting builds that wait no longer than this
 -- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
 -- events              stream: every change of state
+-- calls               channel: ids of builds that have something new for whoever runs them
 --
 -- A script returns {its answer, wakes}: whoever ran it sends a message for each pair of id and queue in wakes.
 local namespace, terms = KEYS[1], cjson.decode(ARGV[1])
@@ -117,6 +118,12 @@ local function end_record(build)
   redis.call('EXPIRE', record, terms.record_seconds)
   redis.call('EXPIRE', record .. ':log', terms.record_seconds)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end
+end
+
+-- Asks a running build to end. Its node hears the call at once; should it miss it, its next renewal tells it.
+local function call_off(build)
+  redis.call('HSET', key('build:' .. build.id), 'cancel', 1)
+  redis.call('PUBLISH', key('calls'), build.id)
 end
 
 local function tell(build, ...)

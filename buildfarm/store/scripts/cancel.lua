@@ -1,4 +1,4 @@
--- Cancels a build: at once where it waits, at its holder's next renewal where it runs.
+-- Cancels a build: at once where it waits, where it runs as soon as its node hears of it.
 -- with _admission
 -- ARGV: 2 id
 -- Answers the state it was found in, or '' where there is no such build.
@@ -6,7 +6,7 @@ local build = load(ARGV[2])
 if not build then return {'', wakes} end
 local found = build.state
 if found == 'running' then
-  redis.call('HSET', key('build:' .. build.id), 'cancel', 1)
+  call_off(build)
 elseif WAITING[found] then
   enter(build, 'cancelled')
   tell(build)

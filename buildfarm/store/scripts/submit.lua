@@ -66,7 +66,7 @@ for _, other in ipairs(older) do
     enter(other, 'superseded')
     tell(other, 'superseded_by', id)
   else
-    if policy == 'latest_always' then redis.call('HSET', key('build:' .. other.id), 'cancel', 1) end
+    if policy == 'latest_always' then call_off(other) end
     kept[#kept + 1] = other.id
   end
 end

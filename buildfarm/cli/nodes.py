@@ -1,0 +1,100 @@
+"""``buildfarm nodes`` and ``buildfarm builder``: the build nodes, and the image that all of them build on."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.show import size
+from buildfarm.farm import Farm
+from buildfarm.model import Node, NodeState
+
+_COLOURS = {NodeState.READY: "green", NodeState.CLOSED: "yellow", NodeState.DRAINING: "cyan", NodeState.GONE: "red"}
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def nodes(context: click.Context, as_json: bool) -> None:
+    """List the build nodes, or drain one."""
+    if context.invoked_subcommand is not None:
+        return
+    with connected_farm() as farm:
+        found = farm.nodes()
+        if as_json:
+            click.echo(json.dumps([node.model_dump(mode="json") for node in found]))
+        else:
+            _show(Console(highlight=False), farm, found)
+
+
+@nodes.command()
+@click.argument("name")
+@json_option
+def drain(name: str, as_json: bool) -> None:
+    """Let a node end its builds, and then itself.
+
+    It takes no more builds. Those that still run after BUILDFARM_DRAIN_SECONDS are handed back to the queue.
+    """
+    with connected_farm() as farm:
+        farm.drain(name)
+    click.echo(json.dumps({"draining": name}) if as_json else f"{name} drains; buildfarm nodes shows how far it is.")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def builder(context: click.Context, as_json: bool) -> None:
+    """Show the builder image, or promote another one."""
+    if context.invoked_subcommand is None:
+        with connected_farm() as farm:
+            _tell_builder(farm, as_json)
+
+
+@builder.command()
+@click.argument("reference", metavar="REF")
+@json_option
+def promote(reference: str, as_json: bool) -> None:
+    """Make REF the image that every build stands on from now on.
+
+    REF is repository:tag or repository@digest in the farm's registry. Nodes pull it beside their builds, and each goes
+    on with the old one until it has the new one.
+    """
+    with connected_farm() as farm:
+        farm.promote_builder(reference)
+        _tell_builder(farm, as_json)
+
+
+def _tell_builder(farm: Farm, as_json: bool) -> None:
+    current = farm.builder()
+    alive = [node for node in farm.nodes() if node.state is not NodeState.GONE]
+    ready = [node.id for node in alive if node.builder and current.endswith(node.builder)]
+    if as_json:
+        click.echo(json.dumps({"builder": current, "ready": ready, "nodes": [node.id for node in alive]}))
+    else:
+        click.echo(f"{current or 'none yet'}\n{len(ready)} of {len(alive)} nodes have it.")
+
+
+def _show(console: Console, farm: Farm, found: list[Node]) -> None:
+    table = Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
+    for node in found:
+        gone = node.state is NodeState.GONE
+        table.add_row(
+            node.id,
+            Text(node.state, style=_COLOURS[node.state]),
+            f"{node.busy}/{node.slots}",
+            " ".join(node.builds),
+            node.builder.removeprefix("sha256:")[:12],
+            "" if gone else size(node.disk_free_bytes),
+            node.version,
+            "" if gone else node.reason,
+        )
+    console.print(table)
+    current = farm.builder()
+    alive = [node for node in found if node.state is not NodeState.GONE]
+    ready = sum(bool(node.builder) and current.endswith(node.builder) for node in alive)
+    console.print(f"{ready} of {len(alive)} nodes have the builder {current.rpartition('@')[2][:19]}.")

@@ -1,0 +1,48 @@
+"""Which image may become the farm's builder."""
+
+from __future__ import annotations
+
+from buildfarm.errors import RequestError
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.manifest import ImageConfig, Manifest
+from buildfarm.oci.registry import Registry
+
+PLATFORM_LABEL = "buildfarm.platform"  # every builder has it; its value is the contract between builder and node
+PLATFORM = "1"
+
+
+def check_builder(registry: Registry, reference: str) -> str:
+    """``repository:tag`` or ``repository@digest`` of the registry as repository@digest.
+
+    Raises RequestError where it is not there or no builder for these nodes, and RegistryError.
+    """
+    repository, wanted = _parts(reference)
+    try:
+        media_type, content, digest = registry.get_manifest(repository, wanted)
+        manifest = Manifest.parse(content, media_type)
+        config = ImageConfig.parse(registry.read_blob(repository, manifest.config.digest))
+    except NotInRegistryError as error:
+        raise RequestError(
+            f"The registry {registry.host} has no image {reference[:200]}.", advice="Push it there first."
+        ) from error
+    except ValueError as error:
+        raise RequestError(f"{reference[:200]} is not an image: {error}.") from error
+    platform = (config.runtime.get("Labels") or {}).get(PLATFORM_LABEL)
+    if platform != PLATFORM:
+        raise RequestError(
+            f"{reference[:200]} is no builder: its label {PLATFORM_LABEL} is {platform or 'not set'}.",
+            advice=f"A builder is made from images/builder, and has {PLATFORM_LABEL}={PLATFORM}.",
+        )
+    return f"{repository}@{digest}"
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    repository, at, digest = reference.partition("@")
+    if at:
+        try:
+            return repository, Digest(digest)
+        except ValueError as error:
+            raise RequestError(f"{digest[:100]!r} is not a digest.", advice="Write it as sha256:…") from error
+    repository, colon, tag = reference.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (reference, "latest")

@@ -1,0 +1,129 @@
+"""Whether this node is fit for builds, and its heartbeat that says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import docker
+
+from buildfarm import __version__
+from buildfarm.errors import BuildfarmError, NodeError
+from buildfarm.model import Node, NodeState
+from buildfarm.settings import Settings
+from buildfarm.store import Nodes
+from buildfarm.telemetry import Metrics, logger
+from workers.attempts import Attempts
+from workers.builder import Builders
+from workers.drain import Drain
+from workers.engine import engine_failures
+
+_REST_SECONDS = 5.0
+_REST_SECONDS_MAX = 60.0
+
+
+@dataclass
+class Rest:
+    """A pause that a node takes after it failed a build before any of the customer's code ran, longer each time."""
+
+    _count: int = 0
+    _until: float = 0.0
+
+    def begin(self, now: float) -> None:
+        """It failed again."""
+        self._until = now + min(_REST_SECONDS_MAX, _REST_SECONDS * 2**self._count)
+        self._count += 1
+
+    def seconds_left(self, now: float) -> float:
+        """How long it still lasts; a node that was well for as long as its longest pause starts over."""
+        if now - self._until > _REST_SECONDS_MAX:
+            self._count = 0
+        return max(0.0, self._until - now)
+
+
+@dataclass
+class Health:
+    """The node as it sees itself; ``engine`` is a client whose calls end soon."""
+
+    settings: Settings
+    engine: docker.DockerClient
+    free_bytes: Callable[[], int]
+    attempts: Attempts
+    builders: Builders
+    follow: Callable[[str], None]  # makes a promoted builder this node's own
+    drain: Drain
+    metrics: Metrics
+    nodes: Nodes
+    reason: str = "it is starting"  # why no build may come; empty where one may
+    _rest: Rest = field(default_factory=Rest)
+
+    def accepting(self) -> bool:
+        """Asked by the gate; answers at once."""
+        return not self.reason
+
+    def rest(self) -> None:
+        """The node failed a build that it should not have failed: it takes none for some seconds."""
+        self._rest.begin(time.monotonic())
+        self.reason = "it failed a build, and rests"
+
+    def beat(self) -> None:
+        """Looks at the node, tells the farm, and does what the farm wants. Raises StoreError."""
+        free_bytes = self.free_bytes()
+        self.reason = self._look(free_bytes)
+        self.metrics.accepting.set(not self.reason)
+        self.metrics.slots.set(self.settings.slots)
+        self.metrics.disk(self.settings.workspace_directory)
+        if self.attempts.stuck():
+            self.drain.ask(restart=True)
+        node = Node(
+            id=self.settings.node_id,
+            version=__version__,
+            state=self._state(),
+            reason=self.reason,
+            slots=self.settings.slots,
+            builds=self.attempts.builds(),
+            builder=self.builders.current.digest,
+            disk_free_bytes=free_bytes,
+        )
+        orders = self.nodes.beat(node)
+        if orders.drain:
+            self.drain.ask()
+        self.follow(orders.builder)
+        self.metrics.builder_ready.set(not orders.builder or orders.builder.endswith(self.builders.current.digest))
+
+    def leave(self) -> None:
+        """The node is gone in good order."""
+        try:
+            self.nodes.leave(self.settings.node_id)
+        except BuildfarmError as error:
+            logger().warning("node_not_removed", reason=error.message)
+
+    def trouble(self) -> str:
+        """What is wrong with the node itself; empty where nothing is."""
+        free_bytes = self.free_bytes()
+        if free_bytes < self.settings.disk_free_bytes:
+            return (
+                f"its disk is full ({free_bytes / 1e9:.1f} GB free, {self.settings.disk_free_bytes / 1e9:.1f} needed)"
+            )
+        try:
+            with engine_failures("answer"):
+                self.engine.ping()
+        except NodeError:
+            return "its Docker engine does not answer"
+        return ""
+
+    def _look(self, free_bytes: int) -> str:
+        if self.drain.begun:
+            return "it is draining"
+        if self.attempts.stuck():
+            return "a build does not let go of its slot"
+        if trouble := self.trouble():
+            return trouble
+        seconds = self._rest.seconds_left(time.monotonic())
+        return f"it failed a build, and rests for {seconds:.0f} s" if seconds else ""
+
+    def _state(self) -> NodeState:
+        if self.drain.begun:
+            return NodeState.DRAINING
+        return NodeState.CLOSED if self.reason else NodeState.READY
