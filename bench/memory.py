@@ -10,11 +10,9 @@ from bench.ways import Ours
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
 from verify.registry import read_builder
-from workers.memory import bound_memory
 
 
 def main(root: Path) -> None:
-    bound_memory()  # as a node does
     with open_farm(read_settings()) as farm:
         builder = read_builder(farm)
         warm = root.parent / "warm" / "app"

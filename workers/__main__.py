@@ -7,7 +7,6 @@ import sys
 from buildfarm.errors import BuildfarmError
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import logger, set_up_logging
-from workers.memory import bound_memory
 from workers.node import run, start_anew
 
 
@@ -19,7 +18,6 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - there are no settings to set logging up with
         return 1
     set_up_logging(settings)
-    bound_memory()
     try:
         if run(settings):
             start_anew()

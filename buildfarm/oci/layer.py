@@ -1,25 +1,25 @@
 """A layer on its way: produced, hashed, compressed and handed on chunk by chunk, never held as a whole.
 
-    tar ──pipe──> chunks of 1 MiB ──> sha256 of the raw stream (one thread, in order)
-                                 └──> compressed members (several threads) ──> in order, to whoever iterates
+    tar ──pipe──> buffers of 1 MiB ──> sha256 of the raw stream (one thread, in order)
+                                  └──> compressed members (several threads) ──> in order, to whoever iterates
 
-Whoever iterates also drives: the next chunk is read from the pipe only when one was taken. A slow consumer slows tar
-down through the pipe, and one that stops stops everything; memory is a fixed number of chunks, whatever the size.
+Whoever iterates also drives: a buffer is filled from the pipe again only when what was made of it was taken. A slow
+consumer slows tar down through the pipe, and one that stops stops everything; memory is a fixed set of buffers,
+whatever the size.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
+import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import IO, Protocol, Self, TypeVar
 
 import zstandard
-from isal import igzip
+from isal import isal_zlib
 
 from buildfarm.errors import InternalError, TooLargeError
 from buildfarm.oci.digest import Digest
@@ -30,8 +30,13 @@ _T = TypeVar("_T")
 
 _CHUNK_BYTES = 1024 * 1024
 
-# Enough for the compressing threads to find work while the consumer sends. What they hold is at most twice as many MiB.
-_CHUNKS_IN_FLIGHT_MAX = 8
+# Enough for the compressing threads to find work while the consumer sends. With what is made of them they hold at most
+# twice as many MiB.
+_BUFFERS = 8
+
+# A compressor is fed so much at once. Its output grows in blocks up to about this size: larger ones would come from the
+# kernel and go back to it each time (mmap), which cost a third of the processor time of an export.
+_PIECE_BYTES = 64 * 1024
 
 
 class NotExhaustedError(InternalError):
@@ -62,7 +67,7 @@ class LayerStream:
         self._argv = argv
         self._prefix = prefix
         self._names = names
-        self._compress = _COMPRESS[compression]
+        self._make = _COMPRESSORS[compression]
         self._limit_bytes = limit_bytes
         self._threads = threads
         self._layer: LayerDigests | None = None
@@ -87,6 +92,7 @@ class LayerStream:
 
     def _run(self) -> Generator[bytes, None, None]:
         raw, packed = _Tally(), _Tally()
+        free = deque(bytearray(_CHUNK_BYTES) for _ in range(_BUFFERS))
         # Left from the last to the first: the threads end their few chunks, and then the process is stopped.
         with (
             produce(self._argv, self._names, pipe_bytes=_CHUNK_BYTES) as producer,
@@ -94,29 +100,29 @@ class LayerStream:
             ThreadPoolExecutor(self._threads, "layer-compress") as compressing,
         ):
             in_work = (
-                (hashing.submit(raw.add, chunk), compressing.submit(self._compress, chunk))
-                for chunk in self._raw_chunks(producer)
+                (buffer, hashing.submit(raw.add, chunk), compressing.submit(_member, self._make, chunk))
+                for buffer, chunk in self._filled(producer, free)
             )
-            for hashed, compressed in _ahead(in_work, _CHUNKS_IN_FLIGHT_MAX):
+            for buffer, hashed, compressed in _ahead(in_work, _BUFFERS):
                 hashed.result()
                 piece = compressed.result()
+                free.append(buffer)
                 packed.add(piece)
                 if piece:
                     yield piece
         self._layer = LayerDigests(packed.digest, raw.digest, packed.size_bytes, raw.size_bytes)
 
-    def _raw_chunks(self, producer: Producer) -> Iterator[bytes]:
-        """The uncompressed stream in pieces of about a chunk; at least one, as even an empty gzip file has a header."""
-        read = partial(producer.output.read, _CHUNK_BYTES)
+    def _filled(self, producer: Producer, free: deque[bytearray]) -> Iterator[tuple[bytearray, memoryview]]:
+        """Free buffers, and what of the stream is in each; at least one, as even an empty gzip file has a header."""
         total_bytes = 0
-        for chunk in itertools.chain([self._prefix + read()], iter(read, b"")):
+        for buffer, chunk in _chunks([io.BytesIO(self._prefix), producer.output], free):
             total_bytes += len(chunk)
             if self._limit_bytes is not None and total_bytes > self._limit_bytes:
                 raise TooLargeError(
                     f"The built app is larger than {self._limit_bytes:,} bytes.",
                     advice="Leave out what it does not need when it runs.",
                 )
-            yield chunk
+            yield buffer, chunk
         producer.finish()
 
 
@@ -132,11 +138,12 @@ def hash_raw(
     Raises NodeError likewise, and what ``check`` raises, which is called for each chunk.
     """
     raw = _Tally()
-    raw.add(prefix)
+    free = deque([bytearray(_CHUNK_BYTES)])
     with produce(argv, names, pipe_bytes=_CHUNK_BYTES) as producer:
-        for chunk in iter(partial(producer.output.read, _CHUNK_BYTES), b""):
+        for buffer, chunk in _chunks([io.BytesIO(prefix), producer.output], free):
             check()
             raw.add(chunk)
+            free.append(buffer)
         producer.finish()
     return raw.digest
 
@@ -148,7 +155,7 @@ class _Tally:
         self.size_bytes = 0
         self._hash = hashlib.sha256()
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes | memoryview) -> None:
         self.size_bytes += len(chunk)
         self._hash.update(chunk)
 
@@ -167,20 +174,57 @@ def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
     yield from waiting
 
 
-def _gzip(chunk: bytes) -> bytes:
-    # Each chunk is a member of its own: members may be made side by side, and one behind the other are a gzip file
-    # (RFC 1952, section 2.2). ISA-L's level 1 takes a sixth of zlib's time for a sixth more bytes.
-    packed: bytes = igzip.compress(chunk, 1, mtime=0)
-    return packed
+def _chunks(sources: Iterable[IO[bytes]], free: deque[bytearray]) -> Iterator[tuple[bytearray, memoryview]]:
+    """What the sources hold one behind the other, in buffers taken from ``free``, each full but for the last."""
+    waiting = deque(sources)
+    first = True
+    while waiting:
+        buffer = free.popleft()
+        view = memoryview(buffer)
+        filled = 0
+        while waiting and filled < len(view):
+            count = waiting[0].readinto(view[filled:])  # type: ignore[attr-defined]
+            filled += count
+            if not count:
+                waiting.popleft()
+        if filled or first:
+            yield buffer, view[:filled]
+        first = False
 
 
-def _zstd(chunk: bytes) -> bytes:
-    # Likewise a frame of its own (RFC 8878, section 3). Docker engines before 23.0 cannot unpack it.
-    return zstandard.compress(chunk, level=1)
+class _Compressor(Protocol):
+    def compress(self, data: memoryview, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
 
 
-def _none(chunk: bytes) -> bytes:
-    return chunk
+def _member(make: Callable[[], _Compressor], chunk: memoryview) -> bytes:
+    """The chunk as a compressed file of its own: some may be made side by side, and one behind the other are one."""
+    compressor = make()
+    pieces = [compressor.compress(chunk[at : at + _PIECE_BYTES]) for at in range(0, len(chunk), _PIECE_BYTES)]
+    return b"".join([*pieces, compressor.flush()])
 
 
-_COMPRESS: dict[Compression, Callable[[bytes], bytes]] = {"gzip": _gzip, "zstd": _zstd, "none": _none}
+def _gzip() -> _Compressor:
+    # A member of a gzip file without a time in its header (RFC 1952, section 2.2). ISA-L's level 1 takes a sixth of
+    # zlib's time for a sixth more bytes. The window of 31 asks for a gzip header (zlib.h, deflateInit2).
+    compressor: _Compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 31)
+    return compressor
+
+
+def _zstd() -> _Compressor:
+    # A frame (RFC 8878, section 3). Docker engines before 23.0 cannot unpack it.
+    return zstandard.ZstdCompressor(level=1).compressobj()
+
+
+class _Plain:
+    """No compression: what goes in comes out."""
+
+    def compress(self, data: memoryview, /) -> bytes:
+        return bytes(data)
+
+    def flush(self) -> bytes:
+        return b""
+
+
+_COMPRESSORS: dict[Compression, Callable[[], _Compressor]] = {"gzip": _gzip, "zstd": _zstd, "none": _Plain}
