@@ -27,7 +27,7 @@ def floor_seconds(farm: Farm, tree: Tree) -> float:
 
     Of each stage the best of several runs counts, the first of which warms the page cache: a floor is no average.
     """
-    argv = tar_command(tree.root, owner=1000, names=False)
+    argv = tar_command(tree.root, owner=1000)
     tar_cpu = math.inf
     for _ in range(RUNS + 1):
         before = own_cpu()

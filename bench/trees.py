@@ -87,7 +87,7 @@ def _make(name: str, files: dict[str, str], buildpack: str, code: str, *, settin
             print(f"building the tree of {name}", flush=True)
             _build(home, buildpack, settings, image)
         (home / "done").touch()
-    found = scan(root)
+    found = scan(root).found
     return Tree(
         name=name,
         root=root,

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from buildfarm.errors import StoreError, TooLargeError
+from buildfarm.errors import CompileError, StoreError, TooLargeError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import Entry, Found, header_entries, scan, tar_command
+from buildfarm.oci.tree import Entry, Found, header_entries, holds, scan, tar_command
 from buildfarm.store import KnownLayer
 from workers.builder import Builder
-from workers.layering import SOURCE, PlannedLayer, plan_layers
+from workers.headstart import Check, HeadStart
+from workers.layering import SOURCE, PlannedLayer, made_folders, plan_layers
 from workers.signature import Remembered, identity_of, shape_of
 
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
@@ -78,12 +80,13 @@ class Exporter:
     ) -> Exported:
         """The image of the files in ``app``. Nothing may change them meanwhile.
 
-        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them.
-        Raises TooLargeError where they are over the limit, and NodeError where they cannot be read.
+        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them. Raises TooLargeError
+        where the files are over the limit, CompileError where an image cannot hold one, and NodeError where they cannot
+        be read.
         """
         with ThreadPoolExecutor(1, "mount") as side:
             mounted = side.submit(self._mount, builder, request.repository)
-            layers = self._app_layers(app, source_names, process_types, request.repository)
+            layers = self._app_layers(_App(app, source_names, process_types, request.repository, request.tag))
             mounted.result()
         changes = RuntimeConfig(
             entrypoint=("/start",),
@@ -122,39 +125,45 @@ class Exporter:
         if not self.registry.has_blob(repository, digest):
             self.registry.put_blob(repository, self.registry.read_blob(source, digest, limit_bytes=size))
 
-    def _app_layers(
-        self, app: Path, source_names: Set[str], process_types: Mapping[str, str], repository: str
-    ) -> tuple[Layer, ...]:
+    def _app_layers(self, app: _App) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
-        found = scan(app)
-        _refuse_too_large(found, self.image_bytes)
-        processes = header_entries(
-            Entry(f"{PROCESSES}/{name}", f"{command}\n".encode()) for name, command in sorted(process_types.items())
-        )
-        planned = plan_layers(found, source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
-        return tuple(
-            self._layer(app, layer, processes if layer.origin == SOURCE else b"", repository) for layer in planned
-        )
+        with HeadStart(self._certain(app), partial(self._send_folder, app)) as begun:
+            listing = scan(app.root)
+            _refuse_too_large(listing.found, self.image_bytes)
+            _refuse_deletions(listing.found)
+            planned = plan_layers(
+                listing.found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max
+            )
+            # tar would archive what must be left out, unless it is given every name.
+            sources = [_Making.of(app, layer, by_name=bool(listing.left_out)) for layer in planned]
+            return tuple(self._layer(app, source, begun) for source in sources)
 
-    def _layer(self, app: Path, planned: PlannedLayer, prefix: bytes, repository: str) -> Layer:
+    def _certain(self, app: _App) -> tuple[str, ...]:
+        """Folders that are layers of their own, and of which nothing is known yet: those of an app's first deploy."""
+        if self.layers_max == 1 or self.registry.has_manifest(app.repository, app.tag):
+            return ()
+        folders = [
+            folder
+            for folder in made_folders(scan(app.root, depth=2).found, app.source_names)
+            if holds(app.root.parent / folder, self.layer_min_bytes)
+        ]
+        # Where there are too many, the smallest are none, and which these are is not known yet.
+        return tuple(folders) if len(folders) <= self.layers_max - 2 else ()
+
+    def _layer(self, app: _App, source: _Making, begun: HeadStart) -> Layer:
         """Reused where the registry has it, and made and sent where it has not."""
-        argv = tar_command(app, owner=_USER, names=True)
-        names = [item.name for item in planned.found]
-        identity = identity_of(planned.found, prefix, self.compression)
-        shape = shape_of(planned.found, prefix, self.compression)
+        identity = identity_of(source.layer.found, source.prefix, self.compression)
+        shape = shape_of(source.layer.found, source.prefix, self.compression)
         layer = self.remembered.get(identity)
-        if layer is None:
-            guess = self._guess(shape)
+        if layer is None and (guess := self._guess(shape)) is not None:
+            begun.drop(source.layer.folder)
             # Reading costs a third of making; a layer of the same shape says that it is worth it.
-            if (
-                guess is not None
-                and hash_raw(argv, prefix=prefix, names=names, check=self.check) == guess.digests.diff_id
-            ):
-                layer = guess
-        reused = layer is not None and self._is_there(layer, repository)
+            diff_id = hash_raw(source.argv, prefix=source.prefix, names=source.names, check=self.check)
+            layer = guess if diff_id == guess.digests.diff_id else None
+        reused = layer is not None and self._is_there(layer, app.repository)
         if layer is None or not reused:
-            sent = self.registry.upload(repository, lambda: self._stream(argv, prefix, names))
-            layer = KnownLayer(sent, repository)
+            sent = None if source.names is not None else begun.take(source.layer.folder)
+            layer = KnownLayer(sent or self._send(app.repository, source), app.repository)
             with suppress(StoreError):  # only speed is lost
                 self.known.put(shape, layer)
         self.remembered.put(identity, layer)
@@ -163,7 +172,7 @@ class Exporter:
             diff_id=layer.digests.diff_id,
             size_bytes=layer.digests.size_bytes,
             uncompressed_bytes=layer.digests.uncompressed_bytes,
-            origin=planned.origin,
+            origin=source.layer.origin,
             reused=reused,
         )
 
@@ -180,15 +189,61 @@ class Exporter:
             return True
         return layer.repository != repository and self.registry.mount(repository, digest, layer.repository)
 
-    def _stream(self, argv: list[str], prefix: bytes, names: Iterable[str]) -> LayerStream:
-        return LayerStream(
-            argv,
-            prefix=prefix,
-            names=names,
-            compression=self.compression,
-            limit_bytes=self.image_bytes,
-            threads=self.threads,
+    def _send_folder(self, app: _App, folder: str, check: Check) -> LayerDigests:
+        def both() -> None:
+            check()
+            self.check()
+
+        layer = PlannedLayer("", (), folder)
+        return self.during(both)._send(app.repository, _Making.of(app, layer, by_name=False))
+
+    def _send(self, repository: str, source: _Making) -> LayerDigests:
+        return self.registry.upload(
+            repository,
+            lambda: LayerStream(
+                source.argv,
+                prefix=source.prefix,
+                names=source.names,
+                compression=self.compression,
+                limit_bytes=self.image_bytes,
+                threads=self.threads,
+            ),
         )
+
+
+@dataclass(frozen=True)
+class _App:
+    """What is exported, and where to."""
+
+    root: Path
+    source_names: Set[str]
+    process_types: Mapping[str, str]
+    repository: str
+    tag: str
+
+
+@dataclass(frozen=True)
+class _Making:
+    """A planned layer, and the command that makes it."""
+
+    layer: PlannedLayer
+    argv: list[str]
+    names: list[str] | None  # the command's input
+    prefix: bytes
+
+    @classmethod
+    def of(cls, app: _App, layer: PlannedLayer, *, by_name: bool) -> _Making:
+        prefix = _processes(app.process_types) if layer.origin == SOURCE else b""
+        if layer.folder and not by_name:
+            return cls(layer, tar_command(app.root, owner=_USER, folders=[layer.folder]), None, prefix)
+        names = [item.name for item in layer.found]
+        return cls(layer, tar_command(app.root, owner=_USER, names=True), names, prefix)
+
+
+def _processes(process_types: Mapping[str, str]) -> bytes:
+    return header_entries(
+        Entry(f"{PROCESSES}/{name}", f"{command}\n".encode()) for name, command in sorted(process_types.items())
+    )
 
 
 def _digests(layer: Layer) -> LayerDigests:
@@ -203,3 +258,13 @@ def _refuse_too_large(found: Iterable[Found], limit_bytes: int) -> None:
             f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",
             advice="Leave out what it does not need when it runs.",
         )
+
+
+def _refuse_deletions(found: Iterable[Found]) -> None:
+    """Whoever unpacks a layer would delete a file instead (image-spec layer.md, "Whiteouts"). Raises CompileError."""
+    for item in found:
+        if "/.wh." in item.name and item.name.rpartition("/")[2].startswith(".wh."):
+            raise CompileError(
+                f"The build left {item.name[:200]}: in an image a name that starts with .wh. deletes a file.",
+                advice="Give it another name, or remove it.",
+            )

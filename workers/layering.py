@@ -7,7 +7,8 @@ same tree has the same layers, whichever node builds it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from buildfarm.oci.tree import Found
@@ -22,6 +23,7 @@ class PlannedLayer:
 
     origin: str
     found: tuple[Found, ...]
+    folder: str = ""  # the entries are this folder with all that is in it, and the folders it is in
 
 
 def plan_layers(
@@ -29,59 +31,78 @@ def plan_layers(
 ) -> tuple[PlannedLayer, ...]:
     """The layers of a tree from the bottom up, at most ``layers_max``; the last one is the source's, even if empty.
 
-    ``found`` is the tree as `oci.tree.scan` gives it, its root first; ``source`` are names of the same form. A folder
-    that buildpacks made at the top is a layer of its own from ``min_bytes`` on; where there are too many, the smallest
-    join what else was made.
+    ``found`` is the tree as `oci.tree.scan` gives it, its root first; ``source`` are names of the same form, each with
+    the folders it is in. A folder that buildpacks made at the top is a layer of its own from ``min_bytes`` on; where
+    there are too many, the smallest join what else was made.
     """
-    root, *rest = found
     if layers_max == 1:
         return (PlannedLayer(SOURCE, tuple(found)),)
-    groups: dict[str, list[Found]] = {MADE: [], SOURCE: []}
-    shared = _shared_folders(root.name, rest)
-    for item in rest:
-        groups.setdefault(_group(item.name, root.name, source, shared), []).append(item)
-    sizes = {name: _bytes(items) for name, items in groups.items() if name not in (MADE, SOURCE)}
-    by_size = sorted(sizes, key=lambda name: (-sizes[name], name))
-    own = [name for name in by_size if sizes[name] >= min_bytes][: layers_max - 2]
-    small = [item for name in sizes if name not in own for item in groups[name]]
-    if small:
-        order = {item.name: number for number, item in enumerate(rest)}
-        groups[MADE] = sorted([*groups[MADE], *small], key=lambda item: order[item.name])
+    sizes = {at: sum(item.size_bytes for item in found[at : _end(found, at)]) for at in _made_folders(found, source)}
+    by_size = sorted(sizes, key=lambda at: (-sizes[at], found[at].name))
+    own = sorted(at for at in by_size[: layers_max - 2] if sizes[at] >= min_bytes)
+    rest: dict[str, list[Found]] = {MADE: [], SOURCE: []}
+    at = 1
+    for folder in [*own, len(found)]:
+        for item in found[at:folder]:
+            rest[SOURCE if item.name in source else MADE].append(item)
+        at = _end(found, folder) if folder < len(found) else at
     folders = {item.name: item for item in found if item.is_folder}
-    layers = [PlannedLayer(name, _with_folders(groups[name], folders, root)) for name in sorted(own)]
-    if groups[MADE]:
-        layers.append(PlannedLayer(MADE, _with_folders(groups[MADE], folders, root)))
-    return (*layers, PlannedLayer(SOURCE, _with_folders(groups[SOURCE], folders, root)))
+    layers = [_whole(found, at, folders) for at in own]
+    covered = {name for layer in layers for name in _parents(layer.folder)}
+    # A folder that only holds layers of their own is told by them.
+    rest[MADE] = [item for item in rest[MADE] if item.name not in covered]
+    if rest[MADE]:
+        layers.append(PlannedLayer(MADE, _with_folders(rest[MADE], folders, found[0])))
+    return (*layers, PlannedLayer(SOURCE, _with_folders(rest[SOURCE], folders, found[0])))
 
 
-def _group(name: str, root: str, source: Set[str], shared: Set[str]) -> str:
-    if name in source:
-        return SOURCE
-    top, _, below = name[len(root) + 1 :].partition("/")
-    if top in shared:
-        inner = below.partition("/")[0]
-        return f"{top}/{inner}" if inner else MADE
-    # A folder's own entry has nothing below it, and belongs to the folder all the same.
-    return MADE if f"{root}/{top}" in source else top
+def made_folders(found: Sequence[Found], source: Set[str]) -> tuple[str, ...]:
+    """Names of the folders that are layers of their own where they are large enough, and there are not too many.
+
+    Of ``found`` no more is looked at than two levels below the root.
+    """
+    return tuple(found[at].name for at in _made_folders(found, source))
 
 
-def _shared_folders(root: str, items: Sequence[Found]) -> Set[str]:
-    """Hidden folders at the top that hold folders and nothing else, as several buildpacks leave theirs in one."""
-    folders: dict[str, int] = {}
-    mixed: set[str] = set()
-    hidden = f"{root}/."
-    for item in items:
-        if item.name.startswith(hidden) and item.name.count("/") == 2:
-            top = item.name.split("/")[1]
-            if item.is_folder:
-                folders[top] = folders.get(top, 0) + 1
-            else:
-                mixed.add(top)
-    return {name for name, count in folders.items() if count > 1} - mixed
+def _made_folders(found: Sequence[Found], source: Set[str]) -> Iterator[int]:
+    """Where in the tree these folders are."""
+    for top in _children(found, 0):
+        item = found[top]
+        if not item.is_folder or item.name in source:
+            continue
+        inside = list(_children(found, top)) if item.name.rpartition("/")[2].startswith(".") else []
+        # A hidden folder that holds folders and nothing else: several buildpacks leave theirs in it.
+        if len(inside) > 1 and all(found[at].is_folder for at in inside):
+            yield from inside
+        else:
+            yield top
 
 
-def _bytes(items: Sequence[Found]) -> int:
-    return sum(item.size_bytes for item in items)
+def _children(found: Sequence[Found], folder: int) -> Iterator[int]:
+    end = _end(found, folder)
+    at = folder + 1
+    while at < end:
+        yield at
+        at = _end(found, at)
+
+
+def _end(found: Sequence[Found], at: int) -> int:
+    """Where the entries end that are in this one: they stand right behind it."""
+    inside = f"{found[at].name}/"
+    return bisect_left(found, True, lo=at + 1, key=lambda item: not item.name.startswith(inside))
+
+
+def _whole(found: Sequence[Found], at: int, folders: Mapping[str, Found]) -> PlannedLayer:
+    """A folder as a layer, with the folders it is in before it."""
+    name = found[at].name
+    origin = name.partition("/")[2]
+    parents = tuple(folders[parent] for parent in _parents(name))
+    return PlannedLayer(origin, (*parents, *found[at : _end(found, at)]), name)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _with_folders(items: Sequence[Found], folders: Mapping[str, Found], root: Found) -> tuple[Found, ...]:
@@ -89,15 +110,11 @@ def _with_folders(items: Sequence[Found], folders: Mapping[str, Found], root: Fo
     placed = [root]
     known = {root.name}
     for item in items:
+        if item.name.rpartition("/")[0] not in known:
+            missing = [name for name in _parents(item.name) if name not in known]
+            placed += [folders[name] for name in missing]
+            known.update(missing)
+        placed.append(item)
         if item.is_folder:
             known.add(item.name)
-        parent = item.name.rpartition("/")[0]
-        if parent not in known:
-            missing = []
-            while parent not in known:
-                missing.append(folders[parent])
-                known.add(parent)
-                parent = parent.rpartition("/")[0]
-            placed += reversed(missing)
-        placed.append(item)
     return tuple(placed)

@@ -11,31 +11,36 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 from buildfarm.errors import NodeError
 
 MTIME_SECONDS = 1
 
-_READ_BYTES = 128 * 1024
-
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
 
-def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) -> list[str]:
+def tar_command(
+    root: Path, *, owner: int, names: bool = False, folders: Sequence[str] = (), top: str | None = None
+) -> list[str]:
     """GNU tar's arguments that write the folder ``root`` to standard output, as entries below ``root.name``.
 
     ``top`` takes the place of ``root.name`` in the archive: a plain word of letters, digits and ``-``.
 
     With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
-    ``root.name``, as `tree_names` gives them. Without, the whole tree is, and it must hold no pipe and no device: GNU
-    tar archives those, and has no option against it. `tree_names` leaves them out.
+    ``root.name``, as `tree_names` gives them. Without, the whole tree is. With ``folders``, these folders are, each
+    after those it is in. tar then finds by itself what is in a folder, which is faster, and there must be no pipe and
+    no device: GNU tar archives those, and has no option against it. Both orders are the same.
     """
-    chosen = ["--null", "--no-recursion", "--files-from=-"] if names else ["--", root.name]
+    if names:
+        chosen = ["--null", "--no-recursion", "--files-from=-"]
+    elif folders:
+        chosen = ["--no-recursion", *_parents(folders), "--recursion", *folders]
+    else:
+        chosen = ["--", root.name]
     # names, and with them what hard links lead to; a symbolic link's target (S) is content
     renamed = [] if top is None else [f"--transform=flags=rhS;s,^[^/]*,{top},"]
     return [
@@ -61,6 +66,12 @@ def tar_command(root: Path, *, owner: int, names: bool, top: str | None = None) 
     ]
 
 
+def _parents(folders: Iterable[str]) -> list[str]:
+    """The folders that these are in, each once and before what is in it."""
+    parts = [folder.split("/") for folder in folders]
+    return list(dict.fromkeys("/".join(names[:depth]) for names in parts for depth in range(1, len(names))))
+
+
 class Found(NamedTuple):
     """An entry of a tree: its name with the root's before it, and what the file system says about it."""
 
@@ -71,54 +82,86 @@ class Found(NamedTuple):
     identity: str  # inode, device and both times of change: the same as long as nobody touches it here
 
 
-def scan(root: Path) -> list[Found]:
-    """``root`` and everything in it, folder before content, sorted by bytes within each folder.
+class Listing(NamedTuple):
+    """A tree's entries, folder before content, sorted by bytes within each folder."""
 
-    Pipes, sockets and devices are left out: nothing in an image can use them. Raises NodeError when a folder cannot be
-    read.
+    found: list[Found]
+    left_out: list[str]  # names of pipes, sockets and devices: nothing in an image can use them
+
+
+def scan(root: Path, *, depth: int | None = None) -> Listing:
+    """``root`` and everything in it, or so many levels of it. Raises NodeError when a folder cannot be read.
+
+    Entries are handled column by column: one by one took three times as long, a fifth of the export of 25,000 files.
     """
-    top = root.name
-    records = [record.split(" ", 7) for record in _listed(root)]
-    # By bytes, as tar sorts, and not by code point: the two differ for names that are not UTF-8.
-    records.sort(key=lambda record: os.fsencode(record[7]).replace(b"/", b"\0"))
-    found = []
-    for kind, size, mode, modified, changed, inode, device, path in records:
-        is_folder = kind == "d"
-        found.append(
-            Found(
-                f"{top}/{path}" if path else top,
-                is_folder,
-                0 if is_folder else int(size),
-                f"{kind} {mode}" if is_folder else f"{kind} {mode} {size}",
-                f"{modified} {changed} {inode} {device}",
-            )
+    paths, kinds, sizes, shapes, identities = _columns(root, [] if depth is None else ["-maxdepth", str(depth)])
+    # By bytes and folder by folder, as tar sorts; not by code point, since names need not be UTF-8.
+    keys = [path.replace(b"/", b"\0") for path in paths]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    top = os.fsencode(root.name)
+    names = [os.fsdecode(top + b"/" + path if path else top) for path in paths]
+    facts = list(
+        zip(
+            names,
+            [kind == b"d" for kind in kinds],
+            map(int, sizes),
+            map(bytes.decode, shapes),
+            map(bytes.decode, identities),
+            strict=True,
         )
-    return found
+    )
+    kept = [at for at in order if kinds[at] != _LEFT_OUT]
+    return Listing(
+        [Found._make(facts[at]) for at in kept],
+        [names[at] for at in order if kinds[at] == _LEFT_OUT] if len(kept) < len(order) else [],
+    )
 
 
 def tree_names(root: Path) -> list[str]:
     """The names that `scan` finds."""
-    return [found.name for found in scan(root)]
+    return [found.name for found in scan(root).found]
 
 
-def _listed(root: Path) -> Iterator[str]:
-    """What find(1) prints of each entry: on another processor, while the entries before are taken apart here."""
-    kinds = ["(", "-type", "f", "-o", "-type", "d", "-o", "-type", "l", ")"]
-    command = ["find", os.fspath(root.absolute()), *kinds, "-printf", "%y %s %m %T@ %C@ %i %D %P\\0"]
-    with (
-        tempfile.TemporaryFile() as complaints,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT) as process,
-    ):
-        output = cast("IO[bytes]", process.stdout)
-        partial = b""
-        while chunk := output.read(_READ_BYTES):
-            whole, found, rest = (partial + chunk).rpartition(b"\0")
-            partial = rest
-            if found:
-                yield from os.fsdecode(whole).split("\0")
-        if process.wait() != 0:
-            complaints.seek(0)
-            raise NodeError(f"The tree cannot be read: {os.fsdecode(complaints.read()).strip()[-300:]}")
+def holds(folder: Path, size_bytes: int) -> bool:
+    """Whether the entries in a folder have at least so many bytes, as `scan` counts; no more is looked at than needed.
+
+    Raises NodeError when a folder cannot be read.
+    """
+    waiting = [os.fspath(folder)]
+    try:
+        while waiting and size_bytes > 0:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                        size_bytes -= entry.stat(follow_symlinks=False).st_size
+    except OSError as error:
+        raise NodeError(f"The tree cannot be read: {error}.") from error
+    return size_bytes <= 0
+
+
+# find(1) prints five fields of each entry, with a NUL behind each: path below the root, kind, size, shape, identity.
+_FIELDS = 5
+_IDENTITY = "%T@ %C@ %i %D\\0"
+_LEFT_OUT = b"x"
+_FIND = [
+    *("-type", "d", "-printf", "%P\\0d\\0000\\0d %m\\0" + _IDENTITY, "-o"),  # \000 and the digit 0
+    *("(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%P\\0f\\0%s\\0%y %m %s\\0" + _IDENTITY, "-o"),
+    *("-printf", "%P\\0x\\0000\\0x\\0" + _IDENTITY),
+]
+
+
+def _columns(root: Path, options: Sequence[str]) -> list[list[bytes]]:
+    command = ["find", os.fspath(root.absolute()), *options, *_FIND]
+    try:
+        done = subprocess.run(command, capture_output=True, env=_ENVIRONMENT, check=False)
+    except OSError as error:
+        raise NodeError(f"{command[0]} cannot be started: {error.strerror}.") from error
+    if done.returncode != 0:
+        raise NodeError(f"The tree cannot be read: {os.fsdecode(done.stderr).strip()[-300:]}")
+    fields = done.stdout.split(b"\0")
+    return [fields[number:-1:_FIELDS] for number in range(_FIELDS)]
 
 
 @dataclass(frozen=True)

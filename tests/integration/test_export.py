@@ -8,12 +8,15 @@ import subprocess
 import tarfile
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from buildfarm.errors import TooLargeError
+from buildfarm.errors import Cancelled, CompileError, TooLargeError
 from buildfarm.model import ArtifactSource, BuildRequest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.tree import tree_names
 from buildfarm.store import KnownLayers
+from tests.generated_trees import TREES, describe, plant
 from workers.builder import Builder
 from workers.exporter import Exporter
 from workers.signature import Remembered
@@ -34,7 +37,7 @@ def export(farm, builder):
     """``export(root, source, app)`` with the given number of layers at most, on a node that remembers nothing."""
     tenant = farm.settings.namespace.strip(":")
 
-    def run(root, source=(), *, app="app", layers_max=8, remembered=None, image_bytes=100 * MIB):
+    def run(root, source=(), *, app="app", layers_max=8, remembered=None, image_bytes=100 * MIB, check=None):
         exporter = Exporter(
             registry=farm.registry,
             compression="gzip",
@@ -48,7 +51,7 @@ def export(farm, builder):
         )
         artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
         request = BuildRequest(tenant=tenant, app=app, source=artifact)
-        exported = exporter.export(
+        exported = (exporter.during(check) if check else exporter).export(
             root,
             builder,
             request,
@@ -78,7 +81,7 @@ def make(root):
 
 
 def pulled(image):
-    """The engine's own view of /app: name to kind, permissions, owner, and content."""
+    """The engine's own view of /app, its owner and times as every file's in an image are."""
     subprocess.run(["docker", "pull", "--quiet", image], check=True, capture_output=True)
     created = subprocess.run(["docker", "create", image], check=True, capture_output=True, text=True).stdout.strip()
     try:
@@ -87,16 +90,20 @@ def pulled(image):
         subprocess.run(["docker", "rm", created], check=True, capture_output=True)
         subprocess.run(["docker", "rmi", image], check=True, capture_output=True)
     with tarfile.open(fileobj=io.BytesIO(raw), errors="surrogateescape") as tar:
-        return {
-            item.name: (
-                "d" if item.isdir() else "l" if item.issym() else "f",
-                item.mode & 0o7777,
-                item.uid,
-                item.mtime,
-                item.linkname if item.issym() else "" if item.isdir() else tar.extractfile(item).read(),
-            )
-            for item in tar
-        }
+        assert all((item.uid, item.mtime) == (1000, 1) for item in tar)
+        return {os.fsencode(item.name).partition(b"/")[2]: _described(tar, item) for item in tar}
+
+
+def as_an_image_keeps_it(root):
+    kept = {name: found[:3] if found[0] == "file" else found for name, found in describe(root).items()}
+    return {b"": ("folder", root.stat().st_mode & 0o777), **kept}
+
+
+def _described(tar, item):
+    """As `describe` tells it, without which files are links of each other: that ends with a layer."""
+    if item.issym():
+        return ("link", os.fsencode(item.linkname))
+    return ("folder", item.mode & 0o777) if item.isdir() else ("file", item.mode & 0o777, tar.extractfile(item).read())
 
 
 def test_the_tree_is_the_same_in_one_layer_and_in_many(export, tmp_path):
@@ -107,11 +114,42 @@ def test_the_tree_is_the_same_in_one_layer_and_in_many(export, tmp_path):
     assert [layer.origin for layer in one.layers if layer.origin != "builder"] == ["source"]
     seen = pulled(image)
     assert seen == pulled(single)
-    assert set(seen) == set(tree_names(root))
-    assert all(uid == 1000 and mtime == 1 for _, _, uid, mtime, _ in seen.values())
-    assert seen["app/empty"][1] == 0o700
-    assert seen["app/two"][4] == b"linked"
-    assert seen["app/node_modules/link"][4] == "deep/big"
+    assert seen[b"empty"] == ("folder", 0o700)
+    assert seen[b"two"] == ("file", 0o644, b"linked")
+    assert seen[b"node_modules/link"] == ("link", b"deep/big")
+    assert seen == as_an_image_keeps_it(root)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=6)
+@given(tree=TREES, data=st.data())
+def test_the_engine_gives_back_any_tree_whatever_came_in_with_the_source(export, tmp_path_factory, tree, data):
+    root = tmp_path_factory.mktemp("tree") / "app"
+    plant(tree, root)
+    names = [name.removeprefix("app/") for name in tree_names(root)][1:]
+    source = data.draw(st.sets(st.sampled_from(names))) if names else set()
+
+    _, image = export(root, source)
+
+    assert pulled(image) == as_an_image_keeps_it(root)
+
+
+def test_an_export_ends_where_its_check_says_so_and_keeps_nothing(export, farm, tmp_path):
+    root = make(tmp_path / "app")
+
+    def cancelled():
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        export(root, check=cancelled)
+    assert not farm.registry.has_manifest(f"apps/{farm.settings.namespace.strip(':')}/app", "latest")
+
+
+def test_a_name_that_means_a_deletion_is_the_apps_fault(export, farm, tmp_path):
+    root = make(tmp_path / "app")
+    (root / "node_modules/.wh.deep").touch()
+    with pytest.raises(CompileError, match=r"app/node_modules/\.wh\.deep"):
+        export(root)
+    assert not farm.registry.has_manifest(f"apps/{farm.settings.namespace.strip(':')}/app", "latest")
 
 
 def test_nothing_is_sent_twice_whoever_asks(export, tmp_path):
@@ -150,7 +188,7 @@ def test_a_layer_that_the_registry_has_lost_is_sent_again(export, farm, tmp_path
     second, image = export(root, {"source.py"})
     assert [layer.origin for layer in second.layers if not layer.reused] == ["node_modules"]
     assert second.image.digest == first.image.digest
-    assert "app/node_modules/deep/big" in pulled(image)
+    assert b"node_modules/deep/big" in pulled(image)
 
 
 def test_an_app_over_the_limit_is_refused_before_anything_is_sent(export, farm, tmp_path):

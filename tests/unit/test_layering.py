@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.oci.tree import Found
-from workers.layering import MADE, SOURCE, plan_layers
+from workers.layering import MADE, SOURCE, made_folders, plan_layers
 
 MIB = 1024 * 1024
 
@@ -78,6 +78,17 @@ def test_an_app_that_made_nothing_and_one_that_kept_nothing():
     assert origins(plan(make({"made": 1}), {"app/gone"})) == [MADE, SOURCE]
 
 
+def test_a_big_file_at_the_top_is_no_folder_and_stays_with_the_rest():
+    assert origins(plan(make({"model.bin": 9 * MIB, "main": 1}), {"app/main"})) == [MADE, SOURCE]
+
+
+def test_a_folder_of_its_own_is_named_so_that_tar_may_walk_it():
+    found = make({".heroku/python/a": 5 * MIB, ".heroku/node/b": 6 * MIB, "main": 1})
+    layers = plan(found, {"app/main"})
+    assert [layer.folder for layer in layers] == ["app/.heroku/node", "app/.heroku/python", ""]
+    assert names(layers[0]) == ["app", "app/.heroku", "app/.heroku/node", "app/.heroku/node/b"]
+
+
 PATHS = st.lists(st.sampled_from(["a", "b", ".c", "d"]), min_size=1, max_size=3).map("/".join)
 
 
@@ -91,8 +102,12 @@ def test_every_entry_is_in_some_layer_with_its_folders_before_it(sizes, chosen, 
     files = {path for path, size in sizes.items() if size is not None}
     sizes = {path: size for path, size in sizes.items() if not any(path.startswith(f"{file}/") for file in files)}
     found = make(sizes)
-    source = {f"app/{path}" for path in chosen}
+    parts = [f"app/{path}".split("/") for path in chosen]
+    source = {"/".join(names[:depth]) for names in parts for depth in range(2, len(names) + 1)}
     layers = plan(found, source, min_bytes=min_bytes, layers_max=layers_max)
+    shallow = [item for item in found if item.name.count("/") <= 2]
+    assert made_folders(shallow, source) == made_folders(found, source)
+    assert {layer.folder for layer in layers} <= {"", *made_folders(found, source)}
     assert len(layers) <= layers_max
     assert layers[-1].origin == SOURCE
     assert {name for layer in layers for name in names(layer)} == {item.name for item in found}

@@ -13,7 +13,7 @@ from workers.signature import REMEMBERED_MAX, Remembered, identity_of, shape_of
 
 
 def both(root, prefix=b"", salt="gzip"):
-    found = scan(root)
+    found = scan(root).found
     return shape_of(found, prefix, salt), identity_of(found, prefix, salt)
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from buildfarm.errors import NodeError
+from buildfarm.oci.tree import Entry, header_entries, holds, scan, tar_command, tree_names
 
 
 def archive(root, *, owner=0, names=True):
@@ -142,7 +143,27 @@ def test_pipes_and_sockets_are_left_out(tmp_path):
         server.bind(os.fspath(root / "socket"))
 
         assert [entry.name for entry in members(archive(root))] == ["app"]
-        assert list(tree_names(root)) == ["app"]
+        listing = scan(root)
+        assert [item.name for item in listing.found] == ["app"]
+        assert listing.left_out == ["app/pipe", "app/socket"]
+
+
+def test_what_a_folder_holds_is_counted_as_a_listing_does(tmp_path):
+    root = tmp_path / "app"
+    make_tree(root)
+    os.mkfifo(root / "lib/pipe")
+    size_bytes = sum(item.size_bytes for item in scan(root).found)
+    assert size_bytes > 0
+    assert holds(root, size_bytes)
+    assert not holds(root, size_bytes + 1)
+    with pytest.raises(NodeError, match="cannot be read"):
+        holds(root / "gone", 1)
+
+
+def test_levels_of_a_tree(tmp_path):
+    root = tmp_path / "app"
+    (root / "a/b/c").mkdir(parents=True)
+    assert [item.name for item in scan(root, depth=2).found] == ["app", "app/a", "app/a/b"]
 
 
 def test_odd_names_survive_a_list_of_names(tmp_path):
