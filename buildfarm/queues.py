@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from buildfarm.errors import StoreError
 from buildfarm.settings import Settings
+from buildfarm.transport import transport_for
 
 TASK = "buildfarm.build"
 SUBMIT_TASK = "buildfarm.submit"
@@ -101,8 +102,10 @@ def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
 
 def make_celery(settings: Settings) -> Celery:
     """A Celery application of these settings; it never becomes the process's current one. Connects at first use."""
-    app = Celery("buildfarm", set_as_current=False, broker=settings.redis_url.get_secret_value())
+    url = settings.redis_url.get_secret_value()
+    app = Celery("buildfarm", set_as_current=False, broker=url)
     app.conf.update(
+        broker_transport=transport_for(url),
         task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
         task_default_queue=SUBMIT_QUEUE,
         task_create_missing_queues=False,  # a message in a queue that nobody reads would be lost
