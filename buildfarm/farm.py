@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from buildfarm.store import (
     Logs,
     Memo,
     Nodes,
+    Pages,
     Records,
     Terms,
     Wake,
@@ -70,6 +71,17 @@ class Farm:
         Raises SourceError, TooLargeError and RegistryError.
         """
         return source.pack(self.registry, directory, tenant, self.settings.source_bytes)
+
+    def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:
+        """A packed directory that comes in as a gzip-compressed tar archive, kept in the registry; and its size.
+
+        Raises SourceError, TooLargeError and RegistryError.
+        """
+        return source.take(self.registry, pieces, tenant, self.settings.source_bytes)
+
+    def has_source(self, packed: ArtifactSource) -> bool:
+        """Whether the registry has this source. Raises RegistryError."""
+        return self.registry.has_manifest(packed.repository, packed.digest)
 
     def submit(self, request: Request, *, build_id: str | None = None) -> Build:
         """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile.
@@ -103,6 +115,18 @@ class Farm:
     def recent(self, limit: int = 20, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
         """The newest builds first; of one app where both names are given."""
         return self.records.recent(limit, tenant=tenant, app=app)
+
+    def page(
+        self,
+        limit: int,
+        *,
+        tenant: str | None = None,
+        app: str | None = None,
+        states: Collection[State] = (),
+        after: str = "",
+    ) -> tuple[list[Build], str | None]:
+        """A page of builds, the newest first, and where the next one begins: None at the end."""
+        return Pages(self.database).page(limit, tenant=tenant, app=app, states=states, after=after)
 
     def logs(self, build_id: str, *, follow: bool = False, after: str = "0") -> Iterator[LogLine]:
         """The build's log; with ``follow`` until the build has ended. Raises NotFoundError."""

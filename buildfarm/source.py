@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -23,6 +24,7 @@ ARTIFACT_TYPE = "application/vnd.buildfarm.source.v1"
 TOP = "source"
 
 _OWNER = 1000
+_GZIP = b"\x1f\x8b"
 _ALWAYS_IGNORED = (".git", ".hg", ".svn")
 
 
@@ -31,31 +33,75 @@ def pack(registry: Registry, directory: Path, tenant: str, limit_bytes: int) -> 
 
     Raises SourceError where there is nothing to pack, TooLargeError, and RegistryError.
     """
+    # The digest is what says whether it must be sent, so it is made once before.
+    made, stream = packed(directory, limit_bytes)
+    manifest = _manifest(made.digest, made.size_bytes)
+    source = ArtifactSource(repository=f"sources/{tenant}", digest=Digest.of(manifest))
+    if registry.has_manifest(source.repository, source.digest):
+        return source, 0
+    with _reading(directory):
+        sent = registry.upload(source.repository, stream)
+    if sent != made:
+        raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
+    _put(registry, source.repository, manifest)
+    return source, sent.size_bytes
+
+
+def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
+    """A gzip-compressed tar archive, whose entries lie in one folder, as a source in the registry; and its size.
+
+    Raises SourceError where it is no such archive, TooLargeError, and RegistryError.
+    """
+    repository = f"sources/{tenant}"
+    digest, size_bytes = registry.put_stream(repository, _bounded(pieces, limit_bytes))
+    manifest = _manifest(digest, size_bytes)
+    source = ArtifactSource(repository=repository, digest=Digest.of(manifest))
+    if not registry.has_manifest(repository, source.digest):
+        _put(registry, repository, manifest)
+    return source, size_bytes
+
+
+def packed(directory: Path, limit_bytes: int) -> tuple[LayerDigests, Callable[[], LayerStream]]:
+    """What the directory is when it is packed, and what packs it again. Raises SourceError and TooLargeError."""
     names = tuple(chosen_names(directory, limit_bytes))
     root = directory.resolve()
-    repository = f"sources/{tenant}"
 
     def stream() -> LayerStream:
         argv = tar_command(root, owner=_OWNER, names=True, top=TOP)
         return LayerStream(argv, names=(f"{root.name}/{name}" for name in names))
 
+    with _reading(directory), stream() as made:
+        for _ in made:
+            pass
+    return made.layer, stream
+
+
+def digest_of(made: LayerDigests) -> Digest:
+    """The digest of the source with this archive."""
+    return Digest.of(_manifest(made.digest, made.size_bytes))
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[None]:
     try:
-        # The digest is what says whether it must be sent, so it is made once before.
-        with stream() as packed:
-            for _ in packed:
-                pass
-        manifest = _manifest(packed.layer)
-        source = ArtifactSource(repository=repository, digest=Digest.of(manifest))
-        if registry.has_manifest(repository, source.digest):
-            return source, 0
-        sent = registry.upload(repository, stream)
+        yield
     except NodeError as error:
         raise SourceError(f"{directory} changed or could not be read while it was packed: {error.message}") from error
-    if sent != packed.layer:
-        raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
-    registry.put_blob(repository, EMPTY_CONFIG)
-    registry.put_manifest(repository, manifest, media_types("oci").manifest, tag=None)
-    return source, sent.size_bytes
+
+
+def _bounded(pieces: Iterable[bytes], limit_bytes: int) -> Iterator[bytes]:
+    total = 0
+    for piece in pieces:
+        if not total and not piece.startswith(_GZIP[: len(piece)]):
+            raise SourceError("The source is no gzip-compressed archive.", advice="Make it with tar -C APP -czf - .")
+        total += len(piece)
+        if total > limit_bytes:
+            raise TooLargeError(
+                f"The source is larger than {limit_bytes:,} bytes.", advice="Leave out what the build does not need."
+            )
+        yield piece
+    if not total:
+        raise SourceError("The source is empty.", advice="Make it with tar -C APP -czf - .")
 
 
 def chosen_names(directory: Path, limit_bytes: int) -> Iterator[str]:
@@ -150,6 +196,10 @@ def _names(pattern: GitIgnoreSpecPattern, path: str) -> bool:
     return matched.end() < len(path)  # `folder/**` names what is in the folder, and not the folder
 
 
-def _manifest(layer: LayerDigests) -> bytes:
-    blob = Descriptor(media_types("oci").layers["gzip"], layer.digest, layer.size_bytes)
-    return artifact(ARTIFACT_TYPE, [blob])
+def _manifest(digest: Digest, size_bytes: int) -> bytes:
+    return artifact(ARTIFACT_TYPE, [Descriptor(media_types("oci").layers["gzip"], digest, size_bytes)])
+
+
+def _put(registry: Registry, repository: str, manifest: bytes) -> None:
+    registry.put_blob(repository, EMPTY_CONFIG)
+    registry.put_manifest(repository, manifest, media_types("oci").manifest, tag=None)

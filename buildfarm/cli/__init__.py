@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from buildfarm.cli import build, builds, local, nodes, run
+from buildfarm.cli import api, build, builds, local, nodes, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -31,5 +31,8 @@ for command in (
     builds.cancel,
     nodes.nodes,
     nodes.builder,
+    api.api,
+    api.tokens,
+    api.audit,
 ):
     main.add_command(command)

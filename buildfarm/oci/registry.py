@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -105,6 +105,10 @@ class Registry:
         raises (TooLargeError, NodeError) ends it at once.
         """
         return self._retry(lambda: upload.send_layer(self._connection, repository, make_stream, self._check))
+
+    def put_stream(self, repository: str, pieces: Iterable[bytes]) -> tuple[Digest, int]:
+        """Send a blob while it comes in; its digest and size. It cannot be made again, so it is tried once."""
+        return upload.send_stream(self._connection, repository, pieces)
 
     def get_blob(self, repository: str, digest: Digest, *, limit_bytes: int) -> Generator[bytes, None, None]:
         """The blob's bytes in chunks; close the iterator if you leave it early.

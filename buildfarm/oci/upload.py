@@ -7,6 +7,7 @@ The digest of a layer is known only at its end, so it is sent as one chunked PAT
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -51,6 +52,24 @@ def send_bytes(connection: Connection, repository: str, content: bytes) -> Diges
     with _session(connection, repository) as session:
         session.finish(digest, content)
     return digest
+
+
+def send_stream(connection: Connection, repository: str, pieces: Iterable[bytes]) -> tuple[Digest, int]:
+    """Send a blob of unknown size, once, while it comes in. What ``pieces`` raises cancels it and is raised."""
+    digest, size_bytes = hashlib.sha256(), 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size_bytes
+        for piece in pieces:
+            digest.update(piece)
+            size_bytes += len(piece)
+            yield piece
+
+    with _session(connection, repository) as session:
+        session.append(counted())
+        found = Digest(f"sha256:{digest.hexdigest()}")
+        session.finish(found)
+    return found, size_bytes
 
 
 def mount(connection: Connection, repository: str, digest: Digest, from_repository: str) -> bool:

@@ -2,19 +2,25 @@
 
 from buildfarm.store.admission import LIMIT_MAX, Admission, Terms, Wake
 from buildfarm.store.calls import Calls
+from buildfarm.store.audit import Audit, AuditEntry
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
 from buildfarm.store.leases import Lease, Leases, Unclaimed
 from buildfarm.store.logs import Logs
 from buildfarm.store.nodes import Nodes
+from buildfarm.store.pages import Pages
+from buildfarm.store.rates import Rates
 from buildfarm.store.records import Accepted, Full, Memo, Records, digest_of
+from buildfarm.store.tokens import Scope, Token, Tokens
 
 __all__ = [
     "LIMIT_MAX",
     "Accepted",
     "Admission",
     "Calls",
+    "Audit",
+    "AuditEntry",
     "Database",
     "Events",
     "Full",
@@ -25,8 +31,13 @@ __all__ = [
     "Logs",
     "Memo",
     "Nodes",
+    "Pages",
+    "Rates",
     "Records",
+    "Scope",
     "Terms",
+    "Token",
+    "Tokens",
     "Unclaimed",
     "Wake",
     "digest_of",

@@ -4,7 +4,7 @@
 --       8 idempotency key, or ''  9 digest of the request, for that key
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
--- builds, app:<t>/<a> (zsets: builds by time, bounded)
+-- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
 -- Answers {'new' | 'memo' | 'same', id, digest of that request}, or {'full', builds waiting, limit}.
 local id, policy, target = ARGV[2], ARGV[6], nil
 local record = key('build:' .. id)
@@ -39,12 +39,15 @@ end
 redis.call('HSET', record, 'id', id, 'request', ARGV[3], 'queue', build.queue, 'attempt', 0, 'submitted_at', stamp,
   'place', build.tenant .. ' ' .. build.app .. (build.target and ' ' .. build.target or ''))
 if idempotency then redis.call('SET', idempotency, id .. ' ' .. ARGV[9], 'EX', terms.key_seconds) end
-local index = key('app:' .. build.tenant .. '/' .. build.app)
 redis.call('ZADD', key('builds'), stamp, id)
 redis.call('ZREMRANGEBYRANK', key('builds'), 0, -1 - terms.index_max)
-redis.call('ZADD', index, stamp, id)
-redis.call('ZREMRANGEBYRANK', index, 0, -1 - terms.app_index_max)
-redis.call('EXPIRE', index, 2 * terms.record_seconds)
+for _, own in ipairs({{'app:' .. build.tenant .. '/' .. build.app, terms.app_index_max},
+                      {'builds:' .. build.tenant, terms.index_max}}) do
+  local index = key(own[1])
+  redis.call('ZADD', index, stamp, id)
+  redis.call('ZREMRANGEBYRANK', index, 0, -1 - own[2])
+  redis.call('EXPIRE', index, 2 * terms.record_seconds)
+end
 
 if memo then
   redis.call('HSET', record, 'result', ARGV[10], 'memo_of', ARGV[11])

@@ -1,0 +1,52 @@
+"""The application: every route in its place, with what they share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from buildfarm.api import builds, operations, problems, sources
+from buildfarm.api.bounds import Bounds
+from buildfarm.api.services import Services
+from buildfarm.version import VERSION
+
+_ABOUT = """
+Source code in, container images out. Every request but those for health shows a token: `Authorization: Bearer bf_…`.
+Errors are problem details (RFC 9457) with a `code` for scripts and `advice` for people. docs/api.md is the guide.
+"""
+
+
+def make_application(services: Services) -> FastAPI:
+    """The API of this farm, as an ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await services.feeds.close()
+
+    app = FastAPI(
+        title="buildfarm", version=VERSION, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.services = services
+    problems.install(app)
+    for part in (builds.router, sources.router, operations.router):
+        app.include_router(part)
+    app.add_middleware(Bounds, metrics=services.metrics)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1 of the application, with the form of its problems."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        form = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components.update(form.pop("$defs", {}))
+        components["Problem"] = form
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,114 @@
+"""What travels over HTTP beside the farm's own nouns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from buildfarm.model import (
+    BUILDPACKS_MAX,
+    EXPIRES_SECONDS_MAX,
+    ArtifactSource,
+    Build,
+    BuildpackName,
+    BuildRequest,
+    ClassName,
+    Frozen,
+    Name,
+    Place,
+    RunPolicy,
+    Source,
+    State,
+)
+
+HIDDEN = "***"
+
+_EXAMPLE: JsonDict = {
+    "app": "web",
+    "source": {"kind": "git", "url": "https://git.example.org/shop/web.git", "ref": "main"},
+    "env": {"NODE_ENV": "production"},
+}
+
+
+class NewBuild(Frozen):
+    """What is to be built. Whose it is says the token; only a token for all tenants names the tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    tenant: Name | None = None
+    app: Name
+    source: Source
+    env: dict[str, str] = Field(default_factory=dict, description="config vars, for the buildpacks; not in the image")
+    buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
+    memo: bool = Field(True, description="take the image of an equal build that succeeded")
+    build_class: ClassName | None = None
+    run_policy: RunPolicy = RunPolicy.LATEST_QUEUED
+    expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
+
+
+class BuildView(Build):
+    """A build; values of its config vars are hidden."""
+
+    image: str | None = None  # the reference under which the farm's registry gives it out
+    place: Place | None = None  # in the queue, of a waiting build
+
+    @classmethod
+    def of(cls, build: Build, image: str | None, place: Place | None = None) -> BuildView:
+        """The build as others may see it."""
+        request = build.request
+        if isinstance(request, BuildRequest) and request.env:
+            request = request.model_copy(update={"env": dict.fromkeys(request.env, HIDDEN)})
+        return cls.model_construct(**{**dict(build), "request": request, "image": image, "place": place})
+
+
+class BuildFilter(Frozen):
+    """Which builds a list is of."""
+
+    tenant: Name | None = Field(None, description="only of a token for all tenants")
+    app: Name | None = None
+    state: list[State] = Field(default_factory=list, description="may be given often")
+    limit: int = Field(50, ge=1, le=200)
+    after: str = Field(
+        "", pattern=r"^(\d{1,12}\.\d{1,6}:[A-Za-z0-9_-]{1,64})?$", description="`next` of the page before"
+    )
+
+
+class BuildPage(Frozen):
+    """A page of builds, the newest first."""
+
+    builds: tuple[BuildView, ...]
+    next: str | None = Field(None, description="give it as `after` for the next page; null at the end")
+
+
+class Cancelled(Frozen):
+    """What a cancelled build was found doing. One that ran ends within seconds."""
+
+    id: str
+    found: State
+
+
+class SentSource(Frozen):
+    """A source in the farm's registry, to be named in a build."""
+
+    source: ArtifactSource
+    sent_bytes: int
+
+
+class FarmView(Frozen):
+    """What a client must know of the farm."""
+
+    version: str
+    registry: str  # host[:port] of its registry
+    source_bytes: int  # how large a source may be
+    tenant: str | None  # the token's; null: all
+    scopes: tuple[str, ...]  # the token's
+
+
+class Health(Frozen):
+    """Whether the API, and what it needs, answers."""
+
+    ok: bool
+    redis: bool
+    registry: bool

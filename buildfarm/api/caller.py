@@ -1,0 +1,136 @@
+"""Who asks, and whether they may. The tenant comes from the token, never from the path or the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from buildfarm.api.problems import ApiError
+from buildfarm.api.services import Services
+from buildfarm.errors import NotFoundError
+from buildfarm.model import Build
+from buildfarm.store import AuditEntry, Scope, Token
+
+_HOUR = 3600
+
+_bearer = HTTPBearer(auto_error=False, description="`bf_…`, made by `buildfarm tokens make`")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A request's holder of a token."""
+
+    token: Token
+    services: Services
+    address: str
+    request_id: str
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose things may be seen; None: everybody's."""
+        return self.token.tenant
+
+    def require(self, scope: Scope) -> None:
+        """Raises ApiError where the token lacks the scope."""
+        if scope not in self.token.scopes:
+            self.note(f"scope.{scope}", "", "denied")
+            raise ApiError(
+                403, "request.scope", f"The token {self.token.name} does not have the scope {scope}.",
+                advice="Ask the farm's operators for one that has.",
+            )  # fmt: skip
+
+    def build(self, build_id: str) -> Build:
+        """A build that the caller may see. Raises NotFoundError, alike for one of others and for none at all."""
+        missing = NotFoundError(f"There is no build {build_id}.", advice="GET /v1/builds lists those there are.")
+        try:
+            build = self.services.farm.get(build_id)
+        except NotFoundError:
+            raise missing from None
+        if self.tenant not in (None, build.request.tenant):
+            self.note("build.read", build_id, "denied", tenant=build.request.tenant)
+            raise missing
+        return build
+
+    def tenant_of(self, named: str | None) -> str | None:
+        """The tenant that a request is about, where it may name one. Raises ApiError."""
+        if self.tenant is None or named in (None, self.tenant):
+            return self.tenant or named
+        self.note("tenant.use", named or "", "denied", tenant=named or "")
+        raise ApiError(
+            403, "request.tenant", f"The token is for the tenant {self.tenant}.", advice="Leave the tenant out."
+        )
+
+    def note(self, verb: str, what: str, result: str = "done", *, tenant: str | None = None) -> None:
+        """Writes a deed to the audit log. Raises StoreError."""
+        self.services.audit.add(
+            AuditEntry(
+                who=self.token.name,
+                token=self.token.id,
+                tenant=tenant if tenant is not None else self.tenant or "",
+                verb=verb,
+                object=what,
+                result=result,
+                address=self.address,
+                request_id=self.request_id,
+            )
+        )
+
+
+def authenticate(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """The caller by its bearer token (RFC 6750). Raises ApiError."""
+    services: Services = request.app.state.services
+    token = services.tokens.verify(credentials.credentials) if credentials else None
+    if token is None:
+        raise ApiError(
+            401, "request.unauthenticated", "No valid token was shown.",
+            advice="Send `Authorization: Bearer bf_…`; `buildfarm tokens make` makes one.",
+        )  # fmt: skip
+    return caller_of(request, services, token, services.farm.settings.api_calls_per_hour, "calls")
+
+
+def caller_of(request: Request, services: Services, token: Token, calls_per_hour: int, what: str) -> Caller:
+    """The caller behind a token, if it did not call too often. Raises ApiError."""
+    request.scope["state"]["token"] = token.id
+    wait = services.rates.take(what, token.id, calls_per_hour, _HOUR)
+    if wait:
+        raise ApiError(
+            429, "request.rate", f"This token may be used {calls_per_hour:,} times an hour.",
+            advice="Wait as Retry-After says. Following a build live costs one call.", retry_seconds=wait,
+        )  # fmt: skip
+    address = request.client.host if request.client else ""
+    return Caller(token, services, address, request.scope["state"]["request_id"])
+
+
+def with_scope(scope: Scope) -> Callable[[Caller], Caller]:
+    """A dependency: a caller whose token has the scope."""
+
+    def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        caller.require(scope)
+        return caller
+
+    return check
+
+
+def operator(scope: Scope) -> Callable[[Caller], Caller]:
+    """A dependency: a caller whose token has the scope and is for all tenants."""
+
+    def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        caller.require(scope)
+        if caller.tenant is not None:
+            caller.note("operator.use", "", "denied")
+            raise ApiError(403, "request.operator", "This is for the farm's operators: a token for all tenants.")
+        return caller
+
+    return check
+
+
+Reader = Annotated[Caller, Depends(with_scope(Scope.READ))]
+Submitter = Annotated[Caller, Depends(with_scope(Scope.SUBMIT))]
+Operator = Annotated[Caller, Depends(operator(Scope.READ))]
+Admin = Annotated[Caller, Depends(operator(Scope.ADMIN))]

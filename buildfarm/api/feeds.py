@@ -1,0 +1,160 @@
+"""Streams in Redis for many followers at once: each stream is read once, however many follow it.
+
+A feed keeps the newest entries. A follower takes what it lacks from them, and reads older ones from Redis itself: one
+that is slow, or comes back after a cut, costs the others nothing and misses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from buildfarm.settings import Settings
+from buildfarm.telemetry import logger
+
+_KEPT_ENTRIES = 2000
+_PAGE = 500
+_BLOCK_MILLISECONDS = 500
+_AGAIN_SECONDS = 1.0
+
+Order = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a stream; ``encoded`` is what every follower is sent of it, made once."""
+
+    position: str
+    fields: Mapping[str, str]
+    encoded: bytes
+
+    @property
+    def order(self) -> Order:
+        return order_of(self.position)
+
+
+Encode = Callable[[str, Mapping[str, str]], bytes]
+
+
+def order_of(position: str) -> Order:
+    """A stream position as something to compare: milliseconds and number. Raises ValueError where it is none."""
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+class Feed:
+    """The new entries of one stream, and the fields of one record beside it, for all who follow."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, stream: str, record: str, ended: Callable[[Any], bool], encode: Encode
+    ):
+        self.record: dict[str, str] = {}
+        self.ended = False
+        self.followers = 0
+        self._client = client
+        self._stream, self._record_key, self._is_final = stream, record, ended
+        self._encode = encode
+        self._entries: deque[Entry] = deque()
+        self._from: Order | None = None  # every entry after this one is in `_entries`, or still to come
+        self._changed = asyncio.Event()
+
+    async def after(self, position: str) -> list[Entry]:
+        """The next entries after this position; empty where there are none yet. Raises redis.RedisError."""
+        order = order_of(position)
+        if self._from is not None and order >= self._from:
+            return [entry for entry in self._entries if entry.order > order]
+        found: Any = await self._client.xrange(self._stream, min=f"({position}", count=_PAGE)
+        return [Entry(at, fields, self._encode(at, fields)) for at, fields in found]
+
+    async def change(self, seconds: float) -> bool:
+        """Waits until there is something new; False where nothing came."""
+        changed = self._changed
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), seconds)
+        return changed.is_set()
+
+    async def run(self) -> None:
+        """Reads until the record is final and the stream is at its end, or it is cancelled."""
+        while not self.ended:
+            try:
+                await self._step()
+            except (redis.RedisError, OSError) as error:
+                logger().warning("feed_waits", stream=self._stream, reason=type(error).__name__)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _step(self) -> None:
+        if self._from is None:
+            newest: Any = await self._client.xrevrange(self._stream, count=1)
+            self._from = order_of(newest[0][0]) if newest else (0, 0)
+        record: Any = await self._client.hgetall(self._record_key) if self._record_key else {}
+        # Whoever ended the build wrote its last line before: what is there now is all there will ever be.
+        final = self._is_final(record)
+        last = self._entries[-1].position if self._entries else f"{self._from[0]}-{self._from[1]}"
+        answer: Any = await self._client.xread(
+            {self._stream: last}, count=_PAGE, block=None if final else _BLOCK_MILLISECONDS
+        )
+        found = next(iter(answer.values())) if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
+        if found and found[0] and isinstance(found[0][0], (list, tuple)):
+            found = [entry for group in found for entry in group]
+        for position, fields in found:
+            self._entries.append(Entry(position, fields, self._encode(position, fields)))
+        while len(self._entries) > _KEPT_ENTRIES:
+            self._from = self._entries.popleft().order
+        self.ended = final and not found
+        if found or self.ended or record != self.record:
+            self.record = record
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+
+class Feeds:
+    """All feeds of this process; each lives as long as somebody follows it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._namespace = settings.namespace
+        # No time limit on a read: it would end the wait for an entry.
+        self._client = redis.asyncio.Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            decode_responses=True,
+            socket_connect_timeout=5,
+            health_check_interval=15,
+        )
+        self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
+
+    @property
+    def followers(self) -> int:
+        """How many follow something now."""
+        return sum(feed.followers for feed, _ in self._feeds.values())
+
+    @asynccontextmanager
+    async def follow(
+        self, stream: str, encode: Encode, *, record: str = "", ended: Callable[[Any], bool] = lambda record: False
+    ) -> AsyncIterator[Feed]:
+        """The feed of a stream, named without the namespace, for the length of the block."""
+        if stream not in self._feeds or self._feeds[stream][1].done():
+            key = self._namespace + stream
+            feed = Feed(self._client, key, self._namespace + record if record else "", ended, encode)
+            self._feeds[stream] = feed, asyncio.create_task(feed.run(), name=f"feed {stream}")
+        feed, task = self._feeds[stream]
+        feed.followers += 1
+        try:
+            yield feed
+        finally:
+            feed.followers -= 1
+            if not feed.followers:
+                task.cancel()
+                if self._feeds.get(stream, (None,))[0] is feed:
+                    del self._feeds[stream]
+
+    async def close(self) -> None:
+        """Ends all feeds."""
+        for _, task in list(self._feeds.values()):
+            task.cancel()
+        await self._client.aclose()

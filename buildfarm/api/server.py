@@ -1,0 +1,63 @@
+"""The API as a process: makes everything once, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+import uvicorn
+
+from buildfarm.api.application import make_application
+from buildfarm.api.feeds import Feeds
+from buildfarm.api.metrics import ApiMetrics
+from buildfarm.api.services import Services
+from buildfarm.errors import SetupError
+from buildfarm.farm import open_farm
+from buildfarm.settings import Settings
+from buildfarm.store import Audit, Rates, Tokens
+from buildfarm.telemetry import logger, open_tracer, serve_metrics
+
+_GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises SetupError where the port is taken."""
+    with ExitStack() as resources:
+        farm = resources.enter_context(open_farm(settings))
+        metrics = ApiMetrics()
+        tracer = open_tracer(settings, "buildfarm-api")
+        resources.callback(tracer.close)
+        services = Services(
+            farm=farm,
+            tokens=Tokens(farm.database),
+            audit=Audit(farm.database),
+            rates=Rates(farm.database),
+            feeds=Feeds(settings),
+            metrics=metrics,
+            tracer=tracer,
+        )
+        listener = resources.enter_context(_listen(settings))
+        resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.api_metrics_port))
+        config = uvicorn.Config(
+            make_application(services),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # What a proxy says of where a request came from counts only where it is on this machine.
+            proxy_headers=True,
+            forwarded_allow_ips="127.0.0.1",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+        logger().info("api_listens", host=settings.api_host, port=settings.api_port)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return socket.create_server((settings.api_host, settings.api_port), backlog=1024)
+    except OSError as error:
+        raise SetupError(
+            f"The API cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}.",
+            advice="Choose another with BUILDFARM_API_PORT.",
+        ) from error

@@ -1,0 +1,24 @@
+"""What the routes work with; made once, when the API starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from buildfarm.api.feeds import Feeds
+from buildfarm.api.metrics import ApiMetrics
+from buildfarm.farm import Farm
+from buildfarm.store import Audit, Rates, Tokens
+from buildfarm.telemetry import Tracer
+
+
+@dataclass(frozen=True)
+class Services:
+    """The farm, and what only the API needs beside it."""
+
+    farm: Farm
+    tokens: Tokens
+    audit: Audit
+    rates: Rates
+    feeds: Feeds
+    metrics: ApiMetrics
+    tracer: Tracer

@@ -1,0 +1,82 @@
+"""Sources over HTTP: a packed directory goes through the API into the registry, and is never held as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated
+
+import anyio
+from anyio import from_thread
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from buildfarm.api.bodies import SentSource
+from buildfarm.api.caller import Caller, Submitter
+from buildfarm.api.problems import ApiError, responses
+from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.model import ArtifactSource, Name
+from buildfarm.oci.digest import Digest
+
+router = APIRouter(prefix="/v1/sources", tags=["sources"])
+
+_TYPES = ("application/gzip", "application/x-gzip", "application/octet-stream")
+_COMMON = (401, 403, 422, 429, 503)
+Tenant = Annotated[Name | None, Query(description="only of a token for all tenants")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=responses(400, 413, 415, *_COMMON),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "a gzip-compressed tar archive whose entries lie in one folder: `tar -C APP -czf - .`",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def send(request: Request, caller: Submitter, tenant: Tenant = None) -> SentSource:
+    """Send a source, to be named in a build. What the registry has already is not kept twice."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() not in _TYPES:
+        raise ApiError(415, "request.media_type", "A source is sent as application/gzip.")
+    owner = await anyio.to_thread.run_sync(_owner, caller, tenant)
+    return await keep(caller, owner, request)
+
+
+@router.get("/{digest}", status_code=204, responses=responses(404, *_COMMON))
+def look(
+    digest: Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")], caller: Submitter, tenant: Tenant = None
+) -> Response:
+    """Whether a source is in the registry already: 204, or 404."""
+    source = ArtifactSource(repository=f"sources/{_owner(caller, tenant)}", digest=Digest(digest))
+    if not caller.services.farm.has_source(source):
+        raise NotFoundError(f"There is no source {digest}.", advice="Send it: POST /v1/sources.")
+    return Response(status_code=204)
+
+
+async def keep(caller: Caller, tenant: str, request: Request) -> SentSource:
+    """Streams the request's body into the registry. Raises RequestError, TooLargeError, RegistryError and ApiError."""
+    body = request.stream()
+
+    async def next_piece() -> bytes:
+        return await anext(body, b"")
+
+    def pieces() -> Iterator[bytes]:
+        while piece := from_thread.run(next_piece):
+            yield piece
+
+    try:
+        taken = await anyio.to_thread.run_sync(partial(caller.services.farm.take_source, tenant, pieces()))
+    except ClientDisconnect as error:
+        raise ApiError(400, "request.unreadable", "The connection ended in the middle of the source.") from error
+    await anyio.to_thread.run_sync(partial(caller.note, "source.send", taken[0].digest, tenant=tenant))
+    return SentSource(source=taken[0], sent_bytes=taken[1])
+
+
+def _owner(caller: Caller, named: str | None) -> str:
+    tenant = caller.tenant_of(named)
+    if tenant is None:
+        raise RequestError("Whose source is it?", advice="A token for all tenants says ?tenant=….")
+    return tenant

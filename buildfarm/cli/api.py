@@ -1,0 +1,138 @@
+"""``buildfarm api|tokens|audit``: the farm over HTTP, who may use it, and what they did."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from buildfarm.api.server import serve
+from buildfarm.cli.edge import json_option
+from buildfarm.farm import open_farm
+from buildfarm.settings import read_settings
+from buildfarm.store import Audit, AuditEntry, Database, Scope, Token, Tokens
+from buildfarm.telemetry import set_up_logging
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. Default: BUILDFARM_API_HOST.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: BUILDFARM_API_PORT.")
+def api(host: str | None, port: int | None) -> None:
+    """Serve the API and its page in the foreground."""
+    settings = read_settings()
+    given = {name: value for name, value in (("api_host", host), ("api_port", port)) if value is not None}
+    set_up_logging(settings)
+    serve(settings.model_copy(update=given))
+
+
+@click.group()
+def tokens() -> None:
+    """Make, list and revoke the tokens of the API."""
+
+
+@tokens.command()
+@click.option("--tenant", help="Whose builds it is for. Without it: everybody's.")
+@click.option("--name", default="default", show_default=True, help="What uses it.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="May be given often. Default: read, submit.",
+)
+@click.option(
+    "--days", default=90.0, show_default=True, type=click.FloatRange(0, min_open=True), help="How long it lives."
+)
+@json_option
+def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as_json: bool) -> None:
+    """Make a token. It is shown once; the farm keeps only its hash."""
+    wanted = frozenset(Scope(scope) for scope in scopes or (Scope.READ, Scope.SUBMIT))
+    with _database() as database:
+        text, token = Tokens(database).make(tenant, name, wanted, days)
+        _note(database, "token.make", token)
+    if as_json:
+        click.echo(json.dumps({"token": text, **_values(token)}))
+        return
+    click.echo(text)
+    click.echo(f"Keep it: it is not shown again. It lives until {_day(token.expires_at)}.", err=True)
+
+
+@tokens.command(name="list")
+@json_option
+def list_tokens(as_json: bool) -> None:
+    """List the tokens that live."""
+    with _database() as database:
+        found = Tokens(database).all()
+    if as_json:
+        click.echo(json.dumps([_values(token) for token in found]))
+        return
+    table = Table("id", "tenant", "name", "scopes", "until", box=None)
+    for token in found:
+        scopes = ", ".join(sorted(token.scopes))
+        table.add_row(token.id, token.tenant or "(all)", token.name, scopes, _day(token.expires_at))
+    Console(highlight=False).print(table)
+
+
+@tokens.command()
+@click.argument("token_id")
+@json_option
+def revoke(token_id: str, as_json: bool) -> None:
+    """End a token, named by its id. It opens nothing from now on."""
+    with _database() as database:
+        token = Tokens(database).revoke(token_id)
+        _note(database, "token.revoke", token)
+    click.echo(json.dumps(_values(token)) if as_json else "Revoked.")
+
+
+@click.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--verify", is_flag=True, help="Check that no entry was changed, and print the newest hash.")
+@json_option
+def audit(limit: int, verify: bool, as_json: bool) -> None:
+    """Show who did what. Ends with 4 where --verify finds a changed entry."""
+    with _database() as database:
+        if verify:
+            count, head = Audit(database).verify()
+            sentence = f"{count} entries, none changed. The newest hash: {head or '(none)'}"
+            click.echo(json.dumps({"entries": count, "head": head}) if as_json else sentence)
+            return
+        found = Audit(database).newest(limit)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
+        return
+    table = Table("when", "who", "tenant", "did", "to", "result", "from", box=None)
+    for entry in found:
+        when = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(when, entry.who, entry.tenant, entry.verb, entry.object, entry.result, entry.address)
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    settings = read_settings()
+    set_up_logging(settings)
+    with open_farm(settings) as farm:
+        yield farm.database
+
+
+def _note(database: Database, verb: str, token: Token) -> None:
+    entry = AuditEntry(
+        who=getpass.getuser(), token="", tenant=token.tenant or "", verb=verb, object=token.id, result="done",
+        address="local",
+    )  # fmt: skip
+    Audit(database).add(entry)
+
+
+def _values(token: Token) -> dict[str, object]:
+    return {**dataclasses.asdict(token), "scopes": sorted(token.scopes)}
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,70 @@
+"""Lists of builds, the newest first, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from buildfarm.model import Build, State
+from buildfarm.store.database import Database
+from buildfarm.store.records import decode
+
+_READ = 200  # records read at once
+_LOOKS = 10
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Every method raises StoreError where Redis cannot be reached."""
+
+    database: Database
+
+    def page(
+        self,
+        limit: int,
+        *,
+        tenant: str | None = None,
+        app: str | None = None,
+        states: Collection[State] = (),
+        after: str = "",
+    ) -> tuple[list[Build], str | None]:
+        """A page of builds, and where the next one begins: None at the end.
+
+        A page looks at a bounded number of records, so that it may be shorter than ``limit`` and not the last.
+        """
+        if tenant and app:
+            index = self.database.key("app", f"{tenant}/{app}")
+        else:
+            index = self.database.key("builds", tenant) if tenant else self.database.key("builds")
+        found: list[Build] = []
+        for _ in range(_LOOKS):
+            entries = self._below(index, after)
+            for entry, build in entries:
+                after = entry
+                if build is None or app not in (None, build.request.app) or (states and build.state not in states):
+                    continue
+                found.append(build)
+                if len(found) == limit:
+                    return found, after
+            if len(entries) < _READ:
+                return found, None
+        return found, after
+
+    def _below(self, index: str, after: str) -> list[tuple[str, Build | None]]:
+        """The next records of an index below a position, which is a time and an id."""
+        time, _, last = after.partition(":")
+        with self.database.failures():
+            # Some of the same time may have been on the page before.
+            entries: Any = self.database.client.zrange(
+                index, time or "+inf", "-inf", desc=True, byscore=True, withscores=True, offset=0, num=_READ + 20
+            )
+            below = [(name, score) for name, score in entries if not after or (score, name) < (float(time), last)]
+            pipeline = self.database.client.pipeline(transaction=False)
+            for name, _ in below[:_READ]:
+                pipeline.hgetall(self.database.key("build", name))
+            records = pipeline.execute()
+        return [
+            (f"{score:.6f}:{name}", decode(fields) if fields else None)
+            for (name, score), fields in zip(below, records, strict=False)
+        ]
