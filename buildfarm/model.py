@@ -277,6 +277,7 @@ class Build(Frozen):
     submitted_at: float
     started_at: float | None = None
     finished_at: float | None = None
+    phases_began: dict[Phase, float] = Field(default_factory=dict)  # of the newest attempt
     cancel_requested: bool = False
     expires_at: float | None = None  # waiting ends here, with a failure
     superseded_by: str | None = None  # the newer build that took its place

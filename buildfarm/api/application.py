@@ -8,8 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.staticfiles import StaticFiles
 
-from buildfarm.api import builds, operations, problems, sources
+from buildfarm.api import builds, operations, page, problems, sources, submitting
 from buildfarm.api.bounds import Bounds
 from buildfarm.api.services import Services
 from buildfarm.version import VERSION
@@ -29,12 +30,19 @@ def make_application(services: Services) -> FastAPI:
         await services.feeds.close()
 
     app = FastAPI(
-        title="buildfarm", version=VERSION, description=_ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="buildfarm",
+        version=VERSION,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.services = services
     problems.install(app)
-    for part in (builds.router, sources.router, operations.router):
+    for part in (builds.router, sources.router, operations.router, page.router, submitting.router):
         app.include_router(part)
+    app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(Bounds, metrics=services.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     return app

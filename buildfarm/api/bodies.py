@@ -22,6 +22,7 @@ from buildfarm.model import (
     Source,
     State,
 )
+from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"
 
@@ -94,6 +95,14 @@ class SentSource(Frozen):
 
     source: ArtifactSource
     sent_bytes: int
+
+
+class NewLimits(Frozen):
+    """Limits to be set; what is left out stays, null goes back to the farm's settings."""
+
+    app: Name | None = Field(None, description="one app of the tenant, which has `running` alone")
+    running: int | None = Field(None, ge=1, le=LIMIT_MAX)
+    waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
 
 
 class FarmView(Frozen):

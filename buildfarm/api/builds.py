@@ -42,25 +42,7 @@ def submit(
     ],
 ) -> BuildView:
     """Accept a build. Once this answers, the build will be built or its failure told."""
-    services = caller.services
-    tenant = caller.tenant_of(new.tenant)
-    if tenant is None:
-        raise RequestError("Whose app is it?", advice="A token for all tenants names the tenant in the body.")
-    if isinstance(new.source, ArtifactSource) and new.source.repository != f"sources/{tenant}":
-        # Another tenant's source is told like one that is not there.
-        caller.note("source.read", new.source.repository, "denied")
-        raise NotFoundError(f"There is no source {new.source.digest}.", advice="Send it: POST /v1/sources.")
-    wait = services.rates.take("builds", tenant, services.farm.settings.api_builds_per_minute, 60)
-    if wait:
-        raise ApiError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
-    try:
-        request = BuildRequest(**{**dict(new), "tenant": tenant, "idempotency_key": key})
-    except ValidationError as error:
-        raise RequestError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
-    started = time.time()
-    build = services.farm.submit(request)
-    services.tracer.add(build.id, "submit", started, time.time(), {"buildfarm.tenant": tenant})
-    caller.note("build.submit", build.id, tenant=tenant)
+    build = accept(caller, new, key)
     response.headers["Location"] = f"/v1/builds/{build.id}"
     return view(caller, build)
 
@@ -149,6 +131,30 @@ def live_log(
         raise RequestError("Last-Event-ID is no position of this log.", advice="Send the id of the last event you saw.")
     events = log_events(caller.services.feeds, build_id, last_event_id or after)
     return StreamingResponse(events, media_type=EVENT_STREAM)
+
+
+def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
+    """Submits for the caller. Raises ApiError, RequestError, NotFoundError and what `Farm.submit` does."""
+    services = caller.services
+    tenant = caller.tenant_of(new.tenant)
+    if tenant is None:
+        raise RequestError("Whose app is it?", advice="A token for all tenants names the tenant.")
+    if isinstance(new.source, ArtifactSource) and new.source.repository != f"sources/{tenant}":
+        # Another tenant's source is told like one that is not there.
+        caller.note("source.read", new.source.repository[:200], "denied")
+        raise NotFoundError(f"There is no source {new.source.digest}.", advice="Send it: POST /v1/sources.")
+    wait = services.rates.take("builds", tenant, services.farm.settings.api_builds_per_minute, 60)
+    if wait:
+        raise ApiError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
+    try:
+        request = BuildRequest(**{**dict(new), "tenant": tenant, "idempotency_key": key})
+    except ValidationError as error:
+        raise RequestError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+    started = time.time()
+    build = services.farm.submit(request)
+    services.tracer.add(build.id, "submit", started, time.time(), {"buildfarm.tenant": tenant})
+    caller.note("build.submit", build.id, tenant=tenant)
+    return build
 
 
 def view(caller: Caller, build: Build) -> BuildView:

@@ -6,21 +6,24 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from buildfarm.api.bodies import FarmView, Health
-from buildfarm.api.caller import Operator, Reader
+from buildfarm.api.bodies import FarmView, Health, NewLimits
+from buildfarm.api.caller import Admin, Operator, Reader
 from buildfarm.api.feeds import Entry
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
 from buildfarm.api.stream import EVENT_STREAM, state_events
-from buildfarm.errors import BuildfarmError, RequestError
-from buildfarm.model import Node
+from buildfarm.errors import BuildfarmError, NotFoundError, RequestError
+from buildfarm.model import Limits, Name, Node, QueueView
 from buildfarm.version import VERSION
 
 router = APIRouter()
 
+TenantName = Annotated[Name, Path()]
+
+_TENANTS_MAX = 1000
 _COMMON = (401, 403, 422, 429, 503)
 
 
@@ -57,6 +60,33 @@ def farm(caller: Reader) -> FarmView:
 def nodes(caller: Operator) -> list[Node]:
     """The build nodes."""
     return caller.services.farm.nodes()
+
+
+@router.get("/v1/queue", tags=["queue"], responses=responses(*_COMMON))
+def queue(caller: Reader) -> QueueView:
+    """How the queue stands: by class, and by tenant. A tenant sees its own part."""
+    found = caller.services.farm.queue(_TENANTS_MAX)
+    if caller.tenant is None:
+        return found
+    own = tuple(row for row in found.tenants if row.tenant == caller.tenant)
+    return found.model_copy(update={"classes": (), "tenants": own})
+
+
+@router.get("/v1/limits/{tenant}", tags=["queue"], responses=responses(404, *_COMMON))
+def limits(tenant: TenantName, caller: Reader, app: Name | None = None) -> Limits:
+    """What a tenant may have running and waiting at once, and each of its apps."""
+    if caller.tenant not in (None, tenant):
+        raise NotFoundError(f"There is no tenant {tenant}.")
+    return caller.services.farm.limits(tenant, app)
+
+
+@router.put("/v1/limits/{tenant}", tags=["queue"], responses=responses(400, 413, *_COMMON))
+def set_limits(tenant: TenantName, new: NewLimits, caller: Admin) -> Limits:
+    """Change a tenant's limits, or one app's; null goes back to the farm's settings. They count at once."""
+    values = new.model_dump(include=new.model_fields_set - {"app"})
+    found = caller.services.farm.set_limits(tenant, new.app, **values)
+    caller.note("limits.set", f"{tenant}/{new.app or ''} {values}", tenant=tenant)
+    return found
 
 
 @router.get(

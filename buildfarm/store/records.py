@@ -149,4 +149,7 @@ def decode(fields: dict[str, str]) -> Build:
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])
+    # A phase that is entered again while its first entry is written counts from the first.
+    began = [pair.partition("=") for pair in fields.get("began", "").split()]
+    values["phases_began"] = {phase: at for phase, _, at in reversed(began)}
     return Build.model_validate({**values, "cancel_requested": "cancel" in fields})

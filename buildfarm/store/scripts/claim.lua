@@ -21,7 +21,7 @@ if build.expires_at and build.attempt == '0' and build.expires_at <= now then
 end
 local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
-redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare')
+redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp)
 redis.call('HSETNX', record, 'started_at', stamp)
 redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
 tell(build, 'attempt', attempt, 'node', ARGV[3])
