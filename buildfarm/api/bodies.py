@@ -105,6 +105,26 @@ class NewLimits(Frozen):
     waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
 
 
+class Draining(Frozen):
+    """A node that was asked to drain; it hears it within seconds."""
+
+    node: str
+
+
+class NewBuilder(Frozen):
+    """An image of the farm's registry that is to be the builder."""
+
+    reference: str = Field(max_length=500, examples=["builder:v2"])
+
+
+class BuilderView(Frozen):
+    """The builder, and how far the nodes are with it."""
+
+    builder: str  # repository@digest; empty where the farm has none yet
+    nodes_ready: int
+    nodes: int  # that live
+
+
 class FarmView(Frozen):
     """What a client must know of the farm."""
 

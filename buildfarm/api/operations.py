@@ -9,18 +9,19 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from buildfarm.api.bodies import FarmView, Health, NewLimits
-from buildfarm.api.caller import Admin, Operator, Reader
+from buildfarm.api.bodies import BuilderView, Draining, FarmView, Health, NewBuilder, NewLimits
+from buildfarm.api.caller import Admin, Caller, Operator, Reader
 from buildfarm.api.feeds import Entry
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
 from buildfarm.api.stream import EVENT_STREAM, state_events
 from buildfarm.errors import BuildfarmError, NotFoundError, RequestError
-from buildfarm.model import Limits, Name, Node, QueueView
+from buildfarm.model import Limits, Name, Node, NodeState, QueueView
 from buildfarm.version import VERSION
 
 router = APIRouter()
 
+NodeId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 TenantName = Annotated[Name, Path()]
 
 _TENANTS_MAX = 1000
@@ -60,6 +61,28 @@ def farm(caller: Reader) -> FarmView:
 def nodes(caller: Operator) -> list[Node]:
     """The build nodes."""
     return caller.services.farm.nodes()
+
+
+@router.post("/v1/nodes/{node}/drain", tags=["farm"], status_code=202, responses=responses(400, 404, 413, *_COMMON))
+def drain(node: NodeId, caller: Admin) -> Draining:
+    """Ask a node to take no more builds, to end those it has, and to leave."""
+    caller.services.farm.drain(node)
+    caller.note("node.drain", node)
+    return Draining(node=node)
+
+
+@router.get("/v1/builder", tags=["farm"], responses=responses(*_COMMON))
+def builder(caller: Operator) -> BuilderView:
+    """The builder image, and how many nodes have it."""
+    return _builder(caller)
+
+
+@router.put("/v1/builder", tags=["farm"], responses=responses(400, 404, 413, *_COMMON))
+def promote(new: NewBuilder, caller: Admin) -> BuilderView:
+    """Make an image of the farm's registry the builder of every node. Builds go on; nodes pull it beside them."""
+    promoted = caller.services.farm.promote_builder(new.reference)
+    caller.note("builder.promote", promoted)
+    return _builder(caller)
 
 
 @router.get("/v1/queue", tags=["queue"], responses=responses(*_COMMON))
@@ -114,6 +137,15 @@ def live_events(
         return not entry.fields or caller.tenant in (None, entry.fields.get("tenant"))
 
     return StreamingResponse(state_events(caller.services.feeds, position, visible), media_type=EVENT_STREAM)
+
+
+def _builder(caller: Caller) -> BuilderView:
+    current, living = (
+        caller.services.farm.builder(),
+        [node for node in caller.services.farm.nodes() if node.state is not NodeState.GONE],
+    )
+    ready = sum(bool(node.builder) and current.endswith(node.builder) for node in living)
+    return BuilderView(builder=current, nodes_ready=ready, nodes=len(living))
 
 
 def _answers(ask: Callable[[], object]) -> bool:

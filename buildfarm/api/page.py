@@ -32,7 +32,7 @@ _CALLS_PER_HOUR_FACTOR = 10
 
 _templates = Environment(loader=PackageLoader("buildfarm.api"), autoescape=select_autoescape(), trim_blocks=True)
 _templates.globals.update({name: getattr(words, name) for name in (
-    "duration", "in_words", "moment", "node_state", "size", "source_in_words", "whose_fault",
+    "duration", "in_words", "moment", "size", "source_in_words", "whose_fault",
 )})  # fmt: skip
 
 

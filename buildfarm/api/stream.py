@@ -68,7 +68,8 @@ def _change(position: str, fields: Mapping[str, str]) -> bytes:
 
 def _event(name: str, data: Mapping[str, object], position: str = "") -> bytes:
     identity = f"id: {position}\n" if position else ""
-    return f"{identity}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    # In ASCII: many clients split lines also at U+2028, which a build may print.
+    return f"{identity}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def _has_ended(record: Mapping[str, str]) -> bool:

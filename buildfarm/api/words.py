@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from buildfarm.model import ArtifactSource, Build, Fault, GitSource, Node, Source, State
+from buildfarm.model import ArtifactSource, Build, Fault, GitSource, Source, State
 from buildfarm.telemetry.masking import mask
 
 _ENDINGS = {
@@ -48,11 +48,6 @@ def source_in_words(source: Source) -> str:
     if isinstance(source, GitSource):
         return f"{mask(source.url)} at {source.ref}"
     return mask(source.url)
-
-
-def node_state(node: Node) -> str:
-    """In one word."""
-    return "takes builds" if node.accepting else "closed"
 
 
 def duration(seconds: float) -> str:

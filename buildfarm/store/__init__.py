@@ -1,8 +1,8 @@
 """The builds' records in Redis: the truth about every build. One subject a module, one atomic step a Lua script."""
 
 from buildfarm.store.admission import LIMIT_MAX, Admission, Terms, Wake
-from buildfarm.store.calls import Calls
 from buildfarm.store.audit import Audit, AuditEntry
+from buildfarm.store.calls import Calls
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
@@ -18,9 +18,9 @@ __all__ = [
     "LIMIT_MAX",
     "Accepted",
     "Admission",
-    "Calls",
     "Audit",
     "AuditEntry",
+    "Calls",
     "Database",
     "Events",
     "Full",

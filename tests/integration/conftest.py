@@ -202,3 +202,12 @@ def _empty(settings: Settings) -> None:
         client = farm.database.client
         for key in client.scan_iter(f"{settings.namespace}*", count=1000):
             client.delete(key)
+
+
+@pytest.fixture(scope="module")
+def module_farm(services):
+    """A farm without a node, in a namespace of its own, shared by a module's tests."""
+    own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
+    with ExitStack() as stack:
+        stack.callback(_empty, own)
+        yield stack.enter_context(open_farm(own))
