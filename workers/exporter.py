@@ -127,7 +127,7 @@ class Exporter:
 
     def _app_layers(self, app: _App) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
-        with HeadStart(self._certain(app), partial(self._send_folder, app)) as begun:
+        with HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun:
             listing = scan(app.root)
             _refuse_too_large(listing.found, self.image_bytes)
             _refuse_deletions(listing.found)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -21,38 +20,41 @@ class NotWanted(Interruption):
 class HeadStart:
     """Makes layers in a thread of its own, one behind the other; a context manager that leaves no thread behind.
 
-    ``make`` makes and sends the layer of a folder. It calls its second argument often, and ends where that raises.
+    ``choose`` says of which folders. ``make`` makes and sends the layer of one; it calls its second argument often, and
+    ends where that raises.
     """
 
-    def __init__(self, folders: Iterable[str], make: Callable[[str, Check], LayerDigests]) -> None:
+    def __init__(self, choose: Callable[[], Sequence[str]], make: Callable[[str, Check], LayerDigests]) -> None:
         self._make = make
-        self._dropped = {folder: threading.Event() for folder in folders}
+        self._dropped: set[str] = set()
+        self._left = False
         self._thread = ThreadPoolExecutor(1, "head-start")
-        self._begun: dict[str, Future[LayerDigests]] = {
-            folder: self._thread.submit(self._run, folder) for folder in self._dropped
-        }
+        self._begun: Future[dict[str, Future[LayerDigests]]] = self._thread.submit(self._begin, choose)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for folder in list(self._begun):
-            self.drop(folder)
+        self._left = True
         self._thread.shutdown()
 
     def take(self, folder: str) -> LayerDigests | None:
         """The folder's layer once it is made, or None where it was not begun or was dropped. Raises what it met."""
-        begun = self._begun.pop(folder, None)
-        return None if begun is None else begun.result()
+        if folder in self._dropped or folder not in self._begun.result():
+            return None
+        return self._begun.result()[folder].result()
 
     def drop(self, folder: str) -> None:
         """The layer is not wanted; what was sent of it is cancelled."""
-        if self._begun.pop(folder, None) is not None:
-            self._dropped[folder].set()
+        self._dropped.add(folder)
+
+    def _begin(self, choose: Callable[[], Sequence[str]]) -> dict[str, Future[LayerDigests]]:
+        # Behind this one in the same thread, and so one behind the other.
+        return {folder: self._thread.submit(self._run, folder) for folder in choose()}
 
     def _run(self, folder: str) -> LayerDigests:
         def check() -> None:
-            if self._dropped[folder].is_set():
+            if self._left or folder in self._dropped:
                 raise NotWanted(f"The layer of {folder} is known.")
 
         check()
