@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from buildfarm.cli import api, build, builds, local, nodes, run
+from buildfarm.cli import api, build, builds, local, nodes, queue, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -15,7 +15,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 done; 1 the build failed by the app's fault; 2 wrong usage or request;
-    3 the farm cannot be set up; 4 the farm's fault; 5 the build was cancelled; 130 interrupted.
+    3 the farm cannot be set up; 4 the farm's fault; 5 the build was cancelled or superseded; 130 interrupted.
     """
 
 
@@ -29,6 +29,8 @@ for command in (
     builds.show,
     builds.list_builds,
     builds.cancel,
+    queue.queue,
+    queue.limits,
     nodes.nodes,
     nodes.builder,
     api.api,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
-from buildfarm.cli.show import show_build, size
+from buildfarm.cli.show import place_of, show_build, size
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 from buildfarm.farm import Farm
 from buildfarm.model import (
@@ -22,6 +22,7 @@ from buildfarm.model import (
     BuildRequest,
     GitSource,
     LogLine,
+    RunPolicy,
     Source,
     State,
     check_env,
@@ -37,6 +38,17 @@ from buildfarm.model import (
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
 @click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive in place of a directory.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 that the archive must have.")
+@click.option("--class", "build_class", help="Class of the build; the farm's first one where none is named.")
+@click.option(
+    "--run-policy",
+    type=click.Choice([policy.value for policy in RunPolicy]),
+    default=RunPolicy.LATEST_QUEUED.value,
+    show_default=True,
+    help="Take the place of older builds of the app: of none, of waiting ones, or also of the running one.",
+)
+@click.option("--no-memo", is_flag=True, help="Build although an equal input was built before.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key gives the same build, also from two callers.")
+@click.option("--expires-in", type=float, metavar="SECONDS", help="Fail where it waits for longer than this.")
 @click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
 @json_option
 def build(
@@ -49,6 +61,11 @@ def build(
     ref: str,
     archive_url: str | None,
     sha256: str | None,
+    build_class: str | None,
+    run_policy: str,
+    no_memo: bool,
+    idempotency_key: str | None,
+    expires_in: float | None,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -71,7 +88,18 @@ def build(
                 source = GitSource(url=git_url, ref=ref)
             else:
                 source = ArchiveSource(url=str(archive_url), sha256=str(sha256))
-            request = BuildRequest(tenant=tenant, app=name, source=source, env=values, buildpacks=buildpacks)
+            request = BuildRequest(
+                tenant=tenant,
+                app=name,
+                source=source,
+                env=values,
+                buildpacks=buildpacks,
+                build_class=build_class,
+                run_policy=RunPolicy(run_policy),
+                memo=not no_memo,
+                idempotency_key=idempotency_key,
+                expires_in_seconds=expires_in,
+            )
         except ValidationError as error:
             raise RequestError(sentence_of(error)) from error
         submitted = farm.submit(request)
@@ -93,12 +121,19 @@ def follow(farm: Farm, build_id: str, console: Console, *, quiet: bool) -> Build
         for item in farm.follow(build_id):
             if isinstance(item, Build):
                 shown = item
-                status.update(f"{item.state} {item.phase or ''} on {item.node}" if item.node else item.state)
+                status.update(_status(farm, item))
             elif not quiet:
                 console.print(_line(item), soft_wrap=True)
     if shown is None:
         raise AssertionError("following a build ends with the build")
     return shown
+
+
+def _status(farm: Farm, build: Build) -> str:
+    place = farm.place(build) if build.state in {State.HELD, State.QUEUED} else None
+    if place is not None:
+        return f"{build.state}, {place_of(place)}"
+    return f"{build.state} {build.phase or ''} on {build.node}" if build.node else build.state
 
 
 def exit_of(build: Build) -> Exit:

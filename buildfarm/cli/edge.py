@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from buildfarm.errors import AppError, BuildfarmError, FarmError, Interruption, SetupError
+from buildfarm.errors import AppError, BuildfarmError, FarmError, Interruption, QueueFullError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
@@ -85,6 +85,8 @@ _GRAMMARS = {
     "app": "1 to 30 lower-case letters, digits and dashes, not at the ends",
     "url": "an address that starts with https://, http://, ssh:// or git://",
     "sha256": "64 hexadecimal digits in lower case",
+    "build_class": "lower-case letters and digits",
+    "idempotency_key": "1 to 255 printable characters without a space",
     "ref": "a branch, a tag or a commit id",
 }
 
@@ -93,7 +95,10 @@ def tell(error: BuildfarmError) -> None:
     """An error for people, or as JSON for scripts."""
     # Only the command's own flag decides; the error itself may come from before the flag was read.
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"code": error.code, "message": error.message, "advice": error.advice}}))
+        content: dict[str, object] = {"code": error.code, "message": error.message, "advice": error.advice}
+        if isinstance(error, QueueFullError):
+            content["retry_after_seconds"] = error.retry_after_seconds
+        click.echo(json.dumps({"error": content}))
     else:
         click.secho(f"{error.code}: {error.message}", fg="red", err=True)
         if error.advice:

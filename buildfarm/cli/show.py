@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildfarm.model import Build, BuildResult, Failure, Phase, State
+from buildfarm.model import Build, BuildResult, Failure, Phase, Place, State
 
 COLOURS = {
     State.SUCCEEDED: "green",
@@ -19,12 +19,18 @@ COLOURS = {
 }
 
 
-def show_build(console: Console, build: Build, image: str) -> None:
-    """A build with its result or failure."""
+def show_build(console: Console, build: Build, image: str, place: Place | None = None) -> None:
+    """A build with its result or failure, or its place in the queue."""
     request = build.request
     _row(console, "build", build.id)
     _row(console, "app", f"{request.tenant}/{request.app}")
     _row(console, "state", Text(build.state, style=COLOURS.get(build.state, "")))
+    if build.superseded_by:
+        _row(console, "by", f"{build.superseded_by}, a newer build")
+    if build.memo_of:
+        _row(console, "image of", f"{build.memo_of}, which had the same input")
+    if place is not None:
+        _row(console, "place", place_of(place))
     if build.node:
         _row(console, "node", f"{build.node}, attempt {build.attempt}")
     _row(console, "submitted", _time(build.submitted_at))
@@ -57,6 +63,12 @@ def show_failure(console: Console, failure: Failure) -> None:
     console.print(Text(f"{failure.code}: {failure.message}", style="red"), soft_wrap=True)
     if failure.advice:
         console.print(Text(failure.advice), soft_wrap=True)
+
+
+def place_of(place: Place) -> str:
+    """A place in the queue for people."""
+    wait = "" if place.wait_seconds is None else f", starts in about {max(place.wait_seconds, 1):.0f} s"
+    return f"number {place.position} at the latest{wait}"
 
 
 def show_list(console: Console, builds: list[Build]) -> None:

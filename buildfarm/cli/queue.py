@@ -1,0 +1,105 @@
+"""``buildfarm queue|limits``: who waits, for how long, and what a tenant may have at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.model import QueueRow
+
+
+@click.command()
+@click.option("--tenants", "tenants_max", default=20, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+def queue(tenants_max: int, as_json: bool) -> None:
+    """Show what waits, by class and by tenant, and who got how much in the last minutes."""
+    with connected_farm() as farm:
+        view = farm.queue(tenants_max)
+    if as_json:
+        click.echo(view.model_dump_json())
+        return
+    console = Console(highlight=False)
+    console.print(_table("class", view.classes, view.minutes))
+    if view.tenants:
+        console.print()
+        console.print(_table("tenant", view.tenants, view.minutes))
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def limits(context: click.Context, as_json: bool) -> None:
+    """Show the limits that were set; what was not is as the settings say."""
+    if context.invoked_subcommand is not None:
+        return
+    with connected_farm() as farm:
+        found, otherwise = farm.limits_set(), farm.admission.terms.limits
+    if as_json:
+        click.echo(json.dumps({"settings": otherwise.model_dump(), "set": found}))
+        return
+    console = Console(highlight=False)
+    table = Table("whose", "limit", "builds", box=None)
+    for name, value in otherwise.model_dump().items():
+        whose, _, limit = name.partition("_")
+        table.add_row(f"every {whose}", limit, str(value))
+    for name, value in found.items():
+        whose, _, limit = name.rpartition(":")
+        table.add_row(whose, limit, str(value))
+    console.print(table)
+
+
+@limits.command(name="set")
+@click.argument("owner", metavar="TENANT[/APP]")
+@click.option("--running", type=int, help="Builds that run at once.")
+@click.option("--waiting", type=int, help="Builds of the tenant that wait; more are refused.")
+@json_option
+def set_limits(owner: str, running: int | None, waiting: int | None, as_json: bool) -> None:
+    """Set limits of a tenant, or of one of its apps; they hold from now on."""
+    values: dict[str, int | None] = {"running": running, "waiting": waiting}
+    _change(owner, {name: value for name, value in values.items() if value is not None}, as_json)
+
+
+@limits.command(name="unset")
+@click.argument("owner", metavar="TENANT[/APP]")
+@json_option
+def unset_limits(owner: str, as_json: bool) -> None:
+    """Go back to what the settings say."""
+    _change(owner, {"running": None} if "/" in owner else {"running": None, "waiting": None}, as_json)
+
+
+def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
+    if not values:
+        raise click.UsageError("Name what to set: --running or --waiting.")
+    tenant, slash, app = owner.partition("/")
+    with connected_farm() as farm:
+        now = farm.set_limits(tenant, app if slash else None, **values)
+    if as_json:
+        click.echo(now.model_dump_json())
+    elif slash:
+        click.echo(f"{owner}: {now.app_running} running at once.")
+    else:
+        click.echo(f"{owner}: {now.tenant_running} running at once, {now.tenant_waiting} waiting.")
+
+
+def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> Table:
+    names = ("class",) if first == "class" else ("tenant", "class")
+    table = Table(*names, "held", "queued", "running", "oldest", f"started, {minutes} min", "share", box=None)
+    for row in rows:
+        name = (row.build_class,) if first == "class" else (row.tenant, row.build_class)
+        oldest = "" if row.oldest_seconds is None else duration(row.oldest_seconds)
+        share = f"{row.share:.0%}" if row.started else ""
+        counts = (str(row.held), str(row.queued), str(row.running))
+        table.add_row(*name, *counts, oldest, str(row.started), share)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
