@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
+    imager: str = Field("", description="the image that image builds run in, as repository@digest likewise")
     state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")
     ca_bundle: Path | None = Field(
         HOST_CA_BUNDLE if HOST_CA_BUNDLE.is_file() else None, description="trusted certificates inside the sandbox"

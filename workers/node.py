@@ -33,6 +33,7 @@ from workers.janitor import Disk, Janitor
 from workers.pipeline import Tools
 from workers.prewarm import Follower, prewarm
 from workers.sandbox import Sandboxes
+from workers.smoke import Smokes
 from workers.spec import SandboxSpec
 from workers.sweeper import SWEEP_SECONDS, Sweeper
 from workers.tasks import Worker, register
@@ -190,6 +191,8 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
             logger=logger(node=settings.node_id),
             count=lambda result: metrics.cache_restores.labels(result).inc(),
         ),
+        imager=settings.imager,
+        smokes=Smokes(client, settings.node_id, settings.memory_bytes, settings.pids_max),
     )
 
 

@@ -15,6 +15,7 @@ from workers.cache import Caches
 from workers.exporter import Exported, Exporter
 from workers.progress import Progress
 from workers.sandbox import Sandboxes
+from workers.smoke import Smokes
 from workers.workspace import Workspaces
 
 
@@ -32,6 +33,8 @@ class Tools:
     sandboxes: Sandboxes
     exporter: Exporter
     caches: Caches
+    imager: str  # the image that image builds run in, repository@digest; pulled when the first one comes
+    smokes: Smokes
 
     def during(self, check: Callable[[], None]) -> Tools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""

@@ -31,15 +31,24 @@ def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Bu
             "The farm has no builder image.",
             advice="Promote one: buildfarm builder promote REF; or name one in BUILDFARM_BUILDER; or run buildfarm up.",
         )
+    image = pull(client, registry, builder)
     media_type, content, found = registry.get_manifest(repository, Digest(digest))
     manifest = Manifest.parse(content, media_type)
-    image = f"{registry.host}/{repository}@{digest}"
-    with engine_failures("find or pull the builder image"):
+    return Builder(image, repository, found, manifest, registry.read_blob(repository, manifest.config.digest))
+
+
+def pull(client: docker.DockerClient, registry: Registry, named: str) -> str:
+    """The engine's name of the image ``repository@digest`` of the registry, pulled where the engine lacks it.
+
+    Raises NodeError and RegistryError.
+    """
+    image = f"{registry.host}/{named}"
+    with engine_failures(f"find or pull {image}"):
         try:
             client.images.get(image)
         except ImageNotFound:
             _pull(client, image)
-    return Builder(image, repository, found, manifest, registry.read_blob(repository, manifest.config.digest))
+    return image
 
 
 class Follower:
@@ -76,4 +85,4 @@ class Follower:
 def _pull(client: docker.DockerClient, image: str) -> None:
     for step in client.api.pull(image, stream=True, decode=True):
         if "error" in step:
-            raise RegistryError(f"The node's Docker engine could not pull the builder {image}: {step['error']}")
+            raise RegistryError(f"The node's Docker engine could not pull {image}: {step['error']}")

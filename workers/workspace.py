@@ -34,6 +34,11 @@ class Workspace:
     mount: Path | None = None  # where its file system is mounted; None where it is a plain folder
 
     @property
+    def own(self) -> Path:
+        """A folder on the same file system for the node itself; the sandbox sees nothing of it."""
+        return self.app.parent
+
+    @property
     def full(self) -> bool:
         """Whether there is room for another file; only root's workspaces are bounded by themselves."""
         state = os.statvfs(self.app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from buildfarm.cli import api, build, builds, local, nodes, queue, run
+from buildfarm.cli import api, build, builds, images, local, nodes, queue, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -36,5 +36,6 @@ for command in (
     api.api,
     api.tokens,
     api.audit,
+    images.images,
 ):
     main.add_command(command)

@@ -20,6 +20,7 @@ from workers.local import images, network, services, worker
 from workers.local.engine import connect, find_engine
 from workers.local.packages import ensure_packages
 from workers.local.push import push_image
+from workers.local.slim import Maker
 from workers.local.state import (
     DEFAULT_DOCKER_URL,
     LocalState,
@@ -34,6 +35,7 @@ from workers.local.waiting import run_side_by_side
 from workers.workspace import Workspaces
 
 BUILDER_REPOSITORY = "builder"
+IMAGER_REPOSITORY = "imager"
 NOW_SECONDS = 2.0
 # Programs that a build node calls.
 PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount", "iptables": "iptables"}
@@ -69,12 +71,12 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         client = find_engine(state.docker_url, directory, say)
         settings = read_settings()
         services_network = network.ensure_networks(client, settings.sandbox_network, say)
-        ensure_packages(PROGRAMS if node else {"tar": "tar"}, say)
+        ensure_packages(PROGRAMS, say)
         base = images.ensure_base(client, state.docker_url, say)
-        redis, registry, builder = run_side_by_side(
+        (builder,), (imager, redis, registry) = run_side_by_side(
             [
-                lambda recipe=recipe: images.ensure_image(client, state.docker_url, recipe, base, say)  # type: ignore[misc]
-                for recipe in (images.REDIS, images.REGISTRY, images.BUILDER)
+                lambda: [images.ensure_image(client, state.docker_url, images.BUILDER, base, say)],
+                lambda: _service_images(client, state, base, directory, say),
             ]
         )
         write_state(directory, state)
@@ -84,13 +86,17 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         ):
             services.ensure_service(client, services_network, service, say)
         services.wait_for_services(client, state)
-        state = replace(state, builder=_ensure_builder(state, builder, say))
+        state = replace(
+            state,
+            builder=_ensure_pushed(state, builder, BUILDER_REPOSITORY, say),
+            imager=_ensure_pushed(state, imager, IMAGER_REPOSITORY, say),
+        )
         write_state(directory, state)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), state.builder)
         if node:
-            _ensure_worker(directory, say)
+            _ensure_worker(directory, say, outdated=old is not None and old.imager != state.imager)
         return state
 
 
@@ -150,15 +156,22 @@ def _node_part(directory: Path, settings: Settings) -> Part:
     return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
 
 
-def _ensure_builder(state: LocalState, image: str, say: Say) -> str:
+def _service_images(client: docker.DockerClient, state: LocalState, base: str, directory: Path, say: Say) -> list[str]:
+    """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
+    imager = images.ensure_image(client, state.docker_url, images.IMAGER, base, say)
+    maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
+    return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
+
+
+def _ensure_pushed(state: LocalState, image: str, repository: str, say: Say) -> str:
     tag = image.rpartition(":")[2]
     with Registry(f"http://{state.registry_address}") as registry:
-        if registry.has_manifest(BUILDER_REPOSITORY, tag):
-            digest = registry.get_manifest(BUILDER_REPOSITORY, tag)[2]
+        if registry.has_manifest(repository, tag):
+            digest = registry.get_manifest(repository, tag)[2]
         else:
-            say("builder: sending it to the registry")
-            digest = push_image(state.docker_url, image, registry, BUILDER_REPOSITORY, tag)
-    return f"{BUILDER_REPOSITORY}@{digest}"
+            say(f"{repository}: sending it to the registry")
+            digest = push_image(state.docker_url, image, registry, repository, tag)
+    return f"{repository}@{digest}"
 
 
 def _promote(settings: Settings, builder: str) -> None:
@@ -177,11 +190,12 @@ def _promoted(settings: Settings) -> str:
         database.close()
 
 
-def _ensure_worker(directory: Path, say: Say) -> None:
+def _ensure_worker(directory: Path, say: Say, *, outdated: bool) -> None:
+    """A node runs and knows the farm's newest images; ``outdated`` where it cannot."""
     settings = read_settings()
     node = worker.find_node(settings)
     if worker.running_worker(directory) is not None:
-        if node is not None and node.accepting and _promoted(settings).endswith(node.builder):
+        if not outdated and node is not None and node.accepting and _promoted(settings).endswith(node.builder):
             return
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)

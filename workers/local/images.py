@@ -17,6 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 from buildfarm.errors import SetupError
 from workers.local.network import SERVICES
 from workers.local.packages import ensure_packages, find_program, run_command
+from workers.local.slim import Maker
 
 RECIPES = Path(__file__).parents[2] / "images"
 SUITE = "trixie"
@@ -34,17 +35,29 @@ class Recipe:
     """An image: what it is made of decides its tag, so that an unchanged recipe is never built again."""
 
     name: str
-    context: str  # the build context, relative to images/
-    folders: tuple[str, ...]  # likewise; all that the image is made of
+    parts: tuple[str, ...]  # all that the image is made of: folders and files, relative to images/
 
     @property
     def dockerfile(self) -> Path:
         return RECIPES / self.name / "Dockerfile"
 
 
-REDIS = Recipe("redis", "redis", ("redis",))
-REGISTRY = Recipe("registry", "registry", ("registry",))
-BUILDER = Recipe("builder", ".", ("builder", "buildpacks"))
+@dataclass(frozen=True)
+class SlimRecipe:
+    """An image that the imager makes from a ``recipe.toml``."""
+
+    folder: str  # relative to images/
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.rpartition("/")[2]
+
+
+BUILDER = Recipe("builder", ("builder", "buildpacks"))
+IMAGER = Recipe("imager", ("imager", "builder/root/usr/lib/buildfarm/unpack"))
+REDIS = SlimRecipe("databases/redis", "8.0")
+REGISTRY = SlimRecipe("registry", "trixie")
 
 
 def ensure_base(client: docker.DockerClient, docker_url: str, say: Say) -> str:
@@ -70,7 +83,7 @@ def ensure_image(client: docker.DockerClient, docker_url: str, recipe: Recipe, b
     if not RECIPES.is_dir():
         raise SetupError("The recipes of the farm's images are not here.", advice="Run it from a checkout.")
     base_id = str(client.images.get(base).id)
-    name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.folders)}"
+    name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.parts)}"
     if _has(client, name):
         return name
     say(f"{recipe.name}: building the image")
@@ -85,9 +98,19 @@ def ensure_image(client: docker.DockerClient, docker_url: str, recipe: Recipe, b
         f"--build-arg=BASE={base}",
         f"--file={recipe.dockerfile}",
         f"--tag={name}",
-        str(RECIPES / recipe.context),
+        str(RECIPES),
     ]
     run_command(["env", "DOCKER_BUILDKIT=0", *command], BUILD_SECONDS)
+    return name
+
+
+def ensure_slim(maker: Maker, recipe: SlimRecipe, say: Say) -> str:
+    """The name of the image of this recipe, made where it is not there yet."""
+    made_of = _fingerprint([maker.imager, recipe.version], [recipe.folder])
+    name = f"{NAME}/{recipe.name}:{made_of}"
+    if not _has(maker.client, name):
+        say(f"{recipe.name}: making the image")
+        maker.make(RECIPES / recipe.folder, recipe.version, name)
     return name
 
 
@@ -122,11 +145,11 @@ def _pull(docker_url: str) -> bool:
         return False
 
 
-def _fingerprint(first: Iterable[str], folders: Iterable[str]) -> str:
+def _fingerprint(first: Iterable[str], parts: Iterable[str]) -> str:
     """Of names, contents and the right to execute; times and owners do not change an image."""
     total = hashlib.sha256("\0".join(first).encode())
-    for folder in folders:
-        for path in sorted((RECIPES / folder).rglob("*")):
+    for part in parts:
+        for path in sorted([RECIPES / part, *(RECIPES / part).rglob("*")]):
             if path.is_file():
                 total.update(f"{path.relative_to(RECIPES)}\0{os.access(path, os.X_OK)}\0".encode())
                 total.update(hashlib.sha256(path.read_bytes()).digest())

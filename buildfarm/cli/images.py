@@ -1,0 +1,143 @@
+"""``buildfarm images build|list``: the farm's own images, from recipes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from buildfarm.cli.build import exit_of, follow
+from buildfarm.cli.edge import connected_farm, json_option, sentence_of
+from buildfarm.cli.show import show_build, size
+from buildfarm.errors import RequestError
+from buildfarm.farm import Farm
+from buildfarm.model import IMAGES, Build, ImageRequest, State
+from buildfarm.oci.manifest import Manifest
+from buildfarm.recipe import Recipe, build_order, find_recipes, read_recipe
+
+RECIPES = Path(__file__).parents[2] / "images"
+ARCHIVE = "archive"  # the name under which a file travels with its recipe
+
+recipes_option = click.option(
+    "--recipes", type=click.Path(path_type=Path, file_okay=False), default=RECIPES, help="Where the recipes are."
+)
+
+
+@click.group()
+def images() -> None:
+    """Build the farm's own images: databases, and what the farm runs on."""
+
+
+@images.command(name="build")
+@click.argument("name")
+@click.option("--version", help="A version of the recipe. Default: its last one.")
+@click.option("--mirror", envvar="MIRROR", metavar="URL|FILE", help="Take a vendor's archive from here.")
+@click.option("--sha256", metavar="HEX", help="SHA-256 of that archive, where the recipe pins none.")
+@click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
+@recipes_option
+@json_option
+def build_image(
+    *,
+    name: str,
+    version: str | None,
+    mirror: str | None,
+    sha256: str | None,
+    detach: bool,
+    recipes: Path,
+    as_json: bool,
+) -> None:
+    """Build the image NAME, after those it is made from, and show its log until it is in the registry."""
+    folders = find_recipes(recipes)
+    if name not in folders:
+        raise RequestError(f"There is no recipe {name[:60]!r}.", advice=f"There is {', '.join(sorted(folders))}.")
+    found = {each: read_recipe(folder) for each, folder in folders.items()}
+    found[name].plan(version or found[name].default_version)  # tells at once that there is no such version
+    console = Console(stderr=as_json, highlight=False)
+    with connected_farm() as farm:
+        order = build_order(name, {each: recipe.made_from for each, recipe in found.items()})
+        for each in (step for step in order if step in found):
+            wanted = version if each == name and version else found[each].default_version
+            if each != name and farm.registry.has_manifest(f"{IMAGES}/{each}", wanted):
+                continue
+            given = {"mirror": mirror, "sha256": sha256} if each == name else {}
+            submitted = submit(farm, folders[each], each, wanted, **given)
+            if detach and each == name:
+                click.echo(submitted.model_dump_json() if as_json else submitted.id)
+                return
+            ended = follow(farm, submitted.id, console, quiet=as_json)
+            if each == name or ended.state is not State.SUCCEEDED:
+                break
+        if as_json:
+            click.echo(ended.model_dump_json())
+        else:
+            show_build(console, ended, farm.image(ended) if ended.result else "")
+    sys.exit(exit_of(ended))
+
+
+@images.command(name="list")
+@recipes_option
+@json_option
+def list_images(*, recipes: Path, as_json: bool) -> None:
+    """List the recipes, their versions, and which of them are in the registry."""
+    with connected_farm() as farm:
+        rows = [row for folder in find_recipes(recipes).values() for row in _rows(farm, read_recipe(folder))]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table("image", "version", "suite", "compressed", "digest", box=None)
+    for row in rows:
+        moved = size(int(str(row["compressed_bytes"]))) if row["digest"] else "not built"
+        table.add_row(str(row["image"]), str(row["version"]), str(row["suite"]), moved, str(row["digest"] or "")[:19])
+    Console(highlight=False).print(table)
+
+
+def submit(
+    farm: Farm, folder: Path, name: str, version: str, *, mirror: str | None = None, sha256: str | None = None
+) -> Build:
+    """Sends the recipe and asks for its image. Raises RequestError, SourceError and what the farm raises."""
+    is_url = mirror is not None and "://" in mirror
+    with _with_archive(folder, None if mirror is None or is_url else Path(mirror)) as packed:
+        source, _ = farm.pack(packed, IMAGES)
+    try:
+        request = ImageRequest(
+            image=name, version=version, source=source, mirror=mirror if is_url else None, sha256=sha256
+        )
+    except ValidationError as error:
+        raise RequestError(sentence_of(error)) from error
+    return farm.submit(request)
+
+
+@contextmanager
+def _with_archive(folder: Path, archive: Path | None) -> Iterator[Path]:
+    """The recipe's folder, with a file beside it where one was named."""
+    if archive is None:
+        yield folder
+        return
+    if not archive.is_file():
+        raise RequestError(f"{archive} is neither an address nor a file.", advice="MIRROR= takes either.")
+    with tempfile.TemporaryDirectory() as name:
+        together = Path(name) / folder.name
+        shutil.copytree(folder, together, symlinks=True)
+        shutil.copyfile(archive, together / ARCHIVE)
+        yield together
+
+
+def _rows(farm: Farm, recipe: Recipe) -> Iterator[dict[str, object]]:
+    repository = f"{IMAGES}/{recipe.name}"
+    for version, made in recipe.versions.items():
+        row: dict[str, object] = {"image": recipe.name, "version": version, "suite": made.suite}
+        if farm.registry.has_manifest(repository, version):
+            media_type, content, digest = farm.registry.get_manifest(repository, version)
+            layers = Manifest.parse(content, media_type).layers
+            yield row | {"digest": digest, "compressed_bytes": sum(layer.size for layer in layers)}
+        else:
+            yield row | {"digest": None, "compressed_bytes": None}

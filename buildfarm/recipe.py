@@ -1,0 +1,289 @@
+"""Recipes: what the farm's own images are made of, one folder each with a ``recipe.toml``.
+
+A recipe has versions side by side. `Recipe.plan` gives what one of them is made of: the recipe's own lists, then the
+version's, with ``{version}`` filled in. docs/images.md explains every field to those who write recipes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from buildfarm.errors import RecipeError
+from buildfarm.model import Frozen, HttpUrl, ImageVersion, Name, Sha256
+
+RECIPE_FILE = "recipe.toml"
+
+_RECIPE_BYTES_MAX = 64 * 1024
+_MB = 1_000_000
+_PLACE = "{version}"
+
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*$")]
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\s]*$")]
+Suite = Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
+Command = tuple[str, ...]
+
+
+class Slim(Frozen):
+    """Which files of which packages make the image; paths may be patterns of the shell's kind."""
+
+    packages: tuple[str, ...] = ()  # of the distribution; they and what they depend on are unpacked
+    programs: tuple[AbsolutePath, ...] = ()  # taken with every library they are linked to
+    loaded: tuple[AbsolutePath, ...] = ()  # libraries that are loaded by name at run time; likewise
+    files: tuple[AbsolutePath, ...] = ()  # data, folders as a whole
+    drop: tuple[AbsolutePath, ...] = ()  # of the packages' files: as if they were not there
+    links: dict[AbsolutePath, str] = Field(default_factory=dict)  # symbolic link to its target
+
+    def with_more(self, other: Slim) -> Slim:
+        """Both, this one's first."""
+        return Slim(
+            packages=self.packages + other.packages,
+            programs=self.programs + other.programs,
+            loaded=self.loaded + other.loaded,
+            files=self.files + other.files,
+            drop=self.drop + other.drop,
+            links=self.links | other.links,
+        )
+
+    def filled(self, version: str) -> Slim:
+        """With ``{version}`` filled in everywhere."""
+
+        return Slim(
+            packages=_fill(self.packages, version),
+            programs=_fill(self.programs, version),
+            loaded=_fill(self.loaded, version),
+            files=_fill(self.files, version),
+            drop=_fill(self.drop, version),
+            links={name.replace(_PLACE, version): target for name, target in self.links.items()},
+        )
+
+
+class Budget(Frozen):
+    """How large the image may be; 1 MB is 1,000,000 bytes."""
+
+    uncompressed_mb: float = Field(gt=0)
+    compressed_mb: float = Field(gt=0)
+
+    def overrun(self, uncompressed_bytes: int, compressed_bytes: int) -> str:
+        """What is over the budget, as the rest of a sentence; empty where nothing is."""
+        parts = [
+            f"{size / _MB:.2f} MB {what} of {limit:g}"
+            for what, size, limit in (
+                ("uncompressed", uncompressed_bytes, self.uncompressed_mb),
+                ("compressed", compressed_bytes, self.compressed_mb),
+            )
+            if size > limit * _MB
+        ]
+        return " and ".join(parts)
+
+
+class Compiled(Frozen):
+    """Programs compiled from the distribution's patched sources, which then need no library of the packages."""
+
+    packages: tuple[Package, ...]  # source packages
+    script: str  # a file of the recipe: called as SCRIPT SOURCES TREE
+    budget: Budget  # of what comes of it; the recipe's own budget is that of the stock programs
+
+
+class Archive(Frozen):
+    """A vendor's archive, unpacked beside the packages; ``sha256`` is pinned, or given with the request."""
+
+    url: HttpUrl
+    sha256: Sha256 | None = None
+    into: AbsolutePath  # where its single top folder goes
+    licence: str
+
+
+class Runtime(Frozen):
+    """How the image runs (image-spec config.md, field ``config``; Docker's own ``Healthcheck``)."""
+
+    entrypoint: Command
+    cmd: Command = ()
+    user: int = Field(ge=1)
+    volume: AbsolutePath
+    port: int = Field(ge=1, le=65535)
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT"] = "SIGTERM"
+    environment: dict[str, str] = Field(default_factory=dict)
+    health: Command
+
+    def filled(self, version: str) -> Runtime:
+        """With ``{version}`` filled in where it may stand."""
+        return self.model_copy(
+            update={
+                "health": _fill(self.health, version),
+                "environment": {name: text.replace(_PLACE, version) for name, text in self.environment.items()},
+            }
+        )
+
+
+class Step(Frozen):
+    """A command in a container of the image, beside the server, and what it must print (a regular expression)."""
+
+    name: str = ""
+    run: Command
+    prints: str
+    code: int | None = 0  # how it must end; none: however
+
+
+class Smoke(Frozen):
+    """What the image must do before it is published. The server is reached by the name ``database``."""
+
+    password_file: str = ""  # the server's variable that names a file with the password; empty: it knows none
+    client_password: str = ""  # the client's variable that holds the password
+    ready_seconds: float = Field(60, gt=0)
+    stop_seconds: float = Field(10, gt=0)
+    stop_code: int = 0  # what it ends with when it is told to stop
+    refused: Step | None = None  # runs with a wrong password
+    write: Step
+    read: Step  # what was written; runs again after a stop and after a kill
+    features: tuple[Step, ...] = ()
+
+
+class Version(Slim):
+    """One version: the distribution's suite that has it, and what it takes beside the recipe's own lists."""
+
+    suite: Suite
+    budget: Budget | None = None
+    archive: Archive | None = None
+    features: tuple[Step, ...] = ()
+
+
+class Plan(Frozen):
+    """What one version of an image is made of."""
+
+    name: Name
+    version: ImageVersion
+    suite: Suite
+    slim: Slim
+    compiled: Compiled | None
+    archive: Archive | None
+    image: Runtime
+    budget: Budget
+    smoke: Smoke
+
+    def budget_of(self, *, compiled: bool) -> Budget:
+        """What it may weigh: sources were compiled, or the stock programs stand in."""
+        return self.compiled.budget if compiled and self.compiled else self.budget
+
+    def with_archive(self, mirror: str | None, sha256: str | None) -> Plan:
+        """The archive from another address, and the digest it must have where the recipe pins none.
+
+        Raises RecipeError where nobody says what its digest is.
+        """
+        if self.archive is None:
+            return self
+        archive = self.archive
+        if mirror:
+            archive = archive.model_copy(update={"url": mirror})
+        if archive.sha256 is None:
+            if sha256 is None:
+                raise RecipeError(
+                    f"{self.name} {self.version} pins no SHA-256 of {archive.url}.",
+                    advice="Give the one that the vendor publishes: --sha256 HEX.",
+                )
+            archive = archive.model_copy(update={"sha256": sha256})
+        return self.model_copy(update={"archive": archive})
+
+
+class Recipe(Frozen):
+    """A ``recipe.toml``."""
+
+    name: Name
+    summary: str
+    made_from: tuple[Name, ...] = ()  # images that must be there before
+    versions: dict[ImageVersion, Version] = Field(min_length=1)  # the last one is the default
+    slim: Slim
+    compiled: Compiled | None = None
+    image: Runtime
+    budget: Budget
+    smoke: Smoke
+
+    @model_validator(mode="after")
+    def _passwords_belong_together(self) -> Recipe:
+        smoke = self.smoke
+        if bool(smoke.password_file) != bool(smoke.client_password) or bool(smoke.refused) != bool(smoke.password_file):
+            raise ValueError("smoke: password_file, client_password and refused belong together")
+        return self
+
+    @property
+    def default_version(self) -> str:
+        """The version that is meant where none is named."""
+        return list(self.versions)[-1]
+
+    def plan(self, version: str) -> Plan:
+        """Raises RecipeError where there is no such version."""
+        found = self.versions.get(version)
+        if found is None:
+            raise RecipeError(
+                f"{self.name} has no version {version[:32]!r}.", advice=f"There is {', '.join(self.versions)}."
+            )
+        more = Slim(**{name: getattr(found, name) for name in Slim.model_fields})
+        features = self.smoke.features + found.features
+        return Plan(
+            name=self.name,
+            version=version,
+            suite=found.suite,
+            slim=self.slim.with_more(more).filled(version),
+            compiled=self.compiled,
+            archive=found.archive,
+            image=self.image.filled(version),
+            budget=found.budget or self.budget,
+            smoke=self.smoke.model_copy(update={"features": features}),
+        )
+
+
+def parse_recipe(content: bytes) -> Recipe:
+    """Raises RecipeError that names the field which cannot be read."""
+    if len(content) > _RECIPE_BYTES_MAX:
+        raise RecipeError(f"{RECIPE_FILE} is over {_RECIPE_BYTES_MAX:,} bytes.")
+    try:
+        return Recipe.model_validate(tomllib.loads(content.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{RECIPE_FILE} is no TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{RECIPE_FILE} cannot be read: {place or 'it'}: {message}.") from error
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe in this folder. Raises RecipeError."""
+    path = folder / RECIPE_FILE
+    try:
+        return parse_recipe(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def find_recipes(root: Path) -> dict[str, Path]:
+    """The folders below ``root`` that hold a recipe, by its name. Raises RecipeError."""
+    folders = sorted(path.parent for path in root.rglob(RECIPE_FILE))
+    if not folders:
+        raise RecipeError(
+            f"There is no {RECIPE_FILE} below {root}.", advice="Run it from a checkout, or use --recipes."
+        )
+    return {read_recipe(folder).name: folder for folder in folders}
+
+
+def build_order(wanted: str, made_from: Mapping[str, Iterable[str]]) -> list[str]:
+    """``wanted`` and everything it is made from, what comes first first. Raises RecipeError for a circle."""
+    needed, waiting = set[str](), [wanted]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting.extend(made_from.get(name, ()))
+    try:
+        return list(TopologicalSorter({name: made_from.get(name, ()) for name in sorted(needed)}).static_order())
+    except CycleError as error:
+        raise RecipeError(f"{wanted} is made from itself: {' from '.join(error.args[1])}.") from error
+
+
+def _fill(texts: Iterable[str], version: str) -> tuple[str, ...]:
+    return tuple(text.replace(_PLACE, version) for text in texts)

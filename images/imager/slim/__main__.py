@@ -1,0 +1,69 @@
+"""Makes an image's tree from the distribution's packages: ``python3 slim < PLAN.json``.
+
+It runs as an ordinary user in a sandbox. The plan is `buildfarm.recipe.Plan` as JSON; the recipe's folder is /app, and
+what it leaves is /cache/tree, the image's files, and /cache/report.json. What it says goes to the build's log. It ends
+with 1 and a last line that says why where the recipe asks for what is not there, and with 3 for an archive.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from archive import ArchiveError, unpack_archive
+from closure import copy_files, copy_programs, drop, link
+from compiled import compile_sources
+from packages import extract, keep_records
+from problem import Problem, complain
+
+RECIPE, RESULT, SCRATCH = Path("/app"), Path("/cache"), Path("/tmp")
+MERGED = ("bin", "sbin", "lib", "lib64")
+
+
+def main() -> None:
+    plan = json.load(sys.stdin)
+    slim, tree, root = plan["slim"], RESULT / "tree", SCRATCH / "root"
+    make_merged(tree)
+    debs = extract(plan["suite"], slim["packages"], root)
+    if plan["archive"]:
+        unpack_archive(plan["archive"], RECIPE, SCRATCH, root)
+    compiled = plan["compiled"] is not None and compile_sources(plan, RECIPE, SCRATCH, tree)
+    if not compiled:
+        drop(root, slim["drop"])  # first, so that nothing is taken for its sake
+        copy_programs(root, tree, slim["programs"] + slim["loaded"])
+        copy_files(root, tree, slim["files"])
+    if (RECIPE / "root").is_dir():
+        shutil.copytree(RECIPE / "root", tree, dirs_exist_ok=True, symlinks=True)
+    link(tree, slim["links"])
+    make_users(tree, plan["name"], plan["image"])
+    packages = compiled or keep_records(debs, root, tree)
+    report = {"packages": packages, "made": "compiled" if compiled else "closure"}
+    (RESULT / "report.json").write_text(json.dumps(report))
+
+
+def make_merged(tree: Path) -> None:
+    """/bin and its like are links into /usr, as in every suite since bookworm; /tmp is there for all."""
+    tree.mkdir()
+    for name in MERGED:
+        (tree / "usr" / name).mkdir(parents=True)
+        (tree / name).symlink_to(f"usr/{name}")
+
+
+def make_users(tree: Path, name: str, image: dict) -> None:
+    """The two users that there are, for programs that ask who they are."""
+    user, home = image["user"], image["volume"]
+    (tree / "etc").mkdir(exist_ok=True)
+    (tree / "etc/passwd").write_text(f"root:x:0:0:root:/:/bin/sh\n{name}:x:{user}:{user}:{name}:{home}:/bin/sh\n")
+    (tree / "etc/group").write_text(f"root:x:0:\n{name}:x:{user}:\n")
+    (tree / "etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ArchiveError as error:
+        complain(str(error))
+        sys.exit(3)
+    except Problem as error:
+        complain(str(error))
+        sys.exit(1)

@@ -1,0 +1,125 @@
+"""Recipes: what they say, what is filled in, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.errors import RecipeError
+from buildfarm.recipe import Budget, build_order, find_recipes, parse_recipe, read_recipe
+
+IMAGES = Path(__file__).parents[2] / "images"
+RECIPE = """
+name = "store"
+summary = "A store"
+[versions."1"]
+suite = "bookworm"
+[versions."2"]
+suite = "trixie"
+packages = ["more"]
+budget = { uncompressed_mb = 2, compressed_mb = 1 }
+[slim]
+packages = ["store-{version}"]
+programs = ["/usr/lib/store/{version}/bin/store"]
+[image]
+entrypoint = ["/start"]
+user = 999
+volume = "/data"
+port = 1
+health = ["/usr/lib/store/{version}/bin/ask"]
+environment = { DATA = "/data/{version}" }
+[budget]
+uncompressed_mb = 1
+compressed_mb = 0.5
+[smoke]
+write = { run = ["w"], prints = "ok" }
+read = { run = ["r"], prints = "ok" }
+"""
+
+
+def test_a_version_has_what_all_have_and_its_own():
+    old, new = (parse_recipe(RECIPE.encode()).plan(version) for version in ("1", "2"))
+    assert (old.suite, new.suite) == ("bookworm", "trixie")
+    assert (old.slim.packages, new.slim.packages) == (("store-1",), ("store-2", "more"))
+    assert new.slim.programs == ("/usr/lib/store/2/bin/store",)
+    assert new.image.health == ("/usr/lib/store/2/bin/ask",)
+    assert new.image.environment == {"DATA": "/data/2"}
+    assert (old.budget.uncompressed_mb, new.budget.uncompressed_mb) == (1, 2)
+
+
+def test_the_last_version_is_meant_where_none_is_named():
+    assert parse_recipe(RECIPE.encode()).default_version == "2"
+
+
+def test_a_version_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(RecipeError, match=r"store has no version '3'\. There is 1, 2\."):
+        parse_recipe(RECIPE.encode()).plan("3")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[smoke]", "[smoke", "no TOML"),
+        ('name = "store"', "", "name: Field required"),
+        ("user = 999", "user = 0", "image.user"),
+        ("port = 1", "port = 1\nprivileged = true", "image.privileged"),
+        ('volume = "/data"', 'volume = "data"', "image.volume"),
+        ("[smoke]", '[smoke]\npassword_file = "X"', "belong together"),
+        ('suite = "trixie"', 'suite = "trixie; rm"', "suite"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant_is_told_by_its_field(old, new, told):
+    with pytest.raises(RecipeError, match=told):
+        parse_recipe(RECIPE.replace(old, new).encode())
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_the_reader_fail_otherwise(content):
+    with contextlib.suppress(RecipeError):
+        parse_recipe(content)
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(RecipeError, match="cannot be read: No such file"):
+        read_recipe(tmp_path)
+    with pytest.raises(RecipeError, match=r"no recipe\.toml"):
+        find_recipes(tmp_path)
+
+
+def test_a_budget_says_what_is_over_it():
+    budget = Budget(uncompressed_mb=20, compressed_mb=8)
+    assert budget.overrun(20_000_000, 8_000_000) == ""
+    assert budget.overrun(20_500_000, 8_000_000) == "20.50 MB uncompressed of 20"
+    assert budget.overrun(21_000_000, 9_000_000) == "21.00 MB uncompressed of 20 and 9.00 MB compressed of 8"
+
+
+def test_what_an_image_is_made_from_comes_before_it():
+    made_from = {"redis": ["imager"], "imager": ["base"], "builder": ["base"]}
+    assert build_order("redis", made_from) == ["base", "imager", "redis"]
+    assert build_order("builder", made_from) == ["base", "builder"]
+    with pytest.raises(RecipeError, match="made from itself"):
+        build_order("a", {"a": ["b"], "b": ["a"]})
+
+
+@pytest.mark.parametrize("name", sorted(find_recipes(IMAGES)))
+def test_every_recipe_of_ours_can_be_planned(name):
+    folder = find_recipes(IMAGES)[name]
+    recipe = read_recipe(folder)
+    for version in recipe.versions:
+        plan = recipe.plan(version)
+        assert "{version}" not in plan.model_dump_json()
+        assert plan.smoke.features or name == "registry"
+    for command in (recipe.image.entrypoint, recipe.image.health):
+        script = folder / "root" / command[0].lstrip("/")
+        assert not script.is_file() or script.stat().st_mode & 0o111
+
+
+def test_databases_keep_their_secrets_in_files_and_refuse_wrong_ones():
+    for name in ("redis", "valkey", "postgresql", "mysql"):
+        smoke = read_recipe(IMAGES / "databases" / name).smoke
+        assert smoke.password_file.endswith("_FILE")
+        assert smoke.refused

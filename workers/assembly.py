@@ -1,0 +1,83 @@
+"""An image build's phase compile: a recipe becomes a tree of files, in a sandbox of the imager image."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildfarm.errors import RecipeError, SourceError, TooLargeError
+from buildfarm.recipe import Plan
+from workers.sandbox import Ended, Sandbox
+from workers.workspace import Workspace
+
+Log = Callable[[bytes], None]
+Check = Callable[[], None]
+
+UNPACK_LIMITS = ("10000000", "1000")  # bytes and entries of a recipe that comes without a farm
+
+_BIN = "/usr/lib/buildfarm"
+_ARCHIVE = 3
+_REPORT_BYTES_MAX = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What the recipe made: the image's files, and the packages they come from as name=version."""
+
+    tree: Path
+    packages: tuple[str, ...]
+    compiled: bool  # from sources, where the recipe asks for it and they could be had
+
+
+def unpack_recipe(pieces: Iterable[bytes], sandbox: Sandbox, *, log: Log, check: Check) -> None:
+    """Fills /app with a recipe's folder, a tar archive with one folder at its top. Raises SourceError."""
+    ended = sandbox.run([f"{_BIN}/unpack", "1", *UNPACK_LIMITS], log=log, check=check, stdin=pieces)
+    if ended.code != 0:
+        raise SourceError("The recipe could not be unpacked.")
+
+
+def assemble(plan: Plan, sandbox: Sandbox, workspace: Workspace, *, log: Log, check: Check) -> Assembled:
+    """Makes the tree. Raises RecipeError, SourceError for an archive, TooLargeError, and what the sandbox raises."""
+    tail = _Tail(log)
+    command = ["python3", f"{_BIN}/slim"]
+    ended = sandbox.run(command, log=tail.take, check=check, stdin=[plan.model_dump_json().encode()])
+    if ended.code != 0:
+        raise _failure(plan, ended, tail.last, full=workspace.full)
+    sandbox.kill()
+    # Written by the sandbox: a link would lead the node to a file of its own.
+    report = workspace.cache / "report.json"
+    if report.is_symlink() or not report.is_file() or report.stat().st_size > _REPORT_BYTES_MAX:
+        raise RecipeError(f"The recipe {plan.name} left no report of what it made.")
+    told = json.loads(report.read_bytes())
+    return Assembled(workspace.cache / "tree", tuple(told["packages"]), told["made"] == "compiled")
+
+
+def _failure(plan: Plan, ended: Ended, said: str, *, full: bool) -> RecipeError | SourceError | TooLargeError:
+    what = f"{plan.name} {plan.version}"
+    if full:
+        return TooLargeError(f"{what} filled its workspace.", advice="Raise BUILDFARM_WORKSPACE_BYTES.")
+    if ended.code == _ARCHIVE:
+        return SourceError(f"{what}: {said}", advice="MIRROR= names another address, or a file.")
+    return RecipeError(f"{what} could not be made: {said or f'it ended with {ended.code}'}")
+
+
+@dataclass
+class _Tail:
+    """Hands output on, and keeps its last line."""
+
+    log: Log
+    _lines: deque[bytes] = field(default_factory=lambda: deque([b""], maxlen=3))
+
+    def take(self, piece: bytes) -> None:
+        self.log(piece)
+        first, *more = piece.split(b"\n")
+        self._lines[-1] += first
+        self._lines.extend(more)
+
+    @property
+    def last(self) -> str:
+        lines = [line.decode(errors="replace").strip() for line in self._lines]
+        return next((line for line in reversed(lines) if line), "")[:500]
