@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from buildfarm.errors import CompileError, StoreError, TooLargeError
+from buildfarm.errors import StoreError, TooLargeError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
@@ -24,6 +24,7 @@ from workers.builder import Builder
 from workers.headstart import Check, HeadStart
 from workers.layering import SOURCE, PlannedLayer, made_folders, plan_layers
 from workers.signature import Remembered, identity_of, shape_of
+from workers.unfit import refuse_unfit
 
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
@@ -130,7 +131,7 @@ class Exporter:
         with HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun:
             listing = scan(app.root)
             _refuse_too_large(listing.found, self.image_bytes)
-            _refuse_deletions(listing.found)
+            refuse_unfit(listing.found)
             planned = plan_layers(
                 listing.found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max
             )
@@ -258,13 +259,3 @@ def _refuse_too_large(found: Iterable[Found], limit_bytes: int) -> None:
             f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",
             advice="Leave out what it does not need when it runs.",
         )
-
-
-def _refuse_deletions(found: Iterable[Found]) -> None:
-    """Whoever unpacks a layer would delete a file instead (image-spec layer.md, "Whiteouts"). Raises CompileError."""
-    for item in found:
-        if "/.wh." in item.name and item.name.rpartition("/")[2].startswith(".wh."):
-            raise CompileError(
-                f"The build left {item.name[:200]}: in an image a name that starts with .wh. deletes a file.",
-                advice="Give it another name, or remove it.",
-            )

@@ -1,0 +1,39 @@
+"""``make hostile``: every attack on a real node of the running farm, as a table; ends with 1 where one gets through."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import code_attacks  # noqa: F401
+import others  # noqa: F401
+import sources  # noqa: F401
+from arena import open_arena
+from attack import ATTACKS
+
+from verify.table import Claims
+
+
+def main() -> None:
+    wanted = sys.argv[1:]
+    claims = Claims("Hostile code stays in its sandbox")
+    with open_arena() as arena:
+        for attack in ATTACKS:
+            if wanted and not any(word in attack.name for word in wanted):
+                continue
+            started = time.monotonic()
+            try:
+                outcome, holds = attack.run(arena)
+            except Exception as error:  # noqa: BLE001 - an attack that cannot be tried is one that was not refused
+                outcome, holds = f"{type(error).__name__}: {error}"[:200], False
+            wrong = arena.is_as_before()
+            figure = f"{outcome}{'; ' + wrong if wrong else ''} ({time.monotonic() - started:.0f} s)"
+            claims.add(f"{attack.name}: {attack.promise}", figure, holds and not wrong)
+    claims.finish()
+
+
+if __name__ == "__main__":
+    main()
