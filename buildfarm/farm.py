@@ -29,6 +29,7 @@ from buildfarm.model import (
 )
 from buildfarm.oci.registry import Registry
 from buildfarm.queues import make_celery, send, shard_of
+from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.store import (
     LIMIT_MAX,
@@ -43,7 +44,6 @@ from buildfarm.store import (
     Records,
     Terms,
     Wake,
-    digest_of,
     open_database,
 )
 from buildfarm.telemetry import logger
@@ -98,7 +98,7 @@ class Farm:
         accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, memo)
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
-        if accepted.request_digest and accepted.request_digest != digest_of(request):
+        if accepted.request_digest and accepted.request_digest != self.records.digest_of(request):
             raise ConflictError(
                 "This idempotency key stands for another request already.",
                 advice=f"It made build {accepted.build_id}; take a new key for another request.",
@@ -275,6 +275,8 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
 
     ``patience_seconds`` is how long a call waits for a registry that is away.
     """
+    seal = Seal(settings.farm_key.get_secret_value())
+    seal.check()
     database = open_database(settings)
     registry = Registry(
         settings.registry_url,
@@ -299,7 +301,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
             registry=registry,
             celery=celery,
             admission=admission,
-            records=Records(admission),
+            records=Records(admission, seal),
             events=Events(database),
             log_streams=Logs(database, settings.log_bytes),
         )

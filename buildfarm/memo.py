@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 
 from buildfarm.model import ArtifactSource, BuildRequest, GitSource, Request, Source
+from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 
 # Settings that decide what an image's bytes are; limits only decide whether there is one.
@@ -15,7 +15,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def input_digest(request: Request, builder: str, settings: Settings) -> str:
-    """SHA-256 over tenant, app, source, config vars, buildpacks, the builder's digest and the settings that matter.
+    """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
 
     Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
     branch moves. ``builder`` is the digest of the builder image; the farm's own buildpacks are in it.
@@ -27,7 +27,7 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
         "builder": builder,
         "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return Seal(settings.farm_key.get_secret_value()).digest(json.dumps(content, sort_keys=True).encode())
 
 
 def _is_pinned(source: Source) -> bool:

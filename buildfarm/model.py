@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from buildfarm.oci.digest import Digest
 
 ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 ENV_VALUE_CHARS_MAX = 32_768
 ENV_NAMES_MAX = 200
+SECRET_CHARS_MIN = 8
 # What these name decides how the sandbox itself works; a build may not move it.
 ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
 ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
@@ -32,8 +43,23 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
 ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,29}$")]
 IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
-GitUrl = Annotated[str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048)]
+
+
+def _check_address(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.hostname.startswith("-"):
+        raise ValueError("the address names no host")
+    if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
+        raise ValueError("an address is kept in the record and shown to the build: send no password or token in it")
+    return url
+
+
+HttpUrl = Annotated[
+    str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048), AfterValidator(_check_address)
+]
+GitUrl = Annotated[
+    str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048), AfterValidator(_check_address)
+]
 
 
 class State(StrEnum):
@@ -157,7 +183,10 @@ class BuildRequest(Delivery):
     tenant: Name
     app: Name
     source: Source
-    env: dict[str, str] = Field(default_factory=dict)  # config vars, for the buildpacks' ENV_DIR; not in the image
+    # Config vars, for the buildpacks' ENV_DIR; not in the image. A build that is read back has their names only: the
+    # values are kept encrypted until it ends.
+    env: dict[str, str] = Field(default_factory=dict)
+    secrets: Annotated[tuple[str, ...], Field(max_length=ENV_NAMES_MAX)] = ()  # of these the log shows no value
     # in this order, all of them; empty: the farm detects
     buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
     memo: bool = True  # an equal input that was built before gives that image; False: it is built all the same
@@ -166,6 +195,11 @@ class BuildRequest(Delivery):
     @classmethod
     def _env_is_safe(cls, env: dict[str, str]) -> dict[str, str]:
         return check_env(env)
+
+    @model_validator(mode="after")
+    def _secrets_can_be_hidden(self) -> Self:
+        check_secrets(self.env, self.secrets)
+        return self
 
     @property
     def repository(self) -> str:
@@ -396,3 +430,12 @@ def check_env(env: dict[str, str]) -> dict[str, str]:
         if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
             raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or holds a NUL")
     return env
+
+
+def check_secrets(env: Mapping[str, str], secrets: Iterable[str]) -> None:
+    """Raises ValueError that names the first secret which is no config var, or too short to be told from other text."""
+    for name in secrets:
+        if name not in env:
+            raise ValueError(f"{name[:80]!r} is marked as a secret, and is no config var")
+        if env[name] and len(env[name]) < SECRET_CHARS_MIN:
+            raise ValueError(f"the secret {name} has fewer than {SECRET_CHARS_MIN} characters: it cannot be hidden")

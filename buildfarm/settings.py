@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     # Where things are
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis, the store and the queue")
+    farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import yaml
 
 from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ENV_NAME
+from workers.mask import Mask
 from workers.sandbox import CAPTURE_BYTES_MAX, Sandbox
 from workers.workspace import Workspace
 
@@ -89,6 +90,17 @@ def release(sandbox: Sandbox, buildpacks: Sequence[Buildpack], app: Path, *, log
     defaults = parse_release(ended.stdout, buildpacks[-1].name)
     named = parse_procfile(read_procfile(app))
     return Release({**defaults.process_types, **named}, defaults.config_vars)
+
+
+def refuse_secrets(release: Release, secrets: Iterable[str]) -> None:
+    """What is in a release is in the image, its labels and the record. Raises CompileError where a secret is in it."""
+    mask = Mask(secrets)
+    for name, value in (*release.process_types.items(), *release.config_vars.items()):
+        if mask.finds(value):
+            raise CompileError(
+                f"{name} holds the value of a secret config var, and everybody who has the image could read it.",
+                advice="Let the process read it from its environment when it starts.",
+            )
 
 
 def parse_release(content: bytes, name: str) -> Release:

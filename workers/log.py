@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from buildfarm.errors import StoreError
 from buildfarm.model import Phase
+from workers.mask import Mask
 
 LINE_CHARS_MAX = 4000
 TAIL_LINES = 20
@@ -21,20 +22,31 @@ _WAITING_LINES_MAX = 20_000
 # Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
 # prints must not steer the terminal of whoever reads its log.
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# These turn the order of a line round (Unicode, UAX 9), so that it reads as something else: they are shown as text.
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+_LINE_COST_BYTES = 64  # what a line takes beside its text
+_END_BYTES = 8192  # of a log over its limit: what its end is told from
 
 
 class BuildLog:
     """The log of one attempt; safe to use from several threads.
 
     ``append`` sends lines of one phase, and may be as slow as it likes: `flush` calls it, `write` never does. Lines
-    wait while Redis is away; the oldest are dropped where too many do, and the log says so.
+    wait while Redis is away; the oldest are dropped where too many do, and the log says so. What is over
+    ``limit_bytes`` is dropped as it comes, and costs nothing: a flood does not slow the node's other builds.
     """
 
-    def __init__(self, append: Callable[[Phase, Sequence[str]], None]) -> None:
+    def __init__(self, append: Callable[[Phase, Sequence[str]], None], limit_bytes: int = 50_000_000) -> None:
         self.more = threading.Event()  # there is enough for a batch
         self._append = append
         self._phase = Phase.PREPARE
         self._partial = b""
+        self._cut = False  # the line was too long: the rest of it is left out
+        self._mask = Mask()
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._end = b""  # of a log over its limit
         self._waiting: deque[tuple[Phase, str]] = deque()
         self._dropped = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -48,7 +60,17 @@ class BuildLog:
     def tail(self) -> tuple[str, ...]:
         """The newest lines."""
         with self._lock:
-            return tuple(self._tail)
+            end = [self._mask.hide(clean(line)) for line in self._end.split(b"\n")[1:] if line.strip()]
+            return tuple([*self._tail, *end][-TAIL_LINES:])
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From now on these are not shown."""
+        with self._lock:
+            self._mask = Mask(secrets)
+
+    def hidden(self, text: str) -> str:
+        """Another text without what the log hides."""
+        return self._mask.hide(text)
 
     def enter(self, phase: Phase) -> None:
         """Lines from now on belong to this phase."""
@@ -59,11 +81,19 @@ class BuildLog:
     def write(self, piece: bytes) -> None:
         """Takes output as it comes, in pieces of any length. A flood is slowed down, and never made to wait long."""
         with self._lock:
-            *lines, self._partial = (self._partial + piece).split(b"\n")
+            if self._bytes > self._limit_bytes:
+                self._end = (self._end + piece)[-_END_BYTES:]
+                return
+            first, *lines = piece.split(b"\n")
+            if not self._cut:
+                self._partial += first
             for line in lines:
-                self._take(line)
-            if len(self._partial) > LINE_CHARS_MAX:
+                self._end_line(always=True)
+                self._partial = line
+            # A secret that ends behind the cut must still be seen as a whole.
+            if len(self._partial) > LINE_CHARS_MAX + self._mask.longest:
                 self._end_line()
+                self._cut = True
             count = len(self._waiting)
             if count > _FLOOD_LINES:
                 self._room.clear()
@@ -105,13 +135,18 @@ class BuildLog:
                 self._room.set()
             return phase, lines
 
-    def _end_line(self) -> None:
-        if self._partial:
+    def _end_line(self, *, always: bool = False) -> None:
+        if self._partial or (always and not self._cut):
             self._take(self._partial)
-            self._partial = b""
+        self._partial, self._cut = b"", False
 
     def _take(self, line: bytes) -> None:
-        text = clean(line)
+        if self._bytes > self._limit_bytes:
+            return
+        text = _shorten(self._mask.hide(_harmless(line)))
+        self._bytes += len(text) + _LINE_COST_BYTES
+        if self._bytes > self._limit_bytes:
+            text = f"The log is over its limit of {self._limit_bytes} bytes; what follows is not kept."
         if len(self._waiting) >= _WAITING_LINES_MAX:
             self._waiting.popleft()
             self._dropped += 1
@@ -122,6 +157,14 @@ class BuildLog:
 
 def clean(line: bytes) -> str:
     """A line as text for people: of what a progress bar overwrites only the last state, and nothing that steers."""
+    return _shorten(_harmless(line))
+
+
+def _harmless(line: bytes) -> str:
     shown = line.rstrip(b"\r").rpartition(b"\r")[2]
     text = _CONTROLS.sub("", shown.decode(errors="replace"))
+    return _BIDI.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= LINE_CHARS_MAX else text[:LINE_CHARS_MAX] + " [cut]"

@@ -90,6 +90,7 @@ def run(
                 sandbox.cut_off()
             buildpacks.compile_app(sandbox, chosen, workspace, log=progress.write, check=progress.check)
             release = buildpacks.release(sandbox, chosen, workspace.app, log=progress.write, check=progress.check)
+            buildpacks.refuse_secrets(release, [request.env[name] for name in request.secrets])
         with progress.phase(Phase.EXPORT):
             sandbox.kill()
             workspace.freeze()

@@ -73,7 +73,7 @@ class Worker:
 
     def _attempt(self, lease: Lease, log: Logger, ended: Ended) -> str:
         settings = self.settings
-        build_log = BuildLog(lambda phase, lines: self.logs.append(lease, phase, lines))
+        build_log = BuildLog(lambda phase, lines: self.logs.append(lease, phase, lines), settings.log_bytes)
         progress = Progress(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
@@ -98,24 +98,28 @@ class Worker:
         tools = self.tools.during(progress.check)
 
         def publish(exported: Exported) -> None:
-            request, digest = build.request, exported.image.digest
+            digest = exported.image.digest
             progress.persist(lambda: self.leases.publish(lease, request.target, digest))
             wanted = lambda: progress.persist(lambda: self.records.tag_target(request.target))  # noqa: E731
             tools.exporter.move_tag(request.repository, request.tag, wanted)
 
         def accept(result: BuildResult) -> None:
             progress.end_log()
-            same = input_digest(build.request, tools.builder.digest, self.settings)
+            same = input_digest(request, tools.builder.digest, self.settings)
             progress.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
             self.metrics.image_made(result, lease.build_id)
 
         try:
             build = ended.build = progress.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
-            if isinstance(build.request, ImageRequest):
-                image_pipeline.run(build, build.request, tools, progress, publish=publish, accept=accept)
+            request = build.request
+            if isinstance(request, ImageRequest):
+                image_pipeline.run(build, request, tools, progress, publish=publish, accept=accept)
             else:
-                run(build, build.request, tools, progress, publish=publish, accept=accept)
+                env = progress.persist(lambda: self.records.env(build))
+                request = request.model_copy(update={"env": env})
+                progress.log.hide([env[name] for name in request.secrets])
+                run(build, request, tools, progress, publish=publish, accept=accept)
         except AppError as error:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
@@ -224,7 +228,7 @@ def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure
         code=error.code,
         fault=fault,
         phase=progress.current,
-        message=error.message,
+        message=progress.log.hidden(error.message),
         advice=error.advice,
         log_tail=progress.log.tail,
     )

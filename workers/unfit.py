@@ -30,4 +30,4 @@ def refuse_unfit(found: Iterable[Found]) -> None:
 
 def _shown(name: str) -> str:
     short = name if len(name) <= 80 else f"{name[:40]}…{name[-30:]}"
-    return ascii(short.partition("/")[2])
+    return ascii(short)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from buildfarm.model import (
     Source,
     State,
     check_env,
+    check_secrets,
 )
 
 
@@ -33,6 +35,7 @@ from buildfarm.model import (
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--app", metavar="TENANT/APP", help="Whose app it is. Default: local/<name of the directory>.")
 @click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
+@click.option("--secret", "secrets", metavar="KEY[=VALUE]", multiple=True, help="A config var that logs must not show.")
 @click.option("--buildpack", "buildpacks", multiple=True, help="Use this buildpack; may be given often.")
 @click.option("--git", "git_url", metavar="URL", help="Build a git repository in place of a directory.")
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
@@ -56,6 +59,7 @@ def build(
     directory: Path | None,
     app: str | None,
     variables: tuple[str, ...],
+    secrets: tuple[str, ...],
     buildpacks: tuple[str, ...],
     git_url: str | None,
     ref: str,
@@ -75,7 +79,8 @@ def build(
     if (archive_url is None) != (sha256 is None):
         raise click.UsageError("--archive and --sha256 belong together: the farm builds only bytes that you vouch for.")
     tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
-    values = _variables(variables)
+    hidden = tuple(pair.partition("=")[0] for pair in secrets)
+    values = _variables(variables, secrets)
     _check_names(tenant, name)
     console = Console(stderr=as_json, highlight=False)
     with connected_farm() as farm:
@@ -93,6 +98,7 @@ def build(
                 app=name,
                 source=source,
                 env=values,
+                secrets=hidden,
                 buildpacks=buildpacks,
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),
@@ -179,14 +185,21 @@ def _check_names(tenant: str, name: str) -> None:
             )
 
 
-def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
+def _variables(pairs: tuple[str, ...], secrets: tuple[str, ...]) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.UsageError(f"--env {pair}: write it as KEY=VALUE.")
         values[name] = value
+    for pair in secrets:
+        # From the environment where no value is given: everybody on a machine sees its commands' arguments.
+        name, equals, value = pair.partition("=")
+        if not equals and name not in os.environ:
+            raise click.UsageError(f"--secret {name}: there is no such variable in the environment.")
+        values[name] = value if equals else os.environ[name]
     try:
+        check_secrets(values, tuple(pair.partition("=")[0] for pair in secrets))
         return check_env(values)
     except ValueError as error:
         raise RequestError(f"{error}.") from error

@@ -11,7 +11,7 @@ from buildfarm.store.logs import Logs
 from buildfarm.store.nodes import Nodes
 from buildfarm.store.pages import Pages
 from buildfarm.store.rates import Rates
-from buildfarm.store.records import Accepted, Full, Memo, Records, digest_of
+from buildfarm.store.records import Accepted, Full, Memo, Records
 from buildfarm.store.tokens import Scope, Token, Tokens
 
 __all__ = [
@@ -40,6 +40,5 @@ __all__ = [
     "Tokens",
     "Unclaimed",
     "Wake",
-    "digest_of",
     "open_database",
 ]

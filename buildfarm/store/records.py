@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from buildfarm.errors import NotFoundError
 from buildfarm.model import Build, BuildResult, Request, State
+from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
 from buildfarm.store.database import Database
 
@@ -48,6 +48,7 @@ class Records:
     """The records of all builds. Every method raises StoreError where Redis cannot be reached."""
 
     admission: Admission
+    seal: Seal = field(default_factory=lambda: Seal(""))
 
     @property
     def database(self) -> Database:
@@ -58,17 +59,32 @@ class Records:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
         With a ``memo`` it has succeeded at once, unless another build of the app is on its way. Its id or its
-        idempotency key may stand for a build already; then that is the answer, and nothing is written.
+        idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
+        config vars are kept apart and encrypted. Raises RequestError where there is no key for them.
         """
+        env = getattr(request, "env", {})
+        shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
         answer = self.admission.change(
-            "submit", build_id, request.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
+            "submit", build_id, shown.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
-            digest_of(request), memo.result.model_dump_json() if memo else "", memo.build_id if memo else "",
-            memo.result.digest if memo else "",
+            self.digest_of(request), memo.result.model_dump_json() if memo else "", memo.build_id if memo else "",
+            memo.result.digest if memo else "", self.seal.close(build_id, env),
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
         return Accepted(answer[1], answer[2])
+
+    def digest_of(self, request: Request) -> str:
+        """Tells whether two requests ask for the same, whatever their idempotency keys."""
+        return self.seal.digest(request.model_dump_json(exclude={"idempotency_key"}).encode())
+
+    def env(self, build: Build) -> dict[str, str]:
+        """The config vars of a build that has not ended. Raises NodeError where this process cannot open them."""
+        if not getattr(build.request, "env", {}):
+            return {}
+        with self.database.failures():
+            sealed: Any = self.database.client.get(self.database.key("build", build.id, "env"))
+        return self.seal.open(build.id, str(sealed or ""))
 
     def memo(self, input_digest: str) -> Memo | None:
         """A build of this input that succeeded; whether its image is still there is not known here."""
@@ -135,11 +151,6 @@ class Records:
 
     def _app(self, tenant: str, app: str) -> str:
         return self.database.key("app", f"{tenant}/{app}")
-
-
-def digest_of(request: Request) -> str:
-    """Tells whether two requests ask for the same, whatever their idempotency keys."""
-    return hashlib.sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
 
 
 def decode(fields: dict[str, str]) -> Build:

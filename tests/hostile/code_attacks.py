@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 from arena import Arena
@@ -29,7 +30,7 @@ through 'read kcore' head -c 1 /proc/kcore
 through 'read shadow' cat /etc/shadow
 through 'write sysctl' tee /proc/sys/kernel/core_pattern
 through 'write sysrq' tee /proc/sysrq-trigger
-through 'write cgroup' bash -c 'f=$(ls /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null); echo 1000000000 >$f'
+through 'write cgroup' bash -c 'cd /sys/fs/cgroup; echo 1000000000 | tee memory/memory.limit_in_bytes memory.max'
 through 'release agent' tee /sys/fs/cgroup/memory/release_agent
 through 'raise open files' bash -c 'ulimit -n 1000000'
 through 'raise core size' bash -c 'ulimit -c unlimited'
@@ -144,18 +145,16 @@ def endless_silence(arena: Arena) -> Outcome:
 
 @attack("ended after the silence limit too")
 def output_closed_and_running_on(arena: Arena) -> Outcome:
-    package = '{"scripts": {"build": "true"}}'
-    # The step itself, and not npm, closes its output.
-    script = 'pid=$PPID; while [ "$pid" -gt 1 ]; do p=$pid; pid=$(ps -o ppid= -p $pid | tr -d " "); done; exec >&- 2>&-; sleep 600'
-    return fails_with(
-        arena, arena.script(script, files={"package.json": package.replace("true", "bash attack.sh")}), "app.timeout"
-    )
+    script = "cp hang /tmp/buildpacks/nodejs/bin/release"
+    hang = "#!/bin/sh\nexec >&- 2>&-\nsleep 600\n"
+    return fails_with(arena, arena.script(script, files={"hang": hang}), "app.timeout")
 
 
 @attack("what is left behind in the background is dead before the export", quick=True)
 def detached_daemons(arena: Arena) -> Outcome:
     script = """
-for n in $(seq 20); do setsid nohup bash -c 'trap "" TERM HUP; while true; do date >>/app/alive; sleep 0.1; done' & done
+linger='trap "" TERM HUP; while true; do date >>/app/alive; sleep 0.1; done'
+for n in $(seq 20); do setsid nohup bash -c "$linger" >/dev/null 2>&1 </dev/null & done
 sleep 1
 """
     started = time.monotonic()
@@ -180,12 +179,8 @@ def killing_pid_1_and_all_others(arena: Arena) -> Outcome:
 
 @attack("a crash leaves no memory image behind")
 def core_dump_of_a_secret(arena: Arena) -> Outcome:
-    built = succeeds(
-        arena,
-        arena.script(
-            "bash -c 'kill -SEGV $$'; find /app /tmp /cache -name '*core*' -type f -newer package.json | grep -v node_modules || echo no core"
-        ),
-    )
+    seek = "find /app /tmp /cache -maxdepth 2 -name 'core*' -type f -newer package.json | grep . || echo no core"
+    built = succeeds(arena, arena.script(f"bash -c 'kill -SEGV $$'; {seek}"))
     return "no core file", "no core" in arena.text(built)
 
 
@@ -235,6 +230,4 @@ def yaml_bombs(arena: Arena) -> Outcome:
 
 
 def _free(arena: Arena) -> int:
-    import shutil
-
     return shutil.disk_usage(arena.workspaces).free

@@ -91,10 +91,10 @@ def poisoning_another_apps_cache(arena: Arena) -> Outcome:
     own = arena.ended(arena.script(seek.replace("THROUGH", "kept"), app="evil"))
     kept = "kept poison" in arena.text(own)
     tenant = arena.ended(arena.farm.submit(BuildRequest(tenant=f"{arena.tenant}-b"[:30], app="evil", source=source)))
-    unseen = "Cache restored" not in arena.text(tenant)
+    unseen = "restored" if "Cache restored" in arena.text(tenant) else "none"
     return (
-        f"other app: {other}; after a failure: {failed}; other tenant: {'none' if unseen else 'restored'}; own: kept {kept}",
-        holds and failed_holds and unseen and kept,
+        f"other app: {other}; after a failure: {failed}; other tenant: {unseen}; own cache kept: {kept}",
+        holds and failed_holds and unseen == "none" and kept,
     )
 
 

@@ -80,6 +80,7 @@ def test_the_tail_is_the_newest_lines_that_say_something():
         (b"tab\tstays", "tab\tstays"),
         ("grüße".encode(), "grüße"),
         (b"\xff", "\ufffd"),
+        ("a\u202egnp.exe".encode(), "a<U+202E>gnp.exe"),
     ],
 )
 def test_what_a_reader_sees(raw, shown):
@@ -104,6 +105,51 @@ def test_a_flood_that_cannot_be_sent_is_bounded_and_the_log_says_so(monkeypatch)
     told, *lines = [line for _, line in kept.lines]
     assert told.startswith("[3 lines are missing here")
     assert lines == ["3", "4", "5", "6", "7"]
+
+
+def test_the_rest_of_an_endless_line_is_left_out_and_the_next_line_is_whole():
+    kept = Kept()
+    log = BuildLog(kept)
+    for _ in range(10):
+        log.write(b"x" * LINE_CHARS_MAX)
+    log.write(b"xx\nnext\n\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["x" * LINE_CHARS_MAX + " [cut]", "next", ""]
+
+
+def test_a_log_over_its_limit_says_so_once_and_keeps_its_end():
+    kept = Kept()
+    log = BuildLog(kept, limit_bytes=1000)
+    for number in range(100_000):
+        log.write(f"line {number}\n".encode())
+    log.flush(now=True)
+    lines = [line for _, line in kept.lines]
+    assert len(lines) < 20
+    assert lines[-1].startswith("The log is over its limit of 1000 bytes")
+    assert log.tail[-1] == "line 99999"
+
+
+@given(st.integers(1, 40), st.integers(0, 9000))
+def test_a_secret_is_hidden_wherever_it_stands_and_however_it_comes(size, before):
+    kept = Kept()
+    log = BuildLog(kept)
+    log.hide(["correct horse/battery"])
+    content = b"." * before + b"correct horse/battery Y29ycmVjdCBob3JzZS9iYXR0ZXJ5 correct%20horse%2Fbattery end"
+    for start in range(0, len(content), size * 50):
+        log.write(content[start : start + size * 50])
+    log.flush(now=True)
+    text = "".join(line for _, line in kept.lines)
+    assert not any(word in text for word in ("correct", "battery", "Y29ycmVj"))
+    assert log.hidden("is correct horse/battery") == "is [hidden]"
+
+
+def test_lines_of_a_secret_are_hidden_one_by_one():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.hide(["-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----"])
+    log.write(b"key: MIIEvQIBADAN, ab\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["key: [hidden], ab"]
 
 
 def test_what_could_not_be_sent_is_not_sent_twice():

@@ -159,3 +159,21 @@ def test_a_request_that_would_weigh_on_the_queue_is_refused(wrong):
 def test_a_request_is_queued_so_that_the_newest_wins_unless_it_says_otherwise():
     request = BuildRequest(tenant="t", app="a", source=SOURCE)
     assert (request.run_policy, request.build_class, request.memo) == ("latest_queued", None, True)
+
+
+@pytest.mark.parametrize(
+    ("env", "secrets", "told"),
+    [
+        ({"A": "x" * 8}, ("B",), "no config var"),
+        ({"A": "short"}, ("A",), "fewer than 8"),
+    ],
+)
+def test_a_secret_that_cannot_be_hidden_is_refused(env, secrets, told):
+    with pytest.raises(ValidationError, match=told):
+        BuildRequest(tenant="t", app="a", source=GitSource(url="https://h/x"), env=env, secrets=secrets)
+
+
+@pytest.mark.parametrize("url", ["https://u:token@h/x", "https://token@h/x", "https://", "ssh://-oProxyCommand=x/y"])
+def test_an_address_with_credentials_or_without_a_host_is_refused(url):
+    with pytest.raises(ValidationError):
+        GitSource(url=url)

@@ -63,6 +63,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         state = old or LocalState(redis_password=password_file.read_text())
         state = replace(
             state,
+            farm_key=secret_file(directory, "farm-key").read_text(),
             redis_port=redis_port or state.redis_port,
             registry_port=registry_port or state.registry_port,
             docker_url=os.environ.get("BUILDFARM_DOCKER_URL") or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_URL,

@@ -25,6 +25,7 @@ class LocalState:
     """Where the farm's parts are on this machine."""
 
     redis_password: str
+    farm_key: str = ""
     redis_port: int = 6390
     registry_port: int = 5050
     docker_url: str = DEFAULT_DOCKER_URL
@@ -48,6 +49,7 @@ class LocalState:
         """What the farm's processes need in their environment."""
         return {
             "BUILDFARM_REDIS_URL": self.redis_url,
+            "BUILDFARM_FARM_KEY": self.farm_key,
             "BUILDFARM_REDIS_PORT": str(self.redis_port),
             "BUILDFARM_REGISTRY_URL": f"http://{self.registry_address}",
             "BUILDFARM_REGISTRY_PORT": str(self.registry_port),
@@ -66,6 +68,7 @@ class LocalState:
         values = dict(line.split("=", 1) for line in text.splitlines() if line)
         return cls(
             redis_password=urlsplit(values["BUILDFARM_REDIS_URL"]).password or "",
+            farm_key=values.get("BUILDFARM_FARM_KEY", ""),
             redis_port=int(values["BUILDFARM_REDIS_PORT"]),
             registry_port=int(values["BUILDFARM_REGISTRY_PORT"]),
             docker_url=values["BUILDFARM_DOCKER_URL"],

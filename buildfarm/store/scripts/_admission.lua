@@ -115,6 +115,7 @@ local function end_record(build)
   local record = key('build:' .. build.id)
   redis.call('HSET', record, 'finished_at', stamp)
   redis.call('HDEL', record, 'cancel')
+  redis.call('DEL', record .. ':env')
   redis.call('EXPIRE', record, terms.record_seconds)
   redis.call('EXPIRE', record .. ':log', terms.record_seconds)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end

@@ -3,6 +3,8 @@
 -- ARGV: 2 id  3 request (JSON)  4 place  5 queue  6 run policy  7 seconds that it may wait, or ''
 --       8 idempotency key, or ''  9 digest of the request, for that key
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
+--       13 encrypted config vars, or ''
+-- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
 -- Answers {'new' | 'memo' | 'same', id, digest of that request}, or {'full', builds waiting, limit}.
@@ -57,6 +59,7 @@ if memo then
   return {{'memo', id, ''}, wakes}
 end
 
+if ARGV[13] ~= '' then redis.call('SET', record .. ':env', ARGV[13]) end
 local turn, kept = nil, {}
 for _, other in ipairs(older) do
   local superseded = WAITING[other.state]
