@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from celery import Celery
 
 from buildfarm import promotion, source
-from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, StoreError
+from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError
 from buildfarm.memo import input_digest
 from buildfarm.model import (
     NAME_PATTERN,
@@ -28,7 +28,7 @@ from buildfarm.model import (
     State,
 )
 from buildfarm.oci.registry import Registry
-from buildfarm.queues import make_celery, send, shard_of
+from buildfarm.queues import TASK, make_celery, shard_of
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.store import (
@@ -43,10 +43,10 @@ from buildfarm.store import (
     Pages,
     Records,
     Terms,
-    Wake,
     open_database,
 )
 from buildfarm.telemetry import logger
+from buildfarm.transport import message_template
 
 _LOG_WAIT_SECONDS = 0.5
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
@@ -103,7 +103,7 @@ class Farm:
                 "This idempotency key stands for another request already.",
                 advice=f"It made build {accepted.build_id}; take a new key for another request.",
             )
-        build = self.records.get(accepted.build_id)
+        build = accepted.build or self.records.get(accepted.build_id)
         if memo and build.memo_of:
             self._move_tag(build)
         return build
@@ -234,8 +234,9 @@ class Farm:
 
     def _memo(self, request: Request) -> Memo | None:
         """An equal build whose image the registry still has."""
-        builder = self.builder().partition("@")[2]
-        digest = input_digest(request, builder, self.settings) if getattr(request, "memo", False) else ""
+        if not getattr(request, "memo", False):
+            return None
+        digest = input_digest(request, self.builder().partition("@")[2], self.settings)
         memo = self.records.memo(digest) if digest else None
         try:
             if memo and self.registry.has_manifest(memo.result.repository, memo.result.digest):
@@ -285,15 +286,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
         patience_seconds=patience_seconds,
     )
     celery = make_celery(settings)
-
-    def wake(wakes: Sequence[Wake]) -> None:
-        try:
-            send(celery, wakes)
-        except StoreError as error:
-            # The records are written, so the builds are accepted; a node's sweeper sends the messages again.
-            logger().warning("messages_not_sent", builds=[build_id for build_id, _ in wakes], reason=error.message)
-
-    admission = Admission(database, Terms.of(settings), wake)
+    admission = Admission(database, Terms.of(settings, message_template(TASK)))
     try:
         yield Farm(
             settings=settings,

@@ -12,9 +12,7 @@ from functools import partial
 
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
 
-from buildfarm.errors import StoreError
 from buildfarm.settings import Settings
 from buildfarm.transport import transport_for
 
@@ -145,12 +143,3 @@ def make_celery(settings: Settings) -> Celery:
         },
     )
     return app
-
-
-def send(app: Celery, wakes: Iterable[tuple[str, str]]) -> None:
-    """Sends a message for each build and its queue. Raises StoreError where Redis cannot be reached."""
-    try:
-        for build_id, queue in wakes:
-            app.send_task(TASK, args=(build_id,), queue=queue)
-    except OperationalError as error:
-        raise StoreError("Redis does not take messages.", advice="Check that it runs: buildfarm status.") from error

@@ -50,6 +50,7 @@ class Worker:
     tracer: Tracer
     trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
     rest: Callable[[], None]  # the node takes no builds for a while
+    run_app: Callable[..., None] = run  # as `pipeline.run`; benches have a shorter one
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
@@ -119,7 +120,7 @@ class Worker:
                 env = progress.persist(lambda: self.records.env(build))
                 request = request.model_copy(update={"env": env})
                 progress.log.hide([env[name] for name in request.secrets])
-                run(build, request, tools, progress, publish=publish, accept=accept)
+                self.run_app(build, request, tools, progress, publish=publish, accept=accept)
         except AppError as error:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.

@@ -1,6 +1,6 @@
 """The builds' records in Redis: the truth about every build. One subject a module, one atomic step a Lua script."""
 
-from buildfarm.store.admission import LIMIT_MAX, Admission, Terms, Wake
+from buildfarm.store.admission import LIMIT_MAX, Admission, Terms
 from buildfarm.store.audit import Audit, AuditEntry
 from buildfarm.store.calls import Calls
 from buildfarm.store.database import Database, open_database
@@ -39,6 +39,5 @@ __all__ = [
     "Token",
     "Tokens",
     "Unclaimed",
-    "Wake",
     "open_database",
 ]

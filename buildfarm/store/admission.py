@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,8 +20,6 @@ _AHEAD = 4  # a tenant's queued builds of a class; the others are held, so that 
 _KEY_SECONDS = 86_400
 _STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
 
-Wake = tuple[str, str]  # a build's id and the queue that its message belongs to
-
 _EXPIRED = ExpiredError("The build waited longer than its request allowed.")
 EXPIRED = Failure(
     code=_EXPIRED.code, fault=Fault.FARM, phase=None, message=_EXPIRED.message, advice=_EXPIRED.advice
@@ -35,16 +33,17 @@ class Terms:
     classes: dict[str, int]  # their weights
     limits: Limits
     record_seconds: float
+    message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
 
     @classmethod
-    def of(cls, settings: Settings) -> Terms:
+    def of(cls, settings: Settings, message: str) -> Terms:
         """The terms of these settings."""
         limits = Limits(
             tenant_running=settings.tenant_running_max,
             tenant_waiting=settings.tenant_waiting_max,
             app_running=settings.app_running_max,
         )
-        return cls(settings.classes, limits, settings.record_seconds)
+        return cls(settings.classes, limits, settings.record_seconds, message)
 
     def encode(self) -> str:
         """As the scripts read them."""
@@ -52,6 +51,7 @@ class Terms:
             {
                 "classes": [{"name": name, "weight": weight} for name, weight in self.classes.items()],
                 **self.limits.model_dump(),
+                "message": self.message,
                 "ahead": _AHEAD,
                 "events_max": EVENTS_MAX,
                 "index_max": INDEX_MAX,
@@ -67,17 +67,15 @@ class Terms:
 class Admission:
     """The limits of tenants and apps, and their builds' places. Every method raises StoreError where Redis is away.
 
-    ``wake`` sends messages and raises nothing: one that is lost is sent again by a sweeper.
+    A build's message is written in the step that queues it. One that is lost on its way is sent again by a sweeper.
     """
 
     database: Database
     terms: Terms
-    wake: Callable[[Sequence[Wake]], None]
 
     def overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
         """As `Records.send_overdue` says."""
-        _, wakes = self._run("overdue", seconds, limit, "retry" if first else "")
-        return wakes[::2]
+        return list(self.change("overdue", seconds, limit, "retry" if first else ""))
 
     @cached_property
     def encoded_terms(self) -> str:
@@ -85,8 +83,8 @@ class Admission:
         return self.terms.encode()
 
     def change(self, script: str, *args: str | float) -> Any:
-        """Runs a script that changes builds' states as one atomic step, and wakes nodes up for what it queued."""
-        return self._run(script, *args)[0]
+        """Runs a script that changes builds' states as one atomic step, messages of what it queues included."""
+        return self.database.run(script, [self.database.namespace], self.encoded_terms, *args)
 
     def expire(self, limit: int) -> list[str]:
         """Fails waiting builds whose time is up, and returns their ids."""
@@ -153,12 +151,6 @@ class Admission:
                 pipeline.hget(bucket, f"{build_class} {tenant}")
             started = sum(int(number or 0) for number in pipeline.execute())
         return min(max(60.0 * LOOK_BACK_MINUTES / started if started else 60.0, 5.0), 600.0)
-
-    def _run(self, script: str, *args: str | float) -> tuple[Any, list[str]]:
-        answer, wakes = self.database.run(script, [self.database.namespace], self.encoded_terms, *args)
-        if wakes:
-            self.wake(list(zip(wakes[::2], wakes[1::2], strict=True)))
-        return answer, wakes
 
     def _class_row(self, name: str, started: dict[str, int], now: float) -> QueueRow:
         key = self.database.key

@@ -33,6 +33,7 @@ class Accepted:
 
     build_id: str
     request_digest: str  # of the request that the build was made of, where an idempotency key led to it
+    build: Build | None  # as it was made; None where it was there before
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Records:
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
-        return Accepted(answer[1], answer[2])
+        if answer[0] == "same":
+            return Accepted(answer[1], answer[2], None)
+        return Accepted(answer[1], "", decode(dict(zip(answer[2][::2], answer[2][1::2], strict=True))))
 
     def digest_of(self, request: Request) -> str:
         """Tells whether two requests ask for the same, whatever their idempotency keys."""

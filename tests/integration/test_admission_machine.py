@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections import Counter
@@ -12,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from buildfarm.errors import Cancelled, LeaseLost
 from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, Failure, Fault, Limits, RunPolicy, State
+from buildfarm.queues import TASK
 from buildfarm.store import Accepted, Admission, Events, Full, Lease, Leases, Records, Terms, open_database
+from buildfarm.transport import check_message, message_template
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
@@ -35,9 +38,8 @@ class AdmissionMachine(RuleBasedStateMachine):
     def open(self):
         namespace = f"test-{uuid.uuid4().hex[:8]}:"
         self.database = open_database(self.service_settings.model_copy(update={"namespace": namespace}))
-        self.woken = set()
-        terms = Terms({"interactive": 4, "bulk": 1}, LIMITS, 60)
-        admission = Admission(self.database, terms, self.woken.update)
+        terms = Terms({"interactive": 4, "bulk": 1}, LIMITS, 60, message_template(TASK))
+        admission = Admission(self.database, terms)
         self.records = Records(admission)
         self.admission = admission
         self.holders, self.silent = Leases(admission, 3600, 2), Leases(admission, -1, 2)
@@ -70,7 +72,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         names = {key.removeprefix(self.database.namespace) for key in self.database.client.scan_iter(
             f"{self.database.namespace}*"
         )}  # fmt: skip
-        kept = ("build:", "builds", "app:", "key:", "started:", "limits", "events")
+        kept = ("build:", "build.", "builds", "app:", "key:", "started:", "limits", "events")
         assert [name for name in names if not name.startswith(kept)] == []
 
     def builds(self):
@@ -207,10 +209,20 @@ class AdmissionMachine(RuleBasedStateMachine):
             assert (self.admission.place(build) is not None) == waits
             assert (build.state is State.SUPERSEDED) <= (build.superseded_by in self.ids)
             if build.state is State.QUEUED:
-                # A message of its own, or of one that it superseded, which leads to it.
-                assert any(build_id == build.id for build_id, _ in self.woken)
+                assert build.id in self.messages()
             ttl = self.database.client.ttl(self.database.key("build", build.id))
             assert (ttl > 0) == build.state.final
+
+    def messages(self):
+        """Ids of the builds that have a message; nobody consumes them here."""
+        found = set()
+        for name in ("interactive", "bulk"):
+            for queue in (f"build.{name}.0", f"build.{name}.retry"):
+                for raw in self.database.client.lrange(self.database.key(queue), 0, -1):
+                    message = json.loads(raw)
+                    check_message(message)
+                    found.add(message["headers"]["id"])
+        return found
 
     @invariant()
     def events_tell_allowed_changes(self):

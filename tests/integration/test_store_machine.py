@@ -11,7 +11,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from buildfarm.errors import Cancelled, LeaseLost
 from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Limits, Phase, State
+from buildfarm.queues import TASK
 from buildfarm.store import Admission, Leases, Logs, Records, Terms, open_database
+from buildfarm.transport import message_template
 
 DIGEST = "sha256:" + "a" * 64
 REQUEST = BuildRequest(tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest=DIGEST))
@@ -29,7 +31,7 @@ RESULT = BuildResult(
     attempt=1,
 )
 ATTEMPTS_MAX = 2
-TERMS = Terms({"interactive": 1}, Limits(tenant_running=9, tenant_waiting=9, app_running=1), 60)
+TERMS = Terms({"interactive": 1}, Limits(tenant_running=9, tenant_waiting=9, app_running=1), 60, message_template(TASK))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -42,7 +44,7 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self):
         namespace = f"test-{uuid.uuid4().hex[:8]}:"
         self.database = open_database(self.service_settings.model_copy(update={"namespace": namespace}))
-        admission = Admission(self.database, TERMS, lambda wakes: None)
+        admission = Admission(self.database, TERMS)
         self.records = Records(admission)
         # A lease of no length has always ended, one of an hour never has: time need not pass for either.
         self.holders = Leases(admission, 3600, ATTEMPTS_MAX)

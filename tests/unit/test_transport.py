@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.transport import MalformedMessageError, check_message
+from buildfarm.transport import MalformedMessageError, check_message, message_template
 
 
 def envelope(body=b'[["id"], {}, {}]', **changes):
@@ -29,6 +29,7 @@ def envelope(body=b'[["id"], {}, {}]', **changes):
 
 def test_a_whole_message_passes():
     check_message(envelope())
+    check_message(json.loads(message_template("buildfarm.build")))
 
 
 @pytest.mark.parametrize(

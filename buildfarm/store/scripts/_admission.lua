@@ -18,13 +18,12 @@
 -- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
 -- events              stream: every change of state
 -- calls               channel: ids of builds that have something new for whoever runs them
---
--- A script returns {its answer, wakes}: whoever ran it sends a message for each pair of id and queue in wakes.
+-- build.<class>...    list: a queue of Celery's; messages come in at its left end
 local namespace, terms = KEYS[1], cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 local stamp = string.format('%.6f', now)
-local wakes = {}
+local messages_sent = 0
 
 local COUNTED = {held = true, queued = true, running = true}
 local WAITING = {held = true, queued = true}
@@ -34,9 +33,11 @@ local function key(name) return namespace .. name end
 
 local function held_key(class, tenant, app) return key('held:' .. class .. ':' .. tenant .. '/' .. app) end
 
+-- Sends a build's message in the same step that queues it: neither can be there without the other.
 local function wake(id, queue)
-  wakes[#wakes + 1] = id
-  wakes[#wakes + 1] = queue
+  messages_sent = messages_sent + 1
+  local filled = {['@id@'] = id, ['@queue@'] = queue, ['@tag@'] = id .. '-' .. stamp .. '-' .. messages_sent}
+  redis.call('LPUSH', key(queue), (string.gsub(terms.message, '@%l+@', filled)))
 end
 
 -- A build as far as admission needs it; nil where there is none.

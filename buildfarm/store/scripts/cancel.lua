@@ -3,7 +3,7 @@
 -- ARGV: 2 id
 -- Answers the state it was found in, or '' where there is no such build.
 local build = load(ARGV[2])
-if not build then return {'', wakes} end
+if not build then return '' end
 local found = build.state
 if found == 'running' then
   call_off(build)
@@ -12,4 +12,4 @@ elseif WAITING[found] then
   tell(build)
   admit(build.tenant)
 end
-return {found, wakes}
+return found

@@ -9,15 +9,15 @@ for _ = 1, 1000 do
   if not (build and build.state == 'superseded') then break end
   build = load(build.superseded_by)
 end
-if not build then return {{0, 'unknown'}, wakes} end
-if build.state ~= 'queued' then return {{0, build.state}, wakes} end
+if not build then return {0, 'unknown'} end
+if build.state ~= 'queued' then return {0, build.state} end
 local record = key('build:' .. build.id)
 if build.expires_at and build.attempt == '0' and build.expires_at <= now then
   redis.call('HSET', record, 'failure', ARGV[5])
   enter(build, 'failed')
   tell(build)
   admit(build.tenant)
-  return {{0, 'expired'}, wakes}
+  return {0, 'expired'}
 end
 local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
@@ -29,4 +29,4 @@ local started = key('started:' .. math.floor(now / 60))
 redis.call('HINCRBY', started, build.class .. ' ' .. build.tenant, 1)
 if redis.call('HINCRBY', started, build.class, 1) == 1 then redis.call('EXPIRE', started, terms.started_seconds) end
 admit(build.tenant)
-return {{attempt, build.id}, wakes}
+return {attempt, build.id}

@@ -13,4 +13,4 @@ for _, id in ipairs(ids) do
   end
   redis.call('ZREM', key('expiring'), id)
 end
-return {ids, wakes}
+return ids

@@ -6,7 +6,7 @@
 -- Answers the state, which of a cancelled build is 'superseded' where a newer one asked for it; '' where another attempt
 -- owns the build.
 local build = load(ARGV[2])
-if not build or build.state ~= 'running' or build.attempt ~= ARGV[3] then return {'', wakes} end
+if not build or build.state ~= 'running' or build.attempt ~= ARGV[3] then return '' end
 local record, state = key('build:' .. build.id), ARGV[4]
 if state == 'cancelled' and build.superseded_by then state = 'superseded' end
 if state ~= 'superseded' then redis.call('HDEL', record, 'superseded_by') end
@@ -19,4 +19,4 @@ else
 end
 if ARGV[7] ~= '' then redis.call('SET', key('memo:' .. ARGV[7]), build.id, 'EX', terms.record_seconds) end
 admit(build.tenant)
-return {state, wakes}
+return state

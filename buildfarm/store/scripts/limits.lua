@@ -10,4 +10,4 @@ for i = 4, #ARGV, 2 do
 end
 if ARGV[3] ~= '' then offer(ARGV[2], ARGV[3]) end
 admit(ARGV[2])
-return {'', wakes}
+return ''

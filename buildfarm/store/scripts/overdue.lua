@@ -1,7 +1,7 @@
 -- Picks queued builds whose message is old, and marks them as sent again, so that one sweeper only sends each.
 -- with _admission
 -- ARGV: 2 seconds since the last message  3 how many at most  4 'retry': they come before all others
--- Answers nothing; the builds are in wakes.
+-- Answers their ids.
 local ids = redis.call('ZRANGEBYSCORE', key('queued'), '-inf', now - ARGV[2], 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(ids) do
   local build = load(id)
@@ -12,4 +12,4 @@ for _, id in ipairs(ids) do
     redis.call('ZREM', key('queued'), id)
   end
 end
-return {'', wakes}
+return ids

@@ -7,12 +7,12 @@
 local build = load(ARGV[2])
 if not build or build.state ~= 'running' then
   redis.call('ZREM', key('leases'), ARGV[2])
-  return {'stale', wakes}
+  return 'stale'
 end
-if ARGV[3] ~= '' and build.attempt ~= ARGV[3] then return {'stale', wakes} end
+if ARGV[3] ~= '' and build.attempt ~= ARGV[3] then return 'stale' end
 if ARGV[3] == '' then
   local ends = redis.call('ZSCORE', key('leases'), build.id)
-  if ends and tonumber(ends) > now then return {'stale', wakes} end
+  if ends and tonumber(ends) > now then return 'stale' end
 end
 local record, state = key('build:' .. build.id), 'queued'
 local spared = tonumber(redis.call('HGET', record, 'spared') or 0)
@@ -46,4 +46,4 @@ elseif tonumber(ARGV[7]) > 0 then
 else
   wake(build.id, 'build.' .. build.class .. '.retry')
 end
-return {state, wakes}
+return state

@@ -7,7 +7,7 @@
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
--- Answers {'new' | 'memo' | 'same', id, digest of that request}, or {'full', builds waiting, limit}.
+-- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit}.
 local id, policy, target = ARGV[2], ARGV[6], nil
 local record = key('build:' .. id)
 local build = {id = id, queue = ARGV[5], class = string.match(ARGV[5], '^build%.(%w+)%.'), submitted_at = stamp}
@@ -16,10 +16,10 @@ if policy ~= 'all' then build.target = target end
 local tenant = key('tenant:' .. build.tenant)
 local idempotency = ARGV[8] ~= '' and key('key:' .. build.tenant .. ':' .. ARGV[8])
 
-if redis.call('EXISTS', record) == 1 then return {{'same', id, ''}, wakes} end
+if redis.call('EXISTS', record) == 1 then return {'same', id, ''} end
 if idempotency then
   local found, digest = string.match(redis.call('GET', idempotency) or '', '^(%S+) (%S+)$')
-  if found and redis.call('EXISTS', key('build:' .. found)) == 1 then return {{'same', found, digest}, wakes} end
+  if found and redis.call('EXISTS', key('build:' .. found)) == 1 then return {'same', found, digest} end
 end
 
 local older = {}
@@ -35,7 +35,7 @@ end
 if not memo then
   local held, queued = numbers(tenant, 'held', 'queued')
   local most = limit(build.tenant .. ':waiting', terms.tenant_waiting)
-  if held + queued - replaced >= most then return {{'full', held + queued, most}, wakes} end
+  if held + queued - replaced >= most then return {'full', held + queued, most} end
 end
 
 redis.call('HSET', record, 'id', id, 'request', ARGV[3], 'queue', build.queue, 'attempt', 0, 'submitted_at', stamp,
@@ -56,7 +56,7 @@ if memo then
   redis.call('HSET', key('tags'), target, ARGV[12])
   enter(build, 'succeeded')
   tell(build)
-  return {{'memo', id, ''}, wakes}
+  return {'memo', id, redis.call('HGETALL', record)}
 end
 
 if ARGV[13] ~= '' then redis.call('SET', record .. ':env', ARGV[13]) end
@@ -88,4 +88,4 @@ end
 enter(build, 'held', turn)
 admit(build.tenant)
 if redis.call('HGET', record, 'state') == 'held' then tell(build) end
-return {{'new', id, ''}, wakes}
+return {'new', id, redis.call('HGETALL', record)}
