@@ -1,4 +1,4 @@
-"""Metrics of the API: its requests, and how the whole farm stands, read from Redis when Prometheus asks."""
+"""Metrics of the API itself: its requests, its live streams and its webhooks."""
 
 from __future__ import annotations
 

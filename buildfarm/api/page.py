@@ -22,7 +22,7 @@ from buildfarm.api.services import Services
 from buildfarm.api.stream import EVENT_STREAM, log_events
 from buildfarm.api.waterfall import draw, spans_of
 from buildfarm.errors import BuildfarmError
-from buildfarm.model import Build, BuildRequest, State
+from buildfarm.model import Build, State
 from buildfarm.store import Scope
 
 COOKIE = "buildfarm_session"
@@ -194,14 +194,15 @@ def sign_out(request: Request) -> Response:
 def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
     farm = caller.services.farm
     layers = found.result.layers if found.result else ()
+    own = [layer for layer in layers if layer.origin != "builder"]
     return {
         "build": found,
         "image": farm.image(found) if found.result else "",
         "place": farm.place(found),
         "waterfall": draw(spans_of(found, time.time())),
-        "reused_bytes": sum(layer.size_bytes for layer in layers if layer.reused),
-        "largest_bytes": max((layer.size_bytes for layer in layers), default=1),
-        "is_app": isinstance(found.request, BuildRequest),
+        "builder_layers": [layer for layer in layers if layer.origin == "builder"],
+        "reused_bytes": sum(layer.size_bytes for layer in own if layer.reused),
+        "largest_bytes": max((layer.size_bytes for layer in own), default=1),
     }
 
 

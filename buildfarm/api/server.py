@@ -11,6 +11,7 @@ from buildfarm.api.application import make_application
 from buildfarm.api.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.services import Services
+from buildfarm.api.standing import make_standing
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
 from buildfarm.settings import Settings
@@ -25,14 +26,17 @@ def serve(settings: Settings) -> None:
     with ExitStack() as resources:
         farm = resources.enter_context(open_farm(settings))
         metrics = ApiMetrics()
+        metrics.registry.register(make_standing(farm))
         tracer = open_tracer(settings, "buildfarm-api")
         resources.callback(tracer.close)
+        feeds = Feeds(settings)
+        metrics.followers.set_function(lambda: feeds.followers)
         services = Services(
             farm=farm,
             tokens=Tokens(farm.database),
             audit=Audit(farm.database),
             rates=Rates(farm.database),
-            feeds=Feeds(settings),
+            feeds=feeds,
             metrics=metrics,
             tracer=tracer,
         )
