@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main bench-export up down clean
+.PHONY: help set-up lint unit test demo verify-main bench-export up down monitoring verify-observability clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,13 @@ verify-main: $(STAMP) ## the main job's promises, as a table of claims and figur
 bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 	$(BIN)/buildfarm up
 	$(BIN)/python -m bench.export
+
+monitoring: $(STAMP) ## dashboards and alert rules, made from monitoring/
+	$(BIN)/python -m monitoring
+
+verify-observability: $(STAMP) ## API, page, metrics and dashboards, tried on a live farm
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.observability
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

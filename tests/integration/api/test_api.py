@@ -9,11 +9,11 @@ import time
 
 import httpx
 import pytest
-from serving import serving
 
 from buildfarm.errors import InternalError
 from buildfarm.model import BuildRequest, GitSource, Phase, State
 from buildfarm.store import Audit, Leases, Logs, Tokens
+from verify.serving import serving
 
 KEY = {"Idempotency-Key": "k"}
 GIT = {"kind": "git", "url": "https://git.example.org/a.git"}

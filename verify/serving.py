@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ class Api:
     farm: Farm
     url: str
     metrics_url: str
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: Path
 
     def token(self, tenant: str | None, *scopes: str) -> str:
+        """A token with these scopes; the one before it with the same ends."""
         wanted = frozenset(Scope(scope) for scope in scopes)
         name = "-".join(sorted(scopes))
         for token in Tokens(self.farm.database).all():
@@ -39,16 +41,18 @@ class Api:
         return Tokens(self.farm.database).make(tenant, name, wanted, 1)[0]
 
     def as_(self, tenant: str | None, *scopes: str, token: str = "") -> httpx.Client:
+        """A client that shows a token."""
         text = token or self.token(tenant, *scopes)
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {text}"}, timeout=30, trust_env=False)
 
     def rss_bytes(self) -> int:
+        """Memory of the process now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 @contextmanager
-def serving(farm: Farm, **variables: str):
+def serving(farm: Farm, **variables: str) -> Iterator[Api]:
     """The API of this farm for the length of the block; it ends in good order."""
     port, metrics_port = free_port(), free_port()
     environment = {
@@ -77,18 +81,19 @@ def serving(farm: Farm, **variables: str):
 
 
 def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+        return int(found.getsockname()[1])
 
 
 def _wait(api: Api) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        assert api.process.poll() is None, api.log.read_text()[-2000:]
+        if api.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the API did not start:\n{api.log.read_text()[-2000:]}")
         try:
             if httpx.get(f"{api.url}/healthz", trust_env=False).status_code == 204:
                 return
         except httpx.TransportError:
-            assert time.monotonic() < deadline, api.log.read_text()[-2000:]
             time.sleep(0.05)  # its socket opens when it is ready; there is nothing to wait on before

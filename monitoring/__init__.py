@@ -1,0 +1,1 @@
+"""What operators look at: dashboards and alerts, written here and made into files by ``python -m monitoring``."""

@@ -1,0 +1,153 @@
+"""The alerts: when a person is called, and the series that make each one fire in its test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert. ``fires_with`` are series and values, a minute apart, with which it fires after ``fires_after``."""
+
+    name: str
+    expr: str
+    after: str
+    severity: str  # page: somebody gets up; ticket: somebody looks tomorrow
+    summary: str
+    fires_with: tuple[tuple[str, str], ...]
+    fires_after: str
+    told: str  # its summary then
+    labels: tuple[tuple[str, str], ...] = ()  # that the firing alert has beside its severity
+
+    @property
+    def runbook(self) -> str:
+        """The page's name in docs/runbooks."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", self.name.removeprefix("Buildfarm")).lower()
+
+
+_FARM_FAILED = 'buildfarm_builds_total{outcome="failed",fault="farm"}'
+
+_ENDED = 'buildfarm_builds_total{outcome=~"succeeded|failed"}'
+
+ALERTS = (
+    Alert(
+        "BuildfarmQueueOld",
+        "max by (build_class) (buildfarm_queue_oldest_seconds) > 600",
+        "5m",
+        "page",
+        "A build of class {{ $labels.build_class }} has waited for {{ $value | humanizeDuration }}.",
+        (('buildfarm_queue_oldest_seconds{build_class="interactive"}', "0+120x20"),),
+        "20m",
+        "A build of class interactive has waited for 40m 0s.",
+        (("build_class", "interactive"),),
+    ),
+    Alert(
+        "BuildfarmFarmFailures",
+        f"sum(rate({_FARM_FAILED}[15m])) / sum(rate({_ENDED}[15m])) > 0.05",
+        "5m",
+        "page",
+        "{{ $value | humanizePercentage }} of builds fail by the farm's fault.",
+        (
+            ('buildfarm_builds_total{outcome="failed",fault="farm",code="farm.node"}', "0+1x40"),
+            ('buildfarm_builds_total{outcome="succeeded",fault="none",code="none"}', "0+5x40"),
+        ),
+        "25m",
+        "16.67% of builds fail by the farm's fault.",
+    ),
+    Alert(
+        "BuildfarmNodeLost",
+        'max(buildfarm_nodes{state="gone"}) > 0',
+        "2m",
+        "ticket",
+        "{{ $value }} build nodes went silent.",
+        (('buildfarm_nodes{state="gone"}', "0 0 1x20"),),
+        "10m",
+        "1 build nodes went silent.",
+    ),
+    Alert(
+        "BuildfarmNoNodes",
+        'max(buildfarm_nodes{state="ready"}) == 0',
+        "2m",
+        "page",
+        "No build node takes builds.",
+        (('buildfarm_nodes{state="ready"}', "1 1 0x20"),),
+        "10m",
+        "No build node takes builds.",
+    ),
+    Alert(
+        "BuildfarmPrewarmStuck",
+        "buildfarm_builder_ready == 0",
+        "10m",
+        "ticket",
+        "{{ $labels.instance }} has not had the builder it is to use for 10 minutes.",
+        (('buildfarm_builder_ready{instance="n1"}', "0x30"),),
+        "15m",
+        "n1 has not had the builder it is to use for 10 minutes.",
+        (("instance", "n1"),),
+    ),
+    Alert(
+        "BuildfarmDiskHigh",
+        "buildfarm_disk_free_bytes / buildfarm_disk_size_bytes < 0.1",
+        "5m",
+        "ticket",
+        "{{ $labels.instance }} has {{ $value | humanizePercentage }} of its disk left.",
+        (
+            ('buildfarm_disk_free_bytes{instance="n1"}', "5x20"),
+            ('buildfarm_disk_size_bytes{instance="n1"}', "100x20"),
+        ),
+        "10m",
+        "n1 has 5% of its disk left.",
+        (("instance", "n1"),),
+    ),
+    Alert(
+        "BuildfarmLeasesLost",
+        "sum(increase(buildfarm_leases_expired_total[15m])) > 3",
+        "0m",
+        "ticket",
+        "{{ $value | humanize }} builds lost their node in 15 minutes.",
+        (('buildfarm_leases_expired_total{instance="n1"}', "0+1x30"),),
+        "20m",
+        "15 builds lost their node in 15 minutes.",
+    ),
+    Alert(
+        "BuildfarmRedisAway",
+        "max(buildfarm_redis_up) == 0",
+        "1m",
+        "page",
+        "Redis does not answer the API.",
+        (("buildfarm_redis_up", "1 0x20"),),
+        "5m",
+        "Redis does not answer the API.",
+    ),
+    Alert(
+        "BuildfarmRegistryAway",
+        "max(buildfarm_registry_up) == 0",
+        "1m",
+        "page",
+        "The registry does not answer the API.",
+        (("buildfarm_registry_up", "1 0x20"),),
+        "5m",
+        "The registry does not answer the API.",
+    ),
+    Alert(
+        "BuildfarmApiAway",
+        "absent(buildfarm_redis_up)",
+        "2m",
+        "page",
+        "No API process is scraped.",
+        (("buildfarm_redis_up", "1 1 stale"),),
+        "15m",
+        "No API process is scraped.",
+    ),
+    Alert(
+        "BuildfarmWebhooksGivenUp",
+        'sum(increase(buildfarm_webhooks_total{result="given_up"}[1h])) > 0',
+        "0m",
+        "ticket",
+        "{{ $value | humanize }} webhooks were given up in the last hour.",
+        (('buildfarm_webhooks_total{result="given_up"}', "0 0 1x60"),),
+        "30m",
+        "1 webhooks were given up in the last hour.",
+    ),
+)

@@ -1,0 +1,38 @@
+"""A live farm with real builds, and the real programs that look at it: Prometheus and Chromium."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from buildfarm.errors import BuildfarmError
+from buildfarm.farm import open_farm
+from buildfarm.settings import read_settings
+from verify import browser, prometheus
+from verify.live import live_farm
+from workers.local.packages import ensure_packages
+
+
+@pytest.fixture(scope="session")
+def live():
+    """One farm for all tests here. Without services they are skipped at home and fail where services are promised."""
+    settings = read_settings()
+    try:
+        with open_farm(settings) as farm:
+            farm.registry.ping()
+            farm.records.queued_count()
+    except BuildfarmError as error:
+        if os.environ.get("BUILDFARM_TESTS_NEED_SERVICES"):
+            raise
+        pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
+    ensure_packages({**prometheus.PROGRAMS, **browser.PROGRAMS}, print)
+    browser.ensure_fonts(print)
+    with live_farm() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with browser.chromium() as found:
+        yield found
