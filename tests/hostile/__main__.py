@@ -8,7 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import canary  # noqa: F401
 import code_attacks  # noqa: F401
+import neighbours
 import others  # noqa: F401
 import sources  # noqa: F401
 from arena import open_arena
@@ -32,6 +34,8 @@ def main() -> None:
             wrong = arena.is_as_before()
             figure = f"{outcome}{'; ' + wrong if wrong else ''} ({time.monotonic() - started:.0f} s)"
             claims.add(f"{attack.name}: {attack.promise}", figure, holds and not wrong)
+        if not wanted or "neighbours" in wanted:
+            neighbours.measure(arena, claims)
     claims.finish()
 
 

@@ -76,6 +76,7 @@ class Arena:
     web: str  # URL of the one port that builds are allowed to reach here
     web_root: Path
     trap: Trap  # a port of the node that nobody allowed
+    metrics_port: int
     outside: tuple[str, ...] = ()  # addresses of another machine, each with a web server on port 80
     problems: list[str] = field(default_factory=list)
 
@@ -198,11 +199,20 @@ def open_arena(**variables: str) -> Iterator[Arena]:
         port = undo.enter_context(_web(web_root, gateway))
         trap = undo.enter_context(_trap())
         outside = undo.enter_context(_another_machine(web_root))
-        variables = {**LIMITS, "BUILDFARM_SANDBOX_ALLOW": f"{gateway}/32:{port}", **variables}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            metrics_port = free.getsockname()[1]
+        variables = {
+            **LIMITS,
+            "BUILDFARM_METRICS_PORT": str(metrics_port),
+            "BUILDFARM_SANDBOX_ALLOW": f"{gateway}/32:{port}",
+            **variables,
+        }
         node_id = f"hostile-{uuid.uuid4().hex[:8]}"
         process, workspaces, log = undo.enter_context(_node(farm, node_id, folder, variables))
         url = f"http://{gateway}:{port}"
-        yield Arena(farm, node_id, workspaces, process, log, folder, gateway, url, web_root, trap, outside)
+        yield Arena(
+            farm, node_id, workspaces, process, log, folder, gateway, url, web_root, trap, metrics_port, outside
+        )
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def fork_bomb(arena: Arena) -> Outcome:
     )
 
 
-@attack("ended by its own memory limit, and told so", quick=True)
+@attack("ended by its own memory limit, and told so")
 def memory_hog(arena: Arena) -> Outcome:
     return fails_with(arena, arena.script("python3 -c 'x = bytearray(10 ** 9)'"), "app.out_of_memory")
 
@@ -97,7 +97,7 @@ def shared_memory_hog(arena: Arena) -> Outcome:
     return fails_with(arena, arena.script(script), "app.out_of_memory", "app.compile")
 
 
-@attack("it fills its own disk and no other", quick=True)
+@attack("it fills its own disk and no other")
 def disk_filler(arena: Arena) -> Outcome:
     before = _free(arena)
     told, holds = fails_with(arena, arena.script("cat /dev/zero >/tmp/full"), "app.too_large")
@@ -213,7 +213,7 @@ def procfile_bombs(arena: Arena) -> Outcome:
     ]
 
 
-@attack("read in no time, or refused", quick=True)
+@attack("read in no time, or refused")
 def yaml_bombs(arena: Arena) -> Outcome:
     merges = "a0: &a0 {x: y}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 40)

@@ -104,7 +104,7 @@ def device_nodes(arena: Arena) -> Outcome:
     return fails_with(arena, arena.archive("devices.tar.gz"), "app.source")
 
 
-@attack("no set-id bit reaches the image", quick=True)
+@attack("no set-id bit reaches the image")
 def set_uid_files(arena: Arena) -> Outcome:
     script = "cp /bin/true suid; chmod 6755 suid; mkdir d; chmod 3777 d; ls -la"
     built = succeeds(arena, arena.script(script))
@@ -149,7 +149,7 @@ def a_million_files(arena: Arena) -> Outcome:
     return fails_with(arena, arena.archive("million.tar.gz"), "app.too_large")
 
 
-@attack("a hole counts as what it claims to be", quick=True)
+@attack("a hole counts as what it claims to be")
 def sparse_terabyte(arena: Arena) -> Outcome:
     told, holds = fails_with(arena, arena.script("truncate -s 1T hole; ls -lh hole"), "app.too_large")
     cached = arena.script('truncate -s 1T "$npm_config_cache/hole" /cache/hole', app="hole")
@@ -248,7 +248,7 @@ def fetch_from_metadata(arena: Arena) -> Outcome:
     return _fetch_refused(arena, [f"http://{METADATA}/x", f"http://{PRIVATE}/x", "http://2852039166/x"])
 
 
-@attack("nothing of a repository runs, and no other address than its own is asked", quick=True)
+@attack("nothing of a repository runs, and no other address than its own is asked")
 def git_repository_with_hooks_and_submodules(arena: Arena) -> Outcome:
     seen = arena.trap.seen
     work = arena.source({"index.html": "hi", ".gitattributes": "* filter=evil\n*.x filter=lfs\n", "a.x": "x"})
