@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from buildfarm.errors import CompileError, DetectError, TooLargeError
-from buildfarm.model import ENV_NAME
+from buildfarm.model import ENV_NAME, ENV_NAMES_MAX
 from workers.mask import Mask
 from workers.sandbox import CAPTURE_BYTES_MAX, Sandbox
 from workers.workspace import Workspace
@@ -22,7 +22,10 @@ Log = Callable[[bytes], None]
 Check = Callable[[], None]
 
 _BIN = "/usr/lib/buildfarm"
-_PROCESS_LINE = re.compile(r"^([A-Za-z0-9_-]{1,63}):\s*(.+?)\s*$")
+_PROCESS_TYPE = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_BUILDPACK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# What steers a terminal, or ends a string where it is read next; a tab and a line's end do neither.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TYPES_MAX = 50
 
 
@@ -57,6 +60,9 @@ def detect(sandbox: Sandbox, wanted: Sequence[str], *, log: Log, check: Check) -
     if ended.code != 0:
         raise DetectError("A buildpack that was asked for cannot be used.", advice="The log's last lines say which.")
     rows = [line.partition("\t") for line in ended.stdout.decode(errors="replace").splitlines()]
+    # Whatever runs in the sandbox can write to this output.
+    if not rows or any(not _BUILDPACK.fullmatch(name) for name, _, _ in rows):
+        raise DetectError("Detection printed something else than names of buildpacks.")
     return tuple(Buildpack(name, display.strip()[:100] or name) for name, _, display in rows)
 
 
@@ -107,9 +113,12 @@ def parse_release(content: bytes, name: str) -> Release:
     """The YAML of bin/release. Raises CompileError where it is not what the contract says."""
     where = f"bin/release of the buildpack {name}"
     try:
-        found = yaml.safe_load(content.decode()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CompileError(f"{where} does not print YAML: {error}.") from error
+        # Text, lists and mappings, and no merge keys: those of the safe loader swell 64 KiB to any size.
+        found = yaml.load(content.decode(), Loader=yaml.BaseLoader) or {}
+    except RecursionError as error:
+        raise CompileError(f"{where} prints YAML that is nested too deep.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise CompileError(f"{where} does not print YAML: {str(error)[:300]}.") from error
     if not isinstance(found, dict):
         raise CompileError(f"{where} prints no YAML mapping.")
     sections: list[dict[str, str]] = []
@@ -117,10 +126,16 @@ def parse_release(content: bytes, name: str) -> Release:
         values = found.get(section) or {}
         if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):
             raise CompileError(f"{where}: {section} must map names to text.")
-        sections.append({str(key): str(value) for key, value in values.items() if value is not None})
+        sections.append({str(key): str(value) for key, value in values.items()})
     types, variables = sections
+    types = {name: command for name, command in types.items() if command}
+    for key, value in types.items():
+        if not _PROCESS_TYPE.fullmatch(key) or _CONTROL.search(value):
+            raise CompileError(f"{where}: {key[:80]!r} cannot name a process type, or its command steers a terminal.")
+    if len(types) > _TYPES_MAX or len(variables) > ENV_NAMES_MAX:
+        raise CompileError(f"{where} names more than {_TYPES_MAX} process types or {ENV_NAMES_MAX} variables.")
     for key in variables:
-        if not ENV_NAME.fullmatch(key):
+        if not ENV_NAME.fullmatch(key) or "\0" in variables[key]:
             raise CompileError(f"{where}: {key[:80]!r} cannot name a variable.")
     return Release(types, variables)
 
@@ -131,13 +146,13 @@ def parse_procfile(text: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = _PROCESS_LINE.match(line.strip())
-        if found is None:
+        name, _, command = (part.strip() for part in line.strip().partition(":"))
+        if not _PROCESS_TYPE.fullmatch(name) or not command or _CONTROL.search(command):
             raise CompileError(
                 f"Procfile, line {number} is not a process type: {line.strip()[:80]!r}.",
                 advice="Write it as `web: command`.",
             )
-        types[found[1]] = found[2]
+        types[name] = command
     if len(types) > _TYPES_MAX:
         raise CompileError(f"The Procfile names {len(types)} process types; the limit is {_TYPES_MAX}.")
     return types

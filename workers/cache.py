@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,18 @@ from typing import Literal
 from buildfarm.errors import BuildfarmError, RegistryError, TooLargeError
 from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import NotInRegistryError
-from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import EMPTY_CONFIG, artifact
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import tar_command, tree_names
+from buildfarm.oci.tree import scan, tar_command
 from buildfarm.telemetry import Logger
 from workers.sandbox import Sandbox
 
 ARTIFACT_TYPE = "application/vnd.buildfarm.cache.v1"
 DIFF_ID = "io.buildfarm.diff-id"
+STACK = "io.buildfarm.stack"
+BUILDPACKS = "io.buildfarm.buildpacks"
 TAG = "cache"
 
 _OWNER = 1000
@@ -36,8 +36,20 @@ Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
+class Restored:
+    """What is in a sandbox's /cache at the start of a build."""
+
+    diff_id: str
+    buildpacks: str  # those that left it, by commas
+
+
+@dataclass(frozen=True)
 class Caches:
-    """The caches of all apps, as one node uses them. A cache that fails costs time, never the build."""
+    """The caches of all apps, as one node uses them. A cache that fails costs time, never the build.
+
+    A cache is one app's of one tenant, and is used by builds on the same stack with the same buildpacks only. It is
+    written after a build succeeded.
+    """
 
     registry: Registry
     directory: Path  # copies of caches that this node restored lately, by digest
@@ -47,14 +59,16 @@ class Caches:
     logger: Logger
     count: Callable[[Literal["hit", "miss"]], object] = lambda result: None
 
-    def restore(self, request: BuildRequest, sandbox: Sandbox, cache: Path, *, log: Log, check: Check) -> Digest | None:
-        """Fills the sandbox's /cache, and returns the diff ID of what is in it; None where there is none.
+    def restore(
+        self, request: BuildRequest, stack: str, sandbox: Sandbox, *, log: Log, check: Check
+    ) -> Restored | None:
+        """Fills the sandbox's /cache with what the app's last build on this stack kept; None where there is nothing.
 
         Raises what ends the build itself.
         """
         try:
             manifest = self._manifest(request)
-            if manifest is None:
+            if manifest is None or manifest.annotations.get(STACK) != stack:
                 self.count("miss")
                 return None
             blob = manifest.layers[0]
@@ -62,42 +76,59 @@ class Caches:
             # In the sandbox: the archive holds what strangers' code wrote.
             command = ["tar", "--extract", "--gzip", "--no-same-owner", "--strip-components=1", "--directory=/cache"]
             ended = sandbox.run(command, log=log, check=check, stdin=pieces)
+            if ended.code == 0:
+                self.count("hit")
+                log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
+                return Restored(manifest.annotations.get(DIFF_ID, ""), manifest.annotations.get(BUILDPACKS, ""))
+            reason = f"tar ended with {ended.code}"
         except (RegistryError, OSError) as error:
-            self.logger.warning("cache_not_restored", reason=str(error))
-            self.count("miss")
-            _empty(cache)
-            return None
-        if ended.code != 0:
-            self.logger.warning("cache_not_restored", reason=f"tar ended with {ended.code}")
-            self.count("miss")
-            _empty(cache)
-            return None
-        self.count("hit")
-        log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
-        return Digest(manifest.annotations[DIFF_ID]) if DIFF_ID in manifest.annotations else None
+            reason = str(error)
+        self.logger.warning("cache_not_restored", reason=reason)
+        self.count("miss")
+        _empty(sandbox, log, check)
+        return None
 
-    def save(self, request: BuildRequest, cache: Path, restored: Digest | None) -> None:
+    def keep_for(
+        self, buildpacks: Sequence[str], restored: Restored | None, sandbox: Sandbox, *, log: Log, check: Check
+    ) -> Restored | None:
+        """What was restored, if it comes from the same buildpacks; else /cache is emptied again."""
+        if restored is None or restored.buildpacks == ",".join(buildpacks):
+            return restored
+        log(b"-----> Cache dropped: it comes from other buildpacks\n")
+        _empty(sandbox, log, check)
+        return None
+
+    def save(
+        self, request: BuildRequest, stack: str, buildpacks: Sequence[str], cache: Path, restored: Restored | None
+    ) -> None:
         """Keeps the folder for the app's next build, unless it is what was restored. Nobody may write to it now."""
+        key = {STACK: stack, BUILDPACKS: ",".join(buildpacks)}
         try:
-            if any(cache.iterdir()):
-                self._save(_repository(request), cache, restored)
+            found = scan(cache).found
+            # Before it is read: a file with a hole may claim any size.
+            if sum(item.size_bytes for item in found) > self.cache_bytes:
+                self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
+            elif len(found) > 1:
+                self._save(_repository(request), cache, [item.name for item in found], restored, key)
         except TooLargeError:
             self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
         except (BuildfarmError, OSError) as error:
             self.logger.warning("cache_not_saved", reason=str(error))
 
-    def _save(self, repository: str, cache: Path, restored: Digest | None) -> None:
+    def _save(
+        self, repository: str, cache: Path, names: list[str], restored: Restored | None, key: Mapping[str, str]
+    ) -> None:
         argv = tar_command(cache, owner=_OWNER, names=True)
-        if restored is not None and hash_raw(argv, names=tree_names(cache)) == restored:
+        if restored is not None and hash_raw(argv, names=names) == restored.diff_id:
             return
         kept = self.registry.upload(
             repository,
-            lambda: LayerStream(argv, names=tree_names(cache), limit_bytes=self.cache_bytes, threads=self.threads),
+            lambda: LayerStream(argv, names=names, limit_bytes=self.cache_bytes, threads=self.threads),
         )
         types = media_types("oci")
         blob = Descriptor(types.layers["gzip"], kept.digest, kept.size_bytes)
         self.registry.put_blob(repository, EMPTY_CONFIG)
-        manifest = artifact(ARTIFACT_TYPE, [blob], annotations={DIFF_ID: kept.diff_id})
+        manifest = artifact(ARTIFACT_TYPE, [blob], annotations={DIFF_ID: kept.diff_id, **key})
         self.registry.put_manifest(repository, manifest, types.manifest, tag=TAG)
         self.logger.info("cache_saved", size_bytes=kept.size_bytes)
 
@@ -164,9 +195,6 @@ def _repository(request: BuildRequest) -> str:
     return f"caches/{request.tenant}/{request.app}"
 
 
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _empty(sandbox: Sandbox, log: Log, check: Check) -> None:
+    # In the sandbox too: a tree that strangers made is no path for the node to walk.
+    sandbox.run(["find", "/cache", "-mindepth", "1", "-delete"], log=log, check=check)

