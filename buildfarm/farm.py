@@ -283,6 +283,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
         settings.registry_url,
         timeout_seconds=settings.registry_timeout_seconds,
         attempts=settings.registry_attempts,
+        ca=settings.registry_ca,
         patience_seconds=patience_seconds,
     )
     celery = make_celery(settings)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from celery import Celery
 from kombu import Queue
@@ -98,12 +100,18 @@ def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
     return (*retries, SUBMIT_QUEUE, *(f"build.{name}.{number}" for name in names for number in range(shards)))
 
 
+def _tls(settings: Settings) -> dict[str, Any]:
+    ca = {"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca else {}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **ca}
+
+
 def make_celery(settings: Settings) -> Celery:
     """A Celery application of these settings; it never becomes the process's current one. Connects at first use."""
     url = settings.redis_url.get_secret_value()
     app = Celery("buildfarm", set_as_current=False, broker=url)
     app.conf.update(
         broker_transport=transport_for(url),
+        broker_use_ssl=_tls(settings) if url.startswith("rediss:") else None,
         task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
         task_default_queue=SUBMIT_QUEUE,
         task_create_missing_queues=False,  # a message in a queue that nobody reads would be lost

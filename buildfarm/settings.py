@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
+    redis_ca: Path | None = Field(None, description="certificates that Redis's own is checked against, for rediss://")
+    registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
     imager: str = Field("", description="the image that image builds run in, as repository@digest likewise")
     state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")

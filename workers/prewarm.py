@@ -47,7 +47,7 @@ def pull(client: docker.DockerClient, registry: Registry, named: str) -> str:
         try:
             client.images.get(image)
         except ImageNotFound:
-            _pull(client, image)
+            _pull(client, image, registry.credentials)
     return image
 
 
@@ -82,7 +82,8 @@ class Follower:
             self._logger.info("prewarmed", builder=wanted)
 
 
-def _pull(client: docker.DockerClient, image: str) -> None:
-    for step in client.api.pull(image, stream=True, decode=True):
+def _pull(client: docker.DockerClient, image: str, credentials: tuple[str, str] | None) -> None:
+    auth = dict(zip(("username", "password"), credentials, strict=True)) if credentials else None
+    for step in client.api.pull(image, stream=True, decode=True, auth_config=auth):
         if "error" in step:
             raise RegistryError(f"The node's Docker engine could not pull {image}: {step['error']}")

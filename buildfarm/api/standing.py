@@ -99,7 +99,9 @@ class Standing(Collector):
 
 def make_standing(farm: Farm) -> Standing:
     """A collector of this farm, with a connection to the registry that waits for nobody."""
-    registry = Registry(farm.settings.registry_url, timeout_seconds=_PING_SECONDS, attempts=1)
+    registry = Registry(
+        farm.settings.registry_url, timeout_seconds=_PING_SECONDS, attempts=1, ca=farm.settings.registry_ca
+    )
     return Standing(farm, registry, tenants=farm.settings.metrics_tenants)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import httpx
 
 from buildfarm.errors import RegistryError
+from buildfarm.oci.auth import RegistryAuth
 from buildfarm.oci.retry import UnavailableError
 
 # A request's method, how it ended (ok, refused by its status, failed without an answer), and its seconds.
@@ -32,17 +35,20 @@ class OtherContentError(RegistryError):
 class Connection:
     """Requests to one registry, each tried once; safe to use from several threads.
 
-    ``url`` may hold a user and a password, which are sent as basic authentication and shown nowhere. Raises ValueError
-    when it is not ``http[s]://[user:password@]host[:port]``.
+    ``url`` may hold a user and a password, which `RegistryAuth` uses and which are shown nowhere; ``ca`` is a file of
+    certificates to trust. Raises ValueError when the address is not ``http[s]://[user:password@]host[:port]``, and
+    OSError where the file cannot be read.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float, ca: Path | None = None) -> None:
         base = _checked(url)
         self.host = base.netloc.decode("ascii")
         self.observe: Observe | None = None
+        self.credentials = (base.username, base.password) if base.userinfo else None
         self._client = httpx.Client(
             base_url=base.copy_with(userinfo=b""),
-            auth=(base.username, base.password) if base.userinfo else None,
+            auth=RegistryAuth(base.username, base.password),
+            verify=ssl.create_default_context(cafile=ca) if base.scheme == "https" else False,
             timeout=timeout_seconds,
             # Blobs are compressed already; what is counted and hashed must be what was sent.
             headers={"Accept-Encoding": "identity"},

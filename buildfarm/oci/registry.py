@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -43,11 +44,12 @@ class Registry:
         timeout_seconds: float = 60,
         attempts: int = 5,
         patience_seconds: float = 0,
+        ca: Path | None = None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         if attempts < 1:
             raise ValueError("a request needs at least one attempt")
-        self._connection = Connection(url, timeout_seconds=timeout_seconds)
+        self._connection = Connection(url, timeout_seconds=timeout_seconds, ca=ca)
         self._attempts = attempts
         self._patience_seconds = patience_seconds
         self._pause = pause
@@ -78,6 +80,11 @@ class Registry:
     def observe(self, observe: Observe) -> None:
         """From now on ``observe`` is told of every request, each try of it: what it was, how it ended, its seconds."""
         self._connection.observe = observe
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password, for an engine that pulls from this registry; None where there are none."""
+        return self._connection.credentials
 
     def ping(self) -> None:
         """Raises RegistryError unless the registry is there and lets us in."""

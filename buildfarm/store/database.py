@@ -90,5 +90,6 @@ def open_database(settings: Settings) -> Database:
         socket_connect_timeout=_TIMEOUT_SECONDS,
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+        **({"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca and parts.scheme == "rediss" else {}),
     )
     return Database(client, settings.namespace, f"{parts.hostname}:{parts.port or 6379}")
