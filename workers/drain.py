@@ -11,7 +11,7 @@ from buildfarm.errors import NodeStopped
 from buildfarm.telemetry import Logger
 from workers.attempts import Attempts
 
-_HAND_BACK_SECONDS = 20.0  # for clearing sandboxes away and telling the farm
+_HAND_BACK_SECONDS_MAX = 20.0  # for clearing sandboxes away and telling the farm
 
 
 class Drain:
@@ -21,7 +21,9 @@ class Drain:
         self.begun = False
         self.restart = False  # whether the node starts anew afterwards
         self._attempts = attempts
-        self._grace_seconds = grace_seconds
+        # A part of the grace time is for handing back, so that the process has ended when it is over.
+        self._hand_back_seconds = min(_HAND_BACK_SECONDS_MAX, grace_seconds / 4)
+        self._wait_seconds = grace_seconds - self._hand_back_seconds
         self._logger = logger
         self._leave = leave
 
@@ -38,13 +40,12 @@ class Drain:
             return
         self.begun = True
         self._logger.info("draining", builds=len(self._attempts.names()))
-        # A node that starts anew does so because a slot is stuck: its other builds need not hurry, but may not wait.
-        _later(self._grace_seconds, self._hand_back)
+        _later(self._wait_seconds, self._hand_back)
 
     def _hand_back(self) -> None:
         self._logger.info("handing_back", builds=len(self._attempts.names()))
         self._attempts.stop_all(NodeStopped("The node was stopped before the build ended."))
-        _later(_HAND_BACK_SECONDS, self._force)
+        _later(self._hand_back_seconds, self._force)
 
     def _force(self) -> None:
         # Leases of what is left here end by themselves within seconds.

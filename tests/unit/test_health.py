@@ -77,7 +77,6 @@ def test_builds_are_handed_back_when_the_grace_time_is_over():
 
 
 def test_a_slot_that_does_not_let_go_ends_the_process(monkeypatch):
-    monkeypatch.setattr("workers.drain._HAND_BACK_SECONDS", 0.01)
     left = []
     gone = threading.Event()
     attempts = Attempts(Metrics())

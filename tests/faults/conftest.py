@@ -1,0 +1,94 @@
+"""Three build nodes with a Redis and a registry of their own; each fault is a test, and a row of a table."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from fleet import Fleet, Seen, open_fleet
+from rich.console import Console
+from rich.table import Table
+
+from verify.cluster.cluster import PROGRAMS
+from workers.local.packages import ensure_packages
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs/faults.md"
+ALL = os.environ.get("BUILDFARM_FAULTS") == "all"
+ROWS = pytest.StashKey[dict]()
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = {}
+
+
+def pytest_collection_modifyitems(config, items):
+    """`make test` runs a selection; `make faults` all of them."""
+    mine = [item for item in items if HERE in item.path.parents]
+    left_out = [] if ALL else [item for item in mine if not item.get_closest_marker("short")]
+    for item in mine:
+        item.add_marker(pytest.mark.timeout(400))
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def nodes():
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    ensure_packages(PROGRAMS, print)
+    with open_fleet() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(nodes) -> Fleet:
+    """All three nodes take builds, nothing runs, and nothing is left of an earlier fault."""
+    nodes.make_ready()
+    return nodes
+
+
+@pytest.fixture
+def seen(request) -> Seen:
+    """What a fault did; it goes into the table, whether the promise held or not."""
+    found = Seen()
+    request.config.stash[ROWS][request.node.nodeid] = found
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    marker = item.get_closest_marker("fault")
+    if marker and (report.when == "call" or report.failed):
+        row = item.config.stash[ROWS].setdefault(item.nodeid, Seen())
+        fault, promise = marker.args
+        if hasattr(item, "callspec"):
+            fault = fault.format(**{name: str(value) for name, value in item.callspec.params.items()})
+        row.fault, row.promise = fault, promise
+        row.holds = report.passed
+        if report.failed:
+            row.say(str(call.excinfo.value).splitlines()[0][:200] if call.excinfo else "failed")
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = [row for row in config.stash[ROWS].values() if row.fault]
+    if not rows:
+        return
+    table = Table("fault", "promise", "seen", "", title="Faults")
+    for row in rows:
+        table.add_row(row.fault, row.promise, row.text, "holds" if row.holds else "[red]BROKEN[/red]")
+    Console(width=180).print(table)
+    if os.environ.get("BUILDFARM_FAULTS_WRITE"):
+        lines = ["| fault | promise | seen | |", "|---|---|---|---|"]
+        lines += [
+            f"| {row.fault} | {row.promise} | {row.text} | {'holds' if row.holds else 'broken'} |" for row in rows
+        ]
+        text = DOCUMENT.read_text()
+        new = re.sub(
+            r"(?s)(<!-- table -->\n).*(\n<!-- end -->)", lambda found: found[1] + "\n".join(lines) + found[2], text
+        )
+        DOCUMENT.write_text(new)

@@ -1,0 +1,213 @@
+"""What faults are tried on: three nodes, builds that linger where they are wanted, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from buildfarm.errors import BuildfarmError
+from buildfarm.farm import Farm, open_farm
+from buildfarm.model import Build, BuildRequest, Phase, State
+from buildfarm.settings import read_settings
+from verify.cluster import services
+from verify.cluster.cluster import Cluster, cluster, golden_disk, wait_for_node
+from verify.cluster.machine import Machine
+from verify.cluster.shell import wait
+
+NODES = 3
+DRAIN_SECONDS = 20
+DISK_FREE_BYTES = 400_000_000
+LIMITS = {"tenant_running_max": 1000, "tenant_waiting_max": 5000}
+
+
+@dataclass
+class Seen:
+    """A row of the table."""
+
+    fault: str = ""
+    promise: str = ""
+    holds: bool = False
+    parts: list[str] = field(default_factory=list)
+
+    def say(self, part: str) -> None:
+        self.parts.append(part)
+
+    @property
+    def text(self) -> str:
+        return "; ".join(self.parts)
+
+
+@dataclass
+class Fleet:
+    """The nodes, and the farm as its users see it."""
+
+    cluster: Cluster
+    farm: Farm
+    redis: services.Service
+    registry: services.Service
+    tenant: str = ""
+
+    def make_ready(self) -> None:
+        """Every node takes builds and runs none."""
+        self.tenant = f"t{uuid.uuid4().hex[:8]}"
+        for build in self.farm.recent(400):
+            if not build.state.final:
+                with suppress(BuildfarmError):
+                    self.farm.cancel(build.id)
+        for machine in self.cluster.machines:
+            if not machine.works:
+                machine.start_worker()
+        for machine in self.cluster.machines:
+            wait_for_node(self.farm, machine, lambda node: node.accepting and not node.builds)
+            wait(lambda machine=machine: not machine.left_behind(), lambda m=machine: f"left: {m.left_behind()}", 30)
+
+    def restart(self, machine: Machine, **variables: str) -> None:
+        """Its worker anew, with these variables; returns when it takes builds."""
+        if machine.works:
+            machine.signal_worker(signal.SIGTERM)
+            machine.worker_ended(60)
+        machine.start_worker(**variables)
+        wait_for_node(self.farm, machine, lambda node: node.accepting)
+
+    def only(self, number: int) -> Machine:
+        """The node of this number, and no other one runs."""
+        for machine in self.cluster.machines:
+            if machine.number != number and machine.works:
+                machine.signal_worker(signal.SIGTERM)
+        for machine in self.cluster.machines:
+            if machine.number != number:
+                machine.worker_ended(60)
+        return self.cluster.node(f"n{number}")
+
+    def submit(self, script: str = "", *, megabytes: int = 0, app: str = "") -> str:
+        """A build's id; ``script`` runs in its phase compile, and so many random megabytes are in its source."""
+        source, _ = self.farm.pack(app_folder(script, megabytes), self.tenant)
+        name = app or f"a{uuid.uuid4().hex[:8]}"
+        request = BuildRequest(tenant=self.tenant, app=name, source=source, memo=False, run_policy="all")
+        return self.farm.submit(request).id
+
+    def running(self, build_id: str, phase: Phase | None = None, *, attempt: int = 1, seconds: float = 60) -> Build:
+        """The build, as soon as this attempt is in this phase. Raises TimeoutError, also where it is past it."""
+        order = list(Phase)
+        found: list[Build] = []
+
+        def there() -> bool:
+            build = self.farm.get(build_id)
+            found[:] = [build]
+            if build.state.final or (phase and build.phase and order.index(build.phase) > order.index(phase)):
+                raise TimeoutError(f"the build is {build.state} {build.phase} {build.failure}")
+            return build.state is State.RUNNING and build.attempt >= attempt and phase in (None, build.phase)
+
+        wait(there, lambda: f"not running: {found}", seconds)
+        return found[0]
+
+    def in_phase(self, phase: Phase, *, then) -> tuple[Build, float]:
+        """Catches a build in this phase and does ``then`` to it there; tries again where it was too quick."""
+        for _ in range(10):
+            build_id = self.submit("sleep 2", megabytes=30)
+            with suppress(TimeoutError):
+                build = self.running(build_id, phase)
+                acted_at = time.monotonic()
+                then(build)
+                after = self.farm.get(build_id)
+                if after.phase is phase or after.state is State.CANCELLED:
+                    return build, acted_at
+        raise TimeoutError(f"no build could be caught in {phase}")
+
+    def ended(self, build_id: str, seconds: float = 120) -> Build:
+        """The build at its end."""
+        wait(lambda: self.farm.get(build_id).state.final, lambda: f"no end: {self.farm.get(build_id)}", seconds)
+        return self.farm.get(build_id)
+
+    def published(self, build_id: str) -> int:
+        """How often the farm said that this build succeeded; its tag must be at its image where it did."""
+        events = self.farm.database.client.xrange(self.farm.database.key("events"))
+        count = sum(event["build"] == build_id and event["state"] == State.SUCCEEDED for _, event in events)
+        build = self.farm.get(build_id)
+        if build.result:
+            assert self.farm.registry.get_manifest(build.result.repository, "latest")[2] == build.result.digest
+        return count
+
+    def succeeded_once(self, build_id: str, seconds: float = 120) -> Build:
+        """The build at its end, which is a good one, told once."""
+        build = self.ended(build_id, seconds)
+        assert build.state is State.SUCCEEDED, (build.failure, self.log(build_id)[-5:])
+        assert self.published(build_id) == 1
+        return build
+
+    def log(self, build_id: str) -> list[str]:
+        return [f"{line.attempt} {line.phase} {line.text}" for line in self.farm.logs(build_id)]
+
+    def nothing_left(self, seconds: float = 30) -> None:
+        """No sandbox and no workspace is on any node that runs."""
+        for machine in self.cluster.machines:
+            wait(
+                lambda machine=machine: not machine.left_behind(), lambda m=machine: f"left: {m.left_behind()}", seconds
+            )
+
+
+@cache
+def app_folder(script: str, megabytes: int) -> Path:
+    """An app that does this when it is built."""
+    folder = Path(tempfile.mkdtemp(prefix="buildfarm-fault-app."))
+    if script:
+        (folder / "package.json").write_text(json.dumps({"scripts": {"build": script}}))
+        (folder / "Procfile").write_text("web: true\n")
+    else:
+        (folder / "index.html").write_text("hello\n")
+    if megabytes:
+        (folder / "random").write_bytes(os.urandom(megabytes * 1_000_000))
+    return folder
+
+
+@contextmanager
+def open_fleet() -> Iterator[Fleet]:
+    """A fleet that takes builds; nothing of it is left at the end."""
+    here = read_settings()
+    settings = here.model_copy(
+        update={
+            "redis_url": SecretStr(services.redis_url()),
+            "registry_url": services.registry_url(),
+            "namespace": "buildfarm:",
+            **LIMITS,
+        }
+    )
+    variables = {
+        "BUILDFARM_NAMESPACE": settings.namespace,
+        "BUILDFARM_REDIS_URL": services.redis_url(),
+        "BUILDFARM_REGISTRY_URL": services.registry_url(),
+        "BUILDFARM_BUILDER": settings.builder,
+        "BUILDFARM_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "BUILDFARM_MEMORY_BYTES": str(512 * 1024**2),
+        "BUILDFARM_DISK_FREE_BYTES": str(DISK_FREE_BYTES),
+        "BUILDFARM_DISK_CLEAN_BYTES": str(DISK_FREE_BYTES + 100_000_000),
+        **{f"BUILDFARM_{name.upper()}": str(value) for name, value in LIMITS.items()},
+    }
+    with ExitStack() as stack:
+        nodes = stack.enter_context(cluster(variables, own_services=True))
+        farm = stack.enter_context(open_farm(settings))
+        wait(lambda: _answers(farm), "Redis and the registry do not answer")
+        golden = golden_disk(farm, variables)
+        for _ in range(NODES):
+            nodes.add(golden).start_worker()
+        yield Fleet(nodes, farm, services.Service("redis"), services.Service("registry"))
+
+
+def _answers(farm: Farm) -> bool:
+    try:
+        farm.records.queued_count()
+        farm.registry.ping()
+    except BuildfarmError:
+        return False
+    return True

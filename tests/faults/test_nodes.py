@@ -1,0 +1,222 @@
+"""Nodes and workers that die, freeze, fill up, and are told to go."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+from fleet import DISK_FREE_BYTES, DRAIN_SECONDS
+
+from buildfarm.model import NodeState, Phase, State
+from verify.cluster.cluster import wait_for_node
+from verify.cluster.shell import wait
+
+PHASES = [Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT, Phase.PUBLISH]
+
+
+def started_elsewhere(fleet, build, acted_at):
+    """Seconds until the next attempt runs; on which node, is told."""
+    again = fleet.running(build.id, attempt=build.attempt + 1)
+    seconds = time.monotonic() - acted_at
+    assert again.node != build.node
+    return seconds
+
+
+@pytest.mark.fault("worker killed -9 in {phase}", "runs on another node within 15 s; exactly one image is published")
+@pytest.mark.parametrize(
+    "phase", [pytest.param(phase, marks=pytest.mark.short if phase is Phase.COMPILE else ()) for phase in PHASES]
+)
+def test_a_worker_is_killed(fleet, seen, phase):
+    build, acted_at = fleet.in_phase(phase, then=lambda build: fleet.cluster.node(build.node).kill_worker())
+    seconds = started_elsewhere(fleet, build, acted_at)
+    seen.say(f"again after {seconds:.1f} s")
+    assert seconds <= 15
+    fleet.succeeded_once(build.id)
+    fleet.restart(fleet.cluster.node(build.node))
+    fleet.nothing_left()
+    seen.say("1 image, nothing left")
+
+
+@pytest.mark.fault(
+    "3 nodes, 60 builds, one node powered off every 10 s and booted again", "60 succeed, 0 lost, 0 twice"
+)
+def test_nodes_die_under_sixty_builds(fleet, seen):
+    ids = [fleet.submit() for _ in range(60)]
+    over = threading.Event()
+    kills = []
+
+    def nemesis():
+        while not over.wait(10):
+            machine = fleet.cluster.machines[len(kills) % 3]
+            machine.power_off()
+            machine.boot()
+            machine.start_worker()
+            kills.append(machine.id)
+
+    thread = threading.Thread(target=nemesis)
+    thread.start()
+    try:
+        started = time.monotonic()
+        builds = [fleet.ended(build_id, 240) for build_id in ids]
+    finally:
+        over.set()
+        thread.join()
+    attempts = [build.attempt for build in builds]
+    good = sum(build.state is State.SUCCEEDED for build in builds)
+    twice = sum(fleet.published(build_id) > 1 for build_id in ids)
+    again = sum(attempt > 1 for attempt in attempts)
+    seen.say(
+        f"{good} of 60 in {time.monotonic() - started:.0f} s, {len(kills)} nodes killed, {again} builds built again"
+    )
+    seen.say(f"at most {max(attempts)} attempts, {twice} twice")
+    assert (good, twice) == (60, 0)
+    assert kills
+
+
+@pytest.mark.short
+@pytest.mark.fault("a build that kills its worker each time", "3 attempts, then failed as such; others succeed")
+def test_a_poisonous_build(fleet, seen):
+    poison = fleet.submit("sleep 100", app="poison")
+    others = [fleet.submit("sleep 1") for _ in range(6)]
+    for attempt in (1, 2, 3):
+        build = fleet.running(poison, Phase.COMPILE, attempt=attempt)
+        machine = fleet.cluster.node(build.node)
+        machine.kill_worker()
+        machine.start_worker()
+    end = fleet.ended(poison, 30)
+    seen.say(f"{end.attempt} attempts, {end.failure.code}")
+    assert (end.state, end.attempt, end.failure.code) == (State.FAILED, 3, "farm.node_lost")
+    for build_id in others:
+        fleet.succeeded_once(build_id)
+    seen.say("6 others succeeded")
+
+
+@pytest.mark.fault(
+    "disk of a node filled up", "no new claims within 5 s, running builds finish or move, it recovers by itself"
+)
+def test_a_disk_is_full(fleet, seen):
+    build_id = fleet.submit("sleep 6; head -c 30000000 /dev/urandom > made")
+    build = fleet.running(build_id, Phase.COMPILE)
+    machine = fleet.cluster.node(build.node)
+    filled_at = time.monotonic()
+    machine.fill_disk(leave_bytes=5_000_000)
+    wait_for_node(fleet.farm, machine, lambda node: node.state is NodeState.CLOSED, 10)
+    closed = time.monotonic() - filled_at
+    seen.say(f"closed after {closed:.1f} s")
+    assert closed <= 5
+    others = [fleet.submit() for _ in range(6)]
+    assert all(fleet.succeeded_once(other).node != machine.id for other in others)
+    end = fleet.succeeded_once(build_id)
+    seen.say("the running build finished" if end.attempt == 1 else f"the running build moved to {end.node}")
+    [node] = [node for node in fleet.farm.nodes() if node.id == machine.id]
+    assert "disk is full" in node.reason
+    emptied_at = time.monotonic()
+    machine.empty_disk()
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting, 30)
+    seen.say(f"open again {time.monotonic() - emptied_at:.1f} s after there was room")
+    assert node.disk_free_bytes + 10**12 > DISK_FREE_BYTES
+
+
+@pytest.mark.short
+@pytest.mark.fault(
+    "node frozen past its lease, then thawed", "its late writes are refused; the other node's result stands"
+)
+def test_a_node_is_frozen(fleet, seen):
+    build_id = fleet.submit("for i in $(seq 15); do echo tick; sleep 0.5; done")
+    build = fleet.running(build_id, Phase.COMPILE)
+    machine = fleet.cluster.node(build.node)
+    frozen_at = time.monotonic()
+    machine.freeze(on=True)
+    try:
+        seconds = started_elsewhere(fleet, build, frozen_at)
+        seen.say(f"again after {seconds:.1f} s")
+        end = fleet.succeeded_once(build_id)
+        before = len(fleet.log(build_id))
+    finally:
+        machine.freeze(on=False)
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting and not node.builds, 60)
+    fleet.nothing_left()
+    assert fleet.farm.get(build_id) == end
+    assert fleet.published(build_id) == 1
+    assert len(fleet.log(build_id)) == before
+    assert '"outcome": "lost"' in machine.log
+    seen.say("after the thaw: 0 log lines, 0 results taken from it, nothing left")
+
+
+@pytest.mark.short
+@pytest.mark.fault("SIGTERM under load", "0 failed builds, exit 0 within the grace time")
+def test_a_node_is_told_to_end(fleet, seen):
+    ids = [fleet.submit("sleep 3") for _ in range(9)]
+    fleet.running(ids[0], Phase.COMPILE)
+    machine = fleet.cluster.machines[0]
+    wait_for_node(fleet.farm, machine, lambda node: bool(node.builds), 30)
+    told_at = time.monotonic()
+    machine.signal_worker(signal.SIGTERM)
+    code = machine.worker_ended(DRAIN_SECONDS + 15)
+    seconds = time.monotonic() - told_at
+    builds = [fleet.succeeded_once(build_id) for build_id in ids]
+    failed = sum(build.state is not State.SUCCEEDED for build in builds)
+    again = sum(build.attempt > 1 for build in builds)
+    seen.say(f"exit {code} after {seconds:.1f} s of {DRAIN_SECONDS}; {failed} failed, {again} built again")
+    assert code == 0
+    assert seconds <= DRAIN_SECONDS
+    assert again == 0
+
+
+@pytest.mark.short
+@pytest.mark.fault(
+    "SIGTERM twice under builds that take longer than the grace time", "handed back at once, exit 0, none failed"
+)
+def test_a_node_is_told_twice(fleet, seen):
+    ids = [fleet.submit("sleep 12") for _ in range(2)]
+    build = fleet.running(ids[0], Phase.COMPILE)
+    machine = fleet.cluster.node(build.node)
+    machine.signal_worker(signal.SIGTERM)
+    wait_for_node(fleet.farm, machine, lambda node: node.state is NodeState.DRAINING, 10)
+    told_at = time.monotonic()
+    machine.signal_worker(signal.SIGTERM)
+    code = machine.worker_ended(20)
+    seconds = time.monotonic() - told_at
+    again = started_elsewhere(fleet, build, told_at)
+    assert machine.left_behind() == []
+    ends = [fleet.succeeded_once(build_id) for build_id in ids]
+    seen.say(f"exit {code} after {seconds:.1f} s, again elsewhere after {again:.1f} s, {len(ends)} of 2 succeeded")
+    assert code == 0
+    assert seconds <= 5
+
+
+@pytest.mark.fault("buildfarm nodes drain NAME", "takes no more builds, ends its own, leaves; none failed")
+def test_a_node_is_drained_by_order(fleet, seen):
+    ids = [fleet.submit("sleep 3") for _ in range(6)]
+    machine = fleet.cluster.machines[1]
+    wait_for_node(fleet.farm, machine, lambda node: bool(node.builds), 30)
+    told_at = time.monotonic()
+    fleet.farm.drain(machine.id)
+    code = machine.worker_ended(DRAIN_SECONDS + 15)
+    seen.say(f"exit {code} after {time.monotonic() - told_at:.1f} s")
+    assert code == 0
+    assert machine.id not in [node.id for node in fleet.farm.nodes()]
+    for build_id in ids:
+        assert fleet.succeeded_once(build_id).attempt == 1
+    seen.say("6 of 6 succeeded in their first attempt")
+
+
+@pytest.mark.short
+@pytest.mark.fault("cancel in {phase}", "terminal within 2 s, no container left")
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_build_is_cancelled(fleet, seen, phase):
+    ended_after = []
+
+    def cancel(build):
+        asked_at = time.monotonic()
+        fleet.farm.cancel(build.id)
+        wait(lambda: fleet.farm.get(build.id).state.final, "it does not end", 10)
+        ended_after[:] = [time.monotonic() - asked_at]
+
+    build, _ = fleet.in_phase(phase, then=cancel)
+    left = fleet.cluster.node(build.node).sandboxes()
+    seen.say(f"{fleet.farm.get(build.id).state} after {ended_after[0]:.2f} s, {len(left)} containers")
+    assert ended_after[0] <= 2
+    assert left == []

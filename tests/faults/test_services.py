@@ -1,0 +1,190 @@
+"""Redis, the registry, engines and links that fail under the builds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from buildfarm.model import Phase, State
+from verify.cluster import network
+from verify.cluster.cluster import wait_for_node
+from verify.cluster.proxy import slow_proxy
+from verify.cluster.services import (
+    REDIS_ADDRESS,
+    REDIS_PORT,
+    REGISTRY_ADDRESS,
+    REGISTRY_PORT,
+    redis_url,
+    registry_url,
+)
+from verify.cluster.shell import wait
+
+OUTAGE_SECONDS = 60
+
+CRASH = """
+import os, signal, sys
+from buildfarm.farm import open_farm
+from buildfarm.model import BuildRequest
+from buildfarm.settings import read_settings
+from buildfarm import farm as module
+module.send = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with open_farm(read_settings()) as farm:
+    farm.submit(BuildRequest.model_validate_json(sys.argv[1]))
+"""
+
+
+@pytest.mark.short
+@pytest.mark.fault("crash between writing the record and sending the message", "starts within 15 s by the sweeper")
+def test_a_submit_crashes(fleet, seen):
+    sample = fleet.farm.get(fleet.submit()).request.model_copy(update={"app": "crash"})
+    crashed_at = time.monotonic()
+    environment = {**os.environ, "BUILDFARM_REDIS_URL": redis_url(), "BUILDFARM_REGISTRY_URL": registry_url()}
+    done = subprocess.run([sys.executable, "-c", CRASH, sample.model_dump_json()], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    [build] = [build for build in fleet.farm.recent(5) if build.request.app == "crash"]
+    assert build.state is State.QUEUED
+    wait(lambda: fleet.farm.get(build.id).attempt == 1, "it did not start", 30)
+    seconds = time.monotonic() - crashed_at
+    seen.say(f"started after {seconds:.1f} s")
+    assert seconds <= 15
+    fleet.succeeded_once(build.id)
+
+
+@pytest.mark.short
+@pytest.mark.fault(
+    "the log's way to Redis is slow (1 s a piece) under a flood, an attached reader stalls, then cancel",
+    "terminal within 5 s, no thread stuck",
+)
+def test_a_reader_stalls(fleet, seen):
+    machine = fleet.only(1)
+    with slow_proxy((network.GATEWAY, 6500), (REDIS_ADDRESS, REDIS_PORT), 0.5):
+        fleet.restart(machine, BUILDFARM_REDIS_URL=redis_url(network.GATEWAY, 6500))
+        threads = machine.threads()
+        build_id = fleet.submit("while :; do head -c 100000 /dev/zero | tr '\\\\0' x | fold -w 100; done")
+        fleet.running(build_id, Phase.COMPILE)
+        environment = {**os.environ, "BUILDFARM_REDIS_URL": redis_url(), "BUILDFARM_REGISTRY_URL": registry_url()}
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "buildfarm", "logs", "--follow", build_id],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        reader.stdout.read(1000)
+        reader.send_signal(signal.SIGSTOP)
+        time.sleep(2)  # for the flood to fill what there is to be filled
+        asked_at = time.monotonic()
+        fleet.farm.cancel(build_id)
+        wait(lambda: fleet.farm.get(build_id).state.final, "it does not end", 30)
+        seconds = time.monotonic() - asked_at
+        reader.kill()
+        reader.communicate()
+        wait_for_node(fleet.farm, machine, lambda node: not node.builds, 30)
+        wait(lambda: machine.threads() <= threads + 2, lambda: f"{machine.threads()} threads, {threads} before", 20)
+        seen.say(
+            f"{fleet.farm.get(build_id).state} after {seconds:.1f} s, {machine.threads()} threads ({threads} before)"
+        )
+        assert seconds <= 5
+        assert machine.left_behind() == []
+        machine.signal_worker(signal.SIGTERM)
+        machine.worker_ended(60)
+
+
+@pytest.mark.fault(
+    "node cut off from Redis, another one from the registry, for 60 s",
+    "builds finish elsewhere, or there after the cut",
+)
+def test_nodes_are_cut_off(fleet, seen):
+    first = fleet.submit("sleep 15", megabytes=5)
+    second = fleet.submit("sleep 5", megabytes=5)
+    without_redis = fleet.cluster.node(fleet.running(first, Phase.COMPILE).node)
+    without_registry = fleet.cluster.node(fleet.running(second, Phase.COMPILE).node)
+    cut_at = time.monotonic()
+    cuts = [(without_redis, REDIS_ADDRESS, REDIS_PORT), (without_registry, REGISTRY_ADDRESS, REGISTRY_PORT)]
+    for machine, address, port in cuts:
+        network.drop(machine.number, address, port, on=True)
+    try:
+        wait(lambda: time.monotonic() - cut_at > OUTAGE_SECONDS, "", OUTAGE_SECONDS + 5)
+    finally:
+        for machine, address, port in cuts:
+            network.drop(machine.number, address, port, on=False)
+    ends = [fleet.succeeded_once(build_id, 120) for build_id in (first, second)]
+    for end, machine, service in zip(ends, (without_redis, without_registry), ("Redis", "the registry"), strict=True):
+        place = "there" if end.node == machine.id else "elsewhere"
+        seen.say(f"cut off from {service}: finished {place}, attempt {end.attempt}")
+    for machine, _, _ in cuts:
+        wait_for_node(fleet.farm, machine, lambda node: node.accepting, 60)
+    fleet.nothing_left()
+    seen.say("both nodes take builds again")
+
+
+@pytest.mark.short
+@pytest.mark.fault("Redis killed -9 and started again, 200 builds queued and 4 running", "no accepted build is lost")
+def test_redis_is_killed(fleet, seen):
+    running = [fleet.submit("sleep 12") for _ in range(4)]
+    for build_id in running:
+        fleet.running(build_id, Phase.COMPILE)
+    machines = fleet.cluster.machines
+    ids = [fleet.submit(app=f"q{number}") for number in range(200)]
+    fleet.redis.kill()
+    time.sleep(3)
+    fleet.redis.start()
+    back_at = time.monotonic()
+    wait(lambda: _answers(fleet), "Redis does not answer", 30)
+    found = [fleet.farm.get(build_id).state for build_id in ids]
+    seen.say(f"{len(found)} of 200 accepted builds are there")
+    ends = [fleet.succeeded_once(build_id) for build_id in running]
+    seen.say(f"4 of 4 running ones succeeded, {sum(end.attempt == 1 for end in ends)} in their first attempt")
+    # All of them would take minutes: those that run first are built, the others are taken back.
+    wait(lambda: _count(fleet, ids, State.SUCCEEDED) >= 20, "the queue does not move", 120)
+    for build_id in reversed(ids):
+        if fleet.farm.get(build_id).state in (State.HELD, State.QUEUED):
+            fleet.farm.cancel(build_id)
+    ends = [fleet.ended(build_id).state for build_id in ids]
+    built, taken_back = ends.count(State.SUCCEEDED), ends.count(State.CANCELLED)
+    seen.say(f"{built} built, {taken_back} cancelled from the queue, {200 - built - taken_back} else")
+    assert built + taken_back == 200
+    for machine in machines:
+        wait_for_node(fleet.farm, machine, lambda node: node.accepting, 60)
+    seen.say(f"nobody helped, {time.monotonic() - back_at:.0f} s in all")
+
+
+@pytest.mark.fault("registry stopped for 60 s in mid-upload", "no failed build")
+def test_the_registry_is_stopped(fleet, seen):
+    build, killed_at = fleet.in_phase(Phase.EXPORT, then=lambda _: fleet.registry.kill())
+    wait(lambda: time.monotonic() - killed_at > OUTAGE_SECONDS, "", OUTAGE_SECONDS + 5)
+    fleet.registry.start()
+    back_at = time.monotonic()
+    end = fleet.succeeded_once(build.id)
+    seen.say(f"succeeded {time.monotonic() - back_at:.1f} s after it was back, attempt {end.attempt}")
+    fleet.nothing_left()
+
+
+@pytest.mark.short
+@pytest.mark.fault(
+    "node's engine killed -9 under running builds, starts again", "they run again elsewhere or there; no leak"
+)
+def test_an_engine_is_restarted(fleet, seen):
+    ids = [fleet.submit("sleep 4") for _ in range(6)]
+    build = fleet.running(ids[0], Phase.COMPILE)
+    machine = fleet.cluster.node(build.node)
+    machine.kill_engine()
+    ends = [fleet.succeeded_once(build_id) for build_id in ids]
+    seen.say(f"6 of 6 succeeded, at most {max(end.attempt for end in ends)} attempts")
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting, 60)
+    fleet.nothing_left()
+    seen.say("nothing left")
+
+
+def _answers(fleet) -> bool:
+    try:
+        fleet.farm.records.queued_count()
+    except Exception:  # noqa: BLE001 - whatever a Redis that loads its file says
+        return False
+    return True
+
+
+def _count(fleet, ids, state) -> int:
+    return sum(fleet.farm.get(build_id).state is state for build_id in ids)
