@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main bench-export up down monitoring verify-observability hostile clean
+.PHONY: help set-up lint unit test demo verify-main bench-export faults faults-short up down monitoring verify-observability hostile clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,14 @@ verify-main: $(STAMP) ## the main job's promises, as a table of claims and figur
 bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 	$(BIN)/buildfarm up
 	$(BIN)/python -m bench.export
+
+faults: $(STAMP) ## kills, freezes, fills and cuts off build nodes; a table of what was promised and seen
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_FAULTS=all $(BIN)/pytest tests/faults
+
+faults-short: $(STAMP) ## the faults that are part of `make test`
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest tests/faults
 
 monitoring: $(STAMP) ## dashboards and alert rules, made from monitoring/
 	$(BIN)/python -m monitoring

@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
     disk_clean_bytes: int = Field(4096 * MIB, gt=0, description="with less free disk old caches and builders go")
     warm_sandboxes: int = Field(0, ge=0, le=64, description="started sandboxes that the node keeps ready")
-    drain_seconds: float = Field(900, gt=0, description="how long a stopping node waits for its running builds")
+    drain_seconds: float = Field(
+        900, gt=0, description="after this a stopping node has ended, its last builds handed back"
+    )
     metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 
@@ -86,8 +88,8 @@ class Settings(BaseSettings):
     cache_copies_bytes: int = Field(4096 * MIB, ge=0, description="copies of build caches on this node, together")
 
     # Delivery
-    lease_seconds: float = Field(9, gt=0, description="a build whose lease is not renewed for this long is lost")
-    renew_seconds: float = Field(3, gt=0, description="how often a running build renews its lease")
+    lease_seconds: float = Field(6, gt=0, description="a build whose lease is not renewed for this long is lost")
+    renew_seconds: float = Field(2, gt=0, description="how often a running build renews its lease")
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
     outage_seconds: float = Field(600, gt=0, description="a build waits this long for Redis or a registry that is away")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")

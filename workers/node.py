@@ -7,12 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import docker
 
-from buildfarm.errors import SetupError
+from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
@@ -20,6 +20,7 @@ from buildfarm.store import Calls, KnownLayers, Leases, Nodes
 from buildfarm.telemetry import Logger, Metrics, logger, open_tracer, serve_metrics
 from workers import entry
 from workers.attempts import Attempts
+from workers.boxes import Boxes
 from workers.builder import Builder, Builders
 from workers.cache import Caches
 from workers.consumer import consume
@@ -45,6 +46,7 @@ STACK = "trixie"
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
 _PING_SECONDS = 3
+_FILL_SECONDS = 0.5
 
 
 def run(settings: Settings) -> bool:
@@ -71,7 +73,8 @@ def run(settings: Settings) -> bool:
         tools = make_tools(settings, farm, client, metrics)
         log.info("prewarmed", builder=tools.builders.current.image)
         tools.caches.forget_halves()
-        janitor = Janitor(client, settings.node_id, tools.workspaces, attempts.names, log)
+        running = lambda: attempts.names() | tools.boxes.names()  # noqa: E731
+        janitor = Janitor(client, settings.node_id, tools.workspaces, running, log)
         janitor.clean()
         isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log)
         isolation.prove()
@@ -93,6 +96,7 @@ def run(settings: Settings) -> bool:
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.keep),
+            ("fill", _FILL_SECONDS, lambda: tools.boxes.fill(tools.builder.image) if health.accepting() else None),
             ("calls", 0, lambda: calls.hear(attempts.look)),
         ):
             upkeep.every(pause_seconds, job, name)
@@ -110,6 +114,8 @@ def run(settings: Settings) -> bool:
             # The beat ends first, so that it cannot write the node back after it left.
             upkeep.close()
             health.leave()
+            with suppress(BuildfarmError):  # an engine that is away leaves them to the next start
+                tools.boxes.empty()
         log.info("stopped")
     return drain.restart
 
@@ -163,6 +169,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         settings.workspace_inodes,
         settings.user_namespace_offset,
     )
+    sandboxes = Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds)
     return Tools(
         node_id=settings.node_id,
         stack=STACK,
@@ -171,7 +178,8 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         builders=Builders(_prewarm(client, farm, farm.builder(), metrics)),
         registry=farm.registry,
         workspaces=workspaces,
-        sandboxes=Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds),
+        sandboxes=sandboxes,
+        boxes=Boxes(workspaces, sandboxes, settings.warm_sandboxes),
         exporter=Exporter(
             registry=farm.registry,
             compression=settings.compression,

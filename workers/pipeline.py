@@ -10,6 +10,7 @@ from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
+from workers.boxes import Boxes
 from workers.builder import Builder, Builders
 from workers.cache import Caches
 from workers.exporter import Exported, Exporter
@@ -31,6 +32,7 @@ class Tools:
     registry: Registry
     workspaces: Workspaces
     sandboxes: Sandboxes
+    boxes: Boxes
     exporter: Exporter
     caches: Caches
     imager: str  # the image that image builds run in, repository@digest; pulled when the first one comes
@@ -68,9 +70,8 @@ def run(
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
         with progress.phase(Phase.PREPARE):
-            workspace = resources.enter_context(tools.workspaces.make(name))
-            sandbox = resources.enter_context(
-                tools.sandboxes.make(tools.builder.image, name, workspace, _environment(build, tools.stack))
+            workspace, sandbox = resources.enter_context(
+                tools.boxes.take(name, tools.builder.image, _environment(build, tools.stack))
             )
             fetch.fetch(
                 request.source,

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -69,6 +69,15 @@ class Sandbox:
     owner: int
     silence_seconds: float
     network: str
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its steps, beside what all sandboxes have
+
+    def runs(self) -> bool:
+        """Whether it is there and could run a step."""
+        try:
+            with engine_failures("inspect a sandbox"):
+                return bool(self.client.api.inspect_container(self.container_id)["State"]["Running"])
+        except NodeError:
+            return False
 
     def run(
         self,
@@ -86,7 +95,12 @@ class Sandbox:
         """
         with engine_failures("start a step"):
             exec_id = self.client.api.exec_create(
-                self.container_id, list(command), stdin=True, user=f"{self.owner}:{self.owner}", workdir="/app"
+                self.container_id,
+                list(command),
+                stdin=True,
+                user=f"{self.owner}:{self.owner}",
+                workdir="/app",
+                environment=dict(self.environment),
             )["Id"]
             attached: Any = self.client.api.exec_start(exec_id, socket=True)
         output = _Output(log, capture)
@@ -224,14 +238,12 @@ class _Output:
 
 def remove_container(client: docker.DockerClient, container_id: str) -> None:
     """Ends and removes a container; one that is gone already is as good. Raises NodeError."""
-    try:
-        client.api.remove_container(container_id, force=True, v=True)
-    except docker.errors.NotFound:
-        return
-    except docker.errors.APIError as error:
-        if error.status_code == 409:  # somebody else is removing it right now
-            return
-        raise NodeError(f"A sandbox could not be removed: {error}.") from error
+    with engine_failures("remove a sandbox"):
+        try:
+            client.api.remove_container(container_id, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # 409: somebody else is removing it right now
+                raise
 
 
 def containers_of(client: docker.DockerClient, node_id: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from buildfarm.telemetry import Logger, Metrics
 
 SWEEP_SECONDS = 1.0
 # A sweeper that died is followed by another node this much later, which adds to the time until its builds run again.
-_LEAD_SECONDS = 2.5
+_LEAD_SECONDS = 2.0
 
 _BATCH = 100
 _DOUBT_SECONDS = 600  # a build that waits this long for its turn gets a second message

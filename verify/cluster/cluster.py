@@ -84,7 +84,7 @@ def clear_away() -> None:
     """Whatever is left of a cluster."""
     machine.clear_away(ROOT)
     network.clear_away()
-    services.clear_away()
+    services.clear_away(ROOT)
 
 
 def golden_disk(farm: Farm, variables: Mapping[str, str]) -> Path:

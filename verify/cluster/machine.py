@@ -154,6 +154,8 @@ class Machine:
         for pid in descendants(self._init):
             send(pid, number)
         self.signal_worker(number)
+        if self.worker is not None:
+            send(self.worker.pid, number)  # nsenter stops with what it waits for, and does not go on with it
 
     def power_off(self) -> None:
         """Everything on it ends at once."""
@@ -169,6 +171,8 @@ class Machine:
         """Its processes have been ended; nothing of them is left in this process."""
         for process in (self.worker, self._plug):
             if process is not None:
+                send(process.pid, signal.SIGCONT)
+                process.kill()
                 process.wait(10)
 
     def fill_disk(self, *, leave_bytes: int) -> None:

@@ -56,8 +56,9 @@ class Service:
         run("docker", "start", self.name)
 
 
-def clear_away() -> None:
+def clear_away(root: Path) -> None:
     """Whatever is left of them."""
+    (root / "redis-password").unlink(missing_ok=True)
     if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode != 0:
         return
     for container in run("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}").split():
