@@ -19,6 +19,8 @@ _T = TypeVar("_T")
 
 _STUCK_SECONDS = 90.0  # longer than any call to the engine or the registry may take
 _LOG_SECONDS = 0.2
+_TOGETHER_SECONDS = 0.05  # phases that follow one another this fast are told by one renewal
+_TOLD = (Phase.PREPARE, Phase.PUBLISH)  # the claim and the publication themselves say so in the record
 _SENDING = (Phase.EXPORT, Phase.PUBLISH)  # what takes long here is the farm, not the app
 
 
@@ -57,7 +59,7 @@ class Progress:
         self._deadline = time.monotonic() + times.build
         self._stop_reason: BuildfarmError | None = None
         self._wake = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=self._keep, name="lease", daemon=True),
             threading.Thread(target=self._send_log, name="log", daemon=True),
@@ -69,7 +71,7 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._ended = True
+        self._ended.set()
         self._wake.set()
         self.log.more.set()
         for thread in self._threads:
@@ -81,7 +83,8 @@ class Progress:
         self.check()
         self.current = phase
         self.log.enter(phase)
-        self.look()
+        if phase not in _TOLD:
+            self.look()
         started = time.monotonic()
         try:
             yield
@@ -156,8 +159,8 @@ class Progress:
         return self._deadline + (self._times.outage if self.current in _SENDING else 0)
 
     def _keep(self) -> None:
-        renewed_at = time.monotonic()
-        while not self._ended:
+        renewed_at = time.monotonic()  # the claim was the first time
+        while self._wait_to_renew():
             if self.stuck:
                 # Without renewals the lease ends, and another node takes the build.
                 return self.stop(LeaseLost("The attempt did not end at its deadline."))
@@ -170,12 +173,17 @@ class Progress:
                 self._logger.warning("lease_not_renewed", reason=error.message)
                 if time.monotonic() - renewed_at > self._times.outage:
                     return self.stop(LeaseLost("The lease could not be renewed in time: Redis was away."))
-            self._wake.wait(self._times.renew)
-            self._wake.clear()
         return None
 
+    def _wait_to_renew(self) -> bool:
+        """Until the next renewal; False where there is none to come."""
+        self._wake.wait(self._times.renew)
+        self._ended.wait(_TOGETHER_SECONDS)
+        self._wake.clear()
+        return not self._ended.is_set()
+
     def _send_log(self) -> None:
-        while not self._ended:
+        while not self._ended.is_set():
             self.log.more.wait(_LOG_SECONDS)
             try:
                 if not self.log.flush():

@@ -101,7 +101,12 @@ class Worker:
         def publish(exported: Exported) -> None:
             digest = exported.image.digest
             progress.persist(lambda: self.leases.publish(lease, request.target, digest))
-            wanted = lambda: progress.persist(lambda: self.records.tag_target(request.target))  # noqa: E731
+            # What was just published is what the tag is to point at; it is asked again once the tag has moved.
+            published = iter([digest])
+
+            def wanted() -> str:
+                return next(published, None) or progress.persist(lambda: self.records.tag_target(request.target))
+
             tools.exporter.move_tag(request.repository, request.tag, wanted)
 
         def accept(result: BuildResult) -> None:
@@ -111,7 +116,7 @@ class Worker:
             self.metrics.image_made(result, lease.build_id)
 
         try:
-            build = ended.build = progress.persist(lambda: self.records.get(lease.build_id))
+            build = ended.build = lease.build or progress.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = build.request
             if isinstance(request, ImageRequest):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from buildfarm.errors import Cancelled, LeaseLost
-from buildfarm.model import BuildResult, Failure, Phase, State
+from buildfarm.model import Build, BuildResult, Failure, Phase, State
 from buildfarm.store.admission import EXPIRED, Admission
 from buildfarm.store.database import Database
+from buildfarm.store.records import decode
 
 # A build that the farm keeps handing back is not handed on for ever: from here on every attempt counts.
 _SPARED_MAX = 10
@@ -20,6 +21,7 @@ class Lease:
 
     build_id: str
     attempt: int
+    build: Build | None = field(default=None, compare=False, repr=False)  # as it was when it was claimed
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Leases:
     def claim(self, build_id: str, node: str) -> Lease | Unclaimed:
         """The lease on a queued build: on this one, or on the newer build that took its place."""
         attempt, told = self.admission.change("claim", build_id, node, self.lease_seconds, EXPIRED)
-        return Lease(told, attempt) if attempt else Unclaimed(told)
+        if not attempt:
+            return Unclaimed(told)
+        build = decode(dict(zip(told[::2], told[1::2], strict=True)))
+        return Lease(build.id, attempt, build)
 
     def renew(self, lease: Lease, phase: Phase | None = None) -> None:
         """Keeps the lease, and enters a phase. Raises Cancelled or LeaseLost."""

@@ -2,7 +2,7 @@
 -- with _admission
 -- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
--- Answers {attempt, id}, or {0, reason} where there is nothing to claim: the message is dropped.
+-- Answers {attempt, the record}, or {0, reason} where there is nothing to claim: the message is dropped.
 local build = load(ARGV[2])
 -- The message of a superseded build serves the one that took its place.
 for _ = 1, 1000 do
@@ -29,4 +29,4 @@ local started = key('started:' .. math.floor(now / 60))
 redis.call('HINCRBY', started, build.class .. ' ' .. build.tenant, 1)
 if redis.call('HINCRBY', started, build.class, 1) == 1 then redis.call('EXPIRE', started, terms.started_seconds) end
 admit(build.tenant)
-return {attempt, build.id}
+return {attempt, redis.call('HGETALL', record)}
