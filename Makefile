@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main bench-export faults faults-short up down monitoring verify-observability hostile clean
+.PHONY: help set-up lint unit test demo verify-main bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,9 +61,14 @@ monitoring: $(STAMP) ## dashboards and alert rules, made from monitoring/
 verify-observability: $(STAMP) ## API, page, metrics and dashboards, tried on a live farm
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.observability
+
 hostile: $(STAMP) ## some forty attacks on the sandbox, in real builds, as a table
 	$(BIN)/buildfarm up
 	$(BIN)/python -m tests.hostile
+
+bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 builds
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m bench.queue
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

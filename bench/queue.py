@@ -1,0 +1,264 @@
+"""The queue's promises: ``python -m bench.queue`` on a farm that is up; the figures go to bench/results/queue.json.
+
+Nodes are simulated (bench/queue_node.py): the real Celery worker, store and queues, with a pipeline that sleeps.
+Everything that is compared is done in turns, in one run, on the same Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.queue_costs import commands_of_builds, memory_of_waiting, rates, submit_at_depth
+from buildfarm.farm import Farm, open_farm
+from buildfarm.model import ArtifactSource, BuildRequest, State
+from buildfarm.oci.digest import Digest
+from buildfarm.settings import read_settings
+from verify.table import Claims
+
+RESULTS = Path(__file__).parent / "results" / "queue.json"
+SOURCE = ArtifactSource(repository="sources/bench", digest=Digest("sha256:" + "a" * 64))
+ROUNDS = 5
+HEAVY, LIGHT, SLOTS = 1000, 50, 4
+CALLERS = 20
+SEQUENCES = 500
+DEPTHS = (1_000, 100_000)
+
+
+def main() -> None:
+    claims, figures = Claims("The queue"), dict[str, Any]()
+    with fresh_farm() as farm:
+        figures["race"] = race(claims, farm)
+    figures["fairness"] = {name: fairness(claims, name, limit) for name, limit in (("as set", None), ("high", HEAVY))}
+    figures["rates"] = _rates(claims)
+    figures["commands"] = _commands(claims)
+    figures["depth"], figures["memory"] = _depth(claims)
+    figures["sequences"] = sequences(claims)
+    figures["machine"] = {"python": platform.python_version(), "processors": os.cpu_count()}
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    claims.finish()
+
+
+@contextmanager
+def fresh_farm(**changes: Any) -> Iterator[Farm]:
+    """A farm on the same Redis with nothing in it; it is emptied at the end."""
+    settings = read_settings().model_copy(update={"namespace": f"bench-{uuid.uuid4().hex[:8]}:", **changes})
+    with open_farm(settings) as farm:
+        try:
+            yield farm
+        finally:
+            client = farm.database.client
+            pipeline = client.pipeline(transaction=False)
+            for number, key in enumerate(client.scan_iter(f"{settings.namespace}*", count=5000)):
+                pipeline.unlink(key)
+                if number % 5000 == 0:
+                    pipeline.execute()
+            pipeline.execute()
+
+
+@contextmanager
+def node(farm: Farm, slots: int, seconds: float = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """A simulated node of this farm, for the length of the block; it consumes when the block begins."""
+    environment = {
+        **os.environ,
+        "BUILDFARM_NAMESPACE": farm.settings.namespace,
+        "BUILDFARM_NODE_ID": uuid.uuid4().hex[:8],
+        "BUILDFARM_SLOTS": str(slots),
+        "BUILDFARM_LOG_LEVEL": "warning",
+        "BENCH_SECONDS": str(seconds),
+    }
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "bench.queue_node"], env=environment)
+    try:
+        _wait_for_node(farm)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_node(farm: Farm) -> None:
+    """A node that has just started takes this build first."""
+    farm.wait(farm.submit(request("first", memo=False)).id, timeout_seconds=30)
+
+
+def request(tenant: str, app: str = "app", **fields: Any) -> BuildRequest:
+    """Something to build."""
+    return BuildRequest(tenant=tenant, app=app, source=SOURCE, **fields)
+
+
+def race(claims: Claims, farm: Farm) -> dict[str, int]:
+    """Callers that use one idempotency key at the same time."""
+    start, answers = threading.Barrier(CALLERS), list[str]()
+
+    def call() -> None:
+        with open_farm(farm.settings) as own:
+            start.wait()
+            answers.append(own.submit(request("race", idempotency_key="one")).id)
+
+    threads = [threading.Thread(target=call) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    builds = farm.recent(100)
+    figure = f"{len(builds)} build, {len(set(answers))} id given to {len(answers)} callers"
+    claims.add(
+        f"{CALLERS} callers race with one idempotency key: 1 build", figure, len(builds) == len(set(answers)) == 1
+    )
+    return {"callers": len(answers), "builds": len(builds)}
+
+
+def fairness(claims: Claims, name: str, limit: int | None) -> dict[str, Any]:
+    """One tenant with a thousand builds waiting, and fifty who come later with one each."""
+    positions, worst_of_round = list[int](), list[int]()
+    for _ in range(ROUNDS):
+        found = _positions(limit)
+        positions += found
+        worst_of_round.append(max(found))
+    bound = LIGHT + 1 + SLOTS
+    within = sum(position <= bound for position in positions) / len(positions)
+    figure = (
+        f"median {statistics.median(positions):.0f}, worst {max(positions)} (of rounds: {worst_of_round}), "
+        f"{within:.1%} within {bound}"
+    )
+    limits = "limits as set" if limit is None else f"the tenant's limit at {limit}"
+    claims.add(
+        f"{LIGHT} tenants with 1 build behind one with {HEAVY}, {SLOTS} slots, {limits}: each starts within "
+        f"{bound} starts, give or take collisions",
+        figure,
+        statistics.median(positions) <= bound and within >= 0.95,
+    )
+    return {"limit": limit, "bound": bound, "positions": sorted(positions), "worst_of_round": worst_of_round}
+
+
+def _positions(limit: int | None) -> list[int]:
+    """For each light tenant: how many builds started from its submit to its start, its own among them."""
+    with fresh_farm() as farm, ExitStack() as nodes:
+        prefix = uuid.uuid4().hex[:6]  # other names, other shards
+        if limit is not None:
+            farm.set_limits(f"{prefix}-heavy", running=limit)
+        for number in range(HEAVY):
+            farm.submit(request(f"{prefix}-heavy", f"app-{number}"))
+        for _ in range(2):
+            nodes.enter_context(node(farm, SLOTS // 2, seconds=0.05))
+        _events_until(farm, lambda states: states.count(State.RUNNING) >= 20)
+        light = {farm.submit(request(f"{prefix}-{number}")).id for number in range(LIGHT)}
+        done = _events_until(farm, lambda _: not light - _started(farm, light))
+    starts, submitted, positions = 0, dict[str, int](), list[int]()
+    for event in done:
+        if event.state is State.QUEUED and event.build in light:
+            submitted[event.build] = starts
+        elif event.state is State.RUNNING:
+            starts += 1
+            if event.build in light:
+                positions.append(starts - submitted[event.build])
+    return positions
+
+
+def _started(farm: Farm, ids: set[str]) -> set[str]:
+    return {build_id for build_id in ids if farm.get(build_id).started_at}
+
+
+def _events_until(farm: Farm, enough: Any) -> list[Any]:
+    """All events from the first one on, as soon as there are enough."""
+    events, position = list[Any](), "0"
+    deadline = time.monotonic() + 120
+    while not enough([event.state for event in events]):
+        if time.monotonic() > deadline:
+            raise SystemExit("the simulated nodes do not start builds")
+        events += (found := farm.events.read(position, wait_seconds=1))
+        position = found[-1].position if found else position
+    return events + farm.events.read(position)
+
+
+def _rates(claims: Claims) -> dict[str, Any]:
+    with fresh_farm(tenant_running_max=10_000) as farm, node(farm, SLOTS) as process:
+        figures = rates(farm, process)
+    for name, told in (
+        ("submit", "submit: at most 2x Celery's send of a task that does nothing"),
+        ("claim_to_finish", "claim to finish, a node's processor time: at most 2x a bare task"),
+    ):
+        ratios = figures[name]["ratios"]
+        median = statistics.median(ratios)
+        ours, bare = figures[name]["ours_ms"], figures[name]["bare_ms"]
+        figure = f"{median:.2f}x ({min(ratios):.2f} to {max(ratios):.2f}); {ours:.2f} ms against {bare:.2f} ms"
+        claims.add(told, figure, median <= 2)
+    for name, told in (("delivery_too", "processor time"), ("delivery_too_wall", "time")):
+        print(f"with Celery's delivery: {statistics.median(figures[name]['ratios']):.2f}x a bare task in {told}")
+    return figures
+
+
+def _commands(claims: Claims) -> dict[str, Any]:
+    with fresh_farm() as farm, node(farm, SLOTS):
+        figures = commands_of_builds(farm)
+    figure = f"{figures['sent']:.1f} sent by clients ({figures['inside']:.0f} more inside scripts)"
+    claims.add("Redis commands of a build, submit to done: at most 40", figure, figures["sent"] <= 40)
+    return figures
+
+
+def _depth(claims: Claims) -> tuple[dict[str, Any], dict[str, Any]]:
+    with fresh_farm() as shallow, fresh_farm() as deep:
+        memory_of_waiting(shallow, DEPTHS[0])
+        memory = memory_of_waiting(deep, DEPTHS[1])
+        depth = submit_at_depth(shallow, deep)
+    figure = f"{memory['bytes']:.0f} bytes, and {memory['request_bytes']:.0f} of the request itself"
+    claims.add(f"memory of each of {DEPTHS[1]:,} waiting builds: at most 2,048 bytes", figure, memory["bytes"] <= 2048)
+    ratio = statistics.median(depth["ratios"])
+    figure = f"{ratio:.2f}x ({min(depth['ratios']):.2f} to {max(depth['ratios']):.2f}), {depth['deep_ms']:.2f} ms"
+    claims.add(f"submit at {DEPTHS[1]:,} waiting against {DEPTHS[0]:,}: within 20 %", figure, abs(ratio - 1) <= 0.2)
+    figure = f"{depth['place_ratio']:.2f}x, {depth['place_ms']:.2f} ms"
+    claims.add(
+        "position and expected wait at the same depths: within 20 %", figure, abs(depth["place_ratio"] - 1) <= 0.2
+    )
+    return depth, memory
+
+
+def sequences(claims: Claims) -> dict[str, Any]:
+    """The store's own machine test, longer than `make test` runs it."""
+    started = time.monotonic()
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/integration/test_admission_machine.py",
+    ]
+    environment = {
+        **os.environ,
+        "BUILDFARM_TEST_EXAMPLES": str(SEQUENCES),
+        "BUILDFARM_TESTS_NEED_SERVICES": "1",
+        "PYTEST_TIMEOUT": "900",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    passed = done.returncode == 0
+    if not passed:
+        print(done.stdout[-4000:], flush=True)
+    seconds = time.monotonic() - started
+    claims.add(
+        f"{SEQUENCES} random sequences of everything: limits hold, nothing is stuck, every build ends",
+        f"{SEQUENCES if passed else 0} of {SEQUENCES} in {seconds:.0f} s",
+        passed,
+    )
+    return {"sequences": SEQUENCES, "passed": passed, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    main()
