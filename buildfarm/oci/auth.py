@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import httpx
 
+from buildfarm.errors import RegistryError
+from buildfarm.oci.retry import UnavailableError
+
 _REPOSITORY = re.compile(r"^/v2/(.+)/(?:blobs|manifests|tags)/")
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 _LEAST_SECONDS = 60  # a token that does not say so lives this long, by the specification
@@ -39,7 +42,10 @@ class RegistryAuth(httpx.Auth):
         self._lock = threading.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """One request, with a token where the registry wants one; asked for again where it was refused."""
+        """One request, with a token where the registry wants one; asked for again where it was refused.
+
+        Raises RegistryError where there is none to be had.
+        """
         scopes = scopes_of(request)
         if self._challenge is None:
             if self._user:
@@ -54,14 +60,13 @@ class RegistryAuth(httpx.Auth):
         token = self._known(scopes)
         if token is None:
             token = yield from self._fetch(request, scopes)
-        if token is None:
-            return
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
         if response.status_code == 401:
             with self._lock:
                 self._tokens.pop(" ".join(scopes), None)
-            if _may_be_sent_again(request) and (token := (yield from self._fetch(request, scopes))):
+            if _may_be_sent_again(request):
+                token = yield from self._fetch(request, scopes)
                 request.headers["Authorization"] = f"Bearer {token}"
                 yield request
 
@@ -70,29 +75,32 @@ class RegistryAuth(httpx.Auth):
             token = self._tokens.get(" ".join(scopes))
         return token.value if token and token.until > time.monotonic() else None
 
-    def _fetch(
-        self, request: httpx.Request, scopes: tuple[str, ...]
-    ) -> Generator[httpx.Request, httpx.Response, str | None]:
+    def _fetch(self, request: httpx.Request, scopes: tuple[str, ...]) -> Generator[httpx.Request, httpx.Response, str]:
         challenge = self._challenge or {}
         try:
             realm = httpx.URL(challenge.get("realm", ""))
-        except httpx.InvalidURL:
-            return None
+        except httpx.InvalidURL as error:
+            raise RegistryError("The registry's token server has no address.") from error
         # The password must not leave TLS because a registry says so.
         if realm.scheme not in ("http", "https") or (request.url.scheme == "https" and realm.scheme != "https"):
-            return None
+            raise RegistryError(f"The registry wants the password sent to {realm.host!r} without TLS.")
         query = {"service": challenge.get("service", ""), "scope": list(scopes)}
         ask = httpx.Request("GET", realm.copy_merge_params(query))
         if self._user:
             ask.headers["Authorization"] = self._basic._auth_header
         answer = yield ask
         answer.read()
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise UnavailableError(f"The registry's token server {realm.host} answers {answer.status_code}.")
         try:
             body = answer.json()
             value = str(body.get("token") or body["access_token"])
             seconds = float(body.get("expires_in") or _LEAST_SECONDS)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RegistryError(
+                f"The registry's token server {realm.host} gives no token ({answer.status_code}).",
+                advice="Check the user and password in the farm's registry address.",
+            ) from error
         with self._lock:
             self._tokens[" ".join(scopes)] = _Token(value, time.monotonic() + max(seconds - _EARLY_SECONDS, 1))
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from verify.table import Claims
 
 
 def main() -> None:
+    # What is set up must be taken away, also where whoever runs this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wanted = sys.argv[1:]
     claims = Claims("Hostile code stays in its sandbox")
     with open_arena() as arena:

@@ -308,7 +308,8 @@ def _trap() -> Iterator[Trap]:
 def _another_machine(web_root: Path) -> Iterator[tuple[str, ...]]:
     """A network namespace with the metadata address and a private one, to which this machine has a route."""
     with ExitStack() as undo:
-        subprocess.run(["ip", "netns", "del", OUTSIDE], capture_output=True, check=False)
+        for left in (["ip", "netns", "del", OUTSIDE], ["ip", "link", "del", "bfmeta"]):
+            subprocess.run(left, capture_output=True, check=False)
         _run("ip", "netns", "add", OUTSIDE)
         undo.callback(_run, "ip", "netns", "del", OUTSIDE)
         _run("ip", "link", "add", "bfmeta", "type", "veth", "peer", "name", "eth0", "netns", OUTSIDE)

@@ -87,6 +87,10 @@ def _afterwards(arena: Arena, ended: Build, failed: Build) -> Iterator[tuple[str
     )
     yield "layers", b"".join(gzip.decompress(content) for _, content in arena.layers(ended))
     cache = f"caches/{arena.tenant}/canary"
+    deadline = time.monotonic() + 20
+    while not registry.has_manifest(cache, "cache"):  # it is kept after the build's end was told
+        assert time.monotonic() < deadline, "the build cache was not kept"
+        time.sleep(0.1)
     _, content, _ = registry.get_manifest(cache, "cache")
     blobs = [layer["digest"] for layer in json.loads(content)["layers"]]
     yield (
