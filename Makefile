@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean
+.PHONY: help set-up lint unit test demo verify-main bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ demo: $(STAMP) ## builds and runs two apps, and asks them over HTTP
 verify-main: $(STAMP) ## the main job's promises, as a table of claims and figures
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.main
+
+images-report: $(STAMP) ## the sizes of database images, beside the usual install
+	$(BIN)/buildfarm up
+	$(BIN)/python -m verify.images_report
+
+verify-images: $(STAMP) ## what the database images do, in real containers and on two engines
+	$(BIN)/buildfarm up
+	$(BIN)/python -m verify.images
 
 bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 	$(BIN)/buildfarm up

@@ -149,6 +149,7 @@ class Version(Slim):
 
     suite: Suite
     budget: Budget | None = None
+    compiled: Compiled | None = None
     archive: Archive | None = None
     features: tuple[Step, ...] = ()
 
@@ -179,7 +180,9 @@ class Plan(Frozen):
             return self
         archive = self.archive
         if mirror:
-            archive = archive.model_copy(update={"url": mirror})
+            # A folder keeps the vendor's own name of the file.
+            url = mirror + archive.url.rpartition("/")[2] if mirror.endswith("/") else mirror
+            archive = archive.model_copy(update={"url": url})
         if archive.sha256 is None:
             if sha256 is None:
                 raise RecipeError(
@@ -198,7 +201,6 @@ class Recipe(Frozen):
     made_from: tuple[Name, ...] = ()  # images that must be there before
     versions: dict[ImageVersion, Version] = Field(min_length=1)  # the last one is the default
     slim: Slim
-    compiled: Compiled | None = None
     image: Runtime
     budget: Budget
     smoke: Smoke
@@ -229,7 +231,7 @@ class Recipe(Frozen):
             version=version,
             suite=found.suite,
             slim=self.slim.with_more(more).filled(version),
-            compiled=self.compiled,
+            compiled=found.compiled,
             archive=found.archive,
             image=self.image.filled(version),
             budget=found.budget or self.budget,

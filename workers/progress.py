@@ -60,23 +60,22 @@ class Progress:
         self._stop_reason: BuildfarmError | None = None
         self._wake = threading.Event()
         self._ended = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
-        # A thread costs a fifth of a millisecond; this one starts with the first line.
-        self._sender = threading.Thread(target=self._send_log, name="log", daemon=True)
-        self._starting = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._keep, name="lease", daemon=True),
+            threading.Thread(target=self._send_log, name="log", daemon=True),
+        ]
 
     def __enter__(self) -> Self:
-        self._keeper.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._wake.set()
         self.log.more.set()
-        self._keeper.join()
-        with self._starting:
-            if self._sender.ident is not None:
-                self._sender.join()
+        for thread in self._threads:
+            thread.join()
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
@@ -97,13 +96,10 @@ class Progress:
     def write(self, piece: bytes) -> None:
         """Takes output of the build for its log."""
         self.log.write(piece)
-        with self._starting:
-            if self._sender.ident is None and not self._ended.is_set():
-                self._sender.start()
 
     def say(self, sentence: str) -> None:
         """A line of the farm's own in the build's log."""
-        self.write(f"-----> {sentence}\n".encode())
+        self.log.write(f"-----> {sentence}\n".encode())
 
     def check(self) -> None:
         """Raises what ends the attempt: Cancelled, LeaseLost, DeadlineError, NodeError, or the reason of `stop`.

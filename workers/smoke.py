@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,16 @@ class Smokes:
                 self.client.images.remove(reference, force=True)
 
     @contextmanager
-    def server(self, plan: Plan, image: str, name: str, folder: Path, **options: Any) -> Iterator[Server]:
+    def server(
+        self,
+        plan: Plan,
+        image: str,
+        name: str,
+        folder: Path,
+        *,
+        command: Sequence[str] = (),
+        mounts: Sequence[Mount] = (),
+    ) -> Iterator[Server]:
         """The server's container in a network of its own, not started yet, for the length of the block."""
         password = secrets.token_urlsafe(18)
         file = folder / "password"
@@ -94,16 +103,14 @@ class Smokes:
             with engine_failures("make the smoke test's server"):
                 container = self.client.containers.create(
                     image,
-                    **{
-                        **self.options(name),
-                        "network": network.name,
-                        "name": f"{name}-smoke",
-                        "hostname": SERVER,
-                        "environment": variables,
-                        "mounts": [Mount(_PASSWORD, str(file), type="bind", read_only=True)],
-                        "healthcheck": {"interval": _HEALTH_NANOSECONDS},
-                        **options,
-                    },
+                    command=list(command),
+                    network=network.name,
+                    name=f"{name}-smoke",
+                    hostname=SERVER,
+                    environment=variables,
+                    mounts=[Mount(_PASSWORD, str(file), type="bind", read_only=True), *mounts],
+                    healthcheck={"interval": _HEALTH_NANOSECONDS},
+                    **self.options(name),
                 )
             undo.callback(remove_container, self.client, str(container.id))
             with engine_failures("name the smoke test's server"):

@@ -37,9 +37,9 @@ def run(*command: str, cwd: object = None) -> None:
         raise Problem(f"{command[0]} ended with {process.returncode}: {said}")
 
 
-def ask(*command: str) -> str:
+def ask(*command: str, cwd: object = None) -> str:
     """What a command prints. Raises Problem where it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Problem(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stdout + done.stderr

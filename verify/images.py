@@ -1,0 +1,223 @@
+"""``make verify-images``: what the database images do in real containers, and that they are the same on two engines."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+from docker.types import Mount
+
+from buildfarm.cli.images import RECIPES
+from buildfarm.farm import Farm, open_farm
+from buildfarm.recipe import Plan, find_recipes
+from buildfarm.settings import Settings, read_settings
+from verify import second_engine
+from verify.image_builds import PROGRAMS, Built, build_image, plan, usual_install
+from verify.table import Claims
+from workers.local.packages import ensure_packages
+from workers.smoke import SERVER, Server, Smokes
+
+VERSIONS = (
+    ("redis", "6.0"),
+    ("redis", "7.0"),
+    ("redis", "7.0-static"),
+    ("redis", "8.0"),
+    ("valkey", "8.1"),
+    ("postgresql", "13"),
+    ("postgresql", "15"),
+    ("postgresql", "17"),
+    ("mysql", "10.5"),
+    ("mysql", "10.11"),
+    ("mysql", "11.8"),
+    ("registry", "trixie"),
+)
+ARCHIVES = (("mongodb", "5.0"), ("elasticsearch", "8.15"))
+TLS = (("redis", "7.0"), ("redis", "7.0-static"), ("redis", "8.0"), ("valkey", "8.1"))
+READY_SECONDS = 10.0
+STOP_SECONDS = 10.0
+ROUNDS = 7
+SLOWER_MAX = 0.10
+REQUESTS = 200_000
+STOCK = "verify-stock"
+MEMORY_BYTES = 1024 * 1024 * 1024
+
+
+def main() -> None:
+    claims = Claims("Database images")
+    ensure_packages({**PROGRAMS, **second_engine.PROGRAMS, "openssl": "openssl"}, print)
+    settings = read_settings()
+    client = docker.DockerClient(base_url=settings.docker_url)
+    with open_farm(settings) as farm:
+        built = {(name, version): build_image(farm, name, version) for name, version in VERSIONS}
+        for (name, version), each in built.items():
+            behaviour(claims, name, version, each)
+        images = {key: pulled(client, farm, each) for key, each in built.items() if each.result}
+        for key in TLS:
+            if key in images:
+                encrypted(claims, client, images[key], *key)
+        if ("redis", "7.0-static") in images:
+            speed(claims, client, images["redis", "7.0-static"])
+        refusals(claims, farm)
+        for name, version in ARCHIVES:
+            archive(claims, farm, name, version)
+        same_on_two_engines(
+            claims, settings, {key: str(each.result.digest) for key, each in built.items() if each.result}
+        )
+    claims.finish()
+
+
+def behaviour(claims: Claims, name: str, version: str, built: Built) -> None:
+    """What the build's own smoke test showed; it fails the build where a step does."""
+    steps = [line.partition("smoke: ")[2] for line in built.log if "smoke: " in line]
+    ready = [float(found[1]) for step in steps if (found := re.match(r"healthy after (\S+) s", step))]
+    stopped = [float(found[1]) for step in steps if (found := re.search(r"ends it within (\S+) s", step))]
+    held = built.result is not None and ready[0] <= READY_SECONDS and stopped[0] <= STOP_SECONDS
+    figure = built.told or f"healthy in {ready[0]:.1f} s, stopped in {stopped[0]:.1f} s, {len(steps)} steps"
+    claims.add(f"{name} {version} works: password, by name, restart, kill -9, features", figure[:110], held)
+
+
+def pulled(client: docker.DockerClient, farm: Farm, built: Built) -> str:
+    """The image on this machine's engine, from the registry."""
+    reference = farm.image(built.build)
+    client.images.pull(reference)
+    return reference
+
+
+def encrypted(claims: Claims, client: docker.DockerClient, image: str, name: str, version: str) -> None:
+    """The server's certificate is checked by the image's own client, in another container; a stranger's is refused."""
+    cli = f"{name}-cli"
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        for owner in ("server", "stranger"):
+            certificate(folder, owner)
+        options = ["--tls-port", "6380", "--tls-cert-file", "/tls/server.crt", "--tls-key-file", "/tls/server.key",
+                   "--tls-ca-cert-file", "/tls/server.crt", "--tls-auth-clients", "no"]  # fmt: skip
+        with running(client, plan(name, version), image, folder, options) as server:
+            answers = []
+            for trusted in ("server", "stranger"):
+                pem = (folder / f"{trusted}.crt").read_text()
+                command = [
+                    "sh",
+                    "-c",
+                    f'echo "$PEM" >/tmp/ca && exec {cli} --tls --cacert /tmp/ca -h {SERVER} -p 6380 ping',
+                ]
+                variables = {"PEM": pem, "REDISCLI_AUTH": server.password}
+                answers.append(smokes(client).ask(image, server, "verify", tuple(command), variables)[1])
+    held = answers[0] == "PONG" and "certificate verify failed" in answers[1]
+    claims.add(
+        f"{name} {version} speaks TLS, and its client checks whom with", f"{answers[0]}; {answers[1][-60:]}", held
+    )
+
+
+def certificate(folder: Path, owner: str) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={SERVER}",
+               "-addext", f"subjectAltName=DNS:{SERVER}",
+               "-keyout", str(folder / f"{owner}.key"), "-out", str(folder / f"{owner}.crt")]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / f"{owner}.key").chmod(0o444)
+
+
+def speed(claims: Claims, client: docker.DockerClient, image: str) -> None:
+    """Requests a second of the static programs and the stock ones, turn by turn, from one benchmark program."""
+    usual = usual_install(client, "redis-server")
+    rates: dict[str, dict[str, list[float]]] = {"ours": {}, "stock": {}}
+    with ExitStack() as undo:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+        ours = undo.enter_context(running(client, plan("redis", "7.0-static"), image, folder, []))
+        options = ["--bind", "*", "--requirepass", ours.password, "--appendonly", "yes", "--dir", "/tmp"]
+        started: dict[str, Any] = {"network": ours.network, "tmpfs": {"/tmp": ""}}
+        stock = client.containers.run(
+            usual, ["redis-server", *options], detach=True, name=STOCK, user="redis", **started
+        )
+        undo.callback(stock.remove, force=True)
+        asker = client.containers.run(usual, ["sleep", "infinity"], detach=True, **started)
+        undo.callback(asker.remove, force=True)
+        for number in range(ROUNDS + 1):
+            for which, host in (("ours", SERVER), ("stock", STOCK)):
+                for command, rate in benchmark(asker, host, ours.password).items():
+                    if number:  # the first round warms both up
+                        rates[which].setdefault(command, []).append(rate)
+    for command in ("SET", "GET"):
+        ratios = [one / other for one, other in zip(rates["ours"][command], rates["stock"][command], strict=True)]
+        middle = statistics.median(ratios)
+        figure = f"{middle:.2f} of stock (from {min(ratios):.2f} to {max(ratios):.2f}, {ROUNDS} rounds)"
+        claims.add(
+            f"static Redis, {command}: no more than 10 % behind the stock programs", figure, middle >= 1 - SLOWER_MAX
+        )
+
+
+def benchmark(asker: Container, host: str, password: str) -> dict[str, float]:
+    command = ["redis-benchmark", "-h", host, "-a", password, "-P", "16", "-n", str(REQUESTS), "-t", "set,get", "--csv"]
+    printed = str(asker.exec_run(command).output, errors="replace")  # type: ignore[arg-type]
+    return {name: float(rate) for name, rate in re.findall(r'^"(SET|GET)","([0-9.]+)"', printed, re.MULTILINE)}
+
+
+def refusals(claims: Claims, farm: Farm) -> None:
+    """Recipes that cannot be: each fails with its reason, and nothing is tagged."""
+    recipe = find_recipes(RECIPES)["redis"]
+    for what, old, new, reason in (
+        ("over its budget", "uncompressed_mb = 20", "uncompressed_mb = 2", "over its budget: 18"),
+        ("whose smoke test fails", 'prints = "^OK$"', 'prints = "^KO$"', "fails its smoke test at"),
+        ("with a program that is not there", "/usr/bin/redis-cli", "/usr/bin/redis-clip", "is in none of the packages"),
+    ):
+        with tempfile.TemporaryDirectory() as text:
+            folder = Path(text) / "redis"
+            shutil.copytree(recipe, folder)
+            content = (folder / "recipe.toml").read_text()
+            content = content.replace('name = "redis"', 'name = "refused"').replace(old, new)
+            (folder / "recipe.toml").write_text(content)
+            built = build_image(farm, "refused", "7.0", folder=folder)
+        untagged = not farm.registry.has_manifest("images/refused", "7.0")
+        claims.add(f"an image {what} is refused", built.told[:100], reason in built.told and untagged)
+
+
+def archive(claims: Claims, farm: Farm, name: str, version: str) -> None:
+    """The vendor's own archive, where it can be had."""
+    built = build_image(farm, name, version)
+    if built.result:
+        behaviour(claims, name, version, built)
+    else:
+        print(f"not run: {name} {version}: {built.told}")
+
+
+def same_on_two_engines(claims: Claims, settings: Settings, first: dict[tuple[str, str], str]) -> None:
+    """The only node of a farm of its own, on another engine, makes the same images."""
+    own = settings.model_copy(update={"namespace": "verify-images:"})
+    with open_farm(own) as farm, second_engine.second_engine(farm) as second:
+        for name, version in (("redis", "7.0"), ("redis", "7.0-static"), ("postgresql", "15"), ("mysql", "10.11")):
+            built = build_image(farm, name, version)
+            digest = str(built.result.digest) if built.result else built.told
+            held = digest == first.get((name, version)) and built.build.node == second.id
+            claims.add(f"{name} {version} is the same on a second engine", f"{digest[:26]} on {built.build.node}", held)
+
+
+def smokes(client: docker.DockerClient) -> Smokes:
+    return Smokes(client, "verify", MEMORY_BYTES, 512)
+
+
+@contextmanager
+def running(client: docker.DockerClient, made: Plan, image: str, folder: Path, command: list[str]) -> Iterator[Server]:
+    """A server of this image that answers; ``folder`` is /tls in it."""
+    mounts = [Mount("/tls", str(folder), type="bind", read_only=True)]
+    with smokes(client).server(made, image, "verify", folder, command=command, mounts=mounts) as server:
+        server.container.start()
+        for _ in range(300):
+            server.container.reload()
+            if server.container.attrs["State"]["Health"]["Status"] == "healthy":
+                break
+            subprocess.run(["sleep", "0.1"], check=True)
+        yield server
+
+
+if __name__ == "__main__":
+    main()
