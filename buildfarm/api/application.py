@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 
-from buildfarm.api import builds, operations, page, problems, sources, submitting
+from buildfarm.api import builds, hooks, operations, page, problems, sources, submitting
 from buildfarm.api.bounds import Bounds
 from buildfarm.api.services import Services
 from buildfarm.version import VERSION
@@ -40,7 +40,7 @@ def make_application(services: Services) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    for part in (builds.router, sources.router, operations.router, page.router, submitting.router):
+    for part in (builds.router, sources.router, hooks.router, operations.router, page.router, submitting.router):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(Bounds, metrics=services.metrics)

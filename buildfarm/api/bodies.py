@@ -16,6 +16,7 @@ from buildfarm.model import (
     BuildRequest,
     ClassName,
     Frozen,
+    HttpUrl,
     Name,
     Place,
     RunPolicy,
@@ -123,6 +124,20 @@ class BuilderView(Frozen):
     builder: str  # repository@digest; empty where the farm has none yet
     nodes_ready: int
     nodes: int  # that live
+
+
+class NewWebhook(Frozen):
+    """Where a tenant wants to hear of its ended builds."""
+
+    url: HttpUrl = Field(examples=["https://ci.example.org/buildfarm"])
+    rotate: bool = Field(False, description="make a new secret")
+
+
+class WebhookView(Frozen):
+    """A webhook; its secret is shown when it was made, and not again."""
+
+    url: str
+    secret: str | None = None
 
 
 class FarmView(Frozen):

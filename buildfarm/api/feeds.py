@@ -120,11 +120,14 @@ class Feeds:
     def __init__(self, settings: Settings) -> None:
         self._namespace = settings.namespace
         # No time limit on a read: it would end the wait for an entry.
+        tls: dict[str, Any] = {"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca else {}
+        url = settings.redis_url.get_secret_value()
         self._client = redis.asyncio.Redis.from_url(
-            settings.redis_url.get_secret_value(),
+            url,
             decode_responses=True,
             socket_connect_timeout=5,
             health_check_interval=15,
+            **(tls if url.startswith("rediss:") else {}),
         )
         self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
 

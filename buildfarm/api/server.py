@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import uvicorn
 
 from buildfarm.api.application import make_application
+from buildfarm.api.deliveries import Dispatcher, make_deliveries
 from buildfarm.api.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.services import Services
@@ -40,6 +41,7 @@ def serve(settings: Settings) -> None:
             metrics=metrics,
             tracer=tracer,
         )
+        dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))
         listener = resources.enter_context(_listen(settings))
         resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.api_metrics_port))
         config = uvicorn.Config(
@@ -53,6 +55,8 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=_GRACE_SECONDS,
             h11_max_incomplete_event_size=32 * 1024,
         )
+        dispatcher.start()
+        resources.callback(dispatcher.close)
         logger().info("api_listens", host=settings.api_host, port=settings.api_port)
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,0 +1,203 @@
+"""Webhooks on their way: an ended build becomes a delivery, a delivery a Celery task, a failed task a later delivery.
+
+The due times are in Redis and not in Celery: its own delays stand in one worker's memory, and on Redis a message that
+waits for longer than the visibility timeout is handed out again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpcore
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from buildfarm.api.bodies import BuildView
+from buildfarm.api.metrics import ApiMetrics
+from buildfarm.api.outbound import Networks, PrivateAddressError, parse_networks, post, sign
+from buildfarm.errors import BuildfarmError, NotFoundError
+from buildfarm.farm import Farm
+from buildfarm.model import Event, State
+from buildfarm.queues import make_celery
+from buildfarm.settings import Settings
+from buildfarm.store.webhooks import Webhooks
+from buildfarm.telemetry import logger
+
+TASK = "buildfarm.webhook"
+QUEUE = "webhooks"
+GROUP = "webhooks"
+# After each try; eight of them over 21 hours.
+AGAIN_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 50_000.0)
+
+_WAIT_SECONDS = 1.0
+_ABANDONED_SECONDS = 30.0
+_SENDERS = 4
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """Tells tenants of their ended builds, at least once each; any number of processes may do so side by side."""
+
+    farm: Farm
+    webhooks: Webhooks
+    metrics: ApiMetrics
+    allowed: Networks
+    again_seconds: tuple[float, ...] = AGAIN_SECONDS
+
+    def plan(self, event: Event) -> None:
+        """A build's change of state; those that end a build of a tenant with a webhook become deliveries."""
+        if event.state == "refused" or not State(event.state).final or not event.tenant:
+            return
+        try:
+            self.webhooks.get(event.tenant)
+        except NotFoundError:
+            return
+        self.webhooks.plan(event.build, 0)
+
+    def deliver(self, build_id: str) -> str:
+        """One try: delivered, retried, given_up, refused, or nothing where it was done already. Raises StoreError."""
+        tries = self.webhooks.begin(build_id)
+        if not tries:
+            return ""
+        try:
+            build = self.farm.get(build_id)
+            webhook = self.webhooks.get(build.request.tenant)
+        except NotFoundError:
+            self.webhooks.done(build_id)
+            return ""
+        shown = BuildView.of(build, self.farm.image(build) if build.result else None)
+        ended = datetime.fromtimestamp(build.finished_at or time.time(), UTC).isoformat()
+        values = {"type": f"build.{build.state}", "timestamp": ended, "data": shown.model_dump(mode="json")}
+        result, reason = self._try(webhook.url, webhook.secrets, f"msg_{build_id}", json.dumps(values).encode(), tries)
+        self.metrics.webhooks.labels(result).inc()
+        log = logger(build=build_id, tenant=build.request.tenant, tries=tries)
+        if result == "delivered":
+            log.info("webhook_delivered")
+        else:
+            log.warning("webhook_failed", result=result, reason=reason, url=webhook.url)
+        if result == "retried":
+            self.webhooks.plan(build_id, self.again_seconds[tries - 1])
+        else:
+            self.webhooks.done(build_id)
+        return result
+
+    def _try(self, url: str, keys: tuple[str, ...], identity: str, body: bytes, tries: int) -> tuple[str, str]:
+        timestamp = int(time.time())
+        headers = [
+            ("Content-Type", "application/json"),
+            ("User-Agent", "buildfarm"),
+            ("Webhook-Id", identity),
+            ("Webhook-Timestamp", str(timestamp)),
+            ("Webhook-Signature", " ".join(sign(key, identity, timestamp, body) for key in keys)),
+        ]
+        try:
+            status = post(url, headers, body, self.allowed)
+        except PrivateAddressError as error:
+            return "refused", error.message
+        except (OSError, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            reason = f"{type(error).__name__}: {error}"[:200]
+        else:
+            if 200 <= status < 300:
+                return "delivered", ""
+            reason = f"status {status}"
+        return ("retried" if tries <= len(self.again_seconds) else "given_up"), reason
+
+
+class Dispatcher:
+    """The threads behind it: one follows the events, one sends what is due to Celery, and Celery's worker tries."""
+
+    def __init__(self, settings: Settings, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._events = deliveries.farm.events
+        self._celery = make_webhook_celery(settings)
+        self._member = secrets.token_hex(4)
+        self._closed = threading.Event()
+        register(self._celery, deliveries)
+        self._worker = self._celery.WorkController(
+            hostname=f"webhooks@{self._member}", pool="threads", concurrency=_SENDERS, queues=[QUEUE],
+            without_gossip=True, without_mingle=True, without_heartbeat=True,
+        )  # fmt: skip
+        jobs = (("events", self._follow), ("due", self._send_due))
+        self._threads = [
+            threading.Thread(target=self._worker.start, name="webhook worker", daemon=True),
+            *(threading.Thread(target=self._repeat, args=(name, job), name=name, daemon=True) for name, job in jobs),
+        ]
+
+    def start(self) -> None:
+        """From now on ended builds are told."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Ends the threads; what is due stays so, for the next process."""
+        self._closed.set()
+        self._worker.stop()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._celery.close()
+
+    def _follow(self) -> None:
+        # Events of before the first process are nobody's: they would tell of builds that ended long ago.
+        self._events.join(GROUP)
+        abandoned_at = time.monotonic()
+        while not self._closed.is_set():
+            taken = self._events.take(GROUP, self._member, wait_seconds=_WAIT_SECONDS)
+            if time.monotonic() - abandoned_at > _ABANDONED_SECONDS:
+                taken += self._events.abandoned(GROUP, self._member, idle_seconds=_ABANDONED_SECONDS)
+                abandoned_at = time.monotonic()
+            for event in taken:
+                self._deliveries.plan(event)
+            self._events.done(GROUP, taken)
+
+    def _send_due(self) -> None:
+        while not self._closed.wait(_WAIT_SECONDS):
+            for build_id in self._deliveries.webhooks.due():
+                self._celery.send_task(TASK, args=(build_id,), queue=QUEUE)
+
+    def _repeat(self, name: str, job: Callable[[], None]) -> None:
+        while not self._closed.is_set():
+            try:
+                job()
+            except (BuildfarmError, OperationalError) as error:
+                logger().warning("webhooks_wait", job=name, reason=str(error))
+            except Exception:  # noqa: BLE001 - the edge of a thread
+                logger().exception("webhooks_bug", job=name)
+            self._closed.wait(_WAIT_SECONDS)
+
+
+def make_webhook_celery(settings: Settings) -> Celery:
+    """The farm's Celery application, with the webhooks' own queue in place of the builds'."""
+    app = make_celery(settings)
+    app.conf.task_queues = [Queue(QUEUE)]
+    app.conf.task_default_queue = QUEUE
+    app.conf.broker_transport = "redis"  # the builds' transport knows builds' messages only
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "queue_order_strategy": "round_robin",
+        "visibility_timeout": 600,
+    }
+    return app
+
+
+def register(app: Celery, deliveries: Deliveries) -> None:
+    """Makes a try of a delivery the task that messages name."""
+
+    @app.task(name=TASK, ignore_result=True)
+    def deliver(build_id: str) -> None:
+        try:
+            deliveries.deliver(build_id)
+        except BuildfarmError as error:
+            # It stays due, and comes again within a minute.
+            logger(build=build_id).warning("webhook_not_tried", reason=error.message)
+
+
+def make_deliveries(farm: Farm, metrics: ApiMetrics) -> Deliveries:
+    """Deliveries of this farm. Raises RequestError where the allowed networks cannot be read."""
+    return Deliveries(farm, Webhooks(farm.database), metrics, parse_networks(farm.settings.webhook_networks))
