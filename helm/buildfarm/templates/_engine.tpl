@@ -1,0 +1,62 @@
+{{/* The worker's own Docker engine. It must outlive the worker: builds that drain still need it. */}}
+{{- define "buildfarm.engine" -}}
+name: engine
+image: {{ include "buildfarm.image" (dict "root" . "image" .Values.images.engine) }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+command:
+  {{- toYaml .Values.engine.command | nindent 2 }}
+args:
+  - --host=unix:///socket/docker.sock
+  - --data-root=/var/lib/docker
+  - --exec-root=/run/docker
+  - --pidfile=/run/docker.pid
+  - --log-driver=json-file
+  - --log-opt=max-size=10m
+  - --log-opt=max-file=2
+  {{- if hasPrefix "http://" (include "buildfarm.registryUrl" .) }}
+  - --insecure-registry={{ include "buildfarm.registryHost" . }}
+  {{- end }}
+  {{- range .Values.engine.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+env:
+  - name: BUILDFARM_NODE_ID
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  - name: DOCKER_HOST
+    value: unix:///socket/docker.sock
+startupProbe:
+  exec:
+    command: [docker, version]
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 60
+livenessProbe:
+  exec:
+    command: [docker, version]
+  periodSeconds: 30
+  timeoutSeconds: 20
+  failureThreshold: 5
+{{- if not (include "buildfarm.nativeSidecar" .) }}
+lifecycle:
+  preStop:
+    exec:
+      {{- /* The worker holds this lock for as long as it lives. */}}
+      command: [sh, -c, 'exec flock "/var/lib/buildfarm/workspaces/$BUILDFARM_NODE_ID.lock" true']
+{{- end }}
+securityContext:
+  privileged: {{ .Values.engine.privileged }}
+resources:
+  {{- toYaml .Values.engine.resources | nindent 2 }}
+volumeMounts:
+  - name: engine-data
+    mountPath: /var/lib/docker
+  - name: files
+    mountPath: /var/lib/buildfarm
+    {{- if .Values.engine.privileged }}
+    mountPropagation: HostToContainer
+    {{- end }}
+  - name: socket
+    mountPath: /socket
+{{- end }}

