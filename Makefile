@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,14 @@ images-report: $(STAMP) ## the sizes of database images, beside the usual instal
 verify-images: $(STAMP) ## what the database images do, in real containers and on two engines
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images
+
+verify-buildpacks: $(STAMP) ## both buildpack contracts, the builder and the examples, as a table of claims
+	$(BIN)/buildfarm up
+	$(BIN)/python -m verify.buildpacks
+
+builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
+	images/builder/list-installed >images/builder/installed.txt.new
+	mv images/builder/installed.txt.new images/builder/installed.txt
 
 bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 	$(BIN)/buildfarm up

@@ -30,6 +30,7 @@ BuildfarmError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -46,6 +47,7 @@ class BuildfarmError(Exception):
         super().__init__(message)
         self.message = message
         self.advice = advice or self.default_advice
+        self.reports: Mapping[str, Mapping[str, bool | float | str]] = {}  # what buildpacks' bin/report say about it
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}".rstrip()

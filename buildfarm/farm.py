@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ from pathlib import Path
 from celery import Celery
 
 from buildfarm import promotion, source
+from buildfarm.buildpack import ArtifactBuildpack, Buildpack
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError
 from buildfarm.memo import input_digest
 from buildfarm.model import (
     NAME_PATTERN,
     ArtifactSource,
     Build,
+    BuildRequest,
     Limits,
     LogLine,
     Node,
@@ -28,12 +30,14 @@ from buildfarm.model import (
     State,
 )
 from buildfarm.oci.registry import Registry
+from buildfarm.pin import ARTIFACT_TYPE, artifact_repository, pin
 from buildfarm.queues import TASK, make_celery, shard_of
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.store import (
     LIMIT_MAX,
     Admission,
+    BuildpackOrder,
     Database,
     Events,
     Full,
@@ -89,6 +93,7 @@ class Farm:
         It may have ended already, where an equal input was built before. Raises RequestError, QueueFullError and
         ConflictError. A ``build_id`` of the caller's own makes a second call give back the same build.
         """
+        request = self._pinned(request)
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
             known = ", ".join(self.settings.classes)
@@ -107,6 +112,27 @@ class Farm:
         if memo and build.memo_of:
             self._move_tag(build)
         return build
+
+    def buildpacks(self) -> tuple[str, ...]:
+        """The farm's order of buildpacks; empty where it is the builder's own. See `buildfarm.buildpack`."""
+        return BuildpackOrder(self.database).get()
+
+    def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
+        """Apps that name no buildpack are built by the first of these that takes them, from the next submit on."""
+        BuildpackOrder(self.database).put([str(self.pin(name)) for name in buildpacks])
+
+    def pin(self, buildpack: str) -> Buildpack:
+        """The buildpack of this name or address with its digest as it is now; asked for from here.
+
+        Raises RequestError and RegistryError.
+        """
+        return pin(buildpack, self.registry)
+
+    def pack_buildpack(self, directory: Path) -> Buildpack:
+        """A folder's buildpack in the registry. Raises SourceError, TooLargeError, RequestError and RegistryError."""
+        repository = artifact_repository(directory)
+        digest, _ = source.pack_into(self.registry, directory, repository, ARTIFACT_TYPE, self.settings.source_bytes)
+        return ArtifactBuildpack(repository, str(digest))
 
     def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError."""
@@ -262,6 +288,12 @@ class Farm:
             advice=f"Come back in {seconds:.0f} s, or cancel some of them.",
             retry_after_seconds=seconds,
         )
+
+    def _pinned(self, request: Request) -> Request:
+        """The farm's order of buildpacks as it is now belongs to the request, whatever it becomes before the build."""
+        if isinstance(request, BuildRequest) and not request.buildpacks and not request.buildpack_order:
+            return request.model_copy(update={"buildpack_order": self.buildpacks()})
+        return request
 
     def image(self, build: Build) -> str:
         """The reference under which this process reaches the build's image. Raises ValueError where it has none."""

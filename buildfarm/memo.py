@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+from buildfarm.buildpack import parse_buildpack
 from buildfarm.model import ArtifactSource, BuildRequest, GitSource, Request, Source
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 
 # Settings that decide what an image's bytes are; limits only decide whether there is one.
-_SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types")
+_SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types", "profile")
+_FIELDS = ("tenant", "app", "source", "env", "buildpacks", "buildpack_order")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -18,12 +20,16 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
     """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
 
     Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
-    branch moves. ``builder`` is the digest of the builder image; the farm's own buildpacks are in it.
+    branch moves, also one that a buildpack comes from. ``builder`` is the digest of the builder image; the farm's own
+    buildpacks are in it.
     """
     if not isinstance(request, BuildRequest) or not builder or not _is_pinned(request.source):
         return ""
+    buildpacks = (*request.buildpacks, *request.buildpack_order)
+    if "BUILDPACK_URL" in request.env or not all(parse_buildpack(name).pinned for name in buildpacks):
+        return ""
     content = {
-        "request": request.model_dump(mode="json", include={"tenant", "app", "source", "env", "buildpacks"}),
+        "request": request.model_dump(mode="json", include=set(_FIELDS)),
         "builder": builder,
         "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
     }

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from buildfarm.buildpack import parse_buildpack
 from buildfarm.oci.digest import Digest
 
 ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
@@ -37,7 +38,8 @@ IMAGES = "images"  # whose the farm's own images are: their tenant, and the firs
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-BuildpackName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+BuildpackName = Annotated[str, AfterValidator(lambda text: str(parse_buildpack(text)))]  # see buildfarm.buildpack
+ReportValue = bool | float | str
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
@@ -187,8 +189,10 @@ class BuildRequest(Delivery):
     # values are kept encrypted until it ends.
     env: dict[str, str] = Field(default_factory=dict)
     secrets: Annotated[tuple[str, ...], Field(max_length=ENV_NAMES_MAX)] = ()  # of these the log shows no value
-    # in this order, all of them; empty: the farm detects
+    # in this order, all of them; empty: the app says, or the farm detects
     buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
+    # detected in this order; empty: the builder's own order
+    buildpack_order: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
     memo: bool = True  # an equal input that was built before gives that image; False: it is built all the same
 
     @field_validator("env")
@@ -266,6 +270,17 @@ class Layer(Frozen):
     reused: bool = False  # was in the registry already: nothing was uploaded
 
 
+class UsedBuildpack(Frozen):
+    """A buildpack that took part in a build."""
+
+    name: str
+    kind: Literal["classic", "cnb"]
+    source: str  # where it came from, pinned; see buildfarm.buildpack
+    digest: Digest  # of its files
+    version: str = ""
+    report: dict[str, ReportValue] = Field(default_factory=dict)  # what its bin/report says
+
+
 class BuildResult(Frozen):
     """A built image and what it cost."""
 
@@ -274,7 +289,8 @@ class BuildResult(Frozen):
     tag: str
     layers: tuple[Layer, ...]  # from the bottom up
     process_types: dict[str, str] = Field(default_factory=dict)
-    buildpacks: tuple[str, ...] = ()
+    buildpacks: tuple[UsedBuildpack, ...] = ()
+    formation: dict[str, int] = Field(default_factory=dict)  # process type to how many, as the app's manifest asks
     packages: tuple[str, ...] = ()  # of an image build: name=version of all whose files are in the image
     uploaded_bytes: int  # layer bytes that really travelled
     phase_seconds: dict[Phase, float]
@@ -296,6 +312,7 @@ class Failure(Frozen):
     message: str
     advice: str = ""
     log_tail: tuple[str, ...] = ()
+    reports: dict[str, dict[str, ReportValue]] = Field(default_factory=dict)  # buildpack to what its bin/report says
 
 
 class Build(Frozen):

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
     imager: str = Field("", description="the image that image builds run in, as repository@digest likewise")
+    base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")
     state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")
     ca_bundle: Path | None = Field(
         HOST_CA_BUNDLE if HOST_CA_BUNDLE.is_file() else None, description="trusted certificates inside the sandbox"
@@ -81,6 +82,15 @@ class Settings(BaseSettings):
     sandbox_runtime: str = Field("", description="runtime of sandboxes (runsc, kata); none: the engine's default")
     sandbox_user_namespace: Literal["", "host"] = Field("", description="host: not in the engine's user namespace")
     user_namespace_offset: int = Field(0, ge=0, description="first host id of the engine's user namespace; 0: none")
+
+    # Buildpacks
+    profile: Literal["scalingo", "heroku"] = Field(
+        "scalingo", description="whose way the stack goes where the two differ"
+    )
+    buildpack_directory: Path = Field(
+        Path("/var/lib/buildfarm/buildpacks"), description="this node's copies of buildpacks from elsewhere"
+    )
+    buildpack_copies_bytes: int = Field(1024 * MIB, ge=0, description="those copies together")
 
     # Build caches
     cache_directory: Path = Field(Path("/var/lib/buildfarm/caches"), description="this node's copies of build caches")

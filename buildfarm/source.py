@@ -33,18 +33,30 @@ def pack(registry: Registry, directory: Path, tenant: str, limit_bytes: int) -> 
 
     Raises SourceError where there is nothing to pack, TooLargeError, and RegistryError.
     """
+    repository = f"sources/{tenant}"
+    digest, sent_bytes = pack_into(registry, directory, repository, ARTIFACT_TYPE, limit_bytes)
+    return ArtifactSource(repository=repository, digest=digest), sent_bytes
+
+
+def pack_into(
+    registry: Registry, directory: Path, repository: str, artifact_type: str, limit_bytes: int
+) -> tuple[Digest, int]:
+    """The directory as an artifact of this type: its manifest's digest, and how many bytes had to be sent.
+
+    Raises as `pack` does.
+    """
     # The digest is what says whether it must be sent, so it is made once before.
     made, stream = packed(directory, limit_bytes)
-    manifest = _manifest(made.digest, made.size_bytes)
-    source = ArtifactSource(repository=f"sources/{tenant}", digest=Digest.of(manifest))
-    if registry.has_manifest(source.repository, source.digest):
-        return source, 0
+    manifest = _manifest(made.digest, made.size_bytes, artifact_type)
+    digest = Digest.of(manifest)
+    if registry.has_manifest(repository, digest):
+        return digest, 0
     with _reading(directory):
-        sent = registry.upload(source.repository, stream)
+        sent = registry.upload(repository, stream)
     if sent != made:
         raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
-    _put(registry, source.repository, manifest)
-    return source, sent.size_bytes
+    _put(registry, repository, manifest)
+    return digest, sent.size_bytes
 
 
 def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
@@ -107,16 +119,16 @@ def _bounded(pieces: Iterable[bytes], limit_bytes: int) -> Iterator[bytes]:
 def chosen_names(directory: Path, limit_bytes: int) -> Iterator[str]:
     """What belongs to the source: paths relative to ``directory``, sorted, folders before their content.
 
-    Left out is what .gitignore files (in every folder, as git reads them) and .slugignore (at the top) name, version
-    control's own folders, and what is no file, folder or symbolic link. A folder without content is left out too, as
-    git does. Raises SourceError and TooLargeError.
+    Left out is what .gitignore files (in every folder, as git reads them) name, version control's own folders, and what
+    is no file, folder or symbolic link. A folder without content is left out too, as git does. What .slugignore names
+    is not: whether a build sees it depends on the stack. Raises SourceError and TooLargeError.
     """
     if not directory.is_dir():
         raise SourceError(f"{directory} is not a directory.", advice="Name the folder that holds the app's source.")
     walk = _Walk(limit_bytes)
     names = list(walk.names_in(directory, "", ()))
     if not names:
-        raise SourceError(f"{directory} holds nothing to build.", advice="Check its .gitignore and .slugignore.")
+        raise SourceError(f"{directory} holds nothing to build.", advice="Check its .gitignore.")
     yield from names
 
 
@@ -159,18 +171,17 @@ class _Walk:
         if self._bytes > self._limit_bytes:
             raise TooLargeError(
                 f"The source is larger than {self._limit_bytes:,} bytes.",
-                advice="Name what the build does not need in .slugignore.",
+                advice="Name what the build does not need in .gitignore.",
             )
 
 
 def _rules_of(folder: Path, prefix: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
-    for file in (".gitignore", *(() if prefix else (".slugignore",))):
-        path = folder / file
-        if path.is_file():
-            try:
-                yield prefix, GitIgnoreSpec.from_lines(path.read_text(errors="surrogateescape").splitlines())
-            except (OSError, ValueError) as error:
-                raise SourceError(f"{path} cannot be read: {error}.") from error
+    path = folder / ".gitignore"
+    if path.is_file():
+        try:
+            yield prefix, GitIgnoreSpec.from_lines(path.read_text(errors="surrogateescape").splitlines())
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} cannot be read: {error}.") from error
 
 
 def _ignored(name: str, is_folder: bool, rules: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
@@ -196,8 +207,8 @@ def _names(pattern: GitIgnoreSpecPattern, path: str) -> bool:
     return matched.end() < len(path)  # `folder/**` names what is in the folder, and not the folder
 
 
-def _manifest(digest: Digest, size_bytes: int) -> bytes:
-    return artifact(ARTIFACT_TYPE, [Descriptor(media_types("oci").layers["gzip"], digest, size_bytes)])
+def _manifest(digest: Digest, size_bytes: int, artifact_type: str = ARTIFACT_TYPE) -> bytes:
+    return artifact(artifact_type, [Descriptor(media_types("oci").layers["gzip"], digest, size_bytes)])
 
 
 def _put(registry: Registry, repository: str, manifest: bytes) -> None:

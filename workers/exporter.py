@@ -22,6 +22,7 @@ from buildfarm.oci.tree import Entry, Found, header_entries, holds, scan, tar_co
 from buildfarm.store import KnownLayer
 from workers.builder import Builder
 from workers.headstart import Check, HeadStart
+from workers.launch_layers import LaunchLayers, plan_launch_layers, process_links
 from workers.layering import SOURCE, PlannedLayer, made_folders, plan_layers
 from workers.signature import Remembered, identity_of, shape_of
 from workers.unfit import refuse_unfit
@@ -78,17 +79,26 @@ class Exporter:
         process_types: Mapping[str, str],
         variables: Mapping[str, str],
         labels: Mapping[str, str],
+        left_out: Set[str] = frozenset(),
+        launch: LaunchLayers | None = None,
     ) -> Exported:
         """The image of the files in ``app``. Nothing may change them meanwhile.
 
-        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them. Raises TooLargeError
-        where the files are over the limit, CompileError where an image cannot hold one, and NodeError where they cannot
-        be read.
+        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
+        names that do not come into the image. The layers of ``launch`` are below the app's. Raises TooLargeError where
+        the files are over the limit, CompileError where an image cannot hold one, and NodeError where they cannot be
+        read.
         """
         with ThreadPoolExecutor(1, "mount") as side:
             mounted = side.submit(self._mount, builder, request.repository)
-            layers = self._app_layers(_App(app, source_names, process_types, request.repository, request.tag))
+            below = self._launch_layers(launch, request) if launch else ()
+            prefix = _own_entries(process_types, launch)
+            own = self._app_layers(_App(app, source_names, left_out, prefix, request.repository, request.tag))
             mounted.result()
+        layers = (*below, *own)
+        if launch:
+            by_path = {planned.path: layer for planned, layer in zip(launch.layers, below, strict=False)}
+            labels = {**labels, **launch.labels(by_path, own)}
         changes = RuntimeConfig(
             entrypoint=("/start",),
             cmd=("web",),
@@ -130,18 +140,32 @@ class Exporter:
         """From the bottom up; each is in the registry."""
         with HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun:
             listing = scan(app.root)
-            _refuse_too_large(listing.found, self.image_bytes)
-            refuse_unfit(listing.found)
-            planned = plan_layers(
-                listing.found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max
-            )
+            found = [item for item in listing.found if item.name not in app.left_out]
+            _refuse_too_large(found, self.image_bytes)
+            refuse_unfit(found)
+            planned = plan_layers(found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
             # tar would archive what must be left out, unless it is given every name.
-            sources = [_Making.of(app, layer, by_name=bool(listing.left_out)) for layer in planned]
+            by_name = bool(listing.left_out or app.left_out)
+            sources = [_Making.of(app, layer, by_name=by_name) for layer in planned]
             return tuple(self._layer(app, source, begun) for source in sources)
+
+    def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
+        """From the bottom up; those of the previous image are there already."""
+        app = _App(launch.root, frozenset(), frozenset(), b"", request.repository, request.tag)
+        listing = scan(launch.root)
+        _refuse_too_large(listing.found, self.image_bytes)
+        refuse_unfit(listing.found)
+        with HeadStart(tuple, partial(self._send_folder, app)) as none:
+            return tuple(
+                item
+                if isinstance(item, Layer)
+                else self._layer(app, _Making.of(app, item, by_name=bool(listing.left_out)), none)
+                for item in plan_launch_layers(launch, listing.found)
+            )
 
     def _certain(self, app: _App) -> tuple[str, ...]:
         """Folders that are layers of their own, and of which nothing is known yet: those of an app's first deploy."""
-        if self.layers_max == 1 or self.registry.has_manifest(app.repository, app.tag):
+        if self.layers_max == 1 or app.left_out or self.registry.has_manifest(app.repository, app.tag):
             return ()
         folders = [
             folder
@@ -218,7 +242,8 @@ class _App:
 
     root: Path
     source_names: Set[str]
-    process_types: Mapping[str, str]
+    left_out: Set[str]
+    prefix: bytes  # entries of the farm's own, before the source's
     repository: str
     tag: str
 
@@ -234,17 +259,17 @@ class _Making:
 
     @classmethod
     def of(cls, app: _App, layer: PlannedLayer, *, by_name: bool) -> _Making:
-        prefix = _processes(app.process_types) if layer.origin == SOURCE else b""
+        prefix = app.prefix if layer.origin == SOURCE else b""
         if layer.folder and not by_name:
             return cls(layer, tar_command(app.root, owner=_USER, folders=[layer.folder]), None, prefix)
         names = [item.name for item in layer.found]
         return cls(layer, tar_command(app.root, owner=_USER, names=True), names, prefix)
 
 
-def _processes(process_types: Mapping[str, str]) -> bytes:
-    return header_entries(
-        Entry(f"{PROCESSES}/{name}", f"{command}\n".encode()) for name, command in sorted(process_types.items())
-    )
+def _own_entries(process_types: Mapping[str, str], launch: LaunchLayers | None) -> bytes:
+    """Each process type's command, and links to its launcher where it has one."""
+    commands = [Entry(f"{PROCESSES}/{name}", f"{line}\n".encode()) for name, line in sorted(process_types.items())]
+    return header_entries([*commands, *(process_links(launch) if launch else ())])
 
 
 def _digests(layer: Layer) -> LayerDigests:

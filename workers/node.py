@@ -14,6 +14,7 @@ import docker
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
+from buildfarm.oci.manifest import ImageConfig
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Calls, KnownLayers, Leases, Nodes
@@ -22,6 +23,7 @@ from workers import entry
 from workers.attempts import Attempts
 from workers.boxes import Boxes
 from workers.builder import Builder, Builders
+from workers.buildpacks import PROFILES, Kept, Supply
 from workers.cache import Caches
 from workers.consumer import consume
 from workers.drain import Drain
@@ -41,7 +43,7 @@ from workers.tasks import Worker, register
 from workers.upkeep import Upkeep
 from workers.workspace import Workspaces
 
-STACK = "trixie"
+STACK = "trixie"  # of a builder that does not say
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
@@ -170,12 +172,13 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         settings.user_namespace_offset,
     )
     sandboxes = Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds)
+    builder = _prewarm(client, farm, farm.builder(), metrics)
     return Tools(
         node_id=settings.node_id,
-        stack=STACK,
+        stack=_stack(builder),
         compile_network=settings.compile_network,
         source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
-        builders=Builders(_prewarm(client, farm, farm.builder(), metrics)),
+        builders=Builders(builder),
         registry=farm.registry,
         workspaces=workspaces,
         sandboxes=sandboxes,
@@ -201,7 +204,16 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         ),
         imager=settings.imager,
         smokes=Smokes(client, settings.node_id, settings.memory_bytes, settings.pids_max),
+        profile=PROFILES[settings.profile],
+        supply=Supply(farm.registry, Kept(settings.buildpack_directory, settings.buildpack_copies_bytes)),
     )
+
+
+def _stack(builder: Builder) -> str:
+    """What the builder image calls itself, in its environment."""
+    lines = ImageConfig.parse(builder.config).runtime.get("Env") or ()
+    values: dict[str, str] = dict(line.partition("=")[::2] for line in lines)
+    return values.get("STACK", STACK)
 
 
 def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:

@@ -12,6 +12,8 @@ from buildfarm.oci.tree import tree_names
 from workers import buildpacks, fetch
 from workers.boxes import Boxes
 from workers.builder import Builder, Builders
+from workers.buildpacks import read_file
+from workers.buildpacks.previous import PreviousImage, read_previous
 from workers.cache import Caches
 from workers.exporter import Exported, Exporter
 from workers.progress import Progress
@@ -37,6 +39,8 @@ class Tools:
     caches: Caches
     imager: str  # the image that image builds run in, repository@digest; pulled when the first one comes
     smokes: Smokes
+    profile: buildpacks.Profile
+    supply: buildpacks.Supply
 
     def during(self, check: Callable[[], None]) -> Tools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
@@ -83,17 +87,22 @@ def run(
             )
             source_names = frozenset(tree_names(workspace.app))
             restored = tools.caches.restore(request, tools.stack, sandbox, log=progress.write, check=progress.check)
-            fetch.write_config_vars(request.env, sandbox, log=progress.write, check=progress.check)
+            manifest = buildpacks.read_manifests(lambda name: read_file(workspace.app, name))
+            variables = {**manifest.env, **request.env}
+            fetch.write_config_vars(variables, sandbox, log=progress.write, check=progress.check)
+            steps = buildpacks.Steps(
+                sandbox, progress.write, progress.check, tools.profile.config_vars_in_environment and bool(variables)
+            )
+            left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
         with progress.phase(Phase.DETECT):
-            chosen = buildpacks.detect(sandbox, request.buildpacks, log=progress.write, check=progress.check)
-            names = tuple(buildpack.name for buildpack in chosen)
-            restored = tools.caches.keep_for(names, restored, sandbox, log=progress.write, check=progress.check)
+            chosen = buildpacks.detect(request, manifest, tools.supply, steps)
+            restored = tools.caches.keep_for(chosen.names, restored, sandbox, log=progress.write, check=progress.check)
         with progress.phase(Phase.COMPILE):
             if not tools.compile_network:
                 sandbox.cut_off()
-            buildpacks.compile_app(sandbox, chosen, workspace, log=progress.write, check=progress.check)
-            release = buildpacks.release(sandbox, chosen, workspace.app, log=progress.write, check=progress.check)
-            buildpacks.refuse_secrets(release, [request.env[name] for name in request.secrets])
+            previous = read_previous(tools.registry, request) if chosen.group else PreviousImage()
+            built = buildpacks.build(chosen, workspace, steps, tools.profile, previous)
+            buildpacks.refuse_secrets(built, [request.env[name] for name in request.secrets])
         with progress.phase(Phase.EXPORT):
             sandbox.kill()
             workspace.freeze()
@@ -102,9 +111,11 @@ def run(
                 tools.builder,
                 request,
                 source_names=source_names,
-                process_types=release.process_types,
-                variables=release.config_vars,
+                process_types=built.process_types,
+                variables=built.config_vars,
                 labels=_labels(build, tools.builder),
+                left_out=left_out,
+                launch=buildpacks.launch_layers(built, request, tools.builder, workspace, previous),
             )
             progress.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
         with progress.phase(Phase.PUBLISH):
@@ -115,15 +126,16 @@ def run(
                 digest=exported.image.digest,
                 tag=request.tag,
                 layers=exported.layers,
-                process_types=dict(release.process_types),
-                buildpacks=names,
+                process_types=dict(built.process_types),
+                buildpacks=built.used,
+                formation=dict(manifest.formation),
                 uploaded_bytes=exported.uploaded_bytes,
                 phase_seconds=progress.seconds,
                 node=tools.node_id,
                 attempt=build.attempt,
             )
         )
-        tools.caches.save(request, tools.stack, names, workspace.cache, restored)
+        tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 
 
 def attempt_name(build_id: str, attempt: int) -> str:
@@ -135,9 +147,15 @@ def _environment(build: Build, stack: str) -> Mapping[str, str]:
     """What the classic contract promises to buildpacks beside their arguments."""
     return {
         "HOME": "/app",
+        "APP_DIR": "/app",
+        "APP": build.request.app,
         "STACK": stack,
         "SOURCE_VERSION": build.request.source.version,
         "REQUEST_ID": build.id,
+        "CURL_CONNECT_TIMEOUT": "30",
+        "CURL_TIMEOUT": "180",
+        # Older buildpacks count into it; what they count has no reader any more.
+        "BUILDPACK_LOG_FILE": "/dev/null",
     }
 
 

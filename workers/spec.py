@@ -48,7 +48,7 @@ class SandboxSpec:
 
     def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of docker-py's ``containers.create``."""
-        folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp}
+        folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
         mounts = [Mount(inside, str(folder), type="bind") for inside, folder in folders.items()]
         trusted: dict[str, str] = {}
         if self.ca_bundle is not None:
@@ -114,6 +114,7 @@ class SandboxSpec:
             "/app": (str(workspace.app), True),
             "/cache": (str(workspace.cache), True),
             "/tmp": (str(workspace.tmp), True),
+            "/layers": (str(workspace.layers), True),
         } | ({_CA_BUNDLE: (str(self.ca_bundle), False)} if self.ca_bundle else {})
         if self.runtime:
             found["Runtime"], wanted["Runtime"] = host.get("Runtime"), self.runtime

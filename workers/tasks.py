@@ -237,4 +237,5 @@ def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure
         message=progress.log.hidden(error.message),
         advice=error.advice,
         log_tail=progress.log.tail,
+        reports={name: dict(report) for name, report in error.reports.items()},
     )

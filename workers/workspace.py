@@ -25,11 +25,12 @@ _ROOM_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one build; the sandbox sees them as /app, /cache and /tmp."""
+    """The folders of one build; the sandbox sees them as /app, /cache, /tmp and /layers."""
 
     app: Path
     cache: Path
     tmp: Path
+    layers: Path  # of Cloud Native Buildpacks
     owner: int  # user and group of the customer's code, as the sandbox sees them
     mount: Path | None = None  # where its file system is mounted; None where it is a plain folder
 
@@ -122,8 +123,10 @@ class Workspaces:
         files.mkdir()
         if self.bounded:
             self._mount(root / "disk.ext4", files)
-        workspace = Workspace(files / "app", files / "cache", files / "tmp", owner, files if self.bounded else None)
-        for folder in (workspace.app, workspace.cache, workspace.tmp):
+        folders = [files / name for name in ("app", "cache", "tmp", "layers")]
+        app, cache, tmp, layers = folders
+        workspace = Workspace(app, cache, tmp, layers, owner, files if self.bounded else None)
+        for folder in folders:
             folder.mkdir(mode=0o755)
             os.chown(folder, owner + self.user_offset, owner + self.user_offset)
         return workspace

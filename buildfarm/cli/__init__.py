@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from buildfarm.cli import api, build, builds, images, local, nodes, queue, run
+from buildfarm.cli import api, build, buildpacks, builds, images, local, nodes, queue, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -24,6 +24,7 @@ for command in (
     local.down,
     local.status,
     build.build,
+    buildpacks.buildpacks,
     run.run,
     builds.logs,
     builds.show,

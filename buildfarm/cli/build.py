@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from buildfarm.cli.buildpacks import pinned
 from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
 from buildfarm.cli.show import place_of, show_build, size
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
@@ -36,7 +37,7 @@ from buildfarm.model import (
 @click.option("--app", metavar="TENANT/APP", help="Whose app it is. Default: local/<name of the directory>.")
 @click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
 @click.option("--secret", "secrets", metavar="KEY[=VALUE]", multiple=True, help="A config var that logs must not show.")
-@click.option("--buildpack", "buildpacks", multiple=True, help="Use this buildpack; may be given often.")
+@click.option("--buildpack", "buildpacks", multiple=True, help="A name, URL#ref or ./folder; may be given often.")
 @click.option("--git", "git_url", metavar="URL", help="Build a git repository in place of a directory.")
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
 @click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive in place of a directory.")
@@ -99,7 +100,7 @@ def build(
                 source=source,
                 env=values,
                 secrets=hidden,
-                buildpacks=buildpacks,
+                buildpacks=tuple(pinned(farm, buildpacks)),
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),
                 memo=not no_memo,

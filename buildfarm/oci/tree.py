@@ -166,7 +166,7 @@ def _columns(root: Path, options: Sequence[str]) -> list[list[bytes]]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A small file the farm itself adds to a layer, or a folder when there is no ``content``.
+    """A small file the farm itself adds to a layer, a symbolic ``link``, or a folder when there is neither.
 
     ``path`` is relative to the image's root, without a leading slash; ``mode`` are the permission bits, by default 0644
     for a file and 0755 for a folder; ``owner`` is user and group. Raises ValueError for a path that leaves the root.
@@ -176,6 +176,7 @@ class Entry:
     content: bytes | None = None
     mode: int | None = None
     owner: int = 0
+    link: str | None = None
 
     def __post_init__(self) -> None:
         if not self.path or any(part in ("", ".", "..") for part in self.path.split("/")):
@@ -186,6 +187,9 @@ class Entry:
         info = tarfile.TarInfo(self.path)
         info.mtime = MTIME_SECONDS
         info.uid = info.gid = self.owner
+        if self.link is not None:
+            info.type, info.linkname, info.mode = tarfile.SYMTYPE, self.link, 0o777
+            return info.tobuf(tarfile.PAX_FORMAT)
         if self.content is None:
             info.type = tarfile.DIRTYPE
             info.mode = 0o755 if self.mode is None else self.mode

@@ -9,6 +9,7 @@ from buildfarm.store.layers import KnownLayer, KnownLayers
 from buildfarm.store.leases import Lease, Leases, Unclaimed
 from buildfarm.store.logs import Logs
 from buildfarm.store.nodes import Nodes
+from buildfarm.store.order import BuildpackOrder
 from buildfarm.store.pages import Pages
 from buildfarm.store.rates import Rates
 from buildfarm.store.records import Accepted, Full, Memo, Records
@@ -20,6 +21,7 @@ __all__ = [
     "Admission",
     "Audit",
     "AuditEntry",
+    "BuildpackOrder",
     "Calls",
     "Database",
     "Events",

@@ -127,8 +127,10 @@ class Builds:
         return self.request(source=source, app=app, **fields)
 
     def request(self, **fields) -> Build:
-        submitted = self.farm.submit(BuildRequest(tenant=self.tenant, **{"app": "app", **fields}))
-        return self.ended(submitted.id)
+        return self.ended(self.submit(**fields))
+
+    def submit(self, **fields) -> str:
+        return self.farm.submit(BuildRequest(tenant=self.tenant, **{"app": "app", **fields})).id
 
     def ended(self, build_id: str) -> Build:
         items = [item for item in self.farm.follow(build_id) if isinstance(item, Build)]

@@ -65,13 +65,13 @@ def failed(build, code, told):
 
 def test_a_python_app_is_built_twice_the_same_and_sent_once(built):
     cold = built(EXAMPLES / "python", "python")
-    cached = built(EXAMPLES / "python", "python")
+    cached = built(EXAMPLES / "python", "python", memo=False)
     first, second = succeeded(built, cold), succeeded(built, cached)
     assert "Restored from the cache" not in built.log(cold)
     assert "Restored from the cache" in built.log(cached)
     assert first.uploaded_bytes > 1_000_000
     assert (second.digest, second.uploaded_bytes) == (first.digest, 0)
-    assert first.process_types == {"web": "gunicorn --bind 0.0.0.0:$PORT --access-logfile - app:app"}
+    assert first.process_types["web"] == "gunicorn --bind 0.0.0.0:$PORT --access-logfile - app:app"
     assert set(first.phase_seconds) == set(Phase) - {Phase.SMOKE}
 
 
@@ -98,7 +98,7 @@ def test_pythons_compiled_files_stay_valid_in_the_image(built):
 
 def test_a_node_app_runs_its_build_script_and_drops_what_only_that_needs(built):
     build = built(EXAMPLES / "node", "node")
-    assert succeeded(built, build).process_types == {"web": "node server.js"}
+    assert succeeded(built, build).process_types["web"] == "node server.js"
     listed = run_image(built, build, "bash", "-c", "ls dist; ls node_modules | grep -c clean-css")
     assert listed.split() == ["style.css", "0"]
 
@@ -205,7 +205,7 @@ def test_an_app_that_no_buildpack_takes(built, tmp_path):
 
 def test_a_buildpack_that_is_asked_for_is_used_or_refused(built, tmp_path):
     write_files(tmp_path, {"index.html": "", "Procfile": "web: true"})
-    assert succeeded(built, built(tmp_path, "asked", buildpacks=["procfile"])).buildpacks == ("procfile",)
+    assert succeeded(built, built(tmp_path, "asked", buildpacks=["procfile"])).buildpacks[0].name == "procfile"
     assert succeeded(built, built(tmp_path, "asked", buildpacks=["static", "procfile"])).process_types["web"] == "true"
     failed(built(tmp_path, "asked", buildpacks=["python"]), "app.detect", "cannot be used")
     failed(built(tmp_path, "asked", buildpacks=["unheard-of"]), "app.detect", "cannot be used")

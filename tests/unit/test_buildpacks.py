@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import CompileError
-from workers.buildpacks import Release, parse_procfile, parse_release, read_procfile
+from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.procfile import merge_types, parse_procfile
+from workers.buildpacks.release import Release, parse_release, parse_report
 
 
 def test_a_procfile_names_process_types():
@@ -35,21 +37,21 @@ def test_a_procfile_is_read_or_refused_and_nothing_else(text):
 def test_a_procfile_that_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "Procfile").symlink_to("/etc/passwd")
     with pytest.raises(CompileError, match="symbolic link"):
-        read_procfile(tmp_path)
+        read_file(tmp_path, "Procfile")
 
 
 def test_a_procfile_that_is_a_folder_or_endless_is_refused(tmp_path):
     (tmp_path / "Procfile").mkdir()
     with pytest.raises(CompileError, match="no plain file"):
-        read_procfile(tmp_path)
+        read_file(tmp_path, "Procfile")
     (tmp_path / "Procfile").rmdir()
     (tmp_path / "Procfile").write_bytes(b"x" * 70_000)
     with pytest.raises(CompileError, match="64 KiB"):
-        read_procfile(tmp_path)
+        read_file(tmp_path, "Procfile")
 
 
-def test_no_procfile_is_an_empty_one(tmp_path):
-    assert read_procfile(tmp_path) == ""
+def test_no_procfile_is_none(tmp_path):
+    assert read_file(tmp_path, "Procfile") is None
 
 
 def test_release_gives_defaults_and_variables():
@@ -91,3 +93,21 @@ def test_a_procfile_of_spaces_is_read_in_no_time():
     started = time.perf_counter()
     parse_procfile("web: x" + " " * 60_000 + "y")
     assert time.perf_counter() - started < 1  # it took over a minute by a backtracking expression
+
+
+def test_a_procfile_wins_as_a_whole_or_type_by_type():
+    defaults = {"web": "default", "worker": "default"}
+    assert merge_types(defaults, "web: mine", whole=True) == {"web": "mine"}
+    assert merge_types(defaults, "web: mine", whole=False) == {"web": "mine", "worker": "default"}
+    assert merge_types(defaults, "# nothing", whole=True) == defaults == merge_types(defaults, None, whole=True)
+
+
+def test_a_report_keeps_flat_values_and_cuts_long_ones():
+    content = b'{"a": "' + b"x" * 300 + b'", "b": 1, "c": true, "d": {"no": 1}, "e": null, "f": 1e999}'
+    assert parse_report(content) == {"a": "x" * 200, "b": 1.0, "c": True}
+    assert parse_report(b"") == parse_report(b"[1]") == parse_report(b"nonsense") == {}
+
+
+@given(st.binary(max_size=200))
+def test_a_report_of_any_bytes_harms_nobody(content):
+    assert isinstance(parse_report(content), dict)

@@ -16,13 +16,13 @@ SPEC = SandboxSpec("n", "builds", 1000, 1.5, 64, 512, None)
 
 @pytest.fixture
 def workspace(tmp_path):
-    return Workspace(tmp_path / "app", tmp_path / "cache", tmp_path / "tmp", 10_000)
+    return Workspace(*(tmp_path / name for name in ("app", "cache", "tmp", "layers")), owner=10_000)
 
 
 @pytest.fixture
 def inspected(workspace):
     """As the engine tells of a container that is as it was asked for."""
-    places = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp}
+    places = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
     return {
         "Config": {"User": f"{KEEPER_ID}:{KEEPER_ID}"},
         "Mounts": [{"Destination": to, "Source": str(source), "RW": True} for to, source in places.items()],

@@ -48,9 +48,9 @@ def test_ignore_files_hold_for_their_own_folder_and_may_take_back(tmp_path):
     assert names(tmp_path) == [".gitignore", "a", "a/.gitignore", "a/keep.log", "only-here"]
 
 
-def test_slugignore_counts_at_the_top_only(tmp_path):
-    write(tmp_path, {".slugignore": "docs\n", "docs/a": "", "b/.slugignore": "c\n", "b/c": ""})
-    assert names(tmp_path) == [".slugignore", "b", "b/.slugignore", "b/c"]
+def test_slugignore_is_for_the_build_to_read(tmp_path):
+    write(tmp_path, {".slugignore": "docs\n", "docs/a": ""})
+    assert names(tmp_path) == [".slugignore", "docs", "docs/a"]
 
 
 def test_version_control_empty_folders_and_pipes_are_left_out(tmp_path):

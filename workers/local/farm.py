@@ -73,10 +73,14 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         settings = read_settings()
         services_network = network.ensure_networks(client, settings.sandbox_network, say)
         ensure_packages(PROGRAMS, say)
-        base = images.ensure_base(client, state.docker_url, say)
+        base = images.ensure_base(client, state.docker_url, settings.base, say)
         (builder,), (imager, redis, registry) = run_side_by_side(
             [
-                lambda: [images.ensure_image(client, state.docker_url, images.BUILDER, base, say)],
+                lambda: [
+                    images.ensure_image(
+                        client, state.docker_url, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say
+                    )
+                ],
                 lambda: _service_images(client, state, base, directory, say),
             ]
         )
@@ -159,7 +163,7 @@ def _node_part(directory: Path, settings: Settings) -> Part:
 
 def _service_images(client: docker.DockerClient, state: LocalState, base: str, directory: Path, say: Say) -> list[str]:
     """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
-    imager = images.ensure_image(client, state.docker_url, images.IMAGER, base, say)
+    imager = images.ensure_image(client, state.docker_url, images.IMAGER, base, say=say)
     maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
     return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
 

@@ -1,0 +1,125 @@
+"""How a buildpack is named: by the builder's own name, or by where it comes from. Pure.
+
+==================================  ===========================================================
+``python``                          one of the builder's own; ``heroku/python`` is the same
+``https://host/x.git#REF``          a git repository; without a ref, its HEAD
+``https://host/x.tar.gz#sha256=H``  a tar archive; without the digest, whatever is there
+``oci:buildpacks/x@sha256:H``       an artifact or buildpackage in the farm's registry, or its tag
+==================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+ARTIFACTS = "buildpacks/"  # repositories that buildpacks may come from; others hold what tenants own
+
+_NAME = re.compile(r"(?:heroku/|scalingo/)?([a-z0-9][a-z0-9._-]{0,63})")
+_ARTIFACT = re.compile(r"oci:(buildpacks/[a-z0-9][a-z0-9._/-]{0,127})(?:@(sha256:[0-9a-f]{64})|:([\w][\w.-]{0,127}))")
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
+_ARCHIVE = (".tgz", ".tar.gz", ".tar", ".tar.xz", ".tar.bz2", ".tbz", ".tar.zst")
+_URL_CHARS_MAX = 2048
+
+
+@dataclass(frozen=True)
+class BundledBuildpack:
+    """One that the builder holds, and pins by its own digest."""
+
+    name: str
+    pinned = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class GitBuildpack:
+    """A commit of a git repository."""
+
+    url: str
+    ref: str = "HEAD"
+
+    def __str__(self) -> str:
+        return f"{self.url}#{self.ref}"
+
+    @property
+    def name(self) -> str:
+        return _stem(self.url)
+
+    @property
+    def pinned(self) -> bool:
+        return _COMMIT.fullmatch(self.ref) is not None
+
+
+@dataclass(frozen=True)
+class ArchiveBuildpack:
+    """A tar archive, whose bytes have this SHA-256 in hex; empty where nobody said."""
+
+    url: str
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.url}#sha256={self.sha256}" if self.sha256 else self.url
+
+    @property
+    def name(self) -> str:
+        return _stem(self.url)
+
+    @property
+    def pinned(self) -> bool:
+        return bool(self.sha256)
+
+
+@dataclass(frozen=True)
+class ArtifactBuildpack:
+    """An artifact of the farm's registry; ``reference`` is a digest or a tag."""
+
+    repository: str
+    reference: str
+
+    def __str__(self) -> str:
+        return f"oci:{self.repository}{'@' if self.pinned else ':'}{self.reference}"
+
+    @property
+    def name(self) -> str:
+        return self.repository.rpartition("/")[2]
+
+    @property
+    def pinned(self) -> bool:
+        return self.reference.startswith("sha256:")
+
+
+Buildpack = BundledBuildpack | GitBuildpack | ArchiveBuildpack | ArtifactBuildpack
+
+
+def parse_buildpack(text: str) -> Buildpack:
+    """What a buildpack is called. Raises ValueError that says how to write it."""
+    if found := _NAME.fullmatch(text):
+        return BundledBuildpack(found[1])
+    if found := _ARTIFACT.fullmatch(text):
+        return ArtifactBuildpack(found[1], found[2] or found[3])
+    url, _, fragment = text.partition("#")
+    if not re.match(r"(https?|git|ssh)://[^\s/]", url) or re.search(r"\s", url) or len(text) > _URL_CHARS_MAX:
+        raise ValueError(
+            f"{text[:200]!r} names no buildpack: write a name, https://host/repository.git#ref, "
+            "https://host/archive.tar.gz#sha256=… or oci:buildpacks/name@sha256:…"
+        )
+    if url.startswith("http") and urlsplit(url).path.endswith(_ARCHIVE):
+        digest = _SHA256.fullmatch(fragment)
+        if fragment and not digest:
+            raise ValueError(f"{text[:200]!r}: after the # of an archive comes sha256= and 64 hexadecimal digits")
+        return ArchiveBuildpack(url, digest[1] if digest else "")
+    if fragment and not _REF.fullmatch(fragment):
+        raise ValueError(f"{text[:200]!r}: what follows the # is no branch, tag or commit")
+    return GitBuildpack(url, fragment or "HEAD")
+
+
+def _stem(url: str) -> str:
+    name = urlsplit(url).path.rstrip("/").rpartition("/")[2].lower()
+    for ending in (".git", *sorted(_ARCHIVE, key=len, reverse=True)):
+        name = name.removesuffix(ending)
+    return re.sub(r"[^a-z0-9._-]+", "-", name).strip("-.")[:60] or "buildpack"

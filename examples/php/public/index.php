@@ -1,0 +1,7 @@
+<?php
+
+// A small web app: tells what runs it.
+require __DIR__ . '/../vendor/autoload.php';
+
+header('Content-Type: application/json');
+echo json_encode(['app' => 'php', 'version' => PHP_VERSION, 'greeting' => Example\Greeting::text()]);

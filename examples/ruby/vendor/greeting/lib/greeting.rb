@@ -1,0 +1,5 @@
+module Greeting
+  def self.text
+    ENV.fetch("GREETING", "hello")
+  end
+end

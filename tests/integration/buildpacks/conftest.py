@@ -1,0 +1,79 @@
+"""Tiny buildpacks made for one clause each, sent to the registry, and apps that they build."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import write_files
+
+from buildfarm.model import Fault, State
+
+SHEBANG = "#!/bin/bash\n"
+
+
+def succeeded(built, build):
+    assert build.state is State.SUCCEEDED, f"{build.failure}\n{built.log(build)}"
+    return build.result
+
+
+def failed(build, code, *told):
+    assert build.state is State.FAILED
+    assert (build.failure.code, build.failure.fault) == (code, Fault.APP)
+    words = f"{build.failure.message} {build.failure.advice} {' '.join(build.failure.log_tail)}"
+    for word in told:
+        assert word in words
+
+
+def run_image(built, build, *command, entrypoint=None, env=()):
+    """What a command in the image prints, without an end of line."""
+    image = built.farm.image(build)
+    options = [word for pair in env for word in ("--env", pair)] + (["--entrypoint", entrypoint] if entrypoint else [])
+    # What pulling says would stand beside what the app says.
+    subprocess.run(["docker", "pull", "--quiet", image], check=True, capture_output=True)
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--network=none", *options, image, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (done.stdout + done.stderr).rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def pack(built, tmp_path_factory):
+    """``pack(detect="exit 0", …)`` is the reference of a classic buildpack whose programs run these lines of bash."""
+
+    def make(name="probe", files=None, **programs):
+        lines = {"detect": "echo Probe", "compile": "true", **programs}
+        folder = tmp_path_factory.mktemp("buildpack") / name
+        write_files(folder, {f"bin/{key}": SHEBANG + body + "\n" for key, body in lines.items() if body is not None})
+        write_files(folder, files or {"README.md": "a buildpack of the tests"})
+        return str(built.farm.pack_buildpack(folder))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pack_cnb(built, tmp_path_factory):
+    """``pack_cnb("a/b", detect=…, build=…)`` is the reference of a Cloud Native Buildpack."""
+
+    def make(name="probe/one", files=None, api="0.10", more="", **programs):
+        lines = {"detect": "exit 0", "build": "exit 0", **programs}
+        folder = tmp_path_factory.mktemp("cnb") / name.replace("/", "-")
+        toml = f'api = "{api}"\n[buildpack]\nid = "{name}"\nversion = "1.2.3"\n{more}'
+        write_files(folder, {f"bin/{key}": SHEBANG + body + "\n" for key, body in lines.items() if body is not None})
+        write_files(folder, {"buildpack.toml": toml, **(files or {})})
+        return str(built.farm.pack_buildpack(folder))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """``app({"file": "text"})`` is a folder with an app's source."""
+
+    def make(files=None):
+        return write_files(tmp_path_factory.mktemp("app"), files or {"file.txt": "x"})
+
+    return make

@@ -1,0 +1,33 @@
+"""The phases detect and compile: which buildpacks take the app, and what they make of it.
+
+`detect` brings them by `Supply` and asks them; `build` runs them: classic ones, or a group of Cloud Native ones.
+"""
+
+from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.build import Built, build, launch_layers
+from workers.buildpacks.choice import Chosen, detect
+from workers.buildpacks.kept import Kept
+from workers.buildpacks.manifests import AppManifest, read_manifests
+from workers.buildpacks.profile import PROFILES, Profile
+from workers.buildpacks.secrets import refuse_secrets
+from workers.buildpacks.slugignore import leave_out
+from workers.buildpacks.steps import Steps
+from workers.buildpacks.supply import Supply
+
+__all__ = [
+    "PROFILES",
+    "AppManifest",
+    "Built",
+    "Chosen",
+    "Kept",
+    "Profile",
+    "Steps",
+    "Supply",
+    "build",
+    "detect",
+    "launch_layers",
+    "leave_out",
+    "read_file",
+    "read_manifests",
+    "refuse_secrets",
+]

@@ -1,0 +1,134 @@
+"""The phase compile: the chosen buildpacks make the app, and say how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildfarm.errors import AppError, CompileError
+from buildfarm.model import BuildRequest, Layer, ReportValue, UsedBuildpack
+from buildfarm.oci.digest import Digest
+from workers.builder import Builder
+from workers.buildpacks import classic, cnb
+from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.choice import Chosen
+from workers.buildpacks.cnb import CnbBuild, CnbLayer
+from workers.buildpacks.labels import image_labels
+from workers.buildpacks.previous import PreviousImage
+from workers.buildpacks.procfile import merge_types
+from workers.buildpacks.profile import Profile
+from workers.buildpacks.steps import FOLDER, Steps
+from workers.launch_layers import LaunchLayer, LaunchLayers
+from workers.workspace import Workspace
+
+Reports = Mapping[str, Mapping[str, ReportValue]]
+
+# In the image of Cloud Native Buildpacks (platform.md, "Launch Environment")
+_CNB_VARIABLES = {
+    "CNB_LAYERS_DIR": "/layers",
+    "CNB_APP_DIR": "/app",
+    "PATH": "/cnb/process:/cnb/lifecycle:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """An app that only needs to be exported."""
+
+    used: tuple[UsedBuildpack, ...]
+    process_types: Mapping[str, str] = field(default_factory=dict)  # type to shell command
+    config_vars: Mapping[str, str] = field(default_factory=dict)  # become the image's environment
+    cnb: CnbBuild | None = None  # where Cloud Native Buildpacks made it
+
+
+def build(
+    chosen: Chosen,
+    workspace: Workspace,
+    steps: Steps,
+    profile: Profile,
+    previous: PreviousImage,
+) -> Built:
+    """Runs them. Raises CompileError, TooLargeError, and what the sandbox raises."""
+    if chosen.group is not None:
+        made = cnb.build(chosen.group, previous.records, workspace, steps)
+        return Built(
+            used=_used_members(chosen),
+            process_types={process.type: process.line for process in made.processes},
+            config_vars=_CNB_VARIABLES,
+            cnb=made,
+        )
+    try:
+        classic.compile_app(chosen.classic, workspace, steps)
+        released = classic.release(chosen.classic, steps)
+        types = merge_types(
+            dict(released.process_types), read_file(workspace.app, "Procfile"), whole=profile.procfile_as_whole
+        )
+    except AppError as error:
+        error.reports = classic.report(chosen.classic, steps)
+        raise
+    return Built(
+        used=_used(chosen, classic.report(chosen.classic, steps)),
+        process_types=types,
+        config_vars=released.config_vars,
+    )
+
+
+def _used(chosen: Chosen, reports: Reports) -> tuple[UsedBuildpack, ...]:
+    sources = {item.name: item.source for item in chosen.supplied}
+    return tuple(
+        UsedBuildpack(
+            name=item.name.partition("-")[2] if item.name in sources and item.name != sources[item.name] else item.name,
+            kind="classic",
+            source=sources.get(item.name, item.name),
+            digest=item.digest,
+            report=dict(reports.get(item.name, {})),
+        )
+        for item in chosen.classic
+    )
+
+
+def _used_members(chosen: Chosen) -> tuple[UsedBuildpack, ...]:
+    """Several may have come in one buildpackage, and then have its digest."""
+    used = []
+    for member in (chosen.group or cnb.NOBODY).members:
+        for item in chosen.supplied:
+            if Path(member.folder).is_relative_to(f"{FOLDER}/{item.name}") and item.digest is not None:
+                digest: Digest = item.digest
+                used.append(
+                    UsedBuildpack(name=member.id, kind="cnb", source=item.source, digest=digest, version=member.version)
+                )
+    return tuple(used)
+
+
+def launch_layers(
+    built: Built, request: BuildRequest, builder: Builder, workspace: Workspace, previous: PreviousImage
+) -> LaunchLayers | None:
+    """What the exporter adds to the image; nothing where classic buildpacks made the app."""
+    made = built.cnb
+    if made is None:
+        return None
+
+    def labels(launch: Mapping[str, Layer], app: Sequence[Layer]) -> Mapping[str, str]:
+        base = f"{builder.repository}@{builder.digest}"
+        return image_labels(made, request, base, launch=launch, app=app, builder=builder.layers())
+
+    return LaunchLayers(
+        root=workspace.layers,
+        layers=tuple(
+            LaunchLayer(layer.path, origin, _reused(layer, origin, previous))
+            for layer in made.launch_layers
+            if (origin := f"{layer.buildpack}:{layer.name}")
+        ),
+        process_types=tuple(built.process_types),
+        labels=labels,
+    )
+
+
+def _reused(layer: CnbLayer, origin: str, previous: PreviousImage) -> Layer | None:
+    if not layer.reused:
+        return None
+    found = previous.layers.get((layer.buildpack, layer.name))
+    if found is None:
+        raise CompileError(f"The layer {origin} is reused, and the app's previous image has none of that name.")
+    return found.model_copy(update={"origin": origin})

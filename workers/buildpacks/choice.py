@@ -1,0 +1,96 @@
+"""Which buildpacks build an app: those that are named, in their order; else the first of the farm's that takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from buildfarm.buildpack import Buildpack, BundledBuildpack, parse_buildpack
+from buildfarm.errors import DetectError
+from buildfarm.model import BuildRequest
+from workers.buildpacks import classic, cnb
+from workers.buildpacks.classic import Detected
+from workers.buildpacks.cnb import Group
+from workers.buildpacks.manifests import AppManifest
+from workers.buildpacks.steps import Steps
+from workers.buildpacks.supply import Supplied, Supply
+
+URL_VARIABLE = "BUILDPACK_URL"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What will build the app: classic buildpacks, or a group of Cloud Native ones."""
+
+    classic: tuple[Detected, ...] = ()
+    group: Group | None = None
+    supplied: tuple[Supplied, ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """For people."""
+        return tuple(item.name for item in self.classic) + tuple(item.id for item in (self.group or cnb.NOBODY).members)
+
+
+def detect(request: BuildRequest, manifest: AppManifest, supply: Supply, steps: Steps) -> Chosen:
+    """Asks the buildpacks. Raises DetectError, and what `Supply.bring` raises."""
+    wanted = named_buildpacks(request, manifest)
+    if wanted:
+        return _all_of(supply.bring(wanted, request.tenant, steps), steps)
+    order = [parse_buildpack(text) for text in request.buildpack_order]
+    if not order:
+        chosen = _first_of((), steps)
+        if chosen is not None:
+            return chosen
+    for bundle in _bundles(order):
+        chosen = _first_of(supply.bring(bundle, request.tenant, steps), steps)
+        if chosen is not None:
+            return chosen
+    raise DetectError(
+        "No buildpack takes this app.",
+        advice="Add a requirements.txt, package.json, Gemfile, pom.xml, composer.json, index.html or Procfile "
+        "at the source's top, or name a buildpack.",
+    )
+
+
+def named_buildpacks(request: BuildRequest, manifest: AppManifest) -> tuple[Buildpack, ...]:
+    """By the request, by its config var, by the app's files: the first that names any. DetectError."""
+    if request.buildpacks:
+        return tuple(parse_buildpack(text) for text in request.buildpacks)
+    if address := request.env.get(URL_VARIABLE):
+        try:
+            return (parse_buildpack(address),)
+        except ValueError as error:
+            raise DetectError(f"The config var {URL_VARIABLE}: {error}.") from error
+    return manifest.buildpacks
+
+
+def _bundles(order: Sequence[Buildpack]) -> Iterator[tuple[Buildpack, ...]]:
+    """Those of the builder are asked in one step; others are fetched, each only when its turn comes."""
+    for bundled, items in groupby(order, lambda item: isinstance(item, BundledBuildpack)):
+        if bundled:
+            yield tuple(items)
+        else:
+            yield from ((item,) for item in items)
+
+
+def _all_of(supplied: tuple[Supplied, ...], steps: Steps) -> Chosen:
+    if all(item.kind == "classic" for item in supplied):
+        detected = classic.detect([item.name for item in supplied], steps, every=True)
+        return Chosen(classic=detected, supplied=supplied)
+    if any(item.kind == "classic" for item in supplied):
+        names = ", ".join(item.name for item in supplied if item.kind == "classic")
+        raise DetectError(
+            f"Classic and Cloud Native Buildpacks cannot build one app together; {names} is classic.",
+            advice="Name buildpacks of one kind.",
+        )
+    return Chosen(group=cnb.detect(supplied, steps, must=True), supplied=supplied)
+
+
+def _first_of(supplied: tuple[Supplied, ...], steps: Steps) -> Chosen | None:
+    if supplied and supplied[0].kind == "cnb":
+        group = cnb.detect(supplied, steps, must=False)
+        return Chosen(group=group, supplied=supplied) if group is not None else None
+    detected = classic.detect([item.name for item in supplied], steps, every=False)
+    return Chosen(classic=detected, supplied=supplied) if detected else None

@@ -1,0 +1,89 @@
+"""Classic buildpacks: detect, compile, release and report, run in the sandbox (Heroku, "Buildpack API")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from buildfarm.errors import CompileError, DetectError, TooLargeError
+from buildfarm.model import ReportValue
+from buildfarm.oci.digest import Digest
+from workers.buildpacks.release import Release, parse_release, parse_report
+from workers.buildpacks.steps import Steps
+from workers.workspace import Workspace
+
+NONE_TAKES = 100
+
+_ROW = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})\t(sha256:[0-9a-f]{64})\t(.+)")
+
+# Advice for a name that is not the builder's own, or a buildpack that breaks the contract
+_SEE_LOG = "The log's last lines say which, and what is wrong."
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A buildpack that takes the app; ``display`` is what its detect printed."""
+
+    name: str
+    digest: Digest
+    display: str
+
+
+def detect(names: Sequence[str], steps: Steps, *, every: bool) -> tuple[Detected, ...]:
+    """The first that takes the app, or none; with ``every``, all of them must. Raises DetectError."""
+    ended = steps.run_buildpack("detect", *(["--all"] if every else []), *names, capture=True)
+    if ended.code == NONE_TAKES:
+        return ()
+    if ended.code != 0:
+        raise DetectError("A buildpack that was asked for cannot be used.", advice=_SEE_LOG)
+    rows = [_ROW.fullmatch(line) for line in ended.stdout.decode(errors="replace").splitlines()]
+    found = [Detected(row[1], Digest(row[2]), row[3].strip()[:100]) for row in rows if row]
+    # Whatever runs in the sandbox can write to this output.
+    if not found or len(found) != len(rows):
+        raise DetectError("Detection printed something else than names of buildpacks.")
+    return tuple(found)
+
+
+def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> None:
+    """Runs each buildpack's compile in turn, with what the earlier ones export.
+
+    Raises CompileError, and TooLargeError where it failed with its workspace full.
+    """
+    names = [buildpack.name for buildpack in detected]
+    for count, buildpack in enumerate(detected, start=1):
+        steps.say(f"{buildpack.display} app")
+        ended = steps.run_buildpack("compile", *names[:count])
+        if ended.code != 0:
+            raise compile_error(f"The buildpack {buildpack.name}", ended.code, workspace)
+
+
+def compile_error(who: str, code: int, workspace: Workspace) -> CompileError | TooLargeError:
+    """Why a compile failed, as far as its end tells."""
+    if workspace.full:
+        return TooLargeError(
+            "The build filled its workspace.", advice="Let it write less: app, cache and /tmp share one limit."
+        )
+    return CompileError(f"{who} failed with exit code {code}.", advice="The log's last lines say why.")
+
+
+def release(detected: Sequence[Detected], steps: Steps) -> Release:
+    """The defaults of the last buildpack. Raises CompileError."""
+    name = detected[-1].name
+    ended = steps.run_buildpack("release", name, capture=True)
+    if ended.code != 0:
+        raise CompileError(
+            f"bin/release of the buildpack {name} failed with exit code {ended.code}.",
+            advice="The log's last lines say why.",
+        )
+    return parse_release(ended.stdout, name)
+
+
+def report(detected: Sequence[Detected], steps: Steps) -> dict[str, Mapping[str, ReportValue]]:
+    """What each buildpack's bin/report says, after success and failure alike; those that say nothing are left out."""
+    reports: dict[str, Mapping[str, ReportValue]] = {}
+    for buildpack in detected:
+        found = parse_report(steps.run_buildpack("report", buildpack.name, capture=True).stdout)
+        if found:
+            reports[buildpack.name] = found
+    return reports

@@ -1,0 +1,26 @@
+"""What nobody may read in an image: the values of secret config vars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from buildfarm.errors import CompileError
+from workers.buildpacks.build import Built
+from workers.mask import Mask
+
+
+def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:
+    """What is in these is in the image, its labels and the record. Raises CompileError where a secret is in it."""
+    mask = Mask(secrets)
+    named = [*built.process_types.items(), *built.config_vars.items()]
+    if built.cnb is not None:
+        named += [
+            *built.cnb.labels.items(),
+            *((f"The layer {item.name}", str(item.metadata)) for item in built.cnb.layers),
+        ]
+    for name, value in named:
+        if mask.finds(value):
+            raise CompileError(
+                f"{name} holds the value of a secret config var, and everybody who has the image could read it.",
+                advice="Let the process read it from its environment when it starts.",
+            )
