@@ -22,6 +22,7 @@ SOURCE = ArtifactSource(repository="sources/bench", digest=Digest("sha256:" + "a
 ROUNDS = 12
 BATCH = 200
 COUNTED = 300
+SINGLES = 1000
 
 
 def rates(farm: Farm, node: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -72,27 +73,25 @@ def memory_of_waiting(farm: Farm, depth: int) -> dict[str, float]:
 
 
 def submit_at_depth(shallow: Farm, deep: Farm) -> dict[str, Any]:
-    """The same submits on a short and on a long queue, in turns."""
-    times: dict[str, list[float]] = {"shallow": [], "deep": []}
-    places: dict[str, list[float]] = {"shallow": [], "deep": []}
-    for number in range(ROUNDS + 1):
-        for name, farm in (("shallow", shallow), ("deep", deep)):
-            apps = iter(f"n{number}-{count}" for count in range(BATCH))
-            seconds = _seconds(lambda farm=farm, apps=apps: farm.submit(_request("t-7", next(apps))), BATCH // 2)  # type: ignore[misc]
-            newest = farm.recent(1)[0]
-            asked = _seconds(lambda farm=farm, newest=newest: farm.place(newest), BATCH // 2)  # type: ignore[misc]
-            if number:
-                times[name].append(seconds / (BATCH // 2))
-                places[name].append(asked / (BATCH // 2))
-    ratio = _ratio(times["deep"], times["shallow"])
-    place = _ratio(places["deep"], places["shallow"])
-    return {
-        "ratios": ratio["ratios"],
-        "deep_ms": ratio["ours_ms"],
-        "shallow_ms": ratio["bare_ms"],
-        "place_ratio": statistics.median(place["ratios"]),
-        "place_ms": place["ours_ms"],
-    }
+    """The same submits on a short and on a long queue, one of each in turn, each timed by itself."""
+    farms = {"shallow": shallow, "deep": deep}
+    times: dict[str, list[float]] = {name: [] for name in farms}
+    places: dict[str, list[float]] = {name: [] for name in farms}
+    for number in range(SINGLES):
+        for name, farm in farms.items():
+            request = _request(f"t-{number % 10}", f"new-{number}")  # a tenant that has a hundred builds waiting
+            started = time.monotonic()
+            build = farm.submit(request)
+            submitted = time.monotonic()
+            farm.place(build)
+            times[name].append(submitted - started)
+            places[name].append(time.monotonic() - submitted)
+    return {"submit": _medians(times), "place": _medians(places)}
+
+
+def _medians(times: dict[str, list[float]]) -> dict[str, Any]:
+    quartiles = {name: [cut * 1000 for cut in statistics.quantiles(found, n=4)] for name, found in times.items()}
+    return {"ratio": quartiles["deep"][1] / quartiles["shallow"][1], "quartiles_ms": quartiles}
 
 
 def commands_of_builds(farm: Farm) -> dict[str, float]:

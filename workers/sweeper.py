@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.errors import NodeLostError
 from buildfarm.model import Failure, Fault
+from buildfarm.queues import SUBMIT_QUEUE
 from buildfarm.store import Leases, Nodes, Records
 from buildfarm.telemetry import Logger, Metrics
 
@@ -54,7 +55,8 @@ class Sweeper:
 
     def _resend_lost(self) -> None:
         # A long queue is no sign of loss: only builds beyond the number of messages have none.
-        messages = self.records.message_count(self.queues) + self.leases.waiting_count()
+        queues = [queue for queue in self.queues if queue != SUBMIT_QUEUE]  # what is there is no build yet
+        messages = self.records.message_count(queues) + self.leases.waiting_count()
         missing = self.records.queued_count() > messages
         sent = self.records.send_overdue(self.resend_seconds, _BATCH, first=True) if missing else []
         if not missing:
