@@ -101,6 +101,13 @@ class BuildLog:
             self.more.set()
         self._room.wait(_SLOW_SECONDS)
 
+    def skip(self) -> None:
+        """Leaves out what waits, but for the newest lines: who ends a build does not wait for its flood to be sent."""
+        with self._lock:
+            while len(self._waiting) > TAIL_LINES:
+                self._waiting.popleft()
+                self._dropped += 1
+
     def flush(self, *, now: bool = False) -> bool:
         """Sends what waits; with ``now`` also a line that has not ended. False while Redis is silent. LeaseLost."""
         if now:

@@ -145,8 +145,10 @@ class Progress:
                     raise
                 time.sleep(0.5)
 
-    def end_log(self) -> None:
-        """Sends the rest of the log. Raises what `persist` does."""
+    def end_log(self, *, soon: bool = False) -> None:
+        """Sends the rest of the log, or with ``soon`` only its end. Raises what `persist` does."""
+        if soon:
+            self.log.skip()
 
         def send() -> None:
             if not self.log.flush(now=True):

@@ -152,7 +152,7 @@ class Worker:
         if isinstance(error, NodeError) and progress.current is Phase.PREPARE and not stopped:
             # Nothing of the customer has run yet: this node is ill, and would fail one build after the other.
             self.rest()
-        progress.end_log()
+        progress.end_log(soon=stopped)
         failure = _failure(error, Fault.FARM, progress)
         counts = not isinstance(error, NodeStopped | UnavailableError | StoreError)
         wait_seconds = 0.0 if stopped else retry_wait_seconds(lease.attempt)
@@ -167,7 +167,7 @@ class Worker:
         if not isinstance(reason, Cancelled):
             return "lost"
         try:
-            progress.end_log()
+            progress.end_log(soon=True)
             return self.leases.cancel(lease)
         except (Interruption, StoreError):
             return "lost"

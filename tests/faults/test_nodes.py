@@ -218,3 +218,37 @@ def test_a_build_is_cancelled(fleet, seen, phase):
     seen.say(f"{fleet.farm.get(build.id).state} after {ended_after[0]:.2f} s, {len(left)} containers")
     assert ended_after[0] <= 2
     assert left == []
+
+
+IMPATIENT = """
+import sys, workers.progress
+workers.progress._STUCK_SECONDS = 1.0
+from workers.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.fault(
+    "engine hangs under a build past its deadline, and the slot does not let go (counted as stuck after 1 s, not 90)",
+    "the build runs elsewhere; the node drains and starts anew by itself",
+)
+def test_a_slot_is_stuck(fleet, seen):
+    machine = fleet.only(1)
+    machine.worker_ended(0) if not machine.works else machine.kill_worker()
+    machine.start_worker(program=("-c", IMPATIENT), BUILDFARM_BUILD_SECONDS="5", BUILDFARM_DRAIN_SECONDS="8")
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting)
+    build_id = fleet.submit("sleep 6")
+    build = fleet.running(build_id, Phase.COMPILE)
+    machine.freeze_engine(on=True)
+    for other in fleet.cluster.machines[1:]:
+        other.start_worker()
+    hung_at = time.monotonic()
+    started_elsewhere(fleet, build, hung_at)
+    seen.say(f"again elsewhere after {time.monotonic() - hung_at:.1f} s")
+    wait(lambda: "slots_stuck" in machine.log, "it does not give up", 60)
+    machine.freeze_engine(on=False)
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting, 120)
+    seen.say(f"the node took builds again after {time.monotonic() - hung_at:.1f} s")
+    fleet.succeeded_once(build_id)
+    fleet.restart(machine)
+    fleet.nothing_left()

@@ -162,3 +162,14 @@ def test_what_could_not_be_sent_is_not_sent_twice():
     assert log.flush()
     assert log.flush()
     assert [line for _, line in kept.lines] == ["a"]
+
+
+def test_who_ends_a_build_does_not_wait_for_its_flood():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"".join(f"{n}\n".encode() for n in range(1000)))
+    log.skip()
+    log.flush(now=True)
+    told, *lines = [line for _, line in kept.lines]
+    assert told.startswith(f"[{1000 - TAIL_LINES} lines are missing here")
+    assert lines == [str(n) for n in range(1000 - TAIL_LINES, 1000)]

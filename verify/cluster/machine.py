@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,12 +105,12 @@ class Machine:
         """What its engine's command line says."""
         return run("docker", "--host", self.docker_url, *arguments)
 
-    def start_worker(self, **variables: str) -> None:
+    def start_worker(self, *, program: Sequence[str] = ("-m", "workers"), **variables: str) -> None:
         """Starts its worker; the farm sees by itself when it takes builds."""
         environment = {**os.environ, **self._variables, **variables}
         with (self.root / "worker.log").open("ab") as output:
             self.worker = subprocess.Popen(
-                [*self._inside(), sys.executable, "-m", "workers"],
+                [*self._inside(), sys.executable, *program],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -147,6 +147,13 @@ class Machine:
             with suppress(OSError):
                 if name.read_text().strip() in ("dockerd", "containerd"):
                     send(pid, signal.SIGKILL)
+
+    def freeze_engine(self, *, on: bool) -> None:
+        """Stops the engine alone, so that it answers nobody, or lets it go on."""
+        for pid in descendants(self._init):
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
+                    send(pid, signal.SIGSTOP if on else signal.SIGCONT)
 
     def freeze(self, *, on: bool) -> None:
         """Stops every process of the node, engine and containers too, or lets them go on."""
