@@ -65,11 +65,11 @@ bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 
 faults: $(STAMP) ## kills, freezes, fills and cuts off build nodes; a table of what was promised and seen
 	$(BIN)/buildfarm up --no-worker
-	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_FAULTS=all $(BIN)/pytest tests/faults
+	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_FAULTS=all $(BIN)/pytest --tb=native tests/faults
 
 faults-short: $(STAMP) ## the faults that are part of `make test`
 	$(BIN)/buildfarm up --no-worker
-	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest tests/faults
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --tb=native tests/faults
 
 monitoring: $(STAMP) ## dashboards and alert rules, made from monitoring/
 	$(BIN)/python -m monitoring
