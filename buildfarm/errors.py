@@ -17,6 +17,7 @@ BuildfarmError
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
 │   ├── ExpiredError            farm.expired
+│   ├── ApiError                farm.api
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
 │   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
@@ -149,6 +150,12 @@ class ExpiredError(FarmError):
 
     code = "farm.expired"
     default_advice = "Submit it again with more time to wait; buildfarm queue shows how long builds wait now."
+
+
+class ApiError(FarmError):
+    """The farm's API cannot be reached, or answers with what is none of its answers."""
+
+    code = "farm.api"
 
 
 class InternalError(FarmError):

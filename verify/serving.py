@@ -52,9 +52,9 @@ class Api:
 
 
 @contextmanager
-def serving(farm: Farm, **variables: str) -> Iterator[Api]:
+def serving(farm: Farm, *, port: int | str = 0, **variables: str) -> Iterator[Api]:
     """The API of this farm for the length of the block; it ends in good order."""
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = port or free_port(), free_port()
     environment = {
         **os.environ,
         "BUILDFARM_NAMESPACE": farm.settings.namespace,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from buildfarm.api.bodies import BuildFilter, BuildPage, BuildView, Cancelled, NewBuild
 from buildfarm.api.caller import Caller, Reader, Submitter
-from buildfarm.api.problems import ApiError, responses
+from buildfarm.api.problems import RefusedError, responses
 from buildfarm.api.stream import EVENT_STREAM, log_events
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import ArtifactSource, Build, BuildRequest, State
@@ -72,7 +72,7 @@ def cancel(build_id: BuildId, caller: Submitter) -> Cancelled:
     build = caller.build(build_id)
     found = caller.services.farm.cancel(build_id)
     if found.final:
-        raise ApiError(409, "request.ended", f"Build {build_id} has ended already: it is {found}.")
+        raise RefusedError(409, "request.ended", f"Build {build_id} has ended already: it is {found}.")
     caller.note("build.cancel", build_id, tenant=build.request.tenant)
     return Cancelled(id=build_id, found=found)
 
@@ -134,7 +134,7 @@ def live_log(
 
 
 def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
-    """Submits for the caller. Raises ApiError, RequestError, NotFoundError and what `Farm.submit` does."""
+    """Submits for the caller. Raises RefusedError, RequestError, NotFoundError and what `Farm.submit` does."""
     services = caller.services
     tenant = caller.tenant_of(new.tenant)
     if tenant is None:
@@ -145,7 +145,7 @@ def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
         raise NotFoundError(f"There is no source {new.source.digest}.", advice="Send it: POST /v1/sources.")
     wait = services.rates.take("builds", tenant, services.farm.settings.api_builds_per_minute, 60)
     if wait:
-        raise ApiError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
+        raise RefusedError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
     try:
         request = BuildRequest(**{**dict(new), "tenant": tenant, "idempotency_key": key})
     except ValidationError as error:

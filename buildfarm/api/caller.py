@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from buildfarm.api.problems import ApiError
+from buildfarm.api.problems import RefusedError
 from buildfarm.api.services import Services
 from buildfarm.errors import NotFoundError
 from buildfarm.model import Build
@@ -35,10 +35,10 @@ class Caller:
         return self.token.tenant
 
     def require(self, scope: Scope) -> None:
-        """Raises ApiError where the token lacks the scope."""
+        """Raises RefusedError where the token lacks the scope."""
         if scope not in self.token.scopes:
             self.note(f"scope.{scope}", "", "denied")
-            raise ApiError(
+            raise RefusedError(
                 403, "request.scope", f"The token {self.token.name} does not have the scope {scope}.",
                 advice="Ask the farm's operators for one that has.",
             )  # fmt: skip
@@ -56,11 +56,11 @@ class Caller:
         return build
 
     def tenant_of(self, named: str | None) -> str | None:
-        """The tenant that a request is about, where it may name one. Raises ApiError."""
+        """The tenant that a request is about, where it may name one. Raises RefusedError."""
         if self.tenant is None or named in (None, self.tenant):
             return self.tenant or named
         self.note("tenant.use", named or "", "denied", tenant=named or "")
-        raise ApiError(
+        raise RefusedError(
             403, "request.tenant", f"The token is for the tenant {self.tenant}.", advice="Leave the tenant out."
         )
 
@@ -83,11 +83,11 @@ class Caller:
 def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
-    """The caller by its bearer token (RFC 6750). Raises ApiError."""
+    """The caller by its bearer token (RFC 6750). Raises RefusedError."""
     services: Services = request.app.state.services
     token = services.tokens.verify(credentials.credentials) if credentials else None
     if token is None:
-        raise ApiError(
+        raise RefusedError(
             401, "request.unauthenticated", "No valid token was shown.",
             advice="Send `Authorization: Bearer bf_…`; `buildfarm tokens make` makes one.",
         )  # fmt: skip
@@ -95,11 +95,11 @@ def authenticate(
 
 
 def caller_of(request: Request, services: Services, token: Token, calls_per_hour: int, what: str) -> Caller:
-    """The caller behind a token, if it did not call too often. Raises ApiError."""
+    """The caller behind a token, if it did not call too often. Raises RefusedError."""
     request.scope["state"]["token"] = token.id
     wait = services.rates.take(what, token.id, calls_per_hour, _HOUR)
     if wait:
-        raise ApiError(
+        raise RefusedError(
             429, "request.rate", f"This token may be used {calls_per_hour:,} times an hour.",
             advice="Wait as Retry-After says. Following a build live costs one call.", retry_seconds=wait,
         )  # fmt: skip
@@ -124,7 +124,7 @@ def operator(scope: Scope) -> Callable[[Caller], Caller]:
         caller.require(scope)
         if caller.tenant is not None:
             caller.note("operator.use", "", "denied")
-            raise ApiError(403, "request.operator", "This is for the farm's operators: a token for all tenants.")
+            raise RefusedError(403, "request.operator", "This is for the farm's operators: a token for all tenants.")
         return caller
 
     return check

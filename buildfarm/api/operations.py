@@ -95,6 +95,12 @@ def queue(caller: Reader) -> QueueView:
     return found.model_copy(update={"classes": (), "tenants": own})
 
 
+@router.get("/v1/limits", tags=["queue"], responses=responses(*_COMMON))
+def limits_set(caller: Operator) -> dict[str, int]:
+    """The limits that were set: `tenant:running`, `tenant:waiting` and `tenant/app:running`."""
+    return caller.services.farm.limits_set()
+
+
 @router.get("/v1/limits/{tenant}", tags=["queue"], responses=responses(404, *_COMMON))
 def limits(tenant: TenantName, caller: Reader, app: Name | None = None) -> Limits:
     """What a tenant may have running and waiting at once, and each of its apps."""

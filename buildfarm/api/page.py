@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from buildfarm.api import words
 from buildfarm.api.builds import BuildId
 from buildfarm.api.caller import Caller, caller_of
-from buildfarm.api.problems import ApiError, problem_of
+from buildfarm.api.problems import RefusedError, problem_of
 from buildfarm.api.services import Services
 from buildfarm.api.stream import EVENT_STREAM, log_events
 from buildfarm.api.waterfall import draw, spans_of
@@ -61,7 +61,7 @@ class PageRoute(APIRoute):
 
 
 def visitor(request: Request) -> Caller:
-    """Who is signed in. Raises SignInFirstError and ApiError."""
+    """Who is signed in. Raises SignInFirstError and RefusedError."""
     services: Services = request.app.state.services
     token = services.tokens.session(request.cookies.get(COOKIE, ""))
     if token is None:
@@ -75,12 +75,12 @@ def visitor(request: Request) -> Caller:
 
 
 def same_origin(request: Request) -> None:
-    """A form of another site changes nothing here. Raises ApiError."""
+    """A form of another site changes nothing here. Raises RefusedError."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     if site not in (None, "same-origin", "none") or not own:
-        raise ApiError(403, "request.origin", "The form was sent from another site.")
+        raise RefusedError(403, "request.origin", "The form was sent from another site.")
 
 
 Visitor = Annotated[Caller, Depends(visitor)]
@@ -119,7 +119,7 @@ def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingRespo
     caller.build(build_id)
     after = request.headers.get("last-event-id", "0")
     if not after.replace("-", "", 1).isdecimal():
-        raise ApiError(422, "request.invalid", "Last-Event-ID is no position of this log.")
+        raise RefusedError(422, "request.invalid", "Last-Event-ID is no position of this log.")
     return StreamingResponse(log_events(caller.services.feeds, build_id, after), media_type=EVENT_STREAM)
 
 
@@ -137,7 +137,7 @@ def cancel(build_id: BuildId, caller: Visitor) -> Response:
 def nodes(request: Request, caller: Visitor) -> Response:
     """The build nodes."""
     if caller.tenant is not None:
-        raise ApiError(403, "request.operator", "The nodes are shown to the farm's operators only.")
+        raise RefusedError(403, "request.operator", "The nodes are shown to the farm's operators only.")
     values = {"nodes": caller.services.farm.nodes(), "here": "/nodes"}
     return _live(request, caller, "nodes", "/nodes?", values)
 

@@ -46,7 +46,7 @@ class Problem(BaseModel):
     errors: list[Wrong] = Field(default_factory=list)
 
 
-class ApiError(BuildfarmError):
+class RefusedError(BuildfarmError):
     """A request that is refused at the edge, before the farm is asked."""
 
     def __init__(self, status: int, code: str, message: str, *, advice: str = "", retry_seconds: float = 0) -> None:
@@ -90,7 +90,7 @@ _STATUSES: tuple[tuple[type[BuildfarmError], int], ...] = (
 
 def problem_of(error: BuildfarmError) -> tuple[int, str, float]:
     """Status, code and seconds to wait of an error."""
-    if isinstance(error, ApiError):
+    if isinstance(error, RefusedError):
         return error.status, error.problem_code, error.retry_seconds
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     wait = _AGAIN_SECONDS if status == 503 else getattr(error, "retry_after_seconds", 0)

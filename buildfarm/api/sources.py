@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from buildfarm.api.bodies import SentSource
 from buildfarm.api.caller import Caller, Submitter
-from buildfarm.api.problems import ApiError, responses
+from buildfarm.api.problems import RefusedError, responses
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import ArtifactSource, Name
 from buildfarm.oci.digest import Digest
@@ -40,7 +40,7 @@ Tenant = Annotated[Name | None, Query(description="only of a token for all tenan
 async def send(request: Request, caller: Submitter, tenant: Tenant = None) -> SentSource:
     """Send a source, to be named in a build. What the registry has already is not kept twice."""
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _TYPES:
-        raise ApiError(415, "request.media_type", "A source is sent as application/gzip.")
+        raise RefusedError(415, "request.media_type", "A source is sent as application/gzip.")
     owner = await anyio.to_thread.run_sync(_owner, caller, tenant)
     return await keep(caller, owner, request)
 
@@ -57,7 +57,7 @@ def look(
 
 
 async def keep(caller: Caller, tenant: str, request: Request) -> SentSource:
-    """Streams the request's body into the registry. Raises RequestError, TooLargeError, RegistryError and ApiError."""
+    """Streams the request's body into the registry. Raises what `Farm.take_source` does, and RefusedError."""
     body = request.stream()
 
     async def next_piece() -> bytes:
@@ -70,7 +70,7 @@ async def keep(caller: Caller, tenant: str, request: Request) -> SentSource:
     try:
         taken = await anyio.to_thread.run_sync(partial(caller.services.farm.take_source, tenant, pieces()))
     except ClientDisconnect as error:
-        raise ApiError(400, "request.unreadable", "The connection ended in the middle of the source.") from error
+        raise RefusedError(400, "request.unreadable", "The connection ended in the middle of the source.") from error
     await anyio.to_thread.run_sync(partial(caller.note, "source.send", taken[0].digest, tenant=tenant))
     return SentSource(source=taken[0], sent_bytes=taken[1])
 

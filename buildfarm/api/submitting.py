@@ -16,7 +16,7 @@ from buildfarm.api.bodies import NewBuild
 from buildfarm.api.builds import accept
 from buildfarm.api.caller import Caller
 from buildfarm.api.page import PageRoute, Visitor, render
-from buildfarm.api.problems import ApiError, problem_of
+from buildfarm.api.problems import RefusedError, problem_of
 from buildfarm.errors import BuildfarmError, RequestError
 from buildfarm.model import ArchiveSource, GitSource, Source
 from buildfarm.store import Scope
@@ -29,11 +29,11 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def bounded(request: Request) -> None:
-    """Before the form is read: its file is kept on disk meanwhile. Raises ApiError."""
+    """Before the form is read: its file is kept on disk meanwhile. Raises RefusedError."""
     length = request.headers.get("content-length", "")
     limit = request.app.state.services.farm.settings.source_bytes + _FORM_BYTES_MAX
     if not length.isdigit() or int(length) > limit:
-        raise ApiError(413, "request.too_large", f"A form may have {limit:,} bytes, and must say how many it has.")
+        raise RefusedError(413, "request.too_large", f"A form may have {limit:,} bytes, and must say how many it has.")
 
 
 @router.get("/submit")

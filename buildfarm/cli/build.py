@@ -15,6 +15,7 @@ from rich.text import Text
 from buildfarm.cli.buildpacks import pinned
 from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
 from buildfarm.cli.show import place_of, show_build, size
+from buildfarm.client import Client
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 from buildfarm.farm import Farm
 from buildfarm.model import (
@@ -100,7 +101,8 @@ def build(
                 source=source,
                 env=values,
                 secrets=hidden,
-                buildpacks=tuple(pinned(farm, buildpacks)),
+                # The API pins what comes over it.
+                buildpacks=tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks,
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),
                 memo=not no_memo,
@@ -121,7 +123,7 @@ def build(
         sys.exit(exit_of(submitted))
 
 
-def follow(farm: Farm, build_id: str, console: Console, *, quiet: bool) -> Build:
+def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool) -> Build:
     """Shows phases and log lines until the build has ended, and returns it."""
     shown: Build | None = None
     with console.status("queued") as status:
@@ -136,7 +138,7 @@ def follow(farm: Farm, build_id: str, console: Console, *, quiet: bool) -> Build
     return shown
 
 
-def _status(farm: Farm, build: Build) -> str:
+def _status(farm: Farm | Client, build: Build) -> str:
     place = farm.place(build) if build.state in {State.HELD, State.QUEUED} else None
     if place is not None:
         return f"{build.state}, {place_of(place)}"
@@ -157,7 +159,7 @@ def _line(line: LogLine) -> Text:
     return Text.assemble((f"{line.phase:<8}", "dim"), line.text)
 
 
-def _print(farm: Farm, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
+def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
     if as_json:
         click.echo(build.model_dump_json())
     elif detach:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.edge import inside_farm, json_option
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.farm import Farm
 
@@ -21,7 +21,7 @@ def buildpacks() -> None:
 @json_option
 def list_buildpacks(as_json: bool) -> None:
     """List the farm's order."""
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         order = farm.buildpacks()
     if as_json:
         click.echo(json.dumps(order))
@@ -37,7 +37,7 @@ def list_buildpacks(as_json: bool) -> None:
 @json_option
 def add(buildpack: tuple[str, ...], at: int | None, as_json: bool) -> None:
     """Add buildpacks: names of the builder's own, addresses, or folders, which are sent to the registry."""
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         order = list(farm.buildpacks())
         added = pinned(farm, buildpack)
         for name in added:
@@ -54,7 +54,7 @@ def add(buildpack: tuple[str, ...], at: int | None, as_json: bool) -> None:
 @json_option
 def remove(buildpack: str, as_json: bool) -> None:
     """Take a buildpack out, by its whole name or what stands before the #, @ or : of its version."""
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         order = list(farm.buildpacks())
         found = [name for name in order if buildpack in (name, name.partition("#")[0], name.partition("@")[0])]
         if not found:

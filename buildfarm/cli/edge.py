@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from buildfarm.errors import AppError, BuildfarmError, FarmError, Interruption, QueueFullError, SetupError
+from buildfarm.client import Client
+from buildfarm.errors import (
+    AppError,
+    BuildfarmError,
+    FarmError,
+    Interruption,
+    QueueFullError,
+    RequestError,
+    SetupError,
+)
 from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
@@ -62,10 +71,30 @@ def exit_code(error: BuildfarmError) -> Exit:
 
 
 @contextmanager
-def connected_farm() -> Iterator[Farm]:
-    """The farm that this process's settings name."""
+def connected_farm() -> Iterator[Farm | Client]:
+    """The farm that this process's settings name: over HTTP where they name its API, else by Redis and the registry."""
     settings = read_settings()
     set_up_logging(settings)
+    if settings.url:
+        token = settings.token.get_secret_value()
+        if not token:
+            raise RequestError(
+                "The API is named and no token is.", advice="Put one into BUILDFARM_TOKEN, or name its --token-file."
+            )
+        with Client(settings.url, token) as client:
+            yield client
+        return
+    with open_farm(settings) as farm:
+        yield farm
+
+
+@contextmanager
+def inside_farm() -> Iterator[Farm]:
+    """The farm by Redis and the registry, for what the API does not offer. Raises RequestError where one is named."""
+    settings = read_settings()
+    set_up_logging(settings)
+    if settings.url:
+        raise RequestError("This works on the farm's own machines only.", advice="Leave out --url and BUILDFARM_URL.")
     with open_farm(settings) as farm:
         yield farm
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from buildfarm.cli.build import exit_of, follow
-from buildfarm.cli.edge import connected_farm, json_option, sentence_of
+from buildfarm.cli.edge import inside_farm, json_option, sentence_of
 from buildfarm.cli.show import show_build, size
 from buildfarm.errors import RequestError
 from buildfarm.farm import Farm
@@ -62,7 +62,7 @@ def build_image(
     found = {each: read_recipe(folder) for each, folder in folders.items()}
     found[name].plan(version or found[name].default_version)  # tells at once that there is no such version
     console = Console(stderr=as_json, highlight=False)
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         order = build_order(name, {each: recipe.made_from for each, recipe in found.items()})
         for each in (step for step in order if step in found):
             wanted = version if each == name and version else found[each].default_version
@@ -88,7 +88,7 @@ def build_image(
 @json_option
 def list_images(*, recipes: Path, as_json: bool) -> None:
     """List the recipes, their versions, and which of them are in the registry."""
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         rows = [row for folder in find_recipes(recipes).values() for row in _rows(farm, read_recipe(folder))]
     if as_json:
         click.echo(json.dumps(rows))

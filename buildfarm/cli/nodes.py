@@ -11,6 +11,7 @@ from rich.text import Text
 
 from buildfarm.cli.edge import connected_farm, json_option
 from buildfarm.cli.show import size
+from buildfarm.client import Client
 from buildfarm.farm import Farm
 from buildfarm.model import Node, NodeState
 
@@ -69,7 +70,7 @@ def promote(reference: str, as_json: bool) -> None:
         _tell_builder(farm, as_json)
 
 
-def _tell_builder(farm: Farm, as_json: bool) -> None:
+def _tell_builder(farm: Farm | Client, as_json: bool) -> None:
     current = farm.builder()
     alive = [node for node in farm.nodes() if node.state is not NodeState.GONE]
     ready = [node.id for node in alive if node.builder and current.endswith(node.builder)]
@@ -79,7 +80,7 @@ def _tell_builder(farm: Farm, as_json: bool) -> None:
         click.echo(f"{current or 'none yet'}\n{len(ready)} of {len(alive)} nodes have it.")
 
 
-def _show(console: Console, farm: Farm, found: list[Node]) -> None:
+def _show(console: Console, farm: Farm | Client, found: list[Node]) -> None:
     table = Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
     for node in found:
         gone = node.state is NodeState.GONE

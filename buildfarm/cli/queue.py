@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.edge import connected_farm, inside_farm, json_option
 from buildfarm.model import QueueRow
 
 
@@ -37,7 +37,7 @@ def limits(context: click.Context, as_json: bool) -> None:
     """Show the limits that were set; what was not is as the settings say."""
     if context.invoked_subcommand is not None:
         return
-    with connected_farm() as farm:
+    with inside_farm() as farm:
         found, otherwise = farm.limits_set(), farm.admission.terms.limits
     if as_json:
         click.echo(json.dumps({"settings": otherwise.model_dump(), "set": found}))

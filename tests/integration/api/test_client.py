@@ -1,0 +1,188 @@
+"""The farm from outside: the client's methods give what Farm's do, blocking or not, and the command line by --url."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+
+import pytest
+
+from buildfarm.client import AsyncClient, Client
+from buildfarm.errors import ApiError, ConflictError, NotFoundError, QueueFullError, RequestError, SourceError
+from buildfarm.farm import Farm
+from buildfarm.model import BuildRequest, GitSource, LogLine, Phase, State
+from buildfarm.store import Leases, Logs
+from verify.serving import serving
+
+
+@pytest.fixture(scope="module")
+def api(module_farm):
+    with serving(module_farm) as api:
+        yield api
+
+
+@pytest.fixture
+def client(api):
+    with Client(api.url, api.token(None, "read", "submit", "admin")) as client:
+        yield client
+
+
+def request(app="web", **fields):
+    return BuildRequest(tenant="shop", app=app, source=GitSource(url="https://x/y"), **fields)
+
+
+def public(kind):
+    return {name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+
+
+def test_both_clients_have_every_method_of_the_farm():
+    only_inside = {"take_source", "has_source"}
+    assert public(Farm) - only_inside == public(Client) - {"close"} == public(AsyncClient) - {"close"}
+
+
+def test_a_build_is_the_same_seen_from_inside_and_outside(api, client):
+    submitted = client.submit(request(idempotency_key="one"))
+    assert client.submit(request(idempotency_key="one")).id == submitted.id
+    inside = api.farm.get(submitted.id)
+    assert client.get(submitted.id) == inside
+    assert inside in client.recent(10, tenant="shop", app="web")
+    assert client.place(submitted) == api.farm.place(inside)
+    assert client.cancel(submitted.id) in (State.QUEUED, State.HELD)
+    assert client.cancel(submitted.id) is State.CANCELLED
+    assert client.wait(submitted.id).state is State.CANCELLED
+
+
+def test_errors_are_the_farms_own(api, client):
+    with pytest.raises(NotFoundError):
+        client.get("0123456789abcdef")
+    client.submit(request("conflict", idempotency_key="two"))
+    with pytest.raises(ConflictError):
+        client.submit(request("conflict2", idempotency_key="two"))
+    with pytest.raises(RequestError, match="absent"):
+        client.submit(request(build_class="absent"))
+    with pytest.raises(SourceError):
+        client.pack(api.log.parent / "absent", "shop")
+    with Client("http://127.0.0.1:1", "x") as nowhere, pytest.raises(ApiError, match=r"127\.0\.0\.1:1"):
+        nowhere.nodes()
+    with Client(api.url, "wrong") as stranger, pytest.raises(RequestError, match="No valid token"):
+        stranger.nodes()
+    api.farm.set_limits("full", waiting=1)
+    bounded = [BuildRequest(tenant="full", app="a", source=GitSource(url="https://x/y"), run_policy="all")] * 12
+    with pytest.raises(QueueFullError) as full:
+        for one in bounded:
+            client.submit(one)
+    assert full.value.retry_after_seconds > 0
+
+
+def test_a_directory_is_packed_to_the_digest_that_the_farm_itself_gives(api, client, tmp_path):
+    (tmp_path / "index.html").write_text(uuid.uuid4().hex)
+    sent, sent_bytes = client.pack(tmp_path, "packed")
+    assert sent_bytes > 0
+    assert client.pack(tmp_path, "packed") == (sent, 0)
+    assert api.farm.pack(tmp_path, "packed") == (sent, 0)
+
+
+def test_limits_queue_and_nodes_are_the_farms(api, client):
+    assert client.set_limits("acme", running=2) == api.farm.limits("acme")
+    assert client.limits_set() == api.farm.limits_set()
+    client.set_limits("acme", running=None)
+    assert client.nodes() == api.farm.nodes()
+    assert [row.build_class for row in client.queue().classes] == [row.build_class for row in api.farm.queue().classes]
+    with pytest.raises(NotFoundError):
+        client.drain("absent")
+
+
+def claimed(farm, app):
+    build = farm.submit(request(app, run_policy="all"))
+    leases = Leases(farm.admission, farm.settings.lease_seconds, farm.settings.attempts_max)
+    lease = leases.claim(build.id, "a-node")
+    logs = Logs(farm.database, farm.settings.log_bytes)
+    return build, lambda *lines: logs.append(lease, Phase.COMPILE, list(lines)), lambda: leases.cancel(lease)
+
+
+def test_a_build_is_followed_to_its_end(api, client):
+    build, write, end = claimed(api.farm, "followed")
+    write("one", "two\u2028still two")
+    seen = []
+    for item in client.follow(build.id):
+        seen.append(item)
+        if isinstance(item, LogLine) and item.text.startswith("two"):
+            write("three")
+            end()
+    assert [item.text for item in seen if isinstance(item, LogLine)] == ["one", "two\u2028still two", "three"]
+    assert seen[-1].state is State.CANCELLED
+    assert [line.text for line in client.logs(build.id)] == ["one", "two\u2028still two", "three"]
+
+
+def test_following_survives_the_end_of_the_api_it_followed(module_farm):
+    build, write, end = claimed(module_farm, "survives")
+    write("before")
+    with serving(module_farm) as first:
+        port = first.url.rpartition(":")[2]
+        text = first.token("shop", "read")
+        client = Client(first.url, text)
+        lines = client.logs(build.id, follow=True)
+        assert next(lines).text == "before"
+    write("between")
+    ending = threading.Timer(1, end)
+    with serving(module_farm, BUILDFARM_API_PORT=port, port=port):
+        ending.start()
+        assert [line.text for line in lines] == ["between"]
+    client.close()
+
+
+def test_many_are_awaited_at_once(api):
+    async def run():
+        async with AsyncClient(api.url, api.token(None, "read", "submit", "admin")) as client:
+            builds = await asyncio.gather(*(client.submit(request(f"many-{number}")) for number in range(10)))
+            waiting = [asyncio.create_task(client.wait(build.id)) for build in builds]
+            await asyncio.gather(*(client.cancel(build.id) for build in builds))
+            return await asyncio.gather(*waiting)
+
+    assert [build.state for build in asyncio.run(run())] == [State.CANCELLED] * 10
+
+
+def test_a_directory_is_sent_and_a_log_read_without_blocking(api, tmp_path):
+    (tmp_path / "index.html").write_text("async")
+    build, write, end = claimed(api.farm, "async")
+    write("one")
+    end()
+
+    async def run():
+        async with AsyncClient(api.url, api.token(None, "read", "submit", "admin")) as client:
+            sent, _ = await client.pack(tmp_path, "shop")
+            lines = [line.text async for line in client.logs(build.id, follow=True)]
+            return sent, lines, [line.text async for line in client.logs(build.id)], (await client.page(5))[0]
+
+    sent, followed, whole, page = asyncio.run(run())
+    assert api.farm.has_source(sent)
+    assert followed == whole == ["one"]
+    assert len(page) == 5
+
+
+def cli(api, *arguments, token):
+    return subprocess.run(
+        [sys.executable, "-m", "buildfarm", "--url", api.url, *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "BUILDFARM_TOKEN": token},
+    )  # fmt: skip
+
+
+def test_the_command_line_works_over_http(api, tmp_path):
+    (tmp_path / "index.html").write_text("cli")
+    token = api.token("shop", "read", "submit")
+    detached = cli(api, "build", str(tmp_path), "--app", "shop/cli", "--detach", token=token)
+    assert detached.returncode == 0, detached.stderr
+    build_id = detached.stdout.split()[-1]
+    assert json.loads(cli(api, "show", build_id, "--json", token=token).stdout)["id"] == build_id
+    assert build_id in cli(api, "list", token=token).stdout
+    assert cli(api, "cancel", build_id, token=token).returncode == 0
+    refused = cli(api, "nodes", token=token)
+    assert refused.returncode == 2
+    assert "operators" in refused.stderr
+    assert "no token" in cli(api, "list", token="").stderr
+    assert "own machines only" in cli(api, "images", "list", token=token).stderr
