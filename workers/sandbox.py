@@ -104,12 +104,14 @@ class Sandbox:
             )["Id"]
             attached: Any = self.client.api.exec_start(exec_id, socket=True)
         output = _Output(log, capture)
+        stream = getattr(attached, "_sock", attached)
         try:
-            self._pump(getattr(attached, "_sock", attached), exec_id, output, check, iter(stdin))
+            self._pump(stream, exec_id, output, check, iter(stdin))
         finally:
             # A reader that went away with its socket open makes later calls to the engine hang.
             with suppress(OSError):
                 attached.close()
+                stream.close()
         code = self._verdict(exec_id, check)
         if code != 0 and self._out_of_memory():
             raise OutOfMemoryError(

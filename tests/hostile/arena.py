@@ -50,6 +50,8 @@ LIMITS = {
     "BUILDFARM_CACHE_BYTES": str(20 * MIB),
     "BUILDFARM_LOG_BYTES": str(MIB),
     "BUILDFARM_PIDS_MAX": "128",
+    # What is there after a build was left behind by it.
+    "BUILDFARM_WARM_SANDBOXES": "0",
 }
 
 

@@ -18,6 +18,7 @@ from arena import Arena
 from attack import Outcome, attack
 
 from buildfarm.model import Build, State
+from buildfarm.oci.digest import Digest
 
 SCRIPT = """
 echo "digest $(printf %s "$CANARY_MARKED" | sha256sum)"
@@ -92,7 +93,7 @@ def _afterwards(arena: Arena, ended: Build, failed: Build) -> Iterator[tuple[str
         assert time.monotonic() < deadline, "the build cache was not kept"
         time.sleep(0.1)
     _, content, _ = registry.get_manifest(cache, "cache")
-    blobs = [layer["digest"] for layer in json.loads(content)["layers"]]
+    blobs = [Digest(layer["digest"]) for layer in json.loads(content)["layers"]]
     yield (
         "build cache",
         b"".join(gzip.decompress(registry.read_blob(cache, blob, limit_bytes=1 << 28)) for blob in blobs),

@@ -186,12 +186,16 @@ def core_dump_of_a_secret(arena: Arena) -> Outcome:
 
 @attack("nothing in a log steers a terminal", quick=True)
 def escapes_in_the_log(arena: Arena) -> Outcome:
-    script = r"""printf '\e[2J\e]0;owned\a\e]8;;http://evil\e\\link\e]8;;\e\\ \x9b31m \u202e txt.exe \r over\n'
+    script = r"""printf '\e[2J\e]0;owned\a\e]8;;http://evil\e\\link\e]8;;\e\\ \x9b31m\n\u202e txt.exe\n \r over\n'
 printf '%b\n' '\eP1$r\e\\' '\x00\x01\x07\x08\x7f' '\xc2\x9b31m' '\e]52;c;aWQ=\a'"""
     built = succeeds(arena, arena.script(script))
     bad = [char for char in arena.text(built) if (ord(char) < 32 and char not in "\t\n") or 0x7F <= ord(char) < 0xA0]
     bidi = [char for char in arena.text(built) if char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"]
-    return f"{len(bad)} control characters, {len(bidi)} bidi overrides", not bad and not bidi
+    shown = "<U+202E>" in arena.text(built)
+    return (
+        f"{len(bad)} control characters, {len(bidi)} bidi overrides, shown as text: {shown}",
+        not bad and not bidi and shown,
+    )
 
 
 @attack("read in no time, or refused", quick=True)

@@ -221,12 +221,13 @@ def sources_that_are_options_or_files(arena: Arena) -> Outcome:
 def _fetch_refused(arena: Arena, targets: list[str]) -> Outcome:
     """Each target is asked for directly, through a redirect, and as a git repository."""
     seen = arena.trap.seen
-    builds = [arena.url(target) for target in targets]
-    builds += [arena.url(f"{arena.web}/to/{target.removeprefix('http://')}") for target in targets]
-    for target in targets:
-        for url in (target, f"{arena.web}/to/{target.removeprefix('http://')}"):
-            source = GitSource(url=url)
-            builds.append(arena.farm.submit(BuildRequest(tenant=arena.tenant, app="attack", source=source)))
+    urls = [*targets, *(f"{arena.web}/to/{target.removeprefix('http://')}" for target in targets)]
+    builds = []
+    for number, url in enumerate(urls):
+        # Each of an app of its own: a newer build would take the place of an older one.
+        builds.append(arena.url(url, app=f"fetch-{number}"))
+        request = BuildRequest(tenant=arena.tenant, app=f"clone-{number}", source=GitSource(url=url))
+        builds.append(arena.farm.submit(request))
     codes = []
     got = []
     for build in builds:
