@@ -134,6 +134,8 @@ class Worker:
             progress.end_log()
             failure = _failure(error, Fault.APP, progress)
             progress.persist(lambda: self.leases.fail(lease, failure))
+            for name, report in error.reports.items():
+                self.metrics.reported(name, report)
             return State.FAILED
         except FarmError as error:
             return self._give_back(lease, error, progress, log, ended)

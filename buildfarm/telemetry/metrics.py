@@ -7,7 +7,7 @@ event from rate(). A build is never a label; it is the exemplar of what was meas
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,9 @@ _METHODS = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 _ANSWERS = ("ok", "refused", "failed")
 # Outcomes of an attempt beside a build's final states.
 _UNFINISHED = ("given_back", "lost")
+# The builder's own; all others share one label.
+_BUILDPACKS = ("apt", "inline", "java", "nodejs", "perl", "php", "procfile", "python", "ruby", "static")
+_REPORTED_SECONDS_MAX = 86_400
 _LIMITS = {kind.code: kind.code.rpartition(".")[2] for kind in (DeadlineError, OutOfMemoryError, TooLargeError)}
 
 
@@ -95,6 +98,11 @@ class Metrics:
             ["method", "answer"],
             _REQUEST_SECONDS,
         )
+        self.buildpack_report_seconds = self._histogram(
+            "buildfarm_buildpack_report_seconds", "Durations that buildpacks' bin/report tell", ["buildpack"]
+        )
+        for buildpack in (*_BUILDPACKS, "other"):
+            self.buildpack_report_seconds.labels(buildpack)
         for moved in ("uploaded", "reused"):
             self.layers.labels(moved)
             self.layer_bytes.labels(moved)
@@ -161,6 +169,15 @@ class Metrics:
                 moved = "reused" if layer.reused else "uploaded"
                 self.layers.labels(moved).inc()
                 self.layer_bytes.labels(moved).inc(layer.size_bytes)
+        for used in result.buildpacks:
+            self.reported(used.name, used.report)
+
+    def reported(self, buildpack: str, report: Mapping[str, object]) -> None:
+        """A bin/report's values: what of them is a duration in seconds is counted (Heroku: keys end in _duration)."""
+        label = buildpack if buildpack in _BUILDPACKS else "other"
+        for key, value in report.items():
+            if key.endswith("_duration") and isinstance(value, float) and 0 <= value <= _REPORTED_SECONDS_MAX:
+                self.buildpack_report_seconds.labels(label).observe(value)
 
     def disk(self, directory: Path) -> None:
         """Looks at the disk that holds this folder."""
