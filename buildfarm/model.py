@@ -237,8 +237,8 @@ class ImageRequest(Delivery):
 
     @property
     def app(self) -> str:
-        """Under which the builds of one image are listed."""
-        return self.image
+        """Under which the builds of one version are listed and limited: of two versions, neither is the newer one."""
+        return f"{self.image}:{self.version}"
 
     @property
     def repository(self) -> str:

@@ -16,6 +16,7 @@ from workers.image_export import SlimImage, check_budget, make_image, send_image
 from workers.pipeline import Tools, attempt_name
 from workers.prewarm import pull
 from workers.progress import Progress
+from workers.spec import smoke_image
 from workers.workspace import Workspace
 
 
@@ -111,7 +112,7 @@ def _read(workspace: Workspace) -> Recipe:
 
 def _try(plan: Plan, image: SlimImage, tools: Tools, workspace: Workspace, *, name: str, progress: Progress) -> None:
     archive = workspace.own / "image.tar"
-    reference = f"buildfarm/smoke:{name}"
+    reference = smoke_image(tools.node_id, name)
     write_archive(image, reference, archive)
     with tools.smokes.loaded(archive, reference):
         tools.smokes.run(plan, reference, name, workspace.own, say=progress.say, check=progress.check)

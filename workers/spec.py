@@ -17,6 +17,7 @@ from workers.workspace import Workspace
 
 LABEL_ATTEMPT = "buildfarm.attempt"
 LABEL_NODE = "buildfarm.node"
+SMOKE_IMAGES = "buildfarm/smoke"  # images under test; the tag says whose they are, for their config may not
 
 # The process that keeps a sandbox alive between its steps has a user of its own: the build cannot end it.
 KEEPER_ID = 9_999
@@ -122,6 +123,11 @@ class SandboxSpec:
         differing = [f"{name} is {_short(found[name])}, not {_short(wanted[name])}" for name in wanted
                      if found[name] != wanted[name]]  # fmt: skip
         return differing + [f"{path} is not hidden" for path in sorted(hidden)]
+
+
+def smoke_image(node_id: str, attempt: str) -> str:
+    """What an image under test is called on the engine of this node."""
+    return f"{SMOKE_IMAGES}:{node_id}.{attempt}"
 
 
 # Of these a sandbox has nothing; the engine writes the same nothing in several ways.

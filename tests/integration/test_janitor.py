@@ -13,7 +13,7 @@ from workers.engine import open_engine
 from workers.janitor import Janitor
 from workers.pipeline import attempt_name
 from workers.sandbox import containers_of
-from workers.spec import LABEL_ATTEMPT, LABEL_NODE
+from workers.spec import LABEL_ATTEMPT, LABEL_NODE, smoke_image
 from workers.workspace import Workspaces
 
 
@@ -38,9 +38,14 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
             subprocess.run(["docker", "create", "--name", name, *labels, image], check=True, capture_output=True)
             undo.callback(subprocess.run, ["docker", "rm", "--force", name], check=False, capture_output=True)
             undo.enter_context(workspaces.make(name))
+            subprocess.run(["docker", "tag", image, smoke_image(node, name)], check=True)
+            undo.callback(subprocess.run, ["docker", "rmi", smoke_image(node, name)], check=False, capture_output=True)
         janitor.clean()
         assert list(containers_of(client, node).values()) == [living]
         assert [path.name for path in workspaces.left_behind()] == [living]
+        assert [tag for each in client.api.images("buildfarm/smoke") for tag in each["RepoTags"] if node in tag] == [
+            smoke_image(node, living)
+        ]
         janitor.clean()
         assert list(containers_of(client, node).values()) == [living]
     assert workspaces.left_behind() == []

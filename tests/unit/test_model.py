@@ -126,6 +126,7 @@ def test_a_record_tells_an_image_build_from_an_apps():
 def test_versions_of_an_image_are_published_side_by_side():
     old, new = (ImageRequest(image="redis", version=version, source=SOURCE) for version in ("7.0", "8.0"))
     assert old.repository == new.repository == "images/redis"
+    assert old.app != new.app
     assert (old.target, new.target) == ("images/redis:7.0", "images/redis:8.0")
 
 

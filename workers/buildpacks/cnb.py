@@ -148,7 +148,7 @@ def _ask(command: str, asked: Mapping[str, Any], steps: Steps, kind: type[AppErr
     ended = steps.run("cnb", command, stdin=[json.dumps(asked).encode()], capture=True)
     try:
         told = json.loads(ended.stdout or b"{}")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise kind(
             "The buildpacks say more about themselves than 64 KiB.", advice="Let layers' metadata be short."
         ) from error

@@ -50,10 +50,8 @@ def _parse_list(text: str, file: str) -> AppManifest:
 def _parse_project(text: str, file: str) -> AppManifest:
     try:
         found = tomllib.loads(text)
-    except RecursionError as error:
-        raise CompileError(f"{file} is nested too deep.") from error
-    except ValueError as error:
-        raise CompileError(f"{file} is not TOML: {str(error)[:300]}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CompileError(f"{file} is not TOML: {error}.") from error
     tables = _table(_table(found, "io"), "buildpacks")
     group = tables.get("group") or _table(found, "build").get("buildpacks") or []
     # Schema 0.2; what older ones called build.env
@@ -70,8 +68,6 @@ def _parse_project(text: str, file: str) -> AppManifest:
 def _parse_json(text: str, file: str) -> AppManifest:
     try:
         found = json.loads(text)
-    except RecursionError as error:
-        raise CompileError(f"{file} is nested too deep.") from error
     except ValueError as error:
         raise CompileError(f"{file} is not JSON: {error}.") from error
     if not isinstance(found, dict):

@@ -59,7 +59,7 @@ def parse_report(content: bytes) -> dict[str, ReportValue]:
     """The flat JSON object of bin/report; what of it is no text, number or truth value is left out."""
     try:
         found = json.loads(content or b"{}")
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     if not isinstance(found, dict):
         return {}
