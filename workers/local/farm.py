@@ -16,7 +16,7 @@ from buildfarm.settings import Settings, read_settings
 from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
 from workers.janitor import Janitor
-from workers.local import images, network, services, worker
+from workers.local import api, images, network, services, worker
 from workers.local.engine import connect, find_engine
 from workers.local.packages import ensure_packages
 from workers.local.push import push_image
@@ -102,6 +102,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
             _promote(read_settings(), state.builder)
         if node:
             _ensure_worker(directory, say, outdated=old is not None and old.imager != state.imager)
+            _ensure_api(directory, moved=old is None or old.variables() != state.variables(), say=say)
         return state
 
 
@@ -116,6 +117,8 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         say("node: draining" if not now else "node: stopping")
         if worker.stop_worker(directory, NOW_SECONDS if now else settings.drain_seconds):
             gone.append("node")
+        if api.stop_api(directory):
+            gone.append("api")
         client = connect(state.docker_url)
         if client is None:
             raise SetupError(
@@ -147,6 +150,8 @@ def status(directory: Path) -> list[Part]:
     ]
     if state.worker:
         parts.append(_node_part(directory, settings))
+        there = api.running_api(directory) is not None and api.answers(settings)
+        parts.append(Part("api", there, api.address(settings) if there else f"its log is {directory / api.LOG_FILE}"))
     return parts
 
 
@@ -206,6 +211,16 @@ def _ensure_worker(directory: Path, say: Say, *, outdated: bool) -> None:
         worker.stop_worker(directory, settings.drain_seconds)
     say("node: starting; its engine pulls the builder where it lacks it")
     worker.start_worker(directory, settings)
+
+
+def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:
+    settings = read_settings()
+    if api.running_api(directory) is not None:
+        if not moved and api.answers(settings):
+            return
+        api.stop_api(directory)
+    say(f"api: starting on {api.address(settings)}; `buildfarm tokens make` opens it")
+    api.start_api(directory, settings)
 
 
 def _clean_up(client: docker.DockerClient, settings: Settings) -> None:
