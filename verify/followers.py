@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from buildfarm.client.wire import Events
 from buildfarm.model import BuildRequest, GitSource, Phase
 from buildfarm.store import Leases, Logs
 from verify.live import Live
@@ -97,8 +98,6 @@ async def _crowd(api: Api, build_id: str, token: str, followers: int, write: _Wr
 
 
 async def _one(client: httpx.AsyncClient, build_id: str, ready: asyncio.Semaphore) -> list[str]:
-    from buildfarm.client.wire import Events  # noqa: PLC0415
-
     events, lines = Events(), []
     async with client.stream("GET", f"/v1/builds/{build_id}/log/live") as answer:
         ready.release()
@@ -125,11 +124,10 @@ def crowd_on(live: Live, build_id: str, followers: int) -> Iterator[None]:
             base_url=live.api.url, headers=headers, limits=limits, timeout=120, trust_env=False
         ) as client:
             tasks = [asyncio.create_task(_one(client, build_id, asyncio.Semaphore(0))) for _ in range(followers)]
-            await asyncio.wait(
-                [asyncio.create_task(stop.wait()), asyncio.gather(*tasks)], return_when="FIRST_COMPLETED"
-            )
+            await stop.wait()
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(stay()))
     thread.start()

@@ -33,7 +33,7 @@ Tenant = Annotated[Name | None, Query(description="only of a token for all tenan
         "requestBody": {
             "required": True,
             "description": "a gzip-compressed tar archive whose entries lie in one folder: `tar -C APP -czf - .`",
-            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
