@@ -128,6 +128,8 @@ class Machine:
         if self.works and self.worker is not None:
             for pid in children(self.worker.pid):  # nsenter waits for it
                 send(pid, number)
+            if number is not signal.SIGSTOP:
+                send(self.worker.pid, signal.SIGCONT)  # it stops with what it waits for, and does not go on with it
 
     def kill_worker(self) -> None:
         """As the kernel does when memory runs out: at once, and only this process."""
@@ -161,8 +163,6 @@ class Machine:
         for pid in descendants(self._init):
             send(pid, number)
         self.signal_worker(number)
-        if self.worker is not None:
-            send(self.worker.pid, number)  # nsenter stops with what it waits for, and does not go on with it
 
     def power_off(self) -> None:
         """Everything on it ends at once."""
