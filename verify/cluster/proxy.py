@@ -26,7 +26,7 @@ def slow_proxy(listen: tuple[str, int], to: tuple[str, int], delay_seconds: floa
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             there, back = await asyncio.open_connection(*to)
             await asyncio.gather(pump(reader, back), pump(there, writer))
 
@@ -44,6 +44,10 @@ def slow_proxy(listen: tuple[str, int], to: tuple[str, int], delay_seconds: floa
     try:
         yield
     finally:
-        loop.call_soon_threadsafe(lambda: [other.cancel() for other in asyncio.all_tasks(loop)])
+        loop.call_soon_threadsafe(task.cancel)
         thread.join(10)
+        rest = asyncio.all_tasks(loop)
+        for other in rest:
+            other.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.close()
