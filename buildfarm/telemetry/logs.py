@@ -25,10 +25,12 @@ def set_up_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    # Without the variables of each frame: they are long, and among them are secrets that look like anything else.
+    traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     ending: list[Processor] = (
-        [mask_event, structlog.dev.ConsoleRenderer()]
+        [mask_event, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, mask_event, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(traceback), mask_event, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -57,6 +57,19 @@ def test_a_secret_reaches_no_log_line_however_deep_it_lies(capsys, root_logger):
     assert lines[1]["logger"] == "uvicorn.error"
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_tells_no_variables(capsys, root_logger, form):
+    set_up_logging(Settings(log_format=form))
+    value = "hunter2"
+    try:
+        int(f"{len(value)} letters")
+    except ValueError:
+        logger().exception("failed")
+    told = capsys.readouterr().err
+    assert "7 letters" in told
+    assert value not in told
+
+
 def test_every_series_exists_before_its_first_event():
     text = generate_latest(Metrics().registry).decode()
     for series in (
