@@ -59,6 +59,11 @@ builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the 
 	images/builder/list-installed >images/builder/installed.txt.new
 	mv images/builder/installed.txt.new images/builder/installed.txt
 
+.PHONY: verify-chart
+verify-chart: $(STAMP) ## the Helm chart: linted, rendered, validated, refused, released, run
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.chart
+
 bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 	$(BIN)/buildfarm up
 	$(BIN)/python -m bench.export

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from buildfarm.settings import read_settings
+from verify import chart_processes
 from verify.chart_bad import BAD_COMBINATIONS, BAD_VALUES
 from verify.kube_tools import HELM, checkov
 from verify.manifests import (
@@ -43,6 +44,7 @@ def main() -> None:
         refused(claims)
         released(claims, Path(folder))
         policies(claims, Path(folder))
+    chart_processes.run(claims)
     claims.finish()
 
 

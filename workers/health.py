@@ -21,6 +21,7 @@ from workers.engine import engine_failures
 
 _REST_SECONDS = 5.0
 _REST_SECONDS_MAX = 60.0
+_LOOK_SECONDS_MAX = 120.0  # a look may wait for Redis and for the engine, each with a deadline
 
 
 @dataclass
@@ -57,10 +58,19 @@ class Health:
     nodes: Nodes
     reason: str = "it is starting"  # why no build may come; empty where one may
     _rest: Rest = field(default_factory=Rest)
+    _looked_at: float = field(default_factory=time.monotonic)
 
     def accepting(self) -> bool:
         """Asked by the gate; answers at once."""
         return not self.reason
+
+    def obstacle(self) -> str:
+        """Why no build may come; empty where one may."""
+        return self.reason
+
+    def alive(self) -> bool:
+        """Whether somebody still looks after the node: false only where nothing but a restart helps."""
+        return time.monotonic() - self._looked_at < _LOOK_SECONDS_MAX
 
     def rest(self) -> None:
         """The node failed a build that it should not have failed: it takes none for some seconds."""
@@ -69,6 +79,7 @@ class Health:
 
     def beat(self) -> None:
         """Looks at the node, tells the farm, and does what the farm wants. Raises StoreError."""
+        self._looked_at = time.monotonic()
         free_bytes = self.free_bytes()
         self.reason = self._look(free_bytes)
         self.metrics.accepting.set(not self.reason)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -18,7 +18,7 @@ from buildfarm.oci.manifest import ImageConfig
 from buildfarm.queues import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Calls, KnownLayers, Leases, Nodes
-from buildfarm.telemetry import Logger, Metrics, logger, open_tracer, serve_metrics
+from buildfarm.telemetry import Logger, Metrics, Probes, logger, open_tracer, serve_metrics
 from workers import entry
 from workers.attempts import Attempts
 from workers.boxes import Boxes
@@ -66,10 +66,10 @@ def run(settings: Settings) -> bool:
         resources.callback(pinging.close)
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
         metrics = Metrics(tenants=settings.metrics_tenants)
-        resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port))
+        probes = Probes()
+        resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port, probes))
         farm.registry.observe(metrics.registry_answered)
-        tracer = open_tracer(settings, "buildfarm-node")
-        resources.callback(tracer.close)
+        tracer = resources.enter_context(closing(open_tracer(settings, "buildfarm-node")))
         attempts = Attempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
@@ -86,12 +86,12 @@ def run(settings: Settings) -> bool:
         health = Health(
             settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes
         )
+        probes.obstacle, probes.alive = health.obstacle, health.alive
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
         queues = queue_names(settings.classes, settings.shards)
         sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
         upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
-        calls = Calls(farm.database)
-        resources.callback(calls.close)
+        calls = resources.enter_context(closing(Calls(farm.database)))
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("sweep", SWEEP_SECONDS, sweeper.sweep),

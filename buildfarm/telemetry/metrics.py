@@ -7,11 +7,10 @@ event from rate(). A build is never a label; it is the exemplar of what was meas
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from buildfarm.errors import BUILD_ERRORS, AppError, DeadlineError, OutOfMemoryError, TooLargeError
 from buildfarm.model import BuildResult, Phase, State
@@ -188,18 +187,3 @@ class Metrics:
     def registry_answered(self, method: str, answer: str, seconds: float) -> None:
         """A request to the registry ended: ``ok``, ``refused`` (by its status) or ``failed`` (no answer)."""
         self.registry_request_seconds.labels(method, answer).observe(seconds)
-
-
-@contextmanager
-def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> Iterator[None]:
-    """``/metrics`` over HTTP for the length of the block; nothing where the port is 0."""
-    if not port:
-        yield
-        return
-    server, thread = start_http_server(port, addr=host, registry=registry)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
