@@ -10,11 +10,11 @@ import random
 import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
 
 from celery import Celery
 from kombu import Queue
 
+from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
 from buildfarm.transport import transport_for
 
@@ -100,18 +100,13 @@ def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
     return (*retries, SUBMIT_QUEUE, *(f"build.{name}.{number}" for name in names for number in range(shards)))
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
-    ca = {"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca else {}
-    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **ca}
-
-
 def make_celery(settings: Settings) -> Celery:
     """A Celery application of these settings; it never becomes the process's current one. Connects at first use."""
-    url = settings.redis_url.get_secret_value()
-    app = Celery("buildfarm", set_as_current=False, broker=url)
+    where = parse_redis(settings.redis_url.get_secret_value(), settings.redis_ca)
+    app = Celery("buildfarm", set_as_current=False, broker=where.broker_url)
     app.conf.update(
-        broker_transport=transport_for(url),
-        broker_use_ssl=_tls(settings) if url.startswith("rediss:") else None,
+        broker_transport=transport_for(where.broker_url),
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED, **where.tls_options} if where.tls else None,
         task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
         task_default_queue=SUBMIT_QUEUE,
         task_create_missing_queues=False,  # a message in a queue that nobody reads would be lost
@@ -139,6 +134,7 @@ def make_celery(settings: Settings) -> Celery:
             "interval_max": 1.0,
         },
         broker_transport_options={
+            **where.broker_options,
             "global_keyprefix": settings.namespace,
             "visibility_timeout": _VISIBILITY_SECONDS,
             "unacked_mutex_expire": 10,

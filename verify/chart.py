@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from buildfarm.settings import read_settings
-from verify import chart_processes
+from verify import chart_processes, garbage, sentinel, sizing
 from verify.chart_bad import BAD_COMBINATIONS, BAD_VALUES
 from verify.kube_tools import HELM, checkov
 from verify.manifests import (
@@ -45,6 +45,9 @@ def main() -> None:
         released(claims, Path(folder))
         policies(claims, Path(folder))
     chart_processes.run(claims)
+    garbage.run(claims)
+    sizing.run(claims)
+    sentinel.run(claims)  # last: it names another Redis to this process
     claims.finish()
 
 

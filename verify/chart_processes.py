@@ -98,9 +98,8 @@ def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path, en
         claims.add(
             "the worker's readiness turns true only after pre-warm", figure, alive and ready and warm and not early
         )
-        well = all(
-            _until(lambda kind=kind: api.probe(kind)) for kind in ("startupProbe", "livenessProbe", "readinessProbe")
-        )  # type: ignore[misc]
+        kinds = ("startupProbe", "livenessProbe", "readinessProbe")
+        well = _until(lambda: all(api.probe(kind) for kind in kinds))
         claims.add("the API's startup, liveness and readiness probes succeed", "3 of 3" if well else "not all", well)
         ended = farm.wait(_submit(farm, folder, "echo built").id, timeout_seconds=SECONDS)
         seen = _through_api(farm, api, ended)

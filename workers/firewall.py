@@ -165,12 +165,14 @@ def _nameservers(resolv: Path) -> Iterator[str]:
 def _addresses(urls: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for url in urls:
-        parts = urlsplit(url)
-        try:
-            answers = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET, socket.SOCK_STREAM)
-        except OSError:
-            continue  # what does not resolve now is found out by whoever connects
-        found |= {str(answer[4][0]) for answer in answers}
+        # Behind Sentinels there are several hosts; the master's is a private address, which no sandbox reaches anyway.
+        for place in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            parts = urlsplit(f"//{place}")
+            try:
+                answers = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET, socket.SOCK_STREAM)
+            except OSError:
+                continue  # what does not resolve now is found out by whoever connects
+            found |= {str(answer[4][0]) for answer in answers}
     return {address for address in found if not address.startswith("127.")}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 
@@ -120,15 +121,19 @@ class Feeds:
     def __init__(self, settings: Settings) -> None:
         self._namespace = settings.namespace
         # No time limit on a read: it would end the wait for an entry.
-        tls: dict[str, Any] = {"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca else {}
-        url = settings.redis_url.get_secret_value()
-        self._client = redis.asyncio.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_connect_timeout=5,
-            health_check_interval=15,
-            **(tls if url.startswith("rediss:") else {}),
-        )
+        where = parse_redis(settings.redis_url.get_secret_value(), settings.redis_ca)
+        options: dict[str, Any] = {
+            "decode_responses": True,
+            "socket_connect_timeout": 5,
+            "health_check_interval": 15,
+            **where.tls_options,
+        }
+        if where.master:
+            make_sentinel: Any = redis.asyncio.Sentinel  # it has no annotations
+            sentinel = make_sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, ssl=where.tls, **options)
+            self._client = sentinel.master_for(where.master, db=where.database, **where.credentials)
+        else:
+            self._client = redis.asyncio.Redis.from_url(where.url, **options)
         self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli import api, build, buildpacks, builds, images, local, nodes, queue, run
+from buildfarm.cli import api, build, buildpacks, builds, gc, images, local, nodes, queue, run
 from buildfarm.cli.edge import FarmGroup
 
 
@@ -51,5 +51,6 @@ for command in (
     api.tokens,
     api.audit,
     images.images,
+    gc.gc,
 ):
     main.add_command(command)

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from buildfarm.errors import StoreError
+from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
 
 EVENTS_MAX = 100_000  # entries of the events stream
@@ -80,16 +81,20 @@ def _text(script: str) -> str:
 
 
 def open_database(settings: Settings) -> Database:
-    """A database for these settings; connects at the first use."""
-    url = settings.redis_url.get_secret_value()
-    parts = urlsplit(url)
-    client = redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
-        **({"ssl_ca_certs": str(settings.redis_ca)} if settings.redis_ca and parts.scheme == "rediss" else {}),
-    )
-    return Database(client, settings.namespace, f"{parts.hostname}:{parts.port or 6379}")
+    """A database for these settings; connects at the first use. Raises RequestError where the URL cannot be read."""
+    where = parse_redis(settings.redis_url.get_secret_value(), settings.redis_ca)
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": _TIMEOUT_SECONDS,
+        "socket_connect_timeout": _TIMEOUT_SECONDS,
+        "health_check_interval": 15,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+        **where.tls_options,
+    }
+    if where.master:
+        make_sentinel: Any = Sentinel  # it has no annotations
+        sentinel = make_sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, ssl=where.tls, **options)
+        client = sentinel.master_for(where.master, db=where.database, **where.credentials)
+    else:
+        client = redis.Redis.from_url(where.url, **options)
+    return Database(client, settings.namespace, where.place)

@@ -1,0 +1,77 @@
+"""``buildfarm gc``: the garbage of the registry, collected where its files are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from buildfarm.cli.edge import json_option
+from buildfarm.cli.show import size
+from buildfarm.errors import SetupError
+from buildfarm.farm import Farm, open_farm
+from buildfarm.garbage import Rules, collect
+from buildfarm.model import ArtifactSource
+from buildfarm.oci.storage import Storage
+from buildfarm.settings import read_settings
+from buildfarm.telemetry import set_up_logging
+
+_DAY = 86400
+_BUILDS_MAX = 100_000
+_days = click.FloatRange(0)
+
+
+@click.command()
+@click.argument("storage", type=click.Path(path_type=Path))
+@click.option(
+    "--images", default=10, show_default=True, type=click.IntRange(1), help="Newest images of an app to keep."
+)
+@click.option("--source-days", default=7.0, show_default=True, type=_days, help="Sources that are older go.")
+@click.option("--cache-days", default=30.0, show_default=True, type=_days, help="Build caches that are older go.")
+@click.option("--grace-hours", default=24.0, show_default=True, type=_days, help="Nothing that is younger goes.")
+@click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Digests of images to keep, one a line.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@json_option
+def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits: float) -> None:
+    """Remove what nothing refers to from the registry, whose files are in STORAGE.
+
+    Images with a tag stay, and those that the record of a build or --keep names. The registry may run meanwhile.
+    """
+    files = Storage(storage)
+    if not files.exists():
+        raise SetupError(
+            f"{storage} holds no files of a registry.",
+            advice="Name the folder that the registry calls its rootdirectory, as /var/lib/registry.",
+        )
+    rules = Rules(
+        images=int(limits["images"]),
+        source_seconds=limits["source_days"] * _DAY,
+        cache_seconds=limits["cache_days"] * _DAY,
+        grace_seconds=limits["grace_hours"] * 3600,
+    )
+    settings = read_settings()
+    set_up_logging(settings)
+    # Never by the API: the records are read from Redis itself.
+    with open_farm(settings) as farm:
+        used = used_digests(farm) | set(keep.read_text().split() if keep else ())
+    done = collect(files, used, rules, really=not dry_run)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(done)))
+        return
+    verb = "would go" if dry_run else "are gone"
+    click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {size(done.freed_bytes)}.")
+    click.echo(f"{done.kept_manifests} manifests stay.")
+
+
+def used_digests(farm: Farm) -> set[str]:
+    """Digests that records name: images of builds, sources of those that have not ended, builder and imager."""
+    used = {reference.rpartition("@")[2] for reference in (farm.builder(), farm.settings.imager)}
+    for build in farm.recent(_BUILDS_MAX):
+        if build.result is not None:
+            used.add(str(build.result.digest))
+        source = getattr(build.request, "source", None)
+        if not build.state.final and isinstance(source, ArtifactSource):
+            used.add(str(source.digest))
+    return used - {""}
