@@ -207,8 +207,8 @@ def test_a_buildpack_that_is_asked_for_is_used_or_refused(built, tmp_path):
     write_files(tmp_path, {"index.html": "", "Procfile": "web: true"})
     assert succeeded(built, built(tmp_path, "asked", buildpacks=["procfile"])).buildpacks[0].name == "procfile"
     assert succeeded(built, built(tmp_path, "asked", buildpacks=["static", "procfile"])).process_types["web"] == "true"
-    failed(built(tmp_path, "asked", buildpacks=["python"]), "app.detect", "cannot be used")
-    failed(built(tmp_path, "asked", buildpacks=["unheard-of"]), "app.detect", "cannot be used")
+    failed(built(tmp_path, "asked", buildpacks=["python"]), "app.detect", "'python' refuses this app")
+    failed(built(tmp_path, "asked", buildpacks=["unheard-of"]), "app.detect", "no buildpack named 'unheard-of'")
 
 
 def test_a_compile_that_fails_shows_its_last_lines(built, tmp_path):

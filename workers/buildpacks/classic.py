@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ReportValue
 from buildfarm.oci.digest import Digest
+from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.buildpacks.steps import Steps
 from workers.workspace import Workspace
@@ -16,9 +17,6 @@ from workers.workspace import Workspace
 NONE_TAKES = 100
 
 _ROW = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})\t(sha256:[0-9a-f]{64})\t(.+)")
-
-# Advice for a name that is not the builder's own, or a buildpack that breaks the contract
-_SEE_LOG = "The log's last lines say which, and what is wrong."
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,20 @@ def detect(names: Sequence[str], steps: Steps, *, every: bool) -> tuple[Detected
     if ended.code == NONE_TAKES:
         return ()
     if ended.code != 0:
-        raise DetectError("A buildpack that was asked for cannot be used.", advice=_SEE_LOG)
+        raise DetectError(_wrong(ended.stdout), advice="The log's last lines say more.")
     rows = [_ROW.fullmatch(line) for line in ended.stdout.decode(errors="replace").splitlines()]
     found = [Detected(row[1], Digest(row[2]), row[3].strip()[:100]) for row in rows if row]
     # Whatever runs in the sandbox can write to this output.
     if not found or len(found) != len(rows):
         raise DetectError("Detection printed something else than names of buildpacks.")
     return tuple(found)
+
+
+def _wrong(told: bytes) -> str:
+    """What the step says is wrong: a name that nobody has, a refusal, or a broken contract."""
+    lines = [line for line in told.decode(errors="replace").splitlines() if line.startswith("!\t")]
+    sentence = CONTROL.sub("?", lines[-1][2:302]) if lines else ""
+    return sentence or "A buildpack that was asked for cannot be used."
 
 
 def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> None:
