@@ -59,7 +59,11 @@ builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the 
 	images/builder/list-installed >images/builder/installed.txt.new
 	mv images/builder/installed.txt.new images/builder/installed.txt
 
-.PHONY: verify-chart
+.PHONY: images verify-chart
+images: $(STAMP) ## the farm's own images, buildfarm/api and buildfarm/worker, on this machine's engine
+	$(BIN)/buildfarm up --no-worker
+	tools/farm-images
+
 verify-chart: $(STAMP) ## the Helm chart: linted, rendered, validated, refused, released, run
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.chart

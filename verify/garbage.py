@@ -12,7 +12,8 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from verify.table import Claims
 APPS, DEPLOYS = 50, 5
 KEPT = 2  # newest images of an app
 PORT = 5065
+NAME = "buildfarm-verify-garbage"
 CODE_BYTES, DEPENDENCIES_BYTES = 20_000, 200_000
 REGISTRY_USER = 998
 RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0)
@@ -37,6 +39,15 @@ RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0
 _TYPES = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A layer of an image."""
+
+    content: bytes  # compressed
+    digest: Digest
+    diff_id: str
 
 
 def run(claims: Claims) -> None:
@@ -83,11 +94,14 @@ def _registry(client: docker.DockerClient) -> Iterator[tuple[Registry, Path]]:
         Path(folder).chmod(0o755)
         (Path(folder) / "registry.yml").write_text(config)
         engine: Any = client.containers
+        with suppress(docker.errors.NotFound):  # of a run that was killed
+            engine.get(NAME).remove(force=True)
         container = engine.run(
             image=_image(client),
             command=list(command["args"]),
             entrypoint=list(command["command"]),
             detach=True,
+            name=NAME,
             ports={"5000/tcp": ("127.0.0.1", PORT)},
             volumes=[f"{folder}:/etc/buildfarm/chart:ro", f"{root}:/var/lib/registry"],
         )
@@ -108,35 +122,35 @@ def _image(client: docker.DockerClient) -> str:
     return str(client.api.inspect_container("buildfarm-registry")["Image"])
 
 
-def _base(client: docker.DockerClient) -> bytes:
+def _base(client: docker.DockerClient) -> Packed:
     """A layer with a shell in it: the registry's own image, flattened."""
     container = client.containers.create(_image(client))
     try:
         pieces: Any = container.export()
-        return b"".join(pieces)
+        return _packed(b"".join(pieces))
     finally:
         container.remove()
 
 
-def _deploy(registry: Registry, base: bytes, app: int, deploy: int) -> str:
+def _deploy(registry: Registry, base: Packed, app: int, deploy: int) -> str:
     """Pushes an image of three layers under the tag latest; its first deploys share their dependencies."""
     version = f"{app}-{deploy}"
+    repository = f"apps/app-{app}"
     layers = [
         base,
-        _tar("deps", f"{app}-{deploy // 3}", DEPENDENCIES_BYTES),
-        _tar("version", version, CODE_BYTES),
+        _packed(_tar("deps", f"{app}-{deploy // 3}", DEPENDENCIES_BYTES)),
+        _packed(_tar("version", version, CODE_BYTES)),
     ]
-    repository = f"apps/app-{app}"
-    described = []
     for layer in layers:
-        packed = _PACKED.setdefault(hashlib.sha256(layer).digest(), gzip.compress(layer, 1, mtime=0))
-        digest = registry.put_blob(repository, packed)
-        described.append({"mediaType": _LAYER, "size": len(packed), "digest": str(digest)})
+        known = registry.has_blob(repository, layer.digest) or registry.mount(repository, layer.digest, "apps/app-0")
+        if not known:
+            registry.put_blob(repository, layer.content)
+    described = [{"mediaType": _LAYER, "size": len(layer.content), "digest": str(layer.digest)} for layer in layers]
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {"Cmd": ["/usr/bin/sh", "-c", "read -r line < /app/version && echo $line"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         "history": [],
     }
     content = json.dumps(config).encode()
@@ -149,7 +163,9 @@ def _deploy(registry: Registry, base: bytes, app: int, deploy: int) -> str:
     return str(registry.put_manifest(repository, json.dumps(manifest).encode(), _TYPES, tag="latest"))
 
 
-_PACKED: dict[bytes, bytes] = {}
+def _packed(content: bytes) -> Packed:
+    packed = gzip.compress(content, 1, mtime=0)
+    return Packed(packed, Digest.of(packed), "sha256:" + hashlib.sha256(content).hexdigest())
 
 
 def _tar(name: str, text: str, size: int) -> bytes:
