@@ -59,7 +59,10 @@ builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the 
 	images/builder/list-installed >images/builder/installed.txt.new
 	mv images/builder/installed.txt.new images/builder/installed.txt
 
-.PHONY: images verify-chart
+.PHONY: images verify-chart test-kube
+test-kube: $(STAMP) ## opt-in, minutes: a real Kubernetes 1.20 API server judges the chart
+	tools/test-kube
+
 images: $(STAMP) ## the farm's own images, buildfarm/api and buildfarm/worker, on this machine's engine
 	$(BIN)/buildfarm up --no-worker
 	tools/farm-images
