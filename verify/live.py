@@ -32,6 +32,10 @@ class Live:
     api: Api
     node_metrics: str
 
+    def example(self, name: str) -> Path:
+        """The folder of an example."""
+        return EXAMPLES / name
+
     def submit(self, example: str, tenant: str, app: str, *, memo: bool = False) -> Build:
         """One of the examples; it is built even if it was before."""
         source, _ = self.farm.pack(EXAMPLES / example, tenant)

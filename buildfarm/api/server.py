@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import ExitStack
 
@@ -57,6 +58,8 @@ def serve(settings: Settings) -> None:
         )
         dispatcher.start()
         resources.callback(dispatcher.close)
+        # uvicorn sends itself the signal again when it has ended; by default that would end us before all is closed.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         logger().info("api_listens", host=settings.api_host, port=settings.api_port)
         uvicorn.Server(config).run(sockets=[listener])
 
