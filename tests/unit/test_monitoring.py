@@ -41,7 +41,8 @@ def test_a_dashboard_is_complete(path):
 
 
 def test_every_alert_has_its_runbook_and_every_runbook_its_alert():
-    pages = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")}
+    # Other pages there are procedures; an alert's page names it in its title.
+    pages = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md") if "(Buildfarm" in path.read_text()[:200]}
     assert pages == {alert.runbook for alert in ALERTS}
     for alert in ALERTS:
         assert f"({alert.name})" in (ROOT / f"docs/runbooks/{alert.runbook}.md").read_text().splitlines()[0]
