@@ -103,9 +103,9 @@ def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path, en
         claims.add("the API's startup, liveness and readiness probes succeed", "3 of 3" if well else "not all", well)
         ended = farm.wait(_submit(farm, folder, "echo built").id, timeout_seconds=SECONDS)
         seen = _through_api(farm, api, ended)
-        claims.add(
-            "a build passes through both", f"{ended.state} on {ended.node}; the API says {seen}", seen == "succeeded"
-        )
+        why = f" ({ended.failure.message})" if ended.failure else ""
+        figure = f"{ended.state}{why} on {ended.node}; the API says {seen}"
+        claims.add("a build passes through both", figure, seen == State.SUCCEEDED)
         _drain(claims, farm, worker, folder)
 
 
@@ -120,7 +120,7 @@ def _has(client: docker.DockerClient, image: str) -> bool:
 def _drain(claims: Claims, farm: Farm, worker: Pod, folder: Path) -> None:
     """TERM to the worker and the engine's preStop at once, as kubelet does it."""
     build = _submit(farm, folder, "echo begun; sleep 6; echo ended")
-    _until(lambda: "begun" in "".join(line.text for line in farm.logs(build.id)))
+    _until(lambda: "begun" in "".join(line.text for line in farm.logs(build.id)) or farm.get(build.id).state.final)
     started = time.monotonic()
     worker.process.terminate()
     engine = worker.container["engine"]
