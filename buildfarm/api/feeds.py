@@ -21,6 +21,8 @@ from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 
 _KEPT_ENTRIES = 2000
+# One for each feed, and for a moment one for each follower that catches up; the client's own limit of 100 cut 200 off.
+_CONNECTIONS_MAX = 10_000
 _PAGE = 500
 _BLOCK_MILLISECONDS = 500
 _AGAIN_SECONDS = 1.0
@@ -133,7 +135,7 @@ class Feeds:
             sentinel = make_sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, ssl=where.tls, **options)
             self._client = sentinel.master_for(where.master, db=where.database, **where.credentials)
         else:
-            self._client = redis.asyncio.Redis.from_url(where.url, **options)
+            self._client = redis.asyncio.Redis.from_url(where.url, max_connections=_CONNECTIONS_MAX, **options)
         self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
 
     @property
