@@ -141,6 +141,7 @@ class Sandbox:
         """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
         waiting: memoryview | None = memoryview(b"")
         heard_at = asked_at = time.monotonic()
+        ended = False
         stream.setblocking(False)
         while True:
             if waiting is not None and not waiting:
@@ -172,8 +173,10 @@ class Sandbox:
                 )
             if now - max(heard_at, asked_at) > _ASK_SECONDS:
                 asked_at = now
-                if not self._step(exec_id)["Running"]:
+                if ended:
                     return
+                # Its last words may still be on their way: it gets one more silence of this length for them.
+                ended = not self._step(exec_id)["Running"]
 
     def _step(self, exec_id: str) -> dict[str, Any]:
         with engine_failures("tell how a step ended"):
