@@ -101,7 +101,7 @@ def build(
                 source=source,
                 env=values,
                 secrets=hidden,
-                # The API pins what comes over it.
+                # What comes over the API is pinned by the build, in its sandbox.
                 buildpacks=tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks,
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),

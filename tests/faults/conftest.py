@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nodes():
     if os.geteuid() != 0:
         pytest.skip("namespaces need root")

@@ -41,7 +41,9 @@ def reaching_the_farm(arena: Arena) -> Outcome:
     tries = [f"through '{address} {port}' connect {address} {port}" for address, port in targets]
     web = arena.web.removeprefix("http://").replace(":", " ")
     open_ways = f"connect {web} || exit 1\ngetent hosts pypi.org >/dev/null || exit 1\nconnect pypi.org 443 || exit 1"
-    told, holds = probes_held(arena, arena.script("\n".join([*tries, open_ways])), len(tries))
+    # Side by side, some at a time: a closed port answers nothing, and a machine may have many addresses.
+    rounds = [" &\n".join([*tries[at : at + 8], "wait"]) for at in range(0, len(tries), 8)]
+    told, holds = probes_held(arena, arena.script("\n".join([*rounds, open_ways])), len(tries))
     return f"{told}; the trap saw {arena.trap.seen - seen}", holds and arena.trap.seen == seen
 
 

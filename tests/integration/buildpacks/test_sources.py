@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import build_node, gateway_of, write_files
+from conftest import Builds, build_node, gateway_of, write_files
 
 from buildfarm.errors import RequestError
 from buildpacks.conftest import SHEBANG, failed, succeeded
@@ -152,8 +152,6 @@ def test_herokus_profile_differs_where_the_two_differ(farm, pack_for, tmp_path):
 
 @pytest.fixture
 def pack_for(tmp_path_factory):
-    from conftest import Builds
-
     class Packing(Builds):
         def pack(self, compile_lines, release_lines):
             folder = tmp_path_factory.mktemp("buildpack") / "differing"
