@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -56,7 +55,9 @@ class Fleet:
     farm: Farm
     redis: services.Service
     registry: services.Service
+    folder: Path  # of the apps that are built; removed at the end
     tenant: str = ""
+    apps: dict[tuple[str, int], Path] = field(default_factory=dict)
 
     def make_ready(self) -> None:
         """Every node takes builds and runs none."""
@@ -92,10 +93,24 @@ class Fleet:
 
     def submit(self, script: str = "", *, megabytes: int = 0, app: str = "") -> str:
         """A build's id; ``script`` runs in its phase compile, and so many random megabytes are in its source."""
-        source, _ = self.farm.pack(app_folder(script, megabytes), self.tenant)
+        source, _ = self.farm.pack(self.app(script, megabytes), self.tenant)
         name = app or f"a{uuid.uuid4().hex[:8]}"
         request = BuildRequest(tenant=self.tenant, app=name, source=source, memo=False, run_policy="all")
         return self.farm.submit(request).id
+
+    def app(self, script: str = "", megabytes: int = 0) -> Path:
+        """The folder of an app that does this when it is built; the same one each time."""
+        if (script, megabytes) not in self.apps:
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
+            if script:
+                (folder / "package.json").write_text(json.dumps({"scripts": {"build": script}}))
+                (folder / "Procfile").write_text("web: true\n")
+            else:
+                (folder / "index.html").write_text("hello\n")
+            if megabytes:
+                (folder / "random").write_bytes(os.urandom(megabytes * 1_000_000))
+            self.apps[script, megabytes] = folder
+        return self.apps[script, megabytes]
 
     def running(self, build_id: str, phase: Phase | None = None, *, attempt: int = 1, seconds: float = 60) -> Build:
         """The build, as soon as this attempt is in this phase. Raises TimeoutError, also where it is past it."""
@@ -157,20 +172,6 @@ class Fleet:
             )
 
 
-@cache
-def app_folder(script: str, megabytes: int) -> Path:
-    """An app that does this when it is built."""
-    folder = Path(tempfile.mkdtemp(prefix="buildfarm-fault-app."))
-    if script:
-        (folder / "package.json").write_text(json.dumps({"scripts": {"build": script}}))
-        (folder / "Procfile").write_text("web: true\n")
-    else:
-        (folder / "index.html").write_text("hello\n")
-    if megabytes:
-        (folder / "random").write_bytes(os.urandom(megabytes * 1_000_000))
-    return folder
-
-
 @contextmanager
 def open_fleet() -> Iterator[Fleet]:
     """A fleet that takes builds; nothing of it is left at the end."""
@@ -195,13 +196,14 @@ def open_fleet() -> Iterator[Fleet]:
         **{f"BUILDFARM_{name.upper()}": str(value) for name, value in LIMITS.items()},
     }
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="buildfarm-fault-apps.")))
         nodes = stack.enter_context(cluster(variables, own_services=True))
         farm = stack.enter_context(open_farm(settings))
         wait(lambda: _answers(farm), "Redis and the registry do not answer")
         golden = golden_disk(farm, variables)
         for _ in range(NODES):
             nodes.add(golden).start_worker()
-        yield Fleet(nodes, farm, services.Service("redis"), services.Service("registry"))
+        yield Fleet(nodes, farm, services.Service("redis"), services.Service("registry"), folder)
 
 
 def _answers(farm: Farm) -> bool:
