@@ -147,7 +147,8 @@ class Exporter:
             # tar would archive what must be left out, unless it is given every name.
             by_name = bool(listing.left_out or app.left_out)
             sources = [_Making.of(app, layer, by_name=by_name) for layer in planned]
-            return tuple(self._layer(app, source, begun) for source in sources)
+            # The small ones on top first: the big ones below have begun.
+            return tuple(reversed([self._layer(app, source, begun) for source in reversed(sources)]))
 
     def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
