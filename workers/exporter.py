@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from buildfarm.errors import StoreError, TooLargeError
+from buildfarm.errors import NodeError, StoreError, TooLargeError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
@@ -29,6 +30,7 @@ from workers.unfit import refuse_unfit
 
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
+_LAYERS_AT_ONCE = 2  # each holds a set of buffers
 _USER = 1000
 _PORT = "8080/tcp"
 
@@ -147,8 +149,10 @@ class Exporter:
             # tar would archive what must be left out, unless it is given every name.
             by_name = bool(listing.left_out or app.left_out)
             sources = [_Making.of(app, layer, by_name=by_name) for layer in planned]
-            # The small ones on top first: the big ones below have begun.
-            return tuple(reversed([self._layer(app, source, begun) for source in reversed(sources)]))
+            with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
+                # The small ones on top first: the big ones below have begun.
+                made = [side.submit(self._layer, app, source, begun) for source in reversed(sources)]
+            return tuple(layer.result() for layer in reversed(made))
 
     def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
@@ -166,7 +170,7 @@ class Exporter:
 
     def _certain(self, app: _App) -> tuple[str, ...]:
         """Folders that are layers of their own, and of which nothing is known yet: those of an app's first deploy."""
-        if self.layers_max == 1 or app.left_out or self.registry.has_manifest(app.repository, app.tag):
+        if self.layers_max == 1 or app.left_out or not app.has_made_folder():
             return ()
         folders = [
             folder
@@ -174,7 +178,9 @@ class Exporter:
             if holds(app.root.parent / folder, self.layer_min_bytes)
         ]
         # Where there are too many, the smallest are none, and which these are is not known yet.
-        return tuple(folders) if len(folders) <= self.layers_max - 2 else ()
+        if not 0 < len(folders) <= self.layers_max - 2 or self.registry.has_manifest(app.repository, app.tag):
+            return ()
+        return tuple(folders)
 
     def _layer(self, app: _App, source: _Making, begun: HeadStart) -> Layer:
         """Reused where the registry has it, and made and sent where it has not."""
@@ -247,6 +253,17 @@ class _App:
     prefix: bytes  # entries of the farm's own, before the source's
     repository: str
     tag: str
+
+    def has_made_folder(self) -> bool:
+        """Whether a folder at the top did not come in with the source."""
+        try:
+            with os.scandir(self.root) as entries:
+                return any(
+                    entry.is_dir(follow_symlinks=False) and f"{self.root.name}/{entry.name}" not in self.source_names
+                    for entry in entries
+                )
+        except OSError as error:
+            raise NodeError(f"The tree cannot be read: {error}.") from error
 
 
 @dataclass(frozen=True)
