@@ -6,6 +6,7 @@ sandbox: its network is where strangers' requests belong.
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,21 @@ from buildfarm.oci.registry import Registry
 from workers.sandbox import Ended, Sandbox
 
 _BIN = "/usr/lib/buildfarm"
+_COMMIT = re.compile(rb"^Commit ([0-9a-f]{40,64})$", re.MULTILINE)  # as fetch-git says it
 _NO_SPACE = 73
 _TOO_LARGE = 74
+
+# The folder keeps its place on the disk; a copy would take its size twice.
+_ENTER = """
+inside=$(realpath -e -- "$1")
+[ "$inside" = "/app/$(realpath -ms --relative-to=/app -- "$1")" ]  # no link on the way
+[ -d "$inside" ]
+hidden=/app/.project-$RANDOM$RANDOM
+mv -T -- "$inside" "$hidden"
+find /app -mindepth 1 -maxdepth 1 ! -path "$hidden" -exec rm -rf -- {} +
+find "$hidden" -mindepth 1 -maxdepth 1 -exec mv -t /app -- {} +
+rmdir "$hidden"
+"""
 
 Log = Callable[[bytes], None]
 Check = Callable[[], None]
@@ -35,10 +49,12 @@ class SourceLimits:
     entries: int
 
 
-def fetch(
-    source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits, *, log: Log, check: Check
-) -> None:
-    """Fills /app. Raises SourceError, TooLargeError, RegistryError, and what the sandbox raises."""
+def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits, *, log: Log, check: Check) -> str:
+    """Fills /app, and returns what the build sees as SOURCE_VERSION: of a git repository the commit.
+
+    Raises SourceError, TooLargeError, RegistryError, and what the sandbox raises.
+    """
+    version = source.version
     unpacked = [str(limits.unpacked_bytes), str(limits.entries)]
     match source:
         case ArtifactSource():
@@ -46,11 +62,28 @@ def fetch(
             pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
             ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], log=log, check=check, stdin=pieces)
         case GitSource():
-            ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], log=log, check=check)
+            ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], log=log, check=check, capture=True)
+            log(ended.stdout)
+            if told := _COMMIT.search(ended.stdout):
+                version = told[1].decode()
         case ArchiveSource():
             command = [f"{_BIN}/fetch-archive", source.url, source.sha256, str(limits.packed_bytes), *unpacked]
             ended = sandbox.run(command, log=log, check=check)
     _judge(ended, source)
+    return version
+
+
+def enter(directory: str, sandbox: Sandbox, *, log: Log, check: Check) -> None:
+    """Makes a folder of the source the whole of it (Scalingo's PROJECT_DIR): what is beside it is gone.
+
+    Raises SourceError where there is no such folder, and what the sandbox raises.
+    """
+    ended = sandbox.run(["bash", "-euc", _ENTER, "enter", directory], log=log, check=check)
+    if ended.code != 0:
+        raise SourceError(
+            f"PROJECT_DIR names {directory[:200]!r}, which is no folder of the source.",
+            advice="Give a path relative to the source's root, without a link in it.",
+        )
 
 
 def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox, *, log: Log, check: Check) -> None:

@@ -77,7 +77,7 @@ def run(
             workspace, sandbox = resources.enter_context(
                 tools.boxes.take(name, tools.builder.image, _environment(build, tools.stack))
             )
-            fetch.fetch(
+            version = fetch.fetch(
                 request.source,
                 tools.registry,
                 sandbox,
@@ -85,6 +85,9 @@ def run(
                 log=progress.write,
                 check=progress.check,
             )
+            sandbox = replace(sandbox, environment={**sandbox.environment, "SOURCE_VERSION": version})
+            if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
+                fetch.enter(folder, sandbox, log=progress.write, check=progress.check)
             source_names = frozenset(tree_names(workspace.app))
             restored = tools.caches.restore(request, tools.stack, sandbox, log=progress.write, check=progress.check)
             manifest = buildpacks.read_manifests(lambda name: read_file(workspace.app, name))
@@ -113,7 +116,7 @@ def run(
                 source_names=source_names,
                 process_types=built.process_types,
                 variables=built.config_vars,
-                labels=_labels(build, tools.builder),
+                labels=_labels(build, version, tools.builder),
                 left_out=left_out,
                 launch=buildpacks.launch_layers(built, request, tools.builder, workspace, previous),
             )
@@ -150,7 +153,6 @@ def _environment(build: Build, stack: str) -> Mapping[str, str]:
         "APP_DIR": "/app",
         "APP": build.request.app,
         "STACK": stack,
-        "SOURCE_VERSION": build.request.source.version,
         "REQUEST_ID": build.id,
         "CURL_CONNECT_TIMEOUT": "30",
         "CURL_TIMEOUT": "180",
@@ -159,11 +161,11 @@ def _environment(build: Build, stack: str) -> Mapping[str, str]:
     }
 
 
-def _labels(build: Build, builder: Builder) -> Mapping[str, str]:
+def _labels(build: Build, version: str, builder: Builder) -> Mapping[str, str]:
     """Standard annotations (image-spec annotations.md). Nothing of this one build: the same source, the same image."""
     return {
         "org.opencontainers.image.title": f"{build.request.tenant}/{build.request.app}",
-        "org.opencontainers.image.revision": build.request.source.version,
+        "org.opencontainers.image.revision": version,
         "org.opencontainers.image.base.name": builder.repository,
         "org.opencontainers.image.base.digest": builder.digest,
     }

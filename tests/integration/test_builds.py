@@ -163,6 +163,9 @@ def test_a_git_repository_at_a_ref(built, tmp_path, served):
         build = built.request(source=GitSource(url=url, ref=ref), app="git")
         succeeded(built, build)
         assert run_image(built, build, "bash", "-c", "cat index.html; ls -A | grep -c git") == f"{content}0\n"
+        commit = subprocess.run([*git, "rev-parse", ref], check=True, capture_output=True, text=True).stdout.strip()
+        labels = config_of(built, build)["Labels"]
+        assert labels["org.opencontainers.image.revision"] == commit
     failed(built.request(source=GitSource(url=url, ref="absent"), app="git"), "app.source", "could not be cloned")
     absent = GitSource(url=f"{served.url}/absent.git")
     failed(built.request(source=absent, app="git"), "app.source", "could not be cloned")

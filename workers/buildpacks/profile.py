@@ -12,9 +12,14 @@ class Profile:
     config_vars_in_environment: bool  # or in ENV_DIR alone
     slugignore_before_build: bool  # or what it names is left out of the image
     procfile_as_whole: bool  # or it wins over a buildpack's defaults type by type
+    project_dir: bool  # whether the config var PROJECT_DIR names the folder of the source that is the app
 
 
 PROFILES = {
-    "scalingo": Profile(config_vars_in_environment=True, slugignore_before_build=False, procfile_as_whole=True),
-    "heroku": Profile(config_vars_in_environment=False, slugignore_before_build=True, procfile_as_whole=False),
+    "scalingo": Profile(
+        config_vars_in_environment=True, slugignore_before_build=False, procfile_as_whole=True, project_dir=True
+    ),
+    "heroku": Profile(
+        config_vars_in_environment=False, slugignore_before_build=True, procfile_as_whole=False, project_dir=False
+    ),
 }

@@ -239,6 +239,22 @@ def test_the_first_of_the_farms_order_that_takes_the_app_is_used(built, pack, ap
     assert build.request.buildpack_order[1:] == (mine, "static")
 
 
+def test_project_dir_is_the_whole_app(built, pack, app):
+    probe = pack("project", compile='echo "SEES=$(cd "$1" && find . -type f | sort | paste -sd,)"')
+    files = {"other/secret.txt": "x", "shop/web/app.txt": "x", "shop/web/shop/deep.txt": "x", "top.txt": "x"}
+    build = built(app(files), "project", buildpacks=[probe], env={"PROJECT_DIR": "shop/web/"})
+    succeeded(built, build)
+    assert "SEES=./app.txt,./shop/deep.txt" in built.log(build)
+    assert run_image(built, build, "bash", "-c", "ls -A | paste -sd,") == "app.txt,shop\n"
+
+
+@pytest.mark.parametrize("folder", ["absent", "../cache", "link", "shop/file.txt", ".", "-rf"])
+def test_project_dir_outside_the_source_is_refused(built, app, folder):
+    source = app({"shop/file.txt": "x"})
+    (source / "link").symlink_to("/cache")
+    failed(built(source, "project", env={"PROJECT_DIR": folder}), "app.source", "PROJECT_DIR", "no folder")
+
+
 def test_an_executable_bit_that_is_missing_is_set(built, pack, app):
     """`pack` writes programs without it."""
     probe = pack("modes")
