@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -124,10 +125,18 @@ def _database() -> Iterator[Database]:
 
 def _note(database: Database, verb: str, token: Token) -> None:
     entry = AuditEntry(
-        who=getpass.getuser(), token="", tenant=token.tenant or "", verb=verb, object=token.id, result="done",
+        who=caller(), token="", tenant=token.tenant or "", verb=verb, object=token.id, result="done",
         address="local",
     )  # fmt: skip
     Audit(database).add(entry)
+
+
+def caller() -> str:
+    """Who calls; a container's user often has a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return str(os.getuid())
 
 
 def _values(token: Token) -> dict[str, object]:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from buildfarm import errors
 from buildfarm.cli import main
+from buildfarm.cli.api import caller
 from buildfarm.cli.build import exit_of
 from buildfarm.cli.edge import Exit, exit_code
 from buildfarm.cli.show import size
@@ -110,3 +111,10 @@ def test_json_is_for_scripts_also_where_it_fails(tmp_path):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_500_000, "2.5 MB")])
 def test_sizes_for_people(count, text):
     assert size(count) == text
+
+
+def test_the_audit_names_a_caller_who_has_no_name_by_number(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_001)
+    assert caller() == "4000001"
