@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -21,6 +23,11 @@ SLOTS_MAX = 64
 _COMMAND_SECONDS = 60
 _FREEZE_SECONDS = 10
 _ROOM_BYTES = 64 * 1024
+
+# include/uapi/linux/loop.h and major.h
+_LOOP_CONTROL = Path("/dev/loop-control")
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_MAJOR = 7
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,14 @@ class Workspaces:
             file.truncate(self.limit_bytes)
         # No journal: a workspace never outlives a crash.
         _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(self.inodes), "-O", "^has_journal", "-E", "nodiscard", disk)
-        _run("mount", "-o", "loop,nosuid,nodev,noatime", disk, at)
+        mount = ("mount", "-o", "loop,nosuid,nodev,noatime", disk, at)
+        with self._lock:
+            try:
+                _run(*mount)
+            except NodeError:
+                if not _add_loop_device():
+                    raise
+                _run(*mount)
 
 
 def remove(root: Path) -> None:
@@ -146,6 +160,17 @@ def remove(root: Path) -> None:
         # Lazily: a process that is just being killed may still hold a file open.
         _run("umount", "--lazy", files)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _add_loop_device() -> bool:
+    """Makes the file of the next free loop device, which a container's /dev lacks where the container is older."""
+    with _LOOP_CONTROL.open() as control:
+        number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+    path = Path(f"/dev/loop{number}")
+    if path.exists():
+        return False
+    os.mknod(path, 0o660 | stat.S_IFBLK, os.makedev(_LOOP_MAJOR, number))
+    return True
 
 
 def _run(*command: str | Path) -> None:
