@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         900, gt=0, description="after this a stopping node has ended, its last builds handed back"
     )
+    kubernetes_url: str = Field("", description="API of Kubernetes that is told the pod's deletion cost; empty: none")
     metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 

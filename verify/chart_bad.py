@@ -47,5 +47,10 @@ BAD_COMBINATIONS = {
     "the host's containerd": (f"{_HOST}/run/containerd/containerd.sock", "an engine of its own"),
     "the folder of its sockets": (f"{_HOST}/var/run", "an engine of its own"),
     "the whole host": (f"{_HOST}/", "an engine of its own"),
+    "a deletion cost for a StatefulSet": (
+        "worker.deletionCost=true,engine.persistence.enabled=true",
+        "no effect on a StatefulSet",
+    ),
+    "a deletion cost without the way to tell it": ("worker.deletionCost=true", "networkPolicies.apiServer"),
     "an ingress without a host": ("api.ingress.enabled=true", "api.ingress.host"),
 }

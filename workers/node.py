@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from workers.health import Health
 from workers.isolation import make_isolation
 from workers.janitor import Disk, Janitor
 from workers.pipeline import Tools
+from workers.pod import Pod
 from workers.prewarm import Follower, prewarm
 from workers.sandbox import Sandboxes
 from workers.smoke import Smokes
@@ -49,6 +50,7 @@ _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
 _PING_SECONDS = 3
 _FILL_SECONDS = 0.5
+_COST_SECONDS = 2.0
 
 
 def run(settings: Settings) -> bool:
@@ -100,6 +102,7 @@ def run(settings: Settings) -> bool:
             ("network_rules", _CLEAN_SECONDS, isolation.keep),
             ("fill", _FILL_SECONDS, lambda: tools.boxes.fill(tools.builder.image) if health.accepting() else None),
             ("calls", 0, lambda: calls.hear(attempts.look)),
+            *_pod_jobs(settings, attempts),
         ):
             upkeep.every(pause_seconds, job, name)
         worker = Worker(
@@ -120,6 +123,13 @@ def run(settings: Settings) -> bool:
                 tools.boxes.empty()
         log.info("stopped")
     return drain.restart
+
+
+def _pod_jobs(settings: Settings, attempts: Attempts) -> Iterator[tuple[str, float, Callable[[], None]]]:
+    """What is to be done again and again where the node is a pod: name, pause and job."""
+    if settings.kubernetes_url:
+        pod = Pod(settings.kubernetes_url, settings.node_id)
+        yield "deletion_cost", _COST_SECONDS, lambda: pod.tell_cost(len(attempts.names()))
 
 
 def _leave(restart: bool) -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,9 +36,13 @@ class Cluster:
         self.machines: list[Machine] = []
         self._variables = variables
 
-    def add(self, golden: Path | None = None) -> Machine:
+    def add(
+        self, golden: Path | None = None, *, private: Sequence[str] = (), engine_options: Sequence[str] = ()
+    ) -> Machine:
         """Another node, its engine running, its worker not."""
         new = Machine(len(self.machines) + 1, ROOT, self._variables)
+        new.private += private
+        new.engine_options += engine_options
         new.install(golden)
         new.boot()
         self.machines.append(new)

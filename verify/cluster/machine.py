@@ -12,13 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from verify.cluster.network import PREFIX, connect, namespace_of
-from verify.cluster.shell import children, descendants, mentioning, run, send, wait
+from verify.cluster.shell import COMMAND_SECONDS, children, descendants, mentioning, run, send, wait
 
 DISK_BYTES = 8 * 1024**3  # sparse
 
 # The engine is not the first process of its namespace: it may die alone, and what watches over it starts it again.
 _INIT = """
-for place in /run; do mount -t tmpfs node $place; done
+for place in $1; do mount -t tmpfs node "$place"; done
+mount --make-rshared /  # as it is on any machine: what one container mounts may be meant for another
+shift
 exec docker-init -- sh -c 'while :; do rm -f "$0"; dockerd "$@"; sleep 0.3; done' "$@"
 """
 
@@ -27,11 +29,14 @@ class Machine:
     """A node named ``n<number>``, below ``root``; ``variables`` is what its worker finds in its environment."""
 
     def __init__(self, number: int, root: Path, variables: Mapping[str, str]) -> None:
+        self.private = ["/run"]  # empty folders in place of this machine's, from the next boot on
+        self.engine_options: list[str] = []  # besides those that every node's engine has, likewise
         self.id = f"n{number}"
         self.number = number
         self.root = root / self.id
         self.worker: subprocess.Popen[bytes] | None = None
         self._plug: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
         self._variables = {
             **variables,
             "BUILDFARM_NODE_ID": self.id,
@@ -79,7 +84,7 @@ class Machine:
             # not `ip netns exec`, which hides the cgroup mounts
             *("nsenter", f"--net=/run/netns/{namespace_of(self.number)}"),
             *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
-            *("sh", "-c", _INIT, "sh", f"{self.root}/run/dockerd.pid"),
+            *("sh", "-c", _INIT, "sh", " ".join(self.private), f"{self.root}/run/dockerd.pid"),
             f"--data-root={self.disk}/docker",
             f"--exec-root={self.root}/exec",
             f"--pidfile={self.root}/run/dockerd.pid",
@@ -89,6 +94,7 @@ class Machine:
             *(f"--insecure-registry={subnet}" for subnet in ("10.173.0.0/16", "172.16.0.0/12", "192.168.0.0/16")),
             "--live-restore",
             "--log-level=warn",
+            *self.engine_options,
         ]
         with (self.root / "dockerd.log").open("ab") as output:
             self._plug = subprocess.Popen(
@@ -101,22 +107,27 @@ class Machine:
         ask = ["docker", "--host", self.docker_url, "version"]
         return subprocess.run(ask, capture_output=True, check=False, timeout=60).returncode == 0
 
-    def docker(self, *arguments: str) -> str:
+    def docker(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
         """What its engine's command line says."""
-        return run("docker", "--host", self.docker_url, *arguments)
+        return run("docker", "--host", self.docker_url, *arguments, seconds=seconds)
 
     def start_worker(self, *, program: Sequence[str] = ("-m", "workers"), **variables: str) -> None:
         """Starts its worker; the farm sees by itself when it takes builds."""
-        environment = {**os.environ, **self._variables, **variables}
-        with (self.root / "worker.log").open("ab") as output:
-            self.worker = subprocess.Popen(
-                [*self._inside(), sys.executable, *program],
-                env=environment,
+        self.worker = self.start("worker", sys.executable, *program, **{**self._variables, **variables})
+
+    def start(self, name: str, *command: str | Path, **variables: str) -> subprocess.Popen[bytes]:
+        """Starts a program on it, with these variables besides our own; what it writes is in ``<name>.log``."""
+        with (self.root / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                [*self.inside(), *command],
+                env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+        self._started.append(process)
+        return process
 
     @property
     def works(self) -> bool:
@@ -169,15 +180,15 @@ class Machine:
         if self._plug is not None:
             self._plug.kill()
             self._plug.wait()
-        if self.worker is not None:
-            self.worker.wait(10)
+        for process in self._started:
+            process.wait(10)
         self._plug = None
         wait(lambda: not mentioning(f"{self.root}/exec"), f"{self.id}: processes are left")
 
     def reap(self) -> None:
         """Its processes have been ended; nothing of them is left in this process."""
-        for process in (self.worker, self._plug):
-            if process is not None:
+        for process in (*self._started, *([self._plug] if self._plug else ())):
+            if process.poll() is None:
                 send(process.pid, signal.SIGCONT)
                 process.kill()
                 process.wait(10)
@@ -213,7 +224,8 @@ class Machine:
         wait(lambda: bool(children(plug)), f"{self.id} has no init", 5)
         return children(plug)[0]
 
-    def _inside(self) -> list[str]:
+    def inside(self) -> list[str]:
+        """What a command begins with that is to run on it."""
         return ["nsenter", f"--target={self._init}", "--mount", "--net", "--pid", "--"]
 
 

@@ -42,6 +42,11 @@ def namespace_of(number: int) -> str:
     return f"{PREFIX}n{number}"
 
 
+def address_of(number: int) -> str:
+    """A node's address on the switch."""
+    return f"10.173.0.{10 + number}"
+
+
 def connect(number: int) -> None:
     """A node's namespace, and its cable to the switch."""
     namespace, port = namespace_of(number), f"{PREFIX}t{number}"
@@ -51,7 +56,7 @@ def connect(number: int) -> None:
     run("ip", "-n", SWITCH, "link", "set", port, "master", "br0", "up")
     for command in (
         ("link", "set", "lo", "up"),
-        ("addr", "add", f"10.173.0.{10 + number}/24", "dev", "eth0"),
+        ("addr", "add", f"{address_of(number)}/24", "dev", "eth0"),
         ("link", "set", "eth0", "up"),
         ("route", "add", "default", "via", GATEWAY),
     ):
