@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,6 +18,8 @@ TAIL_LINES = 20
 _BATCH_LINES = 200
 _FLOOD_LINES = 2000  # with more lines waiting, whoever writes is slowed down
 _SLOW_SECONDS = 0.25
+_PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that nobody slows down
+_PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
 _WAITING_LINES_MAX = 20_000
 
 # Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
@@ -34,7 +37,7 @@ class BuildLog:
 
     ``append`` sends lines of one phase, and may be as slow as it likes: `flush` calls it, `write` never does. Lines
     wait while Redis is away; the oldest are dropped where too many do, and the log says so. What is over
-    ``limit_bytes`` is dropped as it comes, and costs nothing: a flood does not slow the node's other builds.
+    ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other builds are not slowed down.
     """
 
     def __init__(self, append: Callable[[Phase, Sequence[str]], None], limit_bytes: int = 50_000_000) -> None:
@@ -55,6 +58,7 @@ class BuildLog:
         self._unsent: tuple[Phase, list[str]] | None = None
         self._room = threading.Event()
         self._room.set()
+        self._read_until = 0.0  # monotonic: when a build that keeps to the pace would have written so much
 
     @property
     def tail(self) -> tuple[str, ...]:
@@ -83,23 +87,19 @@ class BuildLog:
         with self._lock:
             if self._bytes > self._limit_bytes:
                 self._end = (self._end + piece)[-_END_BYTES:]
-                return
-            first, *lines = piece.split(b"\n")
-            if not self._cut:
-                self._partial += first
-            for line in lines:
-                self._end_line(always=True)
-                self._partial = line
-            # A secret that ends behind the cut must still be seen as a whole.
-            if len(self._partial) > LINE_CHARS_MAX + self._mask.longest:
-                self._end_line()
-                self._cut = True
+            else:
+                self._take_piece(piece)
             count = len(self._waiting)
             if count > _FLOOD_LINES:
                 self._room.clear()
+            now = time.monotonic()
+            self._read_until = max(self._read_until, now) + len(piece) / _PACE_BYTES
+            ahead_seconds = self._read_until - now - _PACE_SECONDS
         if count >= _BATCH_LINES:
             self.more.set()
         self._room.wait(_SLOW_SECONDS)
+        if ahead_seconds > 0:
+            time.sleep(min(ahead_seconds, _SLOW_SECONDS))
 
     def skip(self) -> None:
         """Leaves out what waits, but for the newest lines: who ends a build does not wait for its flood to be sent."""
@@ -141,6 +141,18 @@ class BuildLog:
             if len(self._waiting) <= _FLOOD_LINES:
                 self._room.set()
             return phase, lines
+
+    def _take_piece(self, piece: bytes) -> None:
+        first, *lines = piece.split(b"\n")
+        if not self._cut:
+            self._partial += first
+        for line in lines:
+            self._end_line(always=True)
+            self._partial = line
+        # A secret that ends behind the cut must still be seen as a whole.
+        if len(self._partial) > LINE_CHARS_MAX + self._mask.longest:
+            self._end_line()
+            self._cut = True
 
     def _end_line(self, *, always: bool = False) -> None:
         if self._partial or (always and not self._cut):

@@ -22,7 +22,8 @@ SLOTS_MAX = 64
 
 _COMMAND_SECONDS = 60
 _FREEZE_SECONDS = 10
-_ROOM_BYTES = 64 * 1024
+# ext4 keeps blocks aside for what it has yet to write, and has some of them back after the write that found none.
+_ROOM_BYTES = 1024 * 1024
 
 # include/uapi/linux/loop.h and major.h
 _LOOP_CONTROL = Path("/dev/loop-control")

@@ -173,3 +173,16 @@ def test_who_ends_a_build_does_not_wait_for_its_flood():
     told, *lines = [line for _, line in kept.lines]
     assert told.startswith(f"[{1000 - TAIL_LINES} lines are missing here")
     assert lines == [str(n) for n in range(1000 - TAIL_LINES, 1000)]
+
+
+def test_a_flood_is_read_at_a_pace_and_a_talkative_build_is_not(monkeypatch):
+    slept = []
+    monkeypatch.setattr("workers.log.time.sleep", slept.append)
+    log = BuildLog(Kept(), limit_bytes=1000)
+    for _ in range(50):
+        log.write(b"x" * 64_000)
+    assert not slept
+    for _ in range(50):
+        log.write(b"x" * 64_000)
+    assert len(slept) > 20
+    assert 0.2 < max(slept) <= 0.25
