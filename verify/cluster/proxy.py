@@ -18,16 +18,22 @@ def slow_proxy(listen: tuple[str, int], to: tuple[str, int], delay_seconds: floa
     ready = threading.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(_CHUNK_BYTES):
-                await asyncio.sleep(delay_seconds)
-                writer.write(piece)
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(_CHUNK_BYTES):
+                    await asyncio.sleep(delay_seconds)
+                    writer.write(piece)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        try:
             there, back = await asyncio.open_connection(*to)
+        except ConnectionError:
+            writer.close()
+            return
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(pump(reader, back), pump(there, writer))
 
     async def main() -> None:
@@ -50,4 +56,5 @@ def slow_proxy(listen: tuple[str, int], to: tuple[str, int], delay_seconds: floa
         for other in rest:
             other.cancel()
         loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        loop.run_until_complete(asyncio.sleep(0))  # connections that were ended say so in the loop's next turn
         loop.close()
