@@ -16,11 +16,12 @@ from rich.table import Table
 
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
-from buildfarm.settings import Settings, read_settings
+from buildfarm.settings import read_settings
 from verify.registry import read_manifest
 from verify.table import Claims
 from workers.engine import open_engine
 from workers.local import images
+from workers.local.push import push_image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -44,11 +45,10 @@ SUITES = {
 
 def main() -> None:
     claims = Claims("The buildpack platform")
-    settings = read_settings()
-    with open_farm(settings) as farm:
+    with open_farm(read_settings()) as farm:
         sizes(claims, farm)
         rebuilds(claims, farm)
-    reproducible(claims, settings)
+        reproducible(claims, farm)
     for claim, file in SUITES.items():
         suite(claims, claim, file)
     claims.finish()
@@ -107,8 +107,9 @@ def compile_seconds(farm: Farm, directory: Path, app: str) -> float:
     return ended.result.phase_seconds[Phase.COMPILE]
 
 
-def reproducible(claims: Claims, settings: Settings) -> None:
-    """The builder once more from nothing: the same packages must give the same layers."""
+def reproducible(claims: Claims, farm: Farm) -> None:
+    """The builder once more from nothing: the same packages must give the same image."""
+    settings = farm.settings
     client = open_engine(settings.docker_url)
     base = images.ensure_base(client, settings.docker_url, settings.base, print)
     name = images.ensure_image(
@@ -119,20 +120,19 @@ def reproducible(claims: Claims, settings: Settings) -> None:
         images.build_image(
             client, settings.docker_url, images.BUILDER, base, again, ca_bundle=settings.ca_bundle, cache=False
         )
-        first, second = (layers_of(client, image) for image in (name, again))
+        sent = [
+            push_image(settings.docker_url, image, farm.registry, "verify/builder", tag)
+            for image, tag in ((name, "once"), (again, "again"))
+        ]
         packages = [packages_of(client, image) for image in (name, again)]
     finally:
         client.images.remove(again, force=True)
+    first, second = (read_manifest(farm, "verify/builder", digest).layers for digest in sent)
     same = sum(one == other for one, other in zip(first, second, strict=False))
-    figure = f"{same} of {len(first)} layers equal"
+    figure = f"{len(set(sent))} digest, {same} of {len(first)} layers equal"
     if packages[0] != packages[1]:
         figure += "; the distribution's packages changed meanwhile"
-    claims.add("the builder twice from the same packages: the same layers", figure, first == second)
-
-
-def layers_of(client: docker.DockerClient, image: str) -> list[str]:
-    found: list[str] = client.images.get(image).attrs["RootFS"]["Layers"]
-    return found
+    claims.add("the builder twice from the same packages: the same digest", figure, sent[0] == sent[1])
 
 
 def packages_of(client: docker.DockerClient, image: str) -> bytes:

@@ -9,18 +9,25 @@ import json
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from buildfarm.errors import SetupError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import CREATED
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import Descriptor, Kind, Manifest, canonical_json, media_types
+from buildfarm.oci.manifest import Descriptor, Kind, LayerDigests, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
+from buildfarm.oci.tree import MTIME_SECONDS
 from workers.local.packages import find_program
 
 _KIND: Kind = "docker"
 _OF_THE_BUILD = ("container", "container_config", "docker_version", "id", "parent")
+
+# What is dated so shortly before its layer was finished got its time from the build; packages' own files are older.
+# Theirs stay: Python's compiled files in packages are good for a source of just that time.
+_BUILD_SECONDS = 3600
 
 
 def push_image(docker_url: str, image: str, registry: Registry, repository: str, tag: str) -> Digest:
@@ -31,11 +38,14 @@ def push_image(docker_url: str, image: str, registry: Registry, repository: str,
         _unpack(docker_url, image, folder)
         # Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format"
         (saved,) = json.loads((folder / "manifest.json").read_text())
-        layers = []
-        for layer in saved["Layers"]:
-            sent = registry.upload(repository, lambda layer=layer: LayerStream(["cat", str(folder / layer)]))  # type: ignore[misc]
-            layers.append(Descriptor(types.layers["gzip"], sent.digest, sent.size_bytes))
-        config = normalised((folder / saved["Config"]).read_bytes())
+        config = (folder / saved["Config"]).read_bytes()
+        steps = [step for step in json.loads(config)["history"] if not step.get("empty_layer")]
+        sent = [
+            _send_layer(folder / layer, _finished_at(step), registry, repository)
+            for layer, step in zip(saved["Layers"], steps, strict=True)
+        ]
+        layers = [Descriptor(types.layers["gzip"], layer.digest, layer.size_bytes) for layer in sent]
+        config = normalised(config, [layer.diff_id for layer in sent])
     manifest = Manifest(
         media_type=types.manifest,
         config=Descriptor(types.config, registry.put_blob(repository, config), len(config)),
@@ -44,7 +54,7 @@ def push_image(docker_url: str, image: str, registry: Registry, repository: str,
     return registry.put_manifest(repository, manifest, types.manifest, tag=tag)
 
 
-def normalised(config: bytes) -> bytes:
+def normalised(config: bytes, diff_ids: Sequence[Digest]) -> bytes:
     """An image's config without when and in which container it was built: the same files, the same digest.
 
     Because it differs from the engine's own, nodes on this machine pull the builder like all others do. That matters:
@@ -52,7 +62,31 @@ def normalised(config: bytes) -> bytes:
     """
     kept = {key: value for key, value in json.loads(config).items() if key not in _OF_THE_BUILD}
     history = [step | {"created": CREATED} for step in kept.get("history", [])]
-    return canonical_json(kept | {"created": CREATED, "history": history})
+    rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
+    return canonical_json(kept | {"created": CREATED, "history": history, "rootfs": rootfs})
+
+
+def undate(layer: Path, finished_at: float) -> None:
+    """Gives what in a layer (a tar archive, replaced) has its time from the build the time that all our files have."""
+    undated = layer.with_suffix(".undated")
+    with tarfile.open(layer) as old, tarfile.open(undated, "w", format=tarfile.PAX_FORMAT) as new:
+        for entry in old:
+            if entry.mtime > finished_at - _BUILD_SECONDS:
+                entry.mtime = MTIME_SECONDS
+                entry.pax_headers = {key: value for key, value in entry.pax_headers.items() if key != "mtime"}
+            new.addfile(entry, old.extractfile(entry) if entry.isreg() else None)
+    undated.replace(layer)
+
+
+def _send_layer(layer: Path, finished_at: float, registry: Registry, repository: str) -> LayerDigests:
+    # The engine saves a layer that is in an image twice as a link to the first.
+    if not layer.is_symlink():
+        undate(layer, finished_at)
+    return registry.upload(repository, lambda: LayerStream(["cat", str(layer)]))
+
+
+def _finished_at(step: Mapping[str, str]) -> float:
+    return datetime.fromisoformat(step["created"]).timestamp()
 
 
 def _unpack(docker_url: str, image: str, folder: Path) -> None:
