@@ -186,7 +186,7 @@ def killed(claims: Claims, farm: Installation) -> None:
     ended = farm.builds.ended(build_id)
     elsewhere = ended.node is not None and farm.node_of(ended.node) is not host
     figure = f"build {ended.state}, attempt {ended.attempt}; Kubernetes missed the node after {lost:.0f} s"
-    holds = ended.state is State.SUCCEEDED and ended.attempt == 2 and elsewhere and lost >= LOST_AFTER_SECONDS / 2
+    holds = ended.state is State.SUCCEEDED and ended.attempt == 2 and elsewhere and lost < LOST_AFTER_SECONDS + 10
     claims.add("a node is killed: its build runs on the other one", figure, holds)
     host.machine.boot()
     host.join()
