@@ -243,12 +243,17 @@ def clear_away(root: Path) -> None:
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f" {root}/n" in line]
     for place in reversed(mounted):
         run("umount", "--lazy", place, check=False)
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        for group in controller.glob(f"{PREFIX}n*") if controller.is_dir() else ():
-            for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-                with suppress(OSError):
-                    folder.rmdir()
-            with suppress(OSError):
-                group.rmdir()
+    with suppress(TimeoutError):  # a container that was killed a moment ago still holds its group
+        wait(_groups_gone, "", 10)
     for folder in root.glob("n*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _groups_gone() -> bool:
+    """Removes the control groups of nodes, and tells whether none is left."""
+    groups = list(Path("/sys/fs/cgroup").glob(f"*/{PREFIX}n*"))
+    for group in groups:
+        for folder in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+            with suppress(OSError):
+                folder.rmdir()
+    return not any(group.exists() for group in groups)
