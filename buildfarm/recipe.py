@@ -38,6 +38,7 @@ class Slim(Frozen):
     files: tuple[AbsolutePath, ...] = ()  # data, folders as a whole
     drop: tuple[AbsolutePath, ...] = ()  # of the packages' files: as if they were not there
     links: dict[AbsolutePath, str] = Field(default_factory=dict)  # symbolic link to its target
+    icu: tuple[str, ...] = ()  # of ICU's data, the items that stay, as coll/*; none named: all of it
 
     def with_more(self, other: Slim) -> Slim:
         """Both, this one's first."""
@@ -48,6 +49,7 @@ class Slim(Frozen):
             files=self.files + other.files,
             drop=self.drop + other.drop,
             links=self.links | other.links,
+            icu=self.icu + other.icu,
         )
 
     def filled(self, version: str) -> Slim:
@@ -60,6 +62,7 @@ class Slim(Frozen):
             files=_fill(self.files, version),
             drop=_fill(self.drop, version),
             links={name.replace(_PLACE, version): target for name, target in self.links.items()},
+            icu=self.icu,
         )
 
 

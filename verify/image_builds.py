@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,11 @@ class Built:
         return self.build.result
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """What is in it, as name=version."""
+        return self.result.packages if self.result else ()
+
+    @property
     def sizes(self) -> tuple[float, float]:
         """Uncompressed and compressed, in MB of 1,000,000 bytes."""
         layers = self.result.layers if self.result else ()
@@ -49,10 +55,20 @@ def plan(name: str, version: str) -> Plan:
     return read_recipe(find_recipes(RECIPES)[name]).plan(version)
 
 
+def build_images(farm: Farm, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:
+    """One build of each image and version, as many at once as the farm's nodes take, to their ends."""
+    folders = find_recipes(RECIPES)
+    submitted = {(name, version): submit(farm, folders[name], name, version).id for name, version in wanted}
+    return {key: _ended(farm, build_id) for key, build_id in submitted.items()}
+
+
 def build_image(farm: Farm, name: str, version: str, *, folder: Path | None = None) -> Built:
     """One build of one version, to its end."""
-    submitted = submit(farm, folder or find_recipes(RECIPES)[name], name, version)
-    items = list(farm.follow(submitted.id))
+    return _ended(farm, submit(farm, folder or find_recipes(RECIPES)[name], name, version).id)
+
+
+def _ended(farm: Farm, build_id: str) -> Built:
+    items = list(farm.follow(build_id))
     ended = [item for item in items if isinstance(item, Build)][-1]
     return Built(ended, tuple(item.text for item in items if not isinstance(item, Build)))
 

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.recipe import Plan, find_recipes
 from buildfarm.settings import Settings, read_settings
 from verify import second_engine
-from verify.image_builds import PROGRAMS, Built, build_image, plan, usual_install
+from verify.icu import same_answers
+from verify.image_builds import PROGRAMS, Built, build_image, build_images, plan, usual_install
+from verify.notify import tells_manager
 from verify.table import Claims
 from workers.local.packages import ensure_packages
 from workers.smoke import SERVER, Server, Smokes
@@ -41,7 +44,8 @@ VERSIONS = (
     ("registry", "trixie"),
 )
 ARCHIVES = (("mongodb", "5.0"), ("elasticsearch", "8.15"))
-TLS = (("redis", "7.0"), ("redis", "7.0-static"), ("redis", "8.0"), ("valkey", "8.1"))
+TLS = (("redis", "6.0"), ("redis", "7.0"), ("redis", "7.0-static"), ("redis", "8.0"), ("valkey", "8.1"))
+SPEED = (("redis", "7.0"), ("redis", "7.0-static"))  # beside the stock programs of the same version
 READY_SECONDS = 10.0
 STOP_SECONDS = 10.0
 ROUNDS = 7
@@ -57,15 +61,20 @@ def main() -> None:
     settings = read_settings()
     client = docker.DockerClient(base_url=settings.docker_url)
     with open_farm(settings) as farm:
-        built = {(name, version): build_image(farm, name, version) for name, version in VERSIONS}
+        built = build_images(farm, VERSIONS)
         for (name, version), each in built.items():
             behaviour(claims, name, version, each)
         images = {key: pulled(client, farm, each) for key, each in built.items() if each.result}
         for key in TLS:
             if key in images:
                 encrypted(claims, client, images[key], *key)
-        if ("redis", "7.0-static") in images:
-            speed(claims, client, images["redis", "7.0-static"])
+        for key, image in images.items():
+            told = plan(*key)
+            if key[0] == "postgresql":
+                same_answers(claims, client, image, told, built[key].packages)
+            if key[0] != "registry" and key[1] != "7.0-static":
+                tells_manager(claims, told, partial(running, client, told, image))
+        speed(claims, client, {key: images[key] for key in SPEED if key in images})
         refusals(claims, farm)
         for name, version in ARCHIVES:
             archive(claims, farm, name, version)
@@ -100,8 +109,8 @@ def encrypted(claims: Claims, client: docker.DockerClient, image: str, name: str
         folder.chmod(0o755)
         for owner in ("server", "stranger"):
             certificate(folder, owner)
-        options = ["--tls-port", "6380", "--tls-cert-file", "/tls/server.crt", "--tls-key-file", "/tls/server.key",
-                   "--tls-ca-cert-file", "/tls/server.crt", "--tls-auth-clients", "no"]  # fmt: skip
+        options = ["--tls-port", "6380", "--tls-cert-file", "/given/server.crt", "--tls-key-file", "/given/server.key",
+                   "--tls-ca-cert-file", "/given/server.crt", "--tls-auth-clients", "no"]  # fmt: skip
         with running(client, plan(name, version), image, folder, options) as server:
             answers = []
             for trusted in ("server", "stranger"):
@@ -129,31 +138,42 @@ def certificate(folder: Path, owner: str) -> None:
     (folder / f"{owner}.key").chmod(0o444)
 
 
-def speed(claims: Claims, client: docker.DockerClient, image: str) -> None:
-    """Requests a second of the static programs and the stock ones, turn by turn, from one benchmark program."""
+def speed(claims: Claims, client: docker.DockerClient, images: dict[tuple[str, str], str]) -> None:
+    """Requests a second of our images and of the usual install, turn by turn, from one benchmark program."""
     usual = usual_install(client, "redis-server")
-    rates: dict[str, dict[str, list[float]]] = {"ours": {}, "stock": {}}
+    rates: dict[str, list[float]] = {}
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-        ours = undo.enter_context(running(client, plan("redis", "7.0-static"), image, folder, []))
-        options = ["--bind", "*", "--requirepass", ours.password, "--appendonly", "yes", "--dir", "/tmp"]
-        started: dict[str, Any] = {"network": ours.network, "tmpfs": {"/tmp": ""}}
-        stock = client.containers.run(
-            usual, ["redis-server", *options], detach=True, name=STOCK, user="redis", **started
-        )
-        undo.callback(stock.remove, force=True)
-        asker = client.containers.run(usual, ["sleep", "infinity"], detach=True, **started)
+        hosts: dict[str, tuple[str, str]] = {}  # its address and its password
+        networks = []
+        for (name, version), image in images.items():
+            folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+            ours = undo.enter_context(running(client, plan(name, version), image, folder, [], name=f"verify-{version}"))
+            hosts[version] = str(ours.container.name), ours.password
+            networks.append(client.networks.get(ours.network))
+        options = ["--bind", "*", "--requirepass", STOCK, "--appendonly", "yes", "--dir", "/data"]
+        limits: dict[str, Any] = {"detach": True, "network": networks[0].name, "mem_limit": MEMORY_BYTES}
+        volume = Mount("/data", None, type="volume")
+        stock = client.containers.run(usual, ["redis-server", *options], name=STOCK, mounts=[volume], **limits)
+        undo.callback(stock.remove, force=True, v=True)
+        hosts["stock"] = STOCK, STOCK
+        asker = client.containers.run(usual, ["sleep", "infinity"], **limits)
         undo.callback(asker.remove, force=True)
+        for network in networks[1:]:
+            network.connect(asker)
         for number in range(ROUNDS + 1):
-            for which, host in (("ours", SERVER), ("stock", STOCK)):
-                for command, rate in benchmark(asker, host, ours.password).items():
-                    if number:  # the first round warms both up
-                        rates[which].setdefault(command, []).append(rate)
-    for command in ("SET", "GET"):
-        ratios = [one / other for one, other in zip(rates["ours"][command], rates["stock"][command], strict=True)]
-        middle = statistics.median(ratios)
-        figure = f"{middle:.2f} of stock (from {min(ratios):.2f} to {max(ratios):.2f}, {ROUNDS} rounds)"
-        claims.add(f"static Redis, {command}: within 10 % of the stock programs", figure, middle >= 1 - SLOWER_MAX)
+            for which, (host, password) in hosts.items():
+                for command, rate in benchmark(asker, host, password).items():
+                    if number:  # the first round warms all up
+                        rates.setdefault(f"{which} {command}", []).append(rate)
+    for _, version in images:
+        for command in ("SET", "GET"):
+            pairs = zip(rates[f"{version} {command}"], rates[f"stock {command}"], strict=True)
+            ratios = [one / other for one, other in pairs]
+            middle = statistics.median(ratios)
+            figure = f"{middle:.2f} of stock (from {min(ratios):.2f} to {max(ratios):.2f}, {ROUNDS} rounds)"
+            claims.add(
+                f"redis {version}, {command}: within 10 % of the stock programs", figure, middle >= 1 - SLOWER_MAX
+            )
 
 
 def benchmark(asker: Container, host: str, password: str) -> dict[str, float]:
@@ -206,10 +226,21 @@ def smokes(client: docker.DockerClient) -> Smokes:
 
 
 @contextmanager
-def running(client: docker.DockerClient, made: Plan, image: str, folder: Path, command: list[str]) -> Iterator[Server]:
-    """A server of this image that answers; ``folder`` is /tls in it."""
-    mounts = [Mount("/tls", str(folder), type="bind", read_only=True)]
-    with smokes(client).server(made, image, "verify", folder, command=command, mounts=mounts) as server:
+def running(
+    client: docker.DockerClient,
+    made: Plan,
+    image: str,
+    folder: Path,
+    command: list[str],
+    *,
+    environment: dict[str, str] | None = None,
+    name: str = "verify",
+) -> Iterator[Server]:
+    """A server of this image that answers; ``folder`` is /given in it."""
+    mounts = [Mount("/given", str(folder), type="bind", read_only=True)]
+    with smokes(client).server(
+        made, image, name, folder, command=command, mounts=mounts, environment=environment
+    ) as server:
         server.container.start()
         for _ in range(300):
             server.container.reload()

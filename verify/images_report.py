@@ -6,7 +6,7 @@ import docker
 
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
-from verify.image_builds import PROGRAMS, SUITE, build_image, size_mb, usual_install
+from verify.image_builds import PROGRAMS, build_images, size_mb, usual_install
 from verify.table import Claims
 from workers.local.packages import ensure_packages
 
@@ -18,9 +18,9 @@ BARS = {
     ("redis", "7.0"): (20.0, 8.0),
     ("redis", "8.0"): (20.0, 8.0),
     ("valkey", "8.1"): (22.0, None),
-    ("postgresql", "13"): (90.0, 36.0),
-    ("postgresql", "15"): (90.0, 36.0),
-    ("postgresql", "17"): (90.0, 36.0),
+    ("postgresql", "13"): (60.0, 36.0),  # of 90: the aim for one whose ICU data is trimmed
+    ("postgresql", "15"): (60.0, 36.0),
+    ("postgresql", "17"): (60.0, 36.0),
     ("mysql", "10.5"): (60.0, 20.0),
     ("mysql", "10.11"): (60.0, 20.0),
     ("mysql", "11.8"): (60.0, 20.0),
@@ -28,7 +28,7 @@ BARS = {
 # image and version, the package that is usually installed, how many times smaller ours must be
 RATIOS = (
     ("redis", "7.0-static", "redis-server", 10.0),
-    ("redis", "7.0", "redis-server", None),
+    ("redis", "7.0", "redis-server", 10.0),
     ("mysql", "10.11", "mariadb-server", 8.0),
     ("postgresql", "15", "postgresql", 5.0),
 )
@@ -41,8 +41,8 @@ def main() -> None:
     client = docker.DockerClient(base_url=settings.docker_url)
     sizes: dict[tuple[str, str], float] = {}
     with open_farm(settings) as farm:
-        for (name, version), (uncompressed, compressed) in BARS.items():
-            built = build_image(farm, name, version)
+        for (name, version), built in build_images(farm, BARS).items():
+            uncompressed, compressed = BARS[name, version]
             ours, packed = built.sizes
             sizes[name, version] = ours
             bar = f"{uncompressed:g} MB" + (f" / {compressed:g} MB compressed" if compressed else "")
@@ -56,10 +56,7 @@ def main() -> None:
             usual[package] = size_mb(client, usual_install(client, package))
         ratio = usual[package] / sizes[name, version] if sizes[name, version] else 0.0
         figure = f"{usual[package]:.0f} MB to {sizes[name, version]:.2f} MB: {ratio:.1f}x"
-        if times is None:
-            print(f"for comparison: {name} {version} against {package} of {SUITE}: {figure}")
-        else:
-            claims.add(f"{name} {version} {times:g}x smaller than apt-get install {package}", figure, ratio >= times)
+        claims.add(f"{name} {version} {times:g}x smaller than apt-get install {package}", figure, ratio >= times)
     claims.finish()
 
 

@@ -88,6 +88,7 @@ class Smokes:
         *,
         command: Sequence[str] = (),
         mounts: Sequence[Mount] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[Server]:
         """The server's container in a network of its own, not started yet, for the length of the block."""
         password = secrets.token_urlsafe(18)
@@ -107,7 +108,7 @@ class Smokes:
                     network=network.name,
                     name=f"{name}-smoke",
                     hostname=SERVER,
-                    environment=variables,
+                    environment={**variables, **(environment or {})},
                     mounts=[Mount(_PASSWORD, str(file), type="bind", read_only=True), *mounts],
                     healthcheck={"interval": _HEALTH_NANOSECONDS},
                     **self.options(name),

@@ -118,3 +118,16 @@ def test_the_audit_names_a_caller_who_has_no_name_by_number(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_000_001)
     assert caller() == "4000001"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["oracle"], "There is no recipe 'oracle'"),
+        (["redis", "--version", "9.9"], "redis has no version '9.9'"),
+    ],
+)
+def test_an_image_that_has_no_recipe_is_refused_before_the_farm_is_asked(arguments, told):
+    result = call("images", "build", *arguments, environment={"BUILDFARM_REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert result.exit_code != 0
+    assert told in result.output

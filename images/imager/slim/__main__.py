@@ -13,8 +13,11 @@ from pathlib import Path
 from archive import ArchiveError, unpack_archive
 from closure import copy_files, copy_programs, drop, link
 from compiled import compile_sources
+from icu import trim_icu
+from once import keep_once
 from packages import extract, keep_records
 from problem import Problem, complain
+from small import give_back, take_small
 
 RECIPE, RESULT, SCRATCH = Path("/app"), Path("/cache"), Path("/tmp")
 MERGED = ("bin", "sbin", "lib", "lib64")
@@ -28,17 +31,30 @@ def main() -> None:
     if plan["archive"]:
         unpack_archive(plan["archive"], RECIPE, SCRATCH, root)
     compiled = plan["compiled"] is not None and compile_sources(plan, RECIPE, SCRATCH, tree)
+    made: set[Path] = set()
     if not compiled:
         drop(root, slim["drop"])  # first, so that nothing is taken for its sake
-        copy_programs(root, tree, slim["programs"] + slim["loaded"])
+        trim_icu(root, slim["icu"])
+        made = copy_linked(root, tree, slim["programs"] + slim["loaded"])
         copy_files(root, tree, slim["files"])
     if (RECIPE / "root").is_dir():
         shutil.copytree(RECIPE / "root", tree, dirs_exist_ok=True, symlinks=True)
     link(tree, slim["links"])
     make_users(tree, plan["name"], plan["image"])
-    packages = compiled or keep_records(debs, root, tree)
+    packages = compiled or keep_records(debs, root, tree, made)
+    keep_once(tree)
     report = {"packages": packages, "made": "compiled" if compiled else "closure"}
     (RESULT / "report.json").write_text(json.dumps(report))
+
+
+def copy_linked(root: Path, tree: Path, patterns: list[str]) -> set[Path]:
+    """Programs and their libraries, small ones where these have all that is called; returns the files that are ours."""
+    libraries = take_small(root)
+    copy_programs(root, tree, patterns)
+    staying = give_back(libraries, tree)
+    if len(staying) < len(libraries):
+        copy_programs(root, tree, patterns)
+    return set().union(*(library.files(tree) for library in staying))
 
 
 def make_merged(tree: Path) -> None:

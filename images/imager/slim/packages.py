@@ -33,12 +33,15 @@ def extract(suite: str, packages: list[str], root: Path) -> list[Path]:
     return sorted((root / "var/cache/apt/archives").glob("*.deb"))
 
 
-def keep_records(debs: list[Path], root: Path, tree: Path) -> list[str]:
+def keep_records(debs: list[Path], root: Path, tree: Path, made: set[Path]) -> list[str]:
     """Leaves in ``tree`` what dpkg knows of the packages that it has files of, and their licences.
+
+    ``made`` are files of ours, whatever package has such a name.
 
     Scanners read /var/lib/dpkg/status.d as they do in distroless images. Returns name=version of each, sorted.
     """
-    kept = {name for path in tree.rglob("*") if not path.is_dir() for name in [merged(str(path.relative_to(tree)))]}
+    files = {path for path in tree.rglob("*") if not path.is_dir()}
+    kept = {merged(str(path.relative_to(tree))) for path in files - made}
     status, found = tree / "var/lib/dpkg/status.d", []
     status.mkdir(parents=True)
     for deb in debs:
