@@ -123,7 +123,7 @@ def test_an_image_over_its_budget_is_not_tagged(built, tmp_path, name):
     folder = changed(tmp_path, name, ("uncompressed_mb = 20", "uncompressed_mb = 2"))
     code, message = refused(built, name, folder, "7.0")
     assert code == "app.too_large"
-    assert "over its budget: 18." in message
+    assert "over its budget: 12." in message
 
 
 def test_an_image_that_fails_its_smoke_test_is_not_tagged(built, tmp_path, name):
