@@ -112,10 +112,10 @@ async def _one(client: httpx.AsyncClient, build_id: str, ready: asyncio.Semaphor
 
 @contextmanager
 def crowd_on(live: Live, build_id: str, followers: int) -> Iterator[None]:
-    """Followers of a build's log for the length of the block."""
+    """Followers of a build's log for the length of the block, which begins when all of them are connected."""
     token = live.api.token("shop", "read")
     loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
+    stop, connected = asyncio.Event(), threading.Event()
 
     async def stay() -> None:
         limits = httpx.Limits(max_connections=followers + 10)
@@ -123,7 +123,11 @@ def crowd_on(live: Live, build_id: str, followers: int) -> Iterator[None]:
         async with httpx.AsyncClient(
             base_url=live.api.url, headers=headers, limits=limits, timeout=120, trust_env=False
         ) as client:
-            tasks = [asyncio.create_task(_one(client, build_id, asyncio.Semaphore(0))) for _ in range(followers)]
+            ready = asyncio.Semaphore(0)
+            tasks = [asyncio.create_task(_one(client, build_id, ready)) for _ in range(followers)]
+            for _ in tasks:
+                await ready.acquire()
+            connected.set()
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -132,6 +136,8 @@ def crowd_on(live: Live, build_id: str, followers: int) -> Iterator[None]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(stay()))
     thread.start()
     try:
+        if not connected.wait(60):
+            raise RuntimeError(f"{followers} followers could not connect")
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import Build, BuildRequest, GitSource
+from buildfarm.model import Build, BuildRequest, GitSource, RunPolicy
 from buildfarm.settings import read_settings
 from verify.serving import Api, free_port, serving
 
@@ -40,6 +42,15 @@ class Live:
         """One of the examples; it is built even if it was before."""
         source, _ = self.farm.pack(EXAMPLES / example, tenant)
         return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, memo=memo))
+
+    def submit_script(self, script: str, tenant: str, app: str) -> Build:
+        """A build that runs this bash script, as the script ``build`` of a Node app."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "package.json").write_text(json.dumps({"scripts": {"build": "bash build.sh"}}))
+            (Path(folder) / "build.sh").write_text(script)
+            (Path(folder) / "Procfile").write_text("web: true\n")
+            source, _ = self.farm.pack(Path(folder), tenant)
+        return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, run_policy=RunPolicy.ALL))
 
     def submit_bad(self, tenant: str, app: str) -> Build:
         """A build that fails by the app's fault."""

@@ -7,11 +7,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from buildfarm.model import Build, Phase
+from buildfarm.model import Build, Phase, State
 from buildfarm.telemetry import Metrics
 from monitoring.__main__ import ROOT
 from verify import browser, prometheus
@@ -29,6 +30,8 @@ SLOWER_MAX = 0.05
 COST_MAX = 0.01
 SCHEMA_EXAMPLES = 40
 ROUNDS = 12
+# A build that works and tells of it, for some seconds.
+WORK = "for n in $(seq 40); do echo step $n; python3 -c 'sum(i * i for i in range(400_000))'; done"
 _SCRAPE_SECONDS = 15.0  # how often Prometheus asks by its own default
 _UNBOUND = {"BUILDFARM_API_CALLS_PER_HOUR": "10000000", "BUILDFARM_API_BUILDS_PER_MINUTE": "100000"}
 
@@ -118,15 +121,18 @@ def followers(claims: Claims, live: Live) -> None:
 
 
 def _build(live: Live, count: int) -> float:
-    """Seconds from a build's start to its end, with so many that follow it."""
-    submitted = live.submit("static", "shop", f"followed-{time.time_ns()}"[:30])
-    if count:
-        with crowd_on(live, submitted.id, count):
-            ended = live.farm.wait(submitted.id, timeout_seconds=120)
-    else:
-        ended = live.farm.wait(submitted.id, timeout_seconds=120)
-    if ended.finished_at is None or ended.started_at is None:
-        raise RuntimeError(f"build {ended.id} did not end: {ended.state}")
+    """Seconds from a build's start to its end, with so many that have followed it since it was queued."""
+    app = f"followed-{time.time_ns()}"
+    # An app builds one at a time: the second waits for the first.
+    first = live.submit_script("sleep 120", "shop", app)
+    while live.farm.get(first.id).phase is not Phase.COMPILE:
+        time.sleep(0.05)
+    second = live.submit_script(WORK, "shop", app)
+    with crowd_on(live, second.id, count) if count else nullcontext():
+        live.farm.cancel(first.id)
+        ended = live.farm.wait(second.id, timeout_seconds=120)
+    if ended.finished_at is None or ended.started_at is None or ended.state is not State.SUCCEEDED:
+        raise RuntimeError(f"build {ended.id} did not succeed: {ended.state} {ended.failure}")
     return ended.finished_at - ended.started_at
 
 
