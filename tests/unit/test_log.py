@@ -186,3 +186,12 @@ def test_a_flood_is_read_at_a_pace_and_a_talkative_build_is_not(monkeypatch):
         log.write(b"x" * 64_000)
     assert len(slept) > 20
     assert 0.2 < max(slept) <= 0.25
+
+
+def test_a_flood_of_short_lines_is_read_at_a_slower_pace(monkeypatch):
+    slept = []
+    monkeypatch.setattr("workers.log.time.sleep", slept.append)
+    log = BuildLog(Kept(), limit_bytes=1000)
+    for _ in range(30_000):
+        log.write(b"a short line\n")
+    assert max(slept) > 0.2
