@@ -117,7 +117,8 @@ def test_the_rest_of_an_endless_line_is_left_out_and_the_next_line_is_whole():
     assert [line for _, line in kept.lines] == ["x" * LINE_CHARS_MAX + " [cut]", "next", ""]
 
 
-def test_a_log_over_its_limit_says_so_once_and_keeps_its_end():
+def test_a_log_over_its_limit_says_so_once_and_keeps_its_end(monkeypatch):
+    monkeypatch.setattr("workers.log.time.sleep", lambda seconds: None)
     kept = Kept()
     log = BuildLog(kept, limit_bytes=1000)
     for number in range(100_000):
