@@ -81,9 +81,9 @@ def run(claims: Claims) -> None:
 def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path, engine: str) -> None:
     client = docker.DockerClient(engine)
     image = f"{farm.registry.host}/{farm.builder()}"
-    # The reference goes, so that the worker has to pull it; its layers may stay.
+    # The reference goes, so that the worker has to pull it; its layers stay under sandboxes of other workers.
     with suppress(ImageNotFound):
-        client.images.remove(image)
+        client.images.remove(image, force=True)
     with (
         closing(client),
         _pod(manifests, "api", "127.0.0.3", engine) as api,
