@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -70,8 +71,10 @@ def _round(farm: Farm, builder: Builder, tree: Tree, scratch: Path, costs: dict[
         undo.callback(shutil.rmtree, scratch / "tree", ignore_errors=True)
         root = copy_tree(tree, scratch / "tree")
         # Bytes that no registry has seen, in what was made and in what came in.
-        made = next((root / name for name in ("node_modules", ".venv") if (root / name).is_dir()), root)
-        (made / "round.bin").write_bytes(os.urandom(4096))
+        for made in (root / "node_modules", root / ".venv"):
+            if made.is_dir():
+                (made / "round.bin").write_bytes(os.urandom(4096))
+        (root / tree.code).write_text(f"{(root / tree.code).read_text()}// {uuid.uuid4().hex}\n")
         ours = Ours(farm, builder, tree, root)
         commit = CommitAndPush(farm.registry.host, builder.image, root, undo)
         commit.prepare()

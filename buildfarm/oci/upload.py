@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -33,24 +34,24 @@ def send_layer(
     connection: Connection, repository: str, make_stream: Callable[[], LayerStream], check: Callable[[], None]
 ) -> LayerDigests:
     """Make the stream and send it, once. Raises what the stream, the connection and ``check`` raise, for each piece."""
-    with make_stream() as stream:
+    with make_stream() as stream, _session(connection, repository) as opening:
         pieces = _checked(stream, check)
         first = list(itertools.islice(pieces, _SMALL_PIECES))
-        with _session(connection, repository) as session:
-            if len(first) < _SMALL_PIECES:
-                # The stream has ended already, so its digest is known: one request fewer.
-                session.finish(stream.layer.digest, b"".join(first))
-            else:
-                session.append(itertools.chain(first, pieces))
-                session.finish(stream.layer.digest)
+        session = opening.result()
+        if len(first) < _SMALL_PIECES:
+            # The stream has ended already, so its digest is known: one request fewer.
+            session.finish(stream.layer.digest, b"".join(first))
+        else:
+            session.append(itertools.chain(first, pieces))
+            session.finish(stream.layer.digest)
         return stream.layer
 
 
 def send_bytes(connection: Connection, repository: str, content: bytes) -> Digest:
     """Send a small blob, once."""
     digest = Digest.of(content)
-    with _session(connection, repository) as session:
-        session.finish(digest, content)
+    with _session(connection, repository) as opening:
+        opening.result().finish(digest, content)
     return digest
 
 
@@ -65,7 +66,8 @@ def send_stream(connection: Connection, repository: str, pieces: Iterable[bytes]
             size_bytes += len(piece)
             yield piece
 
-    with _session(connection, repository) as session:
+    with _session(connection, repository) as opening:
+        session = opening.result()
         session.append(counted())
         found = Digest(f"sha256:{digest.hexdigest()}")
         session.finish(found)
@@ -94,15 +96,21 @@ def check_answer(connection: Connection, response: httpx.Response, digest: Diges
 
 
 @contextlib.contextmanager
-def _session(connection: Connection, repository: str) -> Iterator[_Session]:
-    """An open upload; leaving the block with an error cancels it."""
+def _session(connection: Connection, repository: str) -> Iterator[Future[_Session]]:
+    """An upload that opens while the block makes what it sends; leaving the block with an error cancels it."""
+    with ThreadPoolExecutor(1, "upload") as side:
+        opening = side.submit(_open, connection, repository)
+        try:
+            yield opening
+        except BaseException:
+            with contextlib.suppress(RegistryError):
+                opening.result().cancel()
+            raise
+
+
+def _open(connection: Connection, repository: str) -> _Session:
     response = connection.request("POST", _uploads(repository), expect=(202,))
-    session = _Session(connection, _location(connection, response))
-    try:
-        yield session
-    except BaseException:
-        session.cancel()
-        raise
+    return _Session(connection, _location(connection, response))
 
 
 @dataclass
