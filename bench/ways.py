@@ -100,7 +100,7 @@ class CommitAndPush:
         return 0
 
     def clean(self) -> None:
-        run("docker", "rmi", "--force", f"{self.host}/bench/{self.name}:latest")
+        remove_images(f"{self.host}/bench/{self.name}")
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Dockerfile:
         return 0
 
     def clean(self) -> None:
-        run("docker", "rmi", "--force", f"{self.host}/bench/{self.name}:latest")
+        remove_images(f"{self.host}/bench/{self.name}")
 
 
 @dataclass
@@ -182,6 +182,13 @@ def run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:6])} … ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+def remove_images(repository: str) -> None:
+    """All of them: what was pushed has its digest for a name too, and stays where only its tag is removed."""
+    listed = subprocess.run(["docker", "images", "--quiet", repository], check=True, capture_output=True, text=True)
+    if found := sorted(set(listed.stdout.split())):
+        run("docker", "rmi", "--force", *found)
 
 
 def copy_tree(tree: Tree, to: Path) -> Path:
