@@ -20,7 +20,7 @@ _FLOOD_LINES = 2000  # with more lines waiting, whoever writes is slowed down
 _SLOW_SECONDS = 0.25
 _PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that nobody slows down
 _PIECE_BYTES = 1024  # what a piece counts beside its length: carrying it costs, however short it is
-_PACE_SECONDS = 10.0  # a build may be ahead of the pace by so much
+_PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
 _WAITING_LINES_MAX = 20_000
 
 # Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
