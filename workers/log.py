@@ -19,7 +19,7 @@ _BATCH_LINES = 200
 _FLOOD_LINES = 2000  # with more lines waiting, whoever writes is slowed down
 _SLOW_SECONDS = 0.25
 _PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that nobody slows down
-_PIECE_BYTES = 1024  # what a piece counts beside its length: carrying it costs, however short it is
+_LINE_COUNTS_BYTES = 256  # beside its length: to carry a line costs, however short it is
 _PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
 _WAITING_LINES_MAX = 20_000
 
@@ -94,7 +94,8 @@ class BuildLog:
             if count > _FLOOD_LINES:
                 self._room.clear()
             now = time.monotonic()
-            self._read_until = max(self._read_until, now) + (len(piece) + _PIECE_BYTES) / _PACE_BYTES
+            counted = len(piece) + _LINE_COUNTS_BYTES * piece.count(b"\n")
+            self._read_until = max(self._read_until, now) + counted / _PACE_BYTES
             ahead_seconds = self._read_until - now - _PACE_SECONDS
         if count >= _BATCH_LINES:
             self.more.set()
