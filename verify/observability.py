@@ -16,6 +16,7 @@ from buildfarm.model import Build, Phase, State
 from buildfarm.telemetry import Metrics
 from monitoring.__main__ import ROOT
 from verify import browser, prometheus
+from verify.cluster.shell import wait
 from verify.followers import LINES, crowd_on, follow_together
 from verify.live import Live, live_farm
 from verify.looking import look
@@ -125,8 +126,7 @@ def _build(live: Live, count: int) -> float:
     app = f"followed-{time.time_ns()}"
     # An app builds one at a time: the second waits for the first.
     first = live.submit_script("sleep 120", "shop", app)
-    while live.farm.get(first.id).phase is not Phase.COMPILE:
-        time.sleep(0.05)
+    wait(lambda: live.farm.get(first.id).phase is Phase.COMPILE, f"build {first.id} does not compile")
     second = live.submit_script(WORK, "shop", app)
     with crowd_on(live, second.id, count) if count else nullcontext():
         live.farm.cancel(first.id)

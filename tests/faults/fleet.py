@@ -20,7 +20,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
 from buildfarm.settings import read_settings
 from verify.cluster import services
-from verify.cluster.cluster import Cluster, cluster, golden_disk, wait_for_node
+from verify.cluster.cluster import Cluster, answers, cluster, golden_disk, wait_for_node
 from verify.cluster.machine import Machine
 from verify.cluster.shell import wait
 
@@ -199,17 +199,8 @@ def open_fleet() -> Iterator[Fleet]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="buildfarm-fault-apps.")))
         nodes = stack.enter_context(cluster(variables, own_services=True))
         farm = stack.enter_context(open_farm(settings))
-        wait(lambda: _answers(farm), "Redis and the registry do not answer")
+        wait(lambda: answers(farm), "Redis and the registry do not answer")
         golden = golden_disk(farm, variables)
         for _ in range(NODES):
             nodes.add(golden).start_worker()
         yield Fleet(nodes, farm, services.Service("redis"), services.Service("registry"), folder)
-
-
-def _answers(farm: Farm) -> bool:
-    try:
-        farm.records.queued_count()
-        farm.registry.ping()
-    except BuildfarmError:
-        return False
-    return True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.model import Node
 from verify.cluster import machine, network, services
@@ -119,6 +120,16 @@ def golden_disk(farm: Farm, variables: Mapping[str, str]) -> Path:
     one.reap()
     run("ip", "netns", "del", network.namespace_of(0))
     return path
+
+
+def answers(farm: Farm) -> bool:
+    """Whether its Redis and its registry do."""
+    try:
+        farm.records.queued_count()
+        farm.registry.ping()
+    except BuildfarmError:
+        return False
+    return True
 
 
 def wait_for_node(farm: Farm, one: Machine, check: Callable[[Node], bool], seconds: float = READY_SECONDS) -> float:

@@ -14,10 +14,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from buildfarm.errors import BuildfarmError
-from buildfarm.farm import Farm, open_farm
+from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
 from verify.cluster import services
-from verify.cluster.cluster import PROGRAMS, cluster
+from verify.cluster.cluster import PROGRAMS, answers, cluster
 from verify.cluster.shell import run, wait
 from verify.kube import trials
 from verify.kube.builds import Builds
@@ -75,7 +75,7 @@ def main() -> None:
         connect_pods(nodes)
         for node in nodes:
             node.join()
-        wait(lambda: _answers(farm), "Redis and the registry do not answer")
+        wait(lambda: answers(farm), "Redis and the registry do not answer")
         values = folder / "values.yaml"
         write_values(values, settings, control.number)
         installation = Installation(Client(config, NAMESPACE), farm, nodes, Builds(farm, folder), values)
@@ -93,15 +93,6 @@ def main() -> None:
                 print(installation.describe(), file=sys.stderr)
                 claims.add(trial.__name__, str(error)[-300:], False)
     claims.finish()
-
-
-def _answers(farm: Farm) -> bool:
-    try:
-        farm.records.queued_count()
-        farm.registry.ping()
-    except BuildfarmError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

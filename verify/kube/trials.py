@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from verify.manifests import CHART, VALUE_SETS
 from verify.table import Claims
 from workers.pod import ANNOTATION
 
+_COST_SECONDS = 4  # a worker looks every 2 s
 _DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data")
 _WORKERS_ONLY = "--pod-selector=app.kubernetes.io/component=worker"
 # Custom resources need the definitions of their operators, which are not in this cluster.
@@ -90,11 +93,9 @@ def built(claims: Claims, farm: Installation) -> None:
 def deletion_cost(claims: Claims, farm: Installation) -> None:
     build_id = farm.builds.submit(10)
     busy = farm.builds.begun(build_id).node
-    time.sleep(4)  # it looks every 2 s
-    during = _costs(farm)
+    during = _costs_when(farm, lambda costs: costs.get(str(busy)) == 11)
     farm.builds.ended(build_id)
-    time.sleep(4)
-    after = _costs(farm)
+    after = _costs_when(farm, lambda costs: set(costs.values()) == {0})
     idle = [cost for pod, cost in during.items() if pod != busy]
     holds = during.get(str(busy)) == 11 and idle == [0] and set(after.values()) == {0}
     figure = f"busy {during.get(str(busy))}, idle {idle}; afterwards {sorted(map(str, after.values()))}"
@@ -105,6 +106,13 @@ def deletion_cost(claims: Claims, farm: Installation) -> None:
     }
     figure = ", ".join(f"{what}: {'yes' if allowed else 'no'}" for what, allowed in may.items())
     claims.add("its token allows nothing else", figure, list(may.values()) == [True, False, False, False])
+
+
+def _costs_when(farm: Installation, check: Callable[[dict[str, int | None]], bool]) -> dict[str, int | None]:
+    """What the pods' deletion costs as soon as it is so, or when it should be."""
+    with suppress(TimeoutError):
+        wait(lambda: check(_costs(farm)), "", _COST_SECONDS)
+    return _costs(farm)
 
 
 def _costs(farm: Installation) -> dict[str, int | None]:
