@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -140,7 +140,10 @@ class Exporter:
 
     def _app_layers(self, app: _App) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
-        with HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun:
+        with (
+            ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side,
+            HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun,
+        ):
             listing = scan(app.root)
             found = [item for item in listing.found if item.name not in app.left_out]
             _refuse_too_large(found, self.image_bytes)
@@ -149,9 +152,14 @@ class Exporter:
             # tar would archive what must be left out, unless it is given every name.
             by_name = bool(listing.left_out or app.left_out)
             sources = [_Making.of(app, layer, by_name=by_name) for layer in planned]
-            with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
-                # The small ones on top first: the big ones below have begun.
-                made = [side.submit(self._layer, app, source, begun) for source in reversed(sources)]
+            # The small ones on top first: the big ones below have begun.
+            made = [side.submit(self._layer, app, source, begun) for source in reversed(sources)]
+            try:
+                for layer in as_completed(made):
+                    layer.result()
+            except BaseException:
+                side.shutdown(wait=False, cancel_futures=True)  # what still waits need not begin
+                raise
             return tuple(layer.result() for layer in reversed(made))
 
     def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
