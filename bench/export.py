@@ -50,7 +50,7 @@ def main(rounds: int) -> None:
     with open_farm(read_settings()) as farm, tempfile.TemporaryDirectory(dir=_kept()) as scratch:
         builder = read_builder(farm)
         trees = make_trees(farm.settings, builder.image)
-        floors = {name: floor_seconds(farm, tree) for name, tree in trees.items()}
+        floors = {name: floor_seconds(farm, builder, tree) for name, tree in trees.items()}
         costs: Costs = {name: {} for name in trees}
         for number in range(rounds):
             for tree in trees.values():

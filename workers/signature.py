@@ -6,25 +6,29 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 
 from buildfarm.oci.tree import Found
 from buildfarm.store import KnownLayer
 
 REMEMBERED_MAX = 1000
 
+_NAME, _SHAPE, _IDENTITY = attrgetter("name"), attrgetter("shape"), attrgetter("identity")
 
-def shape_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
+
+def shape_of(found: Sequence[Found], prefix: bytes, salt: str) -> str:
     """Names, sizes and permissions: the same for the same content on any node, and seldom for another."""
-    return _digest(prefix, salt, (f"{item.name}\0{item.shape}" for item in found))
+    return _digest(prefix, salt, map(_NAME, found), map(_SHAPE, found))
 
 
-def identity_of(found: Iterable[Found], prefix: bytes, salt: str) -> str:
+def identity_of(found: Sequence[Found], prefix: bytes, salt: str) -> str:
     """Also inodes and times: files of the same identity have not been touched since.
 
     Who runs in a sandbox can set a file's time of change (mtime), but not when that was done (ctime).
     """
-    return _digest(prefix, salt, (f"{item.name}\0{item.shape} {item.identity}" for item in found))
+    return _digest(prefix, salt, map(_NAME, found), map(_SHAPE, found), map(_IDENTITY, found))
 
 
 class Remembered:
@@ -49,6 +53,7 @@ class Remembered:
                 self._layers.popitem(last=False)
 
 
-def _digest(prefix: bytes, salt: str, facts: Iterable[str]) -> str:
+def _digest(prefix: bytes, salt: str, *columns: Iterable[str]) -> str:
+    """Of columns of one length, no field of which has a NUL in it: by columns it takes half the time of by rows."""
     head = b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix)
-    return hashlib.sha256(head + os.fsencode("\0".join(facts))).hexdigest()
+    return hashlib.sha256(head + os.fsencode("\0".join(chain(*columns)))).hexdigest()

@@ -121,7 +121,7 @@ def test_bad_input_is_told_and_kept(live, tab):
 def test_keyboard_alone_is_enough(live, chromium, token):
     with window(chromium, SHOTS) as tab:
         tab.page.goto(f"{live.api.url}/")
-        # The focus moves with the first drawing of the page, which may come after its loading: keys before that are lost.
+        # The focus moves when the page is first drawn, which may be after its loading: keys before that are lost.
         field = tab.page.locator("input[name=token]:focus")
         field.wait_for()
         tab.page.keyboard.type(token)
