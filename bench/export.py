@@ -76,12 +76,13 @@ def _round(farm: Farm, builder: Builder, tree: Tree, scratch: Path, costs: dict[
                 (made / "round.bin").write_bytes(os.urandom(4096))
         (root / tree.code).write_text(f"{(root / tree.code).read_text()}// {uuid.uuid4().hex}\n")
         ours = Ours(farm, builder, tree, root)
-        commit = CommitAndPush(farm.registry.host, builder.image, root, undo)
+        undo.callback(ours.clean)
+        commit = CommitAndPush(farm.registry, builder.image, root, undo)
         commit.prepare()
         undo.callback(commit.clean)
-        dockerfile = Dockerfile(farm.registry.host, builder.image, tree, root)
+        dockerfile = Dockerfile(farm.registry, builder.image, tree, root)
         undo.callback(dockerfile.clean)
-        buildah = Buildah(farm.registry.host, builder.image, root, KEPT / "buildah")
+        buildah = Buildah(farm.registry, builder.image, root, KEPT / "buildah")
         buildah.prepare()
         undo.callback(buildah.clean)
 
@@ -197,6 +198,7 @@ def _pull_side(claims: Claims, farm: Farm, builder: Builder, tree: Tree, scratch
             seconds.append(time.monotonic() - started)
         for name, first in here.items():
             digests[name] = {first, _build(farm, examples / name, name, node=second.id)}
+    ours.clean()
     claims.add(
         "a second engine pulls a code-only redeploy in under 1 s", spread(seconds), statistics.median(seconds) < 1
     )

@@ -20,7 +20,9 @@ def main(root: Path) -> None:
         (warm / "x").write_text("x")
         for folder in (warm, root):
             idle = peak()
-            Ours(farm, builder, Tree("memory", folder, frozenset(), "", 0, 0), folder).export()
+            ours = Ours(farm, builder, Tree("memory", folder, frozenset(), "", 0, 0), folder)
+            ours.export()
+            ours.clean()
         print(peak() - idle)
 
 

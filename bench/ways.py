@@ -13,9 +13,11 @@ from pathlib import Path
 from bench.trees import Tree
 from buildfarm.farm import Farm
 from buildfarm.model import ArtifactSource, BuildRequest
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.registry import Registry
 from buildfarm.store import KnownLayers
 from workers.builder import Builder
-from workers.exporter import Exported, Exporter
+from workers.exporter import Exporter
 from workers.signature import Remembered
 
 Change = Callable[[], None]
@@ -32,7 +34,7 @@ class Ours:
     layers_max: int = 8
     exporter: Exporter = field(init=False)
     request: BuildRequest = field(init=False)
-    last: Exported | None = None
+    made: list[Digest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         artifact = ArtifactSource(repository="sources/bench", digest="sha256:" + "0" * 64)
@@ -56,7 +58,7 @@ class Ours:
 
     def export(self) -> int:
         """Returns the layer bytes sent."""
-        self.last = self.exporter.export(
+        exported = self.exporter.export(
             self.root,
             self.builder,
             self.request,
@@ -65,24 +67,31 @@ class Ours:
             variables={},
             labels={},
         )
-        return self.last.uploaded_bytes
+        self.made.append(exported.image.digest)
+        return exported.uploaded_bytes
 
     @property
     def image(self) -> str:
-        if self.last is None:
-            raise AssertionError("nothing was exported yet")
-        return f"{self.farm.registry.host}/{self.request.repository}@{self.last.image.digest}"
+        return f"{self.farm.registry.host}/{self.request.repository}@{self.made[-1]}"
+
+    def clean(self) -> None:
+        for digest in set(self.made):
+            self.farm.registry.delete_manifest(self.request.repository, digest)
 
 
 @dataclass
 class CommitAndPush:
     """``docker commit`` of a container that holds the app, and ``docker push``."""
 
-    host: str
+    registry: Registry
     image: str
     root: Path
     undo: ExitStack
     name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def repository(self) -> str:
+        return f"bench/{self.name}"
 
     def prepare(self) -> None:
         """A stopped container of the builder with the app in it, as after a build."""
@@ -94,24 +103,28 @@ class CommitAndPush:
         run("docker", "cp", str(self.root / code), f"{self.name}:/app/{code}")
 
     def export(self) -> int:
-        target = f"{self.host}/bench/{self.name}:latest"
+        target = f"{self.registry.host}/{self.repository}:latest"
         run("docker", "commit", self.name, target)
         run("docker", "push", "--quiet", target)
         return 0
 
     def clean(self) -> None:
-        remove_images(f"{self.host}/bench/{self.name}")
+        remove_images(self.registry, self.repository)
 
 
 @dataclass
 class Dockerfile:
     """A Dockerfile that copies what the buildpacks made, then the source; every step that can be is cached."""
 
-    host: str
+    registry: Registry
     image: str
     tree: Tree
     root: Path
     name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def repository(self) -> str:
+        return f"bench/{self.name}"
 
     def export(self) -> int:
         made = sorted(path.name for path in self.root.iterdir() if f"app/{path.name}" not in self.tree.source_names)
@@ -119,7 +132,7 @@ class Dockerfile:
         steps = [f"FROM {self.image}"]
         steps += [f'COPY ["{name}", "/app/{name}{"/" if (self.root / name).is_dir() else ""}"]' for name in made]
         steps += ["COPY [{}]".format(", ".join(f'"{name}"' for name in [*source, "/app/"]))]
-        target = f"{self.host}/bench/{self.name}:latest"
+        target = f"{self.registry.host}/{self.repository}:latest"
         dockerfile = self.root.parent / f"{self.name}.Dockerfile"
         dockerfile.write_text("\n".join(steps))
         run(
@@ -136,18 +149,22 @@ class Dockerfile:
         return 0
 
     def clean(self) -> None:
-        remove_images(f"{self.host}/bench/{self.name}")
+        remove_images(self.registry, self.repository)
 
 
 @dataclass
 class Buildah:
     """``buildah commit`` of a working container that holds the app, and ``buildah push``."""
 
-    host: str
+    registry: Registry
     image: str
     root: Path
     storage: Path
     name: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def repository(self) -> str:
+        return f"bench/{self.name}"
 
     def prepare(self) -> None:
         self.buildah("from", "--tls-verify=false", "--name", self.name, f"docker://{self.image}")
@@ -158,14 +175,14 @@ class Buildah:
 
     def export(self) -> int:
         self.buildah("commit", "--quiet", self.name, self.name)
-        self.buildah(
-            "push", "--quiet", "--tls-verify=false", self.name, f"docker://{self.host}/bench/{self.name}:latest"
-        )
+        target = f"docker://{self.registry.host}/{self.repository}:latest"
+        self.buildah("push", "--quiet", "--tls-verify=false", self.name, target)
         return 0
 
     def clean(self) -> None:
         self.buildah("rm", self.name)
         self.buildah("rmi", "--force", self.name)
+        untag(self.registry, self.repository)
 
     def buildah(self, *arguments: str) -> None:
         run(
@@ -184,11 +201,20 @@ def run(*command: str) -> None:
         raise RuntimeError(f"{' '.join(command[:6])} … ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
-def remove_images(repository: str) -> None:
+def remove_images(registry: Registry, repository: str) -> None:
     """All of them: what was pushed has its digest for a name too, and stays where only its tag is removed."""
-    listed = subprocess.run(["docker", "images", "--quiet", repository], check=True, capture_output=True, text=True)
+    name = f"{registry.host}/{repository}"
+    listed = subprocess.run(["docker", "images", "--quiet", name], check=True, capture_output=True, text=True)
     if found := sorted(set(listed.stdout.split())):
         run("docker", "rmi", "--force", *found)
+    untag(registry, repository)
+
+
+def untag(registry: Registry, repository: str) -> None:
+    """Leaves what was pushed to the registry's garbage collection."""
+    if registry.has_manifest(repository, "latest"):
+        _, _, digest = registry.get_manifest(repository, "latest")
+        registry.delete_manifest(repository, digest)
 
 
 def copy_tree(tree: Tree, to: Path) -> Path:
