@@ -1,23 +1,30 @@
 """Recipes: what the farm's own images are made of, one folder each with a ``recipe.toml``.
 
-A recipe has versions side by side. `Recipe.plan` gives what one of them is made of: the recipe's own lists, then the
-version's, with ``{version}`` filled in. docs/images.md explains every field to those who write recipes.
+There are two kinds: files of packages (`SlimRecipe`), and a Dockerfile (`DockerfileRecipe`). A recipe has versions side
+by side; its method ``plan`` gives what one of them is made of: the recipe's own lists, then the version's, with
+``{version}`` filled in. docs/images.md explains every field to those who write recipes.
 """
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from buildfarm.errors import RecipeError
 from buildfarm.model import Frozen, HttpUrl, ImageVersion, Name, Sha256
 
 RECIPE_FILE = "recipe.toml"
+CHECKOUT = "checkout"  # what a Dockerfile takes along travels in a folder of this name beside its recipe
+BASE = "base"  # the image that has no recipe: what every Dockerfile stands on, one tag for each suite
+IMAGER, IMAGER_VERSION = "imager", "trixie"  # the image that images of packages' files are made in
+
+_V = TypeVar("_V", bound="Version")
 
 _RECIPE_BYTES_MAX = 64 * 1024
 _MB = 1_000_000
@@ -26,7 +33,18 @@ _PLACE = "{version}"
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*$")]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\s]*$")]
 Suite = Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
+UpwardPath = Annotated[str, StringConstraints(pattern=r"^(\.|\.\.(/\.\.)*)$")]
+ArgumentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Command = tuple[str, ...]
+
+
+def _check_inside(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("expected a plain path below the context, without . and ..")
+    return path
+
+
+InsidePath = Annotated[str, AfterValidator(_check_inside)]
 
 
 class Slim(Frozen):
@@ -64,6 +82,39 @@ class Slim(Frozen):
             links={name.replace(_PLACE, version): target for name, target in self.links.items()},
             icu=self.icu,
         )
+
+
+class Dockerfile(Frozen):
+    """An image that a node's engine builds: for what install scripts must make, and for whole systems."""
+
+    context: UpwardPath = "."  # the folder that the other paths are below, relative to the recipe's own
+    takes: tuple[InsidePath, ...] = Field(min_length=1)  # files and folders that make the build context
+    file: InsidePath
+    target: str = ""  # the stage that is the image; none: the last
+    arguments: dict[ArgumentName, str] = Field(default_factory=dict)  # beside BASE, which every build gets
+    trusts: InsidePath | None = None  # where it looks for certificates while it fetches; no part of the image
+
+    def filled(self, version: str) -> Dockerfile:
+        """With ``{version}`` filled in where it may stand."""
+        arguments = {name: text.replace(_PLACE, version) for name, text in self.arguments.items()}
+        return self.model_copy(update={"arguments": arguments})
+
+    def take_along(self, folder: Path, target: Path) -> None:
+        """Copies the context of the recipe in ``folder`` to ``target``. Raises RecipeError where a part is missing."""
+        root = folder / self.context
+        for name in self.takes:
+            there = root / name
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            if there.is_dir():
+                # Python leaves these wherever something was tried; two checkouts would not make one image.
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(there, target / name, symlinks=True, ignore=ignored, dirs_exist_ok=True)
+            elif there.is_file():
+                shutil.copy(there, target / name)
+            else:
+                raise RecipeError(
+                    f"The recipe takes {there} along, which is not there.", advice="Use a whole checkout."
+                )
 
 
 class Budget(Frozen):
@@ -134,7 +185,13 @@ class Step(Frozen):
 
 
 class Smoke(Frozen):
-    """What the image must do before it is published. The server is reached by the name ``database``."""
+    """What an image must do before it is published."""
+
+    features: tuple[Step, ...] = ()
+
+
+class ServerSmoke(Smoke):
+    """What a server must do. It is reached by the name ``database``."""
 
     password_file: str = ""  # the server's variable that names a file with the password; empty: it knows none
     client_password: str = ""  # the client's variable that holds the password
@@ -144,17 +201,27 @@ class Smoke(Frozen):
     refused: Step | None = None  # runs with a wrong password
     write: Step
     read: Step  # what was written; runs again after a stop and after a kill
-    features: tuple[Step, ...] = ()
 
 
-class Version(Slim):
-    """One version: the distribution's suite that has it, and what it takes beside the recipe's own lists."""
+class ToolSmoke(Smoke):
+    """What an image must do that is no server: it shows what it can, each in a container without a network."""
+
+    features: tuple[Step, ...] = Field(min_length=1)
+
+
+class Version(Frozen):
+    """One version: the distribution's suite that has it, and what differs from the recipe."""
 
     suite: Suite
     budget: Budget | None = None
+    features: tuple[Step, ...] = ()  # beside the recipe's own
+
+
+class SlimVersion(Version, Slim):
+    """One version of packages' files, and what it takes beside the recipe's own lists."""
+
     compiled: Compiled | None = None
     archive: Archive | None = None
-    features: tuple[Step, ...] = ()
 
 
 class Plan(Frozen):
@@ -163,18 +230,31 @@ class Plan(Frozen):
     name: Name
     version: ImageVersion
     suite: Suite
+    budget: Budget
+    smoke: Smoke
+
+
+class DockerfilePlan(Plan):
+    """One version that an engine builds."""
+
+    dockerfile: Dockerfile
+    smoke: ToolSmoke
+
+
+class SlimPlan(Plan):
+    """One version of packages' files."""
+
     slim: Slim
     compiled: Compiled | None
     archive: Archive | None
     image: Runtime
-    budget: Budget
-    smoke: Smoke
+    smoke: ServerSmoke
 
     def budget_of(self, *, compiled: bool) -> Budget:
         """What it may weigh: sources were compiled, or the stock programs stand in."""
         return self.compiled.budget if compiled and self.compiled else self.budget
 
-    def with_archive(self, mirror: str | None, sha256: str | None) -> Plan:
+    def with_archive(self, mirror: str | None, sha256: str | None) -> SlimPlan:
         """The archive from another address, and the digest it must have where the recipe pins none.
 
         Raises RecipeError where nobody says what its digest is.
@@ -197,39 +277,61 @@ class Plan(Frozen):
 
 
 class Recipe(Frozen):
-    """A ``recipe.toml``."""
+    """What both kinds of ``recipe.toml`` have."""
 
     name: Name
     summary: str
     made_from: tuple[Name, ...] = ()  # images that must be there before
-    versions: dict[ImageVersion, Version] = Field(min_length=1)  # the last one is the default
-    slim: Slim
-    image: Runtime
+    versions: Mapping[ImageVersion, Version] = Field(min_length=1)  # the last one is the default
     budget: Budget
-    smoke: Smoke
-
-    @model_validator(mode="after")
-    def _passwords_belong_together(self) -> Recipe:
-        smoke = self.smoke
-        if bool(smoke.password_file) != bool(smoke.client_password) or bool(smoke.refused) != bool(smoke.password_file):
-            raise ValueError("smoke: password_file, client_password and refused belong together")
-        return self
 
     @property
     def default_version(self) -> str:
         """The version that is meant where none is named."""
         return list(self.versions)[-1]
 
-    def plan(self, version: str) -> Plan:
+
+class DockerfileRecipe(Recipe):
+    """A ``recipe.toml`` that names a Dockerfile."""
+
+    versions: Mapping[ImageVersion, Version] = Field(min_length=1)
+    dockerfile: Dockerfile
+    smoke: ToolSmoke
+
+    def plan(self, version: str) -> DockerfilePlan:
         """Raises RecipeError where there is no such version."""
-        found = self.versions.get(version)
-        if found is None:
-            raise RecipeError(
-                f"{self.name} has no version {version[:32]!r}.", advice=f"There is {', '.join(self.versions)}."
-            )
+        found = _found(self.name, self.versions, version)
+        return DockerfilePlan(
+            name=self.name,
+            version=version,
+            suite=found.suite,
+            dockerfile=self.dockerfile.filled(version),
+            budget=found.budget or self.budget,
+            smoke=ToolSmoke(features=self.smoke.features + found.features),
+        )
+
+
+class SlimRecipe(Recipe):
+    """A ``recipe.toml`` that names files of packages."""
+
+    versions: Mapping[ImageVersion, SlimVersion] = Field(min_length=1)
+    slim: Slim
+    image: Runtime
+    smoke: ServerSmoke
+
+    @model_validator(mode="after")
+    def _passwords_belong_together(self) -> SlimRecipe:
+        smoke = self.smoke
+        if bool(smoke.password_file) != bool(smoke.client_password) or bool(smoke.refused) != bool(smoke.password_file):
+            raise ValueError("smoke: password_file, client_password and refused belong together")
+        return self
+
+    def plan(self, version: str) -> SlimPlan:
+        """Raises RecipeError where there is no such version."""
+        found = _found(self.name, self.versions, version)
         more = Slim(**{name: getattr(found, name) for name in Slim.model_fields})
         features = self.smoke.features + found.features
-        return Plan(
+        return SlimPlan(
             name=self.name,
             version=version,
             suite=found.suite,
@@ -242,12 +344,13 @@ class Recipe(Frozen):
         )
 
 
-def parse_recipe(content: bytes) -> Recipe:
+def parse_recipe(content: bytes) -> SlimRecipe | DockerfileRecipe:
     """Raises RecipeError that names the field which cannot be read."""
     if len(content) > _RECIPE_BYTES_MAX:
         raise RecipeError(f"{RECIPE_FILE} is over {_RECIPE_BYTES_MAX:,} bytes.")
     try:
-        return Recipe.model_validate(tomllib.loads(content.decode()))
+        told = tomllib.loads(content.decode())
+        return _kind_of(told).model_validate(told)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{RECIPE_FILE} is no TOML: {error}.") from error
     except ValidationError as error:
@@ -257,13 +360,28 @@ def parse_recipe(content: bytes) -> Recipe:
         raise RecipeError(f"{RECIPE_FILE} cannot be read: {place or 'it'}: {message}.") from error
 
 
-def read_recipe(folder: Path) -> Recipe:
+def _kind_of(told: Mapping[str, object]) -> type[SlimRecipe] | type[DockerfileRecipe]:
+    of_packages, by_dockerfile = {"slim", "image"} & told.keys(), "dockerfile" in told
+    if bool(of_packages) == by_dockerfile:
+        raise RecipeError(f"{RECIPE_FILE} must have either [slim] and [image], or [dockerfile].")
+    return DockerfileRecipe if by_dockerfile else SlimRecipe
+
+
+def read_recipe(folder: Path) -> SlimRecipe | DockerfileRecipe:
     """The recipe in this folder. Raises RecipeError."""
     path = folder / RECIPE_FILE
     try:
         return parse_recipe(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def slim_plan(folder: Path, version: str) -> SlimPlan:
+    """One version of a recipe that is known to name files of packages. Raises RecipeError."""
+    plan = read_recipe(folder).plan(version)
+    if isinstance(plan, SlimPlan):
+        return plan
+    raise RecipeError(f"{plan.name} is not made of packages' files.")
 
 
 def find_recipes(root: Path) -> dict[str, Path]:
@@ -288,6 +406,12 @@ def build_order(wanted: str, made_from: Mapping[str, Iterable[str]]) -> list[str
         return list(TopologicalSorter({name: made_from.get(name, ()) for name in sorted(needed)}).static_order())
     except CycleError as error:
         raise RecipeError(f"{wanted} is made from itself: {' from '.join(error.args[1])}.") from error
+
+
+def _found(name: str, versions: Mapping[str, _V], wanted: str) -> _V:
+    if wanted not in versions:
+        raise RecipeError(f"{name} has no version {wanted[:32]!r}.", advice=f"There is {', '.join(versions)}.")
+    return versions[wanted]
 
 
 def _fill(texts: Iterable[str], version: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     redis_ca: Path | None = Field(None, description="certificates that Redis's own is checked against, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
-    imager: str = Field("", description="the image that image builds run in, as repository@digest likewise")
+    imager: str = Field("", description="what makes small images, as repository@digest likewise; empty: images/imager")
     base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")
     state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")
     ca_bundle: Path | None = Field(

@@ -21,7 +21,7 @@ from verify.registry import read_manifest
 from verify.table import Claims
 from workers.engine import open_engine
 from workers.local import images
-from workers.local.push import push_image
+from workers.push import push_image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -112,16 +112,12 @@ def reproducible(claims: Claims, farm: Farm) -> None:
     settings = farm.settings
     client = open_engine(settings.docker_url)
     base = images.ensure_base(client, settings.docker_url, settings.base, print)
-    name = images.ensure_image(
-        client, settings.docker_url, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=print
-    )
+    name = images.ensure_image(client, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=print)
     again = "buildfarm/verify:again"
     try:
-        images.build_image(
-            client, settings.docker_url, images.BUILDER, base, again, ca_bundle=settings.ca_bundle, cache=False
-        )
+        images.build_image(client, images.BUILDER, base, again, ca_bundle=settings.ca_bundle, cache=False)
         sent = [
-            push_image(settings.docker_url, image, farm.registry, "verify/builder", tag)
+            push_image(client, image, farm.registry, "verify/builder", tag)
             for image, tag in ((name, "once"), (again, "again"))
         ]
         packages = [packages_of(client, image) for image in (name, again)]

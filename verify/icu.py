@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 from docker.types import Mount
 
-from buildfarm.recipe import Plan
+from buildfarm.recipe import SlimPlan
 from verify.table import Claims
 
 QUESTIONS = Path(__file__).parent
@@ -35,7 +35,9 @@ done
 """
 
 
-def same_answers(claims: Claims, client: docker.DockerClient, image: str, plan: Plan, packages: Iterable[str]) -> None:
+def same_answers(
+    claims: Claims, client: docker.DockerClient, image: str, plan: SlimPlan, packages: Iterable[str]
+) -> None:
     """Adds a claim: what is asked of ICU through PostgreSQL is answered as by the distribution's own data."""
     package = next(name for name in packages if name.startswith("libicu")).partition("=")[0]
     with tempfile.TemporaryDirectory() as folder:

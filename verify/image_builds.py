@@ -13,7 +13,7 @@ import docker
 from buildfarm.cli.images import RECIPES, submit
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildResult
-from buildfarm.recipe import Plan, find_recipes, read_recipe
+from buildfarm.recipe import SlimPlan, find_recipes, slim_plan
 from workers.local.images import RECIPES as IMAGES
 
 SUITE = "bookworm"
@@ -51,8 +51,8 @@ class Built:
         return self.build.failure.message if self.build.failure else ""
 
 
-def plan(name: str, version: str) -> Plan:
-    return read_recipe(find_recipes(RECIPES)[name]).plan(version)
+def plan(name: str, version: str) -> SlimPlan:
+    return slim_plan(find_recipes(RECIPES)[name], version)
 
 
 def build_images(farm: Farm, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Built]:

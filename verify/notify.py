@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from buildfarm.recipe import Plan
+from buildfarm.recipe import SlimPlan
 from verify.table import Claims
 from workers.smoke import Server
 
@@ -18,7 +18,7 @@ OPTIONS = {"redis": ("--supervised", "systemd"), "valkey": ("--supervised", "sys
 Running = Callable[..., AbstractContextManager[Server]]
 
 
-def tells_manager(claims: Claims, plan: Plan, running: Running) -> None:
+def tells_manager(claims: Claims, plan: SlimPlan, running: Running) -> None:
     """Adds a claim: READY=1 arrives at the socket that the server is given. ``running`` starts it."""
     with tempfile.TemporaryDirectory() as text, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         folder = Path(text)

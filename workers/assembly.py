@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from buildfarm.errors import RecipeError, SourceError, TooLargeError
-from buildfarm.recipe import Plan
+from buildfarm.recipe import SlimPlan
 from workers.sandbox import Ended, Sandbox
+from workers.tail import Tail
 from workers.workspace import Workspace
 
 Log = Callable[[bytes], None]
@@ -39,9 +39,9 @@ def unpack_recipe(pieces: Iterable[bytes], sandbox: Sandbox, *, log: Log, check:
         raise SourceError("The recipe could not be unpacked.")
 
 
-def assemble(plan: Plan, sandbox: Sandbox, workspace: Workspace, *, log: Log, check: Check) -> Assembled:
+def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace, *, log: Log, check: Check) -> Assembled:
     """Makes the tree. Raises RecipeError, SourceError for an archive, TooLargeError, and what the sandbox raises."""
-    tail = _Tail(log)
+    tail = Tail(log)
     command = ["python3", f"{_BIN}/slim"]
     ended = sandbox.run(command, log=tail.take, check=check, stdin=[plan.model_dump_json().encode()])
     if ended.code != 0:
@@ -55,29 +55,10 @@ def assemble(plan: Plan, sandbox: Sandbox, workspace: Workspace, *, log: Log, ch
     return Assembled(workspace.cache / "tree", tuple(told["packages"]), told["made"] == "compiled")
 
 
-def _failure(plan: Plan, ended: Ended, said: str, *, full: bool) -> RecipeError | SourceError | TooLargeError:
+def _failure(plan: SlimPlan, ended: Ended, said: str, *, full: bool) -> RecipeError | SourceError | TooLargeError:
     what = f"{plan.name} {plan.version}"
     if full:
         return TooLargeError(f"{what} filled its workspace.", advice="Raise BUILDFARM_WORKSPACE_BYTES.")
     if ended.code == _ARCHIVE:
         return SourceError(f"{what}: {said}", advice="MIRROR= names another address, or a file.")
     return RecipeError(f"{what} could not be made: {said or f'it ended with {ended.code}'}")
-
-
-@dataclass
-class _Tail:
-    """Hands output on, and keeps its last line."""
-
-    log: Log
-    _lines: deque[bytes] = field(default_factory=lambda: deque([b""], maxlen=3))
-
-    def take(self, piece: bytes) -> None:
-        self.log(piece)
-        first, *more = piece.split(b"\n")
-        self._lines[-1] += first
-        self._lines.extend(more)
-
-    @property
-    def last(self) -> str:
-        lines = [line.decode(errors="replace").strip() for line in self._lines]
-        return next((line for line in reversed(lines) if line), "")[:500]

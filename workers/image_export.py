@@ -1,4 +1,4 @@
-"""A tree as an image that stands on nothing: one layer, a config that says how it runs, and the ways it goes on.
+"""A tree as an image that stands on nothing: one layer, a config that says how it runs, and the way to an engine.
 
 What the engine is given to try is what the registry gets: the same config, and so the same diff IDs.
 """
@@ -9,46 +9,26 @@ import json
 import platform
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from buildfarm.errors import TooLargeError
-from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
+from buildfarm.oci.image import AddedLayer, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import Descriptor, Kind, LayerDigests, Manifest, canonical_json, media_types
-from buildfarm.oci.registry import Registry
+from buildfarm.oci.manifest import Descriptor, Kind, Manifest, canonical_json, media_types
 from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
-from buildfarm.recipe import Budget, Plan, Runtime
+from buildfarm.recipe import Budget, Runtime, SlimPlan
+from workers.push import MadeImage, MadeLayer
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image-spec config.md wants them: those of Go
 _SECOND = 1_000_000_000  # of Docker's healthcheck, in nanoseconds
 
 
-@dataclass(frozen=True)
-class SlimImage:
-    """An image of one layer; ``blob`` is the layer as it goes over the wire."""
-
-    image: ComposedImage
-    layer: LayerDigests
-    blob: Path
-
-    def as_layer(self, *, reused: bool) -> Layer:
-        """The layer as a build's result tells of it."""
-        return Layer(
-            digest=self.layer.digest,
-            diff_id=self.layer.diff_id,
-            size_bytes=self.layer.size_bytes,
-            uncompressed_bytes=self.layer.uncompressed_bytes,
-            origin="image",
-            reused=reused,
-        )
-
-
-def make_image(tree: Path, plan: Plan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int) -> SlimImage:
+def make_image(
+    tree: Path, plan: SlimPlan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int
+) -> MadeImage:
     """The image of the files in ``tree``, its layer written to ``blob``. Raises NodeError where they cannot be read."""
     names = tree_names(tree)
     own = header_entries(
@@ -71,12 +51,12 @@ def make_image(tree: Path, plan: Plan, packages: Sequence[str], blob: Path, *, k
         kind=kind,
         compression="gzip",
     )
-    return SlimImage(image, layer, blob)
+    return MadeImage(image, (MadeLayer(layer, blob),))
 
 
-def check_budget(budget: Budget, image: SlimImage, name: str) -> None:
+def check_budget(budget: Budget, image: MadeImage, name: str) -> None:
     """Raises TooLargeError with the figures."""
-    over = budget.overrun(image.layer.uncompressed_bytes, image.layer.size_bytes)
+    over = budget.overrun(image.uncompressed_bytes, image.size_bytes)
     if over:
         raise TooLargeError(
             f"The image {name} is over its budget: {over}.",
@@ -84,27 +64,18 @@ def check_budget(budget: Budget, image: SlimImage, name: str) -> None:
         )
 
 
-def write_archive(image: SlimImage, name: str, target: Path) -> None:
+def write_archive(made: MadeImage, name: str, target: Path) -> None:
     """What `docker load` takes (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset")."""
-    config = f"{Digest.of(image.image.config).hex}.json"
-    listed = [{"Config": config, "RepoTags": [name], "Layers": ["layer.tar.gz"]}]
+    config = f"{Digest.of(made.image.config).hex}.json"
+    layers = {f"{number}.tar.gz": layer.blob for number, layer in enumerate(made.layers)}
+    listed = [{"Config": config, "RepoTags": [name], "Layers": list(layers)}]
     with tarfile.open(target, "x") as archive:
-        for entry, content in ((config, image.image.config), ("manifest.json", json.dumps(listed).encode())):
+        for entry, content in ((config, made.image.config), ("manifest.json", json.dumps(listed).encode())):
             info = tarfile.TarInfo(entry)
             info.size = len(content)
             archive.addfile(info, BytesIO(content))
-        archive.add(image.blob, "layer.tar.gz")
-
-
-def send_image(registry: Registry, repository: str, image: SlimImage) -> Layer:
-    """Sends the image, under its digest alone. Raises RegistryError."""
-    reused = registry.has_blob(repository, image.layer.digest)
-    if not reused:
-        # Compressed already: it goes as it is.
-        registry.upload(repository, lambda: LayerStream(["cat", str(image.blob)], compression="none"))
-    registry.put_blob(repository, image.image.config)
-    registry.put_manifest(repository, image.image.manifest, image.image.media_type, tag=None)
-    return image.as_layer(reused=reused)
+        for entry, blob in layers.items():
+            archive.add(blob, entry)
 
 
 def _nothing(kind: Kind) -> Manifest:
@@ -112,7 +83,7 @@ def _nothing(kind: Kind) -> Manifest:
     return Manifest(types.manifest, Descriptor(types.config, Digest.of(b""), 0), ())
 
 
-def _config(plan: Plan, packages: Sequence[str]) -> Mapping[str, Any]:
+def _config(plan: SlimPlan, packages: Sequence[str]) -> Mapping[str, Any]:
     """Nothing of this one build: the same recipe and packages, the same image."""
     machine = platform.machine()
     return {

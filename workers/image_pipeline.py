@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 
-from buildfarm.errors import NodeError, RecipeError
-from buildfarm.model import Build, BuildResult, ImageRequest, Phase
-from buildfarm.recipe import RECIPE_FILE, Plan, Recipe, parse_recipe
+from buildfarm.errors import NodeError, RecipeError, TooLargeError
+from buildfarm.model import IMAGES, Build, BuildResult, ImageRequest, Phase
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.recipe import (
+    BASE,
+    CHECKOUT,
+    IMAGER,
+    IMAGER_VERSION,
+    RECIPE_FILE,
+    Budget,
+    DockerfilePlan,
+    SlimPlan,
+    parse_recipe,
+)
 from workers import fetch
 from workers.assembly import assemble
+from workers.dockerfile import Limits, Making
 from workers.exporter import Exported
-from workers.image_export import SlimImage, check_budget, make_image, send_image, write_archive
+from workers.image_export import check_budget, make_image, write_archive
 from workers.pipeline import Tools, attempt_name
 from workers.prewarm import pull
 from workers.progress import Progress
+from workers.push import MadeImage, read_image, send_image
+from workers.sandbox import Sandbox
 from workers.spec import smoke_image
 from workers.workspace import Workspace
 
@@ -34,40 +49,30 @@ def run(
     Raises AppError, FarmError and Interruption.
     """
     name = attempt_name(build.id, build.attempt)
-    log, check = progress.write, progress.check
     with ExitStack() as resources:
         with progress.phase(Phase.PREPARE):
-            imager = pull(tools.sandboxes.client, tools.registry, _imager(tools))
             workspace = resources.enter_context(tools.workspaces.make(name))
-            sandbox = resources.enter_context(tools.sandboxes.make(imager, name, workspace, {"HOME": "/tmp"}))
-            fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits, log=log, check=check)
-            plan = plan_of(request, _read(workspace))
+            attempt = _Attempt(name, tools, workspace, progress, resources)
+            plan = attempt.fetch(request)
+            needed = pull(tools.sandboxes.client, tools.registry, _needed(plan, tools))
         with progress.phase(Phase.COMPILE):
-            made = assemble(plan, sandbox, workspace, log=log, check=check)
-            image = make_image(
-                made.tree,
-                plan,
-                made.packages,
-                workspace.own / "layer.tar.gz",
-                kind=tools.exporter.media_types,
-                threads=tools.exporter.threads,
-            )
-            progress.say(figures(image))
-            check_budget(plan.budget_of(compiled=made.compiled), image, f"{plan.name} {plan.version}")
-        with progress.phase(Phase.SMOKE):
-            _try(plan, image, tools, workspace, progress=progress, name=name)
+            made = attempt.assemble(plan, needed) if isinstance(plan, SlimPlan) else attempt.build(plan, needed)
+            progress.say(figures(made.image))
+            check_budget(made.budget, made.image, f"{plan.name} {plan.version}")
+        with progress.phase(Phase.SMOKE), made.on_engine():
+            tools.smokes.run(plan, attempt.image, name, workspace.own, say=progress.say, check=progress.check)
         with progress.phase(Phase.EXPORT):
-            layer = send_image(tools.registry, request.repository, image)
-            uploaded_bytes = 0 if layer.reused else layer.size_bytes
-            progress.say(f"Image {image.image.digest}, {uploaded_bytes:,} bytes uploaded")
+            layers = send_image(tools.registry, request.repository, made.image)
+            uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
+            progress.say(f"Image {made.image.image.digest}, {uploaded_bytes:,} bytes uploaded")
         with progress.phase(Phase.PUBLISH):
-            publish(Exported(image.image, (layer,), uploaded_bytes))
+            publish(Exported(made.image.image, layers, uploaded_bytes))
         accept(
             BuildResult(
                 repository=request.repository,
-                digest=image.image.digest,
+                digest=made.image.image.digest,
                 tag=request.tag,
-                layers=(layer,),
+                layers=layers,
                 packages=made.packages,
                 uploaded_bytes=uploaded_bytes,
                 phase_seconds=progress.seconds,
@@ -77,42 +82,122 @@ def run(
         )
 
 
-def _imager(tools: Tools) -> str:
-    if not tools.imager:
-        raise NodeError(
-            "This node knows no imager image.",
-            advice="Set BUILDFARM_IMAGER to repository@sha256:… of one in the farm's registry, or run `buildfarm up`.",
+@dataclass(frozen=True)
+class _Made:
+    """What compile hands on, of either kind of recipe."""
+
+    image: MadeImage
+    budget: Budget
+    packages: tuple[str, ...]
+    on_engine: Callable[[], AbstractContextManager[None]]  # it can be tried for the length of the block
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt, and the steps that differ between the kinds of recipe."""
+
+    name: str
+    tools: Tools
+    workspace: Workspace
+    progress: Progress
+    resources: ExitStack
+
+    @property
+    def image(self) -> str:
+        """What the image under test is called on the engine."""
+        return smoke_image(self.tools.node_id, self.name)
+
+    def fetch(self, request: ImageRequest) -> SlimPlan | DockerfilePlan:
+        """The recipe's folder, and what is to be made of it."""
+        # The builder's sandbox unpacks it, which every node has: the imager may be what is to be built.
+        with self._sandbox(self.tools.builder.image) as sandbox:
+            fetch.fetch(
+                request.source,
+                self.tools.registry,
+                sandbox,
+                self.tools.source_limits,
+                log=self.progress.write,
+                check=self.progress.check,
+            )
+        return plan_of(request, read_recipe(self.workspace))
+
+    def assemble(self, plan: SlimPlan, imager: str) -> _Made:
+        """The image of packages' files."""
+        with self._sandbox(imager) as sandbox:
+            made = assemble(plan, sandbox, self.workspace, log=self.progress.write, check=self.progress.check)
+        own, exporter = self.workspace.own, self.tools.exporter
+        image = make_image(
+            made.tree,
+            plan,
+            made.packages,
+            own / "layer.tar.gz",
+            kind=exporter.media_types,
+            threads=exporter.threads,
         )
-    return tools.imager
+
+        def on_engine() -> AbstractContextManager[None]:
+            write_archive(image, self.image, own / "image.tar")
+            return self.tools.smokes.loaded(own / "image.tar", self.image)
+
+        return _Made(image, plan.budget_of(compiled=made.compiled), made.packages, on_engine)
+
+    def build(self, plan: DockerfilePlan, base: str) -> _Made:
+        """The image of a Dockerfile, which stays on the engine until the attempt ends."""
+        sandboxes, check = self.tools.sandboxes, self.progress.check
+        spec = sandboxes.spec
+        limits = Limits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
+        making = Making(sandboxes.client, self.workspace.app / CHECKOUT, plan.dockerfile, base, self.image, limits)
+        self.resources.enter_context(making.held(log=self.progress.write, check=check))
+        kind = self.tools.exporter.media_types
+        try:
+            image = read_image(sandboxes.client, self.image, self.workspace.own, kind=kind, check=check)
+        except NodeError as error:
+            if not self.workspace.full:
+                raise
+            raise TooLargeError(
+                f"{plan.name} {plan.version} does not fit into a workspace.", advice="Raise BUILDFARM_WORKSPACE_BYTES."
+            ) from error
+        return _Made(image, plan.budget, (), nullcontext)
+
+    def _sandbox(self, image: str) -> AbstractContextManager[Sandbox]:
+        return self.tools.sandboxes.make(image, self.name, self.workspace, {"HOME": "/tmp"})
 
 
-def plan_of(request: ImageRequest, recipe: Recipe) -> Plan:
+def _needed(plan: SlimPlan | DockerfilePlan, tools: Tools) -> str:
+    """The image of the registry that this one is made in or stands on, as repository@digest."""
+    if isinstance(plan, SlimPlan) and tools.imager:
+        return tools.imager
+    name, tag = (IMAGER, IMAGER_VERSION) if isinstance(plan, SlimPlan) else (BASE, plan.suite)
+    repository = f"{IMAGES}/{name}"
+    try:
+        return f"{repository}@{tools.registry.get_manifest(repository, tag)[2]}"
+    except NotInRegistryError as error:
+        raise RecipeError(
+            f"{plan.name} is made from {repository}:{tag}, which is not in the registry.",
+            advice="`buildfarm up` sends it there; docs/images.md says how it comes there without.",
+        ) from error
+
+
+def plan_of(request: ImageRequest, content: bytes) -> SlimPlan | DockerfilePlan:
     """What is to be made. Raises RecipeError where the recipe is another's, or pins no archive and none is given."""
+    recipe = parse_recipe(content)
     if recipe.name != request.image:
         raise RecipeError(f"The recipe is of {recipe.name}, and {request.image} was asked for.")
     plan = recipe.plan(request.version)
-    return plan.with_archive(request.mirror, request.sha256)
+    return plan.with_archive(request.mirror, request.sha256) if isinstance(plan, SlimPlan) else plan
 
 
-def figures(image: SlimImage) -> str:
+def figures(image: MadeImage) -> str:
     """How large it is, for people."""
-    layer = image.layer
-    return f"{layer.uncompressed_bytes / 1e6:.2f} MB uncompressed, {layer.size_bytes / 1e6:.2f} MB compressed"
+    return f"{image.uncompressed_bytes / 1e6:.2f} MB uncompressed, {image.size_bytes / 1e6:.2f} MB compressed"
 
 
-def _read(workspace: Workspace) -> Recipe:
+def read_recipe(workspace: Workspace) -> bytes:
+    """What came as a recipe. Raises RecipeError where there is none."""
     try:
         # The folder came from whoever asked: a link in it would lead to a file of the node.
         descriptor = os.open(workspace.app / RECIPE_FILE, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise RecipeError(f"The source has no {RECIPE_FILE} at its top: {error.strerror}.") from error
     with os.fdopen(descriptor, "rb") as file:
-        return parse_recipe(file.read())
-
-
-def _try(plan: Plan, image: SlimImage, tools: Tools, workspace: Workspace, *, name: str, progress: Progress) -> None:
-    archive = workspace.own / "image.tar"
-    reference = smoke_image(tools.node_id, name)
-    write_archive(image, reference, archive)
-    with tools.smokes.loaded(archive, reference):
-        tools.smokes.run(plan, reference, name, workspace.own, say=progress.say, check=progress.check)
+        return file.read()

@@ -1,6 +1,6 @@
 """An image build's phase smoke: the image runs as it will run for its users, and must do what its recipe says.
 
-The server starts on an empty volume, as the image's own user, without capabilities and with a read-only root; clients
+A server starts on an empty volume, as the image's own user, without capabilities and with a read-only root; clients
 are containers of their own in the same network and reach it by name. The network leads nowhere else.
 """
 
@@ -20,7 +20,7 @@ from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
 from buildfarm.errors import SmokeError
-from buildfarm.recipe import Plan, Step
+from buildfarm.recipe import DockerfilePlan, Plan, SlimPlan, Step
 from workers.engine import engine_failures
 from workers.sandbox import remove_container
 from workers.spec import LABEL_ATTEMPT, LABEL_NODE
@@ -46,11 +46,16 @@ class Smokes:
     memory_bytes: int
     pids_max: int
 
-    def run(self, plan: Plan, image: str, name: str, folder: Path, *, say: Say, check: Check) -> None:
+    def run(
+        self, plan: SlimPlan | DockerfilePlan, image: str, name: str, folder: Path, *, say: Say, check: Check
+    ) -> None:
         """The whole test; nothing is left of it. ``folder`` gets the password's file.
 
         Raises SmokeError that names the step and what it printed, NodeError, and what ``check`` raises.
         """
+        if isinstance(plan, DockerfilePlan):
+            self._show(plan, image, name, say=say, check=check)
+            return
         with self.server(plan, image, name, folder) as server:
             test = Test(self, plan, image, name, server, say, check)
             test.start()
@@ -67,6 +72,13 @@ class Smokes:
             test.start()
             test.step("keeps its data over kill -9", plan.smoke.read)
 
+    def _show(self, plan: Plan, image: str, name: str, *, say: Say, check: Check) -> None:
+        """The features of an image that is no server, each in a container without a network."""
+        for feature in plan.smoke.features:
+            check()
+            judge(plan, feature.name, feature, *self.ask(image, None, name, feature.run, {}))
+            say(f"smoke: {feature.name}")
+
     @contextmanager
     def loaded(self, archive: Path, reference: str) -> Iterator[None]:
         """The archive's image is on the engine for the length of the block. Raises NodeError."""
@@ -81,7 +93,7 @@ class Smokes:
     @contextmanager
     def server(
         self,
-        plan: Plan,
+        plan: SlimPlan,
         image: str,
         name: str,
         folder: Path,
@@ -134,7 +146,7 @@ class Smokes:
         }
 
     def ask(
-        self, image: str, server: Server, name: str, command: tuple[str, ...], environment: Mapping[str, str]
+        self, image: str, server: Server | None, name: str, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[int, str]:
         """A command in a client's container: how it ended, and what it printed. Raises NodeError."""
         with engine_failures("run a smoke test's client"):
@@ -143,7 +155,7 @@ class Smokes:
                 command=list(command[1:]),
                 entrypoint=[command[0]],
                 environment=dict(environment),
-                network=server.network,
+                network=server.network if server else "none",
                 healthcheck={"test": ["NONE"]},
                 **self.options(name),
             )
@@ -169,7 +181,7 @@ class Test:
     """One run of the test, step by step; each raises SmokeError."""
 
     smokes: Smokes
-    plan: Plan
+    plan: SlimPlan
     image: str
     name: str
     server: Server
@@ -218,10 +230,7 @@ class Test:
         variable = self.plan.smoke.client_password
         environment = {variable: password or self.server.password} if variable else {}
         code, printed = self.smokes.ask(self.image, self.server, self.name, step.run, environment)
-        if not re.search(step.prints, printed, re.MULTILINE):
-            raise self._failed(name, f"`{' '.join(step.run)[:200]}` printed {printed!r}, and not {step.prints!r}")
-        if code != step.code and step.code is not None and not any_code:
-            raise self._failed(name, f"`{' '.join(step.run)[:200]}` ended with {code}: {printed}")
+        judge(self.plan, name, step.model_copy(update={"code": None}) if any_code else step, code, printed)
         self.say(f"smoke: {name}")
 
     def stop(self) -> None:
@@ -246,4 +255,18 @@ class Test:
             return self.server.container.logs(tail=8).decode(errors="replace").strip()[-1500:]
 
     def _failed(self, step: str, reason: str) -> SmokeError:
-        return SmokeError(f"{self.plan.name} {self.plan.version} fails its smoke test at {step!r}: {reason}.")
+        return failure(self.plan, step, reason)
+
+
+def judge(plan: Plan, name: str, step: Step, code: int, printed: str) -> None:
+    """Raises SmokeError where a step did not print or end as it must."""
+    command = " ".join(step.run)[:200]
+    if not re.search(step.prints, printed, re.MULTILINE):
+        raise failure(plan, name, f"`{command}` printed {printed!r}, and not {step.prints!r}")
+    if code != step.code and step.code is not None:
+        raise failure(plan, name, f"`{command}` ended with {code}: {printed}")
+
+
+def failure(plan: Plan, step: str, reason: str) -> SmokeError:
+    """What a build ends with whose image does not do what it must."""
+    return SmokeError(f"{plan.name} {plan.version} fails its smoke test at {step!r}: {reason}.")

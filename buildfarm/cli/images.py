@@ -22,7 +22,7 @@ from buildfarm.errors import RequestError
 from buildfarm.farm import Farm
 from buildfarm.model import IMAGES, Build, ImageRequest, State
 from buildfarm.oci.manifest import Manifest
-from buildfarm.recipe import Recipe, build_order, find_recipes, read_recipe
+from buildfarm.recipe import CHECKOUT, RECIPE_FILE, DockerfileRecipe, Recipe, build_order, find_recipes, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "images"
 ARCHIVE = "archive"  # the name under which a file travels with its recipe
@@ -105,7 +105,7 @@ def submit(
 ) -> Build:
     """Sends the recipe and asks for its image. Raises RequestError, SourceError and what the farm raises."""
     is_url = mirror is not None and "://" in mirror
-    with _with_archive(folder, None if mirror is None or is_url else Path(mirror)) as packed:
+    with together(folder, None if mirror is None or is_url else Path(mirror)) as packed:
         source, _ = farm.pack(packed, IMAGES)
     try:
         request = ImageRequest(
@@ -117,17 +117,26 @@ def submit(
 
 
 @contextmanager
-def _with_archive(folder: Path, archive: Path | None) -> Iterator[Path]:
-    """The recipe's folder, with a file beside it where one was named."""
-    if archive is None:
+def together(folder: Path, archive: Path | None = None) -> Iterator[Path]:
+    """What travels: the recipe's folder, with a file beside it where one was named; or recipe and build context.
+
+    Raises RequestError, and RecipeError where not all is there that the recipe takes along.
+    """
+    recipe = read_recipe(folder)
+    if archive is not None and not archive.is_file():
+        raise RequestError(f"{archive} is neither an address nor a file.", advice="MIRROR= takes either.")
+    if archive is None and not isinstance(recipe, DockerfileRecipe):
         yield folder
         return
-    if not archive.is_file():
-        raise RequestError(f"{archive} is neither an address nor a file.", advice="MIRROR= takes either.")
     with tempfile.TemporaryDirectory() as name:
         together = Path(name) / folder.name
-        shutil.copytree(folder, together, symlinks=True)
-        shutil.copyfile(archive, together / ARCHIVE)
+        if isinstance(recipe, DockerfileRecipe):
+            recipe.dockerfile.take_along(folder, together / CHECKOUT)
+            shutil.copy(folder / RECIPE_FILE, together)
+        else:
+            shutil.copytree(folder, together, symlinks=True)
+        if archive is not None:
+            shutil.copyfile(archive, together / ARCHIVE)
         yield together
 
 

@@ -26,11 +26,18 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def tar_command(
-    root: Path, *, owner: int, names: bool = False, folders: Sequence[str] = (), top: str | None = None
+    root: Path,
+    *,
+    owner: int,
+    names: bool = False,
+    folders: Sequence[str] = (),
+    top: str | None = None,
+    plain_modes: bool = False,
 ) -> list[str]:
     """GNU tar's arguments that write the folder ``root`` to standard output, as entries below ``root.name``.
 
-    ``top`` takes the place of ``root.name`` in the archive: a plain word of letters, digits and ``-``.
+    ``top`` takes the place of ``root.name`` in the archive: a plain word of letters, digits and ``-``. With
+    ``plain_modes`` permissions are 0755 for folders and programs and 0644 for the rest, whoever's umask they come from.
 
     With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
     ``root.name``, as `tree_names` gives them. Without, the whole tree is. With ``folders``, these folders are, each
@@ -54,7 +61,7 @@ def tar_command(
         f"--owner={owner}",
         f"--group={owner}",
         "--numeric-owner",
-        "--mode=a-st",
+        "--mode=a-st,u=rwX,go=rX" if plain_modes else "--mode=a-st",
         "--format=posix",
         # records of 64 KiB in place of 10: a fifth less of the time that tar and its reader take
         "--blocking-factor=128",

@@ -1,10 +1,14 @@
-"""Image builds: Redis from packages, used for real; and recipes that cannot be, each with its reason."""
+"""Image builds: Redis from packages, used for real; a Dockerfile; and recipes that cannot be, each with its reason."""
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import re
 import shutil
+import subprocess
 import tarfile
+import time
 import uuid
 from pathlib import Path
 
@@ -15,7 +19,10 @@ from buildfarm.cli.images import RECIPES, submit
 from buildfarm.errors import RequestError
 from buildfarm.model import Phase, State
 from buildfarm.oci.validate import validate
-from buildfarm.recipe import find_recipes
+from buildfarm.recipe import BASE, find_recipes
+from workers.engine import open_engine
+from workers.local.farm import ensure_sent
+from workers.local.images import SUITE, ensure_base
 
 CLEARED_SECONDS = 30
 REDIS = find_recipes(RECIPES)["redis"]
@@ -44,6 +51,44 @@ stop_code = 143
 write = { run = ["wget", "-q", "-O", "-", "http://database:8080/"], prints = "^a stand-in$" }
 read = { run = ["wget", "-q", "-O", "-", "http://database:8080/"], prints = "^a stand-in$" }
 """
+TOOL = """
+name = "NAME"
+summary = "No server"
+made_from = ["base"]
+[dockerfile]
+takes = ["Dockerfile", "hello"]
+file = "Dockerfile"
+arguments = { GREETING = "{version}" }
+trusts = "trusted.crt"
+[versions."1"]
+suite = "trixie"
+[budget]
+uncompressed_mb = 200
+compressed_mb = 100
+[[smoke.features]]
+name = "it greets"
+run = ["hello"]
+prints = "^hello 1$"
+[[smoke.features]]
+name = "it has no network"
+run = ["cat", "/proc/net/route"]
+prints = '^Iface[^\\n]*\\Z'
+"""
+DOCKERFILE = """
+ARG BASE
+FROM ${BASE} AS first
+LABEL made-for=NAME
+COPY trusted.crt /
+RUN test -s /trusted.crt && mkdir /made && echo made >/made/file
+FROM ${BASE}
+LABEL made-for=NAME
+ARG GREETING
+COPY --from=first /made /made
+COPY hello /usr/local/bin/hello
+RUN echo "memory: $(cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null)" \\
+ && echo "address: $(hostname -I)" && sed -i "s/GREETING/$GREETING/" /usr/local/bin/hello
+"""
+HELLO = "#!/bin/sh\ntest -f /made/file && test ! -e /trusted.crt && echo hello GREETING\n"
 SERVER = """#!/bin/sh
 trap 'exit 143' TERM
 busybox httpd -f -p 8080 -h /opt/stand-in &
@@ -84,6 +129,46 @@ def stand_in(tmp_path: Path, name: str) -> tuple[Path, Path]:
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     (folder / "recipe.toml").write_text(STAND_IN.replace("NAME", name).replace("SHA256", sha256))
     return folder, archive
+
+
+@pytest.fixture(scope="module")
+def base(built):
+    """What Dockerfiles stand on is in the registry, as `buildfarm up` sends it there."""
+    client = open_engine(built.farm.settings.docker_url)
+    try:
+        name = ensure_base(client, built.farm.settings.docker_url, "", print)
+        yield ensure_sent(client, built.farm.registry, name, f"images/{BASE}", print, tag=SUITE)
+    finally:
+        client.close()
+
+
+def tool(tmp_path: Path, name: str, *changes: tuple[str, str]) -> Path:
+    """A recipe with a Dockerfile, some of its text replaced; all that is made of it has a label with its name."""
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    for file, text in (("recipe.toml", TOOL), ("Dockerfile", DOCKERFILE), ("hello", HELLO)):
+        for old, new in (("NAME", name), *changes):
+            text = text.replace(old, new)  # noqa: PLW2901
+        (folder / file).write_text(text)
+    (folder / "hello").chmod(0o755)
+    return folder
+
+
+def left_on_engine(name: str) -> list[str]:
+    """Containers and images of that recipe's Dockerfile, those of steps too."""
+    label = f"label=made-for={name}"
+    return [
+        line
+        for ask in (["ps", "--all", "--quiet"], ["images", "--all", "--quiet"])
+        for line in subprocess.run(
+            ["docker", *ask, "--filter", label], check=True, capture_output=True, text=True
+        ).stdout.split()
+    ]
+
+
+def subnet_of(network: str) -> ipaddress.IPv4Network:
+    ask = ["docker", "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}}{{end}}", network]
+    return ipaddress.IPv4Network(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
 
 
 def refused(built: Builds, name: str, folder: Path, version: str, **given) -> tuple[str, str]:
@@ -166,3 +251,70 @@ def test_an_archive_that_nobody_vouches_for_is_not_even_fetched(built):
 def test_a_mirror_that_is_neither_address_nor_file_is_refused_at_once(built, tmp_path, name):
     with pytest.raises(RequestError, match="neither an address nor a file"):
         submit(built.farm, REDIS, "redis", "7.0", mirror=str(tmp_path / "nothing"))
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dockerfile_is_built_in_the_sandboxes_network_tried_and_tagged_and_the_same_again(built, tmp_path, name):
+    folder = tool(tmp_path, name)
+    first = built.ended(submit(built.farm, folder, name, "1").id)
+    assert first.state is State.SUCCEEDED, first.failure
+    registry, digest = built.farm.registry, first.result.digest
+    assert registry.get_manifest(f"images/{name}", "1")[2] == digest
+    validate(registry, f"images/{name}", digest)
+    log = built.log(first)
+    assert "smoke: it greets" in log
+    assert "smoke: it has no network" in log
+    settings = built.farm.settings
+    assert re.search(r"^memory: (\d+)$", log, re.MULTILINE)[1] == str(settings.memory_bytes)
+    address = re.search(r"^address: (\S+)", log, re.MULTILINE)[1]
+    assert ipaddress.IPv4Address(address) in subnet_of(settings.sandbox_network)
+    assert left_on_engine(name) == []
+    time.sleep(1)  # another time in everything that is dated
+    again = built.ended(submit(built.farm, folder, name, "1").id)
+    assert again.result.digest == digest
+    assert again.result.uploaded_bytes == 0
+    wait_for(lambda: built.node.left_behind() == [], CLEARED_SECONDS, built.node.left_behind)
+    assert left_on_engine(name) == []
+
+
+@pytest.mark.usefixtures("base")
+def test_a_step_that_fails_is_the_reason_and_nothing_is_tagged(built, tmp_path, name):
+    folder = tool(tmp_path, name, ("test -s /trusted.crt", "echo no such thing >&2; exit 3"))
+    code, message = refused(built, name, folder, "1")
+    assert code == "app.recipe"
+    assert "returned a non-zero code: 3: no such thing" in message
+    assert left_on_engine(name) == []
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dockerfile_whose_image_fails_its_smoke_test_is_not_tagged(built, tmp_path, name):
+    code, message = refused(built, name, tool(tmp_path, name, ("^hello 1$", "^goodbye$")), "1")
+    assert code == "app.smoke"
+    assert "fails its smoke test at 'it greets'" in message
+    assert left_on_engine(name) == []
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dockerfile_whose_image_is_over_its_budget_is_not_tagged(built, tmp_path, name):
+    code, message = refused(built, name, tool(tmp_path, name, ("uncompressed_mb = 200", "uncompressed_mb = 2")), "1")
+    assert code == "app.too_large"
+    assert re.search(r"over its budget: \d+\.\d+ MB uncompressed of 2", message)
+    assert left_on_engine(name) == []
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dockerfile_that_is_cancelled_ends_with_its_step(built, tmp_path, name):
+    folder = tool(tmp_path, name, ("test -s /trusted.crt", "echo it begins && sleep 300"))
+    build = submit(built.farm, folder, name, "1")
+    wait_for(lambda: "it begins" in built.log(build), 60, lambda: built.log(build))
+    cancelled_at = time.monotonic()
+    built.farm.cancel(build.id)
+    assert built.ended(build.id).state is State.CANCELLED
+    wait_for(lambda: left_on_engine(name) == [], CLEARED_SECONDS, lambda: left_on_engine(name))
+    assert time.monotonic() - cancelled_at < CLEARED_SECONDS
+
+
+def test_a_dockerfile_without_its_base_says_what_is_missing(built, tmp_path, name):
+    code, message = refused(built, name, tool(tmp_path, name, ('suite = "trixie"', 'suite = "nosuch"')), "1")
+    assert code == "app.recipe"
+    assert f"{name} is made from images/base:nosuch, which is not in the registry" in message

@@ -6,12 +6,14 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from test_recipe import RECIPE, TOOL
 
 from buildfarm import errors
 from buildfarm.cli import main
 from buildfarm.cli.api import caller
 from buildfarm.cli.build import exit_of
 from buildfarm.cli.edge import Exit, exit_code
+from buildfarm.cli.images import together
 from buildfarm.cli.show import size
 from buildfarm.model import ArtifactSource, Build, BuildRequest, Failure, Fault, State
 
@@ -131,3 +133,25 @@ def test_an_image_that_has_no_recipe_is_refused_before_the_farm_is_asked(argumen
     result = call("images", "build", *arguments, environment={"BUILDFARM_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert result.exit_code != 0
     assert told in result.output
+
+
+def test_what_travels_is_the_recipe_and_what_it_takes_along_or_is_given(tmp_path):
+    tool, server = tmp_path / "images/tool", tmp_path / "images/server"
+    for name, text in (("tool/recipe.toml", TOOL), ("tool/README.md", ""), ("tool/Dockerfile", ""),
+                       ("shared/file", ""), ("server/recipe.toml", RECIPE), ("server/root/start", "")):  # fmt: skip
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_text(text)
+    archive = tmp_path / "server.tgz"
+    archive.touch()
+
+    def travels(folder, archive=None):
+        with together(folder, archive) as packed:
+            return sorted(str(path.relative_to(packed)) for path in packed.rglob("*") if path.is_file())
+
+    assert travels(tool) == [f"checkout/{name}" for name in ("shared/file", "tool/Dockerfile", "tool/README.md",
+                                                             "tool/recipe.toml")] + ["recipe.toml"]  # fmt: skip
+    assert travels(server) == ["recipe.toml", "root/start"]
+    assert travels(server, archive) == ["archive", "recipe.toml", "root/start"]
+    (tmp_path / "images/shared/file").unlink()
+    with pytest.raises(errors.RecipeError, match="which is not there"):
+        travels(tool)

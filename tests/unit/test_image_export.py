@@ -35,8 +35,8 @@ def test_the_same_tree_is_the_same_image(tree, tmp_path):
     (tree / "usr/bin/store").touch()
     second = make(tree, tmp_path / "two")
     assert first.image.digest == second.image.digest
-    assert first.layer == second.layer
-    assert Digest.of((tmp_path / "one").read_bytes()) == first.layer.digest
+    assert first.layers[0].digests == second.layers[0].digests
+    assert Digest.of((tmp_path / "one").read_bytes()) == first.layers[0].digests.digest
 
 
 def test_the_data_folder_is_the_users_and_nothing_else_is(tree, tmp_path):

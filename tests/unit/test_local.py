@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import SetupError
-from buildfarm.oci.digest import Digest
 from workers.local.network import host_mtu
-from workers.local.push import normalised, undate
 from workers.local.state import (
     LocalState,
     forget,
@@ -115,39 +111,3 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number(tmp_path):
     assert running_worker(tmp_path) is None
     (tmp_path / PID_FILE).write_text("garbage")
     assert running_worker(tmp_path) is None
-
-
-def test_a_pushed_config_does_not_tell_when_or_where_it_was_built():
-    one = (
-        b'{"created":"2026-01-01","container":"a","config":{"User":"1"},"history":[{"created":"x","created_by":"RUN"}]}'
-    )
-    two = (
-        b'{"created":"2027-01-01","container":"b","config":{"User":"1"},"history":[{"created":"y","created_by":"RUN"}]}'
-    )
-    diff_ids = [Digest.of(b"layer")]
-    assert normalised(one, diff_ids) == normalised(two, diff_ids)
-    assert b"RUN" in normalised(one, diff_ids)
-    assert diff_ids[0].encode() in normalised(one, diff_ids)
-
-
-def test_a_pushed_layer_does_not_tell_when_it_was_built_but_when_its_packages_were(tmp_path):
-    def save(name, built_at):
-        with tarfile.open(tmp_path / name, "w", format=tarfile.PAX_FORMAT) as archive:
-            for path, mtime in (("packaged", 1_700_000_000), ("made", built_at + 0.5)):
-                entry = tarfile.TarInfo(path)
-                entry.size, entry.mtime, entry.mode, entry.uid = 4, mtime, 0o4755, 7
-                entry.pax_headers = {"SCHILY.xattr.user.x": "y"}
-                archive.addfile(entry, io.BytesIO(b"text"))
-            link = tarfile.TarInfo("link")
-            link.type, link.linkname, link.mtime = tarfile.LNKTYPE, "made", built_at
-            archive.addfile(link)
-        undate(tmp_path / name, built_at + 60)
-        return (tmp_path / name).read_bytes()
-
-    assert save("one", 1_760_000_000) == save("two", 1_770_000_000)
-    with tarfile.open(tmp_path / "one") as archive:
-        found = archive.getmembers()
-        assert archive.extractfile("made").read() == b"text"
-    assert [(entry.name, entry.mtime) for entry in found] == [("packaged", 1_700_000_000), ("made", 1), ("link", 1)]
-    assert (found[1].mode, found[1].uid, found[1].pax_headers) == (0o4755, 7, {"SCHILY.xattr.user.x": "y"})
-    assert (found[2].type, found[2].linkname) == (tarfile.LNKTYPE, "made")

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import RecipeError
-from buildfarm.recipe import Budget, build_order, find_recipes, parse_recipe, read_recipe
+from buildfarm.recipe import (
+    IMAGER_VERSION,
+    Budget,
+    DockerfileRecipe,
+    SlimRecipe,
+    build_order,
+    find_recipes,
+    parse_recipe,
+    read_recipe,
+    slim_plan,
+)
 
 IMAGES = Path(__file__).parents[2] / "images"
 RECIPE = """
@@ -38,6 +48,29 @@ compressed_mb = 0.5
 [smoke]
 write = { run = ["w"], prints = "ok" }
 read = { run = ["r"], prints = "ok" }
+"""
+
+
+TOOL = """
+name = "tool"
+summary = "No server"
+made_from = ["base"]
+[dockerfile]
+context = ".."
+takes = ["tool", "shared/file"]
+file = "tool/Dockerfile"
+target = "small"
+arguments = { STACK = "{version}" }
+trusts = "ca.crt"
+[versions.trixie]
+suite = "trixie"
+[budget]
+uncompressed_mb = 1
+compressed_mb = 0.5
+[[smoke.features]]
+name = "it is there"
+run = ["tool", "--version"]
+prints = "1"
 """
 
 
@@ -77,6 +110,54 @@ def test_a_recipe_that_cannot_be_meant_is_told_by_its_field(old, new, told):
         parse_recipe(RECIPE.replace(old, new).encode())
 
 
+def test_a_recipe_with_a_dockerfile_says_what_is_built_of_what():
+    recipe = parse_recipe(TOOL.encode())
+    plan = recipe.plan(recipe.default_version)
+    assert isinstance(recipe, DockerfileRecipe)
+    assert (plan.suite, plan.dockerfile.target, plan.dockerfile.trusts) == ("trixie", "small", "ca.crt")
+    assert plan.dockerfile.arguments == {"STACK": "trixie"}
+    assert [feature.name for feature in plan.smoke.features] == ["it is there"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[budget]", "[image]\nuser = 1\nentrypoint = []\n[budget]", "either"),
+        ("[budget]", "[slim]\n[budget]", "either"),
+        ("dockerfile]", "slim]", "slim.context"),
+        ('context = ".."', 'context = "/etc"', "dockerfile.context"),
+        ('context = ".."', 'context = "../etc"', "dockerfile.context"),
+        ('"shared/file"', '"../../etc/passwd"', "plain path below the context"),
+        ('"shared/file"', '"/etc/passwd"', "plain path below the context"),
+        ('file = "tool/Dockerfile"', 'file = "./Dockerfile"', "dockerfile.file"),
+        ('trusts = "ca.crt"', 'trusts = "../ca.crt"', "dockerfile.trusts"),
+        ('takes = ["tool", "shared/file"]', "takes = []", "dockerfile.takes"),
+        ("STACK =", '"ST ACK" =', "dockerfile.arguments"),
+        ('suite = "trixie"', 'suite = "trixie"\npackages = ["x"]', "versions.trixie.packages"),
+        (TOOL[TOOL.index("[[smoke") :], "[smoke]\n", "smoke.features"),
+    ],
+)
+def test_a_dockerfile_that_cannot_be_meant_is_told_by_its_field(old, new, told):
+    assert old in TOOL
+    with pytest.raises(RecipeError, match=told):
+        parse_recipe(TOOL.replace(old, new).encode())
+
+
+def test_what_a_dockerfile_takes_along_keeps_its_place_and_its_links(tmp_path):
+    for name in ("tool/Dockerfile", "tool/__pycache__/old.pyc", "shared/file", "shared/other"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "tool/link").symlink_to("/etc/passwd")
+    dockerfile = parse_recipe(TOOL.encode()).dockerfile
+    dockerfile.take_along(tmp_path / "tool", tmp_path / "context")
+    found = {str(path.relative_to(tmp_path / "context")) for path in (tmp_path / "context").rglob("*")}
+    assert found == {"tool", "tool/Dockerfile", "tool/link", "shared", "shared/file"}
+    assert (tmp_path / "context/tool/link").is_symlink()
+    (tmp_path / "shared/file").unlink()
+    with pytest.raises(RecipeError, match="shared/file along, which is not there"):
+        dockerfile.take_along(tmp_path / "tool", tmp_path / "again")
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_fail_otherwise(content):
     with contextlib.suppress(RecipeError):
@@ -106,13 +187,17 @@ def test_what_an_image_is_made_from_comes_before_it():
 
 
 @pytest.mark.parametrize("name", sorted(find_recipes(IMAGES)))
-def test_every_recipe_of_ours_can_be_planned(name):
+def test_every_recipe_of_ours_can_be_planned(name, tmp_path):
     folder = find_recipes(IMAGES)[name]
     recipe = read_recipe(folder)
     for version in recipe.versions:
         plan = recipe.plan(version)
         assert "{version}" not in plan.model_dump_json()
         assert plan.smoke.features or name == "registry"
+    if isinstance(recipe, DockerfileRecipe):
+        recipe.dockerfile.take_along(folder, tmp_path)
+        assert (tmp_path / recipe.dockerfile.file).is_file()
+        return
     for command in (recipe.image.entrypoint, recipe.image.health):
         script = folder / "root" / command[0].lstrip("/")
         assert not script.is_file() or script.stat().st_mode & 0o111
@@ -123,3 +208,14 @@ def test_databases_keep_their_secrets_in_files_and_refuse_wrong_ones():
         smoke = read_recipe(IMAGES / "databases" / name).smoke
         assert smoke.password_file.endswith("_FILE")
         assert smoke.refused
+
+
+def test_the_imager_that_nodes_look_for_is_the_one_that_is_built():
+    assert read_recipe(IMAGES / "imager").default_version == IMAGER_VERSION
+
+
+def test_each_kind_of_recipe_is_told_from_the_other():
+    assert isinstance(read_recipe(IMAGES / "registry"), SlimRecipe)
+    assert slim_plan(IMAGES / "registry", "trixie").name == "registry"
+    with pytest.raises(RecipeError, match="not made of packages' files"):
+        slim_plan(IMAGES / "builder", "trixie")

@@ -11,7 +11,9 @@ from pathlib import Path
 import docker
 
 from buildfarm.errors import SetupError
+from buildfarm.model import IMAGES
 from buildfarm.oci.registry import Registry
+from buildfarm.recipe import BASE, IMAGER, IMAGER_VERSION
 from buildfarm.settings import Settings, read_settings
 from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
@@ -19,7 +21,6 @@ from workers.janitor import Janitor
 from workers.local import api, images, network, services, worker
 from workers.local.engine import connect, find_engine
 from workers.local.packages import ensure_packages
-from workers.local.push import push_image
 from workers.local.slim import Maker
 from workers.local.state import (
     DEFAULT_DOCKER_URL,
@@ -32,10 +33,10 @@ from workers.local.state import (
     write_state,
 )
 from workers.local.waiting import run_side_by_side
+from workers.push import push_image
 from workers.workspace import Workspaces
 
 BUILDER_REPOSITORY = "builder"
-IMAGER_REPOSITORY = "imager"
 NOW_SECONDS = 2.0
 # Programs that a build node calls.
 PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount", "iptables": "iptables"}
@@ -74,34 +75,28 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         services_network = network.ensure_networks(client, settings.sandbox_network, say)
         ensure_packages(PROGRAMS, say)
         base = images.ensure_base(client, state.docker_url, settings.base, say)
-        (builder,), (imager, redis, registry) = run_side_by_side(
+        (builder,), (imager, redis, storage) = run_side_by_side(
             [
-                lambda: [
-                    images.ensure_image(
-                        client, state.docker_url, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say
-                    )
-                ],
+                lambda: [images.ensure_image(client, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say)],
                 lambda: _service_images(client, state, base, directory, say),
             ]
         )
         write_state(directory, state)
         for service in (
             services.redis_service(redis, state, password_file),
-            services.registry_service(registry, state),
+            services.registry_service(storage, state),
         ):
             services.ensure_service(client, services_network, service, say)
         services.wait_for_services(client, state)
-        state = replace(
-            state,
-            builder=_ensure_pushed(state, builder, BUILDER_REPOSITORY, say),
-            imager=_ensure_pushed(state, imager, IMAGER_REPOSITORY, say),
-        )
+        with Registry(f"http://{state.registry_address}") as registry:
+            state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
+            send_beginnings(client, registry, base, imager, say)
         write_state(directory, state)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), state.builder)
         if node:
-            _ensure_worker(directory, say, outdated=old is not None and old.imager != state.imager)
+            _ensure_worker(directory, say)
             _ensure_api(directory, moved=old is None or old.variables() != state.variables(), say=say)
         return state
 
@@ -168,19 +163,33 @@ def _node_part(directory: Path, settings: Settings) -> Part:
 
 def _service_images(client: docker.DockerClient, state: LocalState, base: str, directory: Path, say: Say) -> list[str]:
     """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
-    imager = images.ensure_image(client, state.docker_url, images.IMAGER, base, say=say)
+    imager = images.ensure_image(client, images.IMAGER, base, say=say)
     maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
     return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
 
 
-def _ensure_pushed(state: LocalState, image: str, repository: str, say: Say) -> str:
-    tag = image.rpartition(":")[2]
-    with Registry(f"http://{state.registry_address}") as registry:
-        if registry.has_manifest(repository, tag):
-            digest = registry.get_manifest(repository, tag)[2]
-        else:
-            say(f"{repository}: sending it to the registry")
-            digest = push_image(state.docker_url, image, registry, repository, tag)
+def send_beginnings(client: docker.DockerClient, registry: Registry, base: str, imager: str, say: Say) -> None:
+    """What the farm's own image builds begin with is in the registry, under the tags that nodes look for."""
+    ensure_sent(client, registry, base, f"{IMAGES}/{BASE}", say, tag=images.stack_of(client, base))
+    ensure_sent(client, registry, imager, f"{IMAGES}/{IMAGER}", say, tag=IMAGER_VERSION)
+
+
+def ensure_sent(
+    client: docker.DockerClient, registry: Registry, image: str, repository: str, say: Say, *, tag: str = ""
+) -> str:
+    """The engine's image is in the registry; its repository@digest. Raises NodeError and RegistryError.
+
+    Its tag there is the engine's id of it. What is new gets ``tag`` beside it: a farm that has since built that one
+    anew keeps its own.
+    """
+    own = str(client.images.get(image).id).removeprefix("sha256:")[:12]
+    new = not registry.has_manifest(repository, own)
+    if new:
+        say(f"{repository}: sending it to the registry")
+        push_image(client, image, registry, repository, own)
+    media_type, manifest, digest = registry.get_manifest(repository, own)
+    if tag and (new or not registry.has_manifest(repository, tag)):
+        registry.put_manifest(repository, manifest, media_type, tag=tag)
     return f"{repository}@{digest}"
 
 
@@ -200,12 +209,12 @@ def _promoted(settings: Settings) -> str:
         database.close()
 
 
-def _ensure_worker(directory: Path, say: Say, *, outdated: bool) -> None:
-    """A node runs and knows the farm's newest images; ``outdated`` where it cannot."""
+def _ensure_worker(directory: Path, say: Say) -> None:
+    """A node runs and takes builds on the farm's newest builder."""
     settings = read_settings()
     node = worker.find_node(settings)
     if worker.running_worker(directory) is not None:
-        if not outdated and node is not None and node.accepting and _promoted(settings).endswith(node.builder):
+        if node is not None and node.accepting and _promoted(settings).endswith(node.builder):
             return
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)

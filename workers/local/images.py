@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 
-from buildfarm.errors import SetupError
+from buildfarm.errors import BuildfarmError, SetupError
+from buildfarm.recipe import RECIPE_FILE, DockerfileRecipe, read_recipe
+from workers.dockerfile import Limits, Making
 from workers.local.network import SERVICES
 from workers.local.packages import ensure_packages, find_program, run_command
 from workers.local.slim import Maker
@@ -26,28 +28,17 @@ PULLED_BASE = f"debian:{SUITE}-slim"
 
 PULL_SECONDS = 60
 BUILD_SECONDS = 1200
+SILENCE_SECONDS = 600
 NAME = "buildfarm"
+
+_TAIL_BYTES = 1500
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """An image: what it is made of decides its tag, so that an unchanged recipe is never built again."""
-
-    name: str
-    parts: tuple[str, ...]  # all that the image is made of: folders and files, relative to images/
-    takes_stack: bool = False  # whether it has a build argument STACK
-    trusts: str | None = None  # where it looks for certificates to trust while it fetches, relative to images/
-
-    @property
-    def dockerfile(self) -> Path:
-        return RECIPES / self.name / "Dockerfile"
-
-
-@dataclass(frozen=True)
 class SlimRecipe:
-    """An image that the imager makes from a ``recipe.toml``."""
+    """An image that the imager makes, of one version of a ``recipe.toml``."""
 
     folder: str  # relative to images/
     version: str
@@ -57,8 +48,10 @@ class SlimRecipe:
         return self.folder.rpartition("/")[2]
 
 
-BUILDER = Recipe("builder", ("builder", "buildpacks"), takes_stack=True, trusts="builder/tools/ca-bundle.crt")
-IMAGER = Recipe("imager", ("imager", "builder/root/usr/lib/buildfarm/unpack"))
+# Folders of recipes with a Dockerfile; what such an image is made of decides its tag, so that an unchanged one is never
+# built again.
+BUILDER = "builder"
+IMAGER = "imager"
 REDIS = SlimRecipe("databases/redis", "8.0")
 REGISTRY = SlimRecipe("registry", "trixie")
 
@@ -90,27 +83,26 @@ def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: 
 
 
 def ensure_image(
-    client: docker.DockerClient, docker_url: str, recipe: Recipe, base: str, *, say: Say, ca_bundle: Path | None = None
+    client: docker.DockerClient, folder: str, base: str, *, say: Say, ca_bundle: Path | None = None
 ) -> str:
-    """The name of the image of this recipe on this base, built where it is not there yet.
+    """The name of the image of the recipe in this folder on this base, built where it is not there yet. SetupError.
 
     ``ca_bundle`` is trusted where the recipe fetches; it does not become part of the image.
     """
-    if not RECIPES.is_dir():
-        raise SetupError("The recipes of the farm's images are not here.", advice="Run it from a checkout.")
+    recipe = _dockerfile_recipe(folder)
     base_id = str(client.images.get(base).id)
-    name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.parts)}"
+    root = (RECIPES / folder / recipe.dockerfile.context).resolve()
+    name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.dockerfile.takes, root=root, left_out=RECIPE_FILE)}"
     if _has(client, name):
         return name
     say(f"{recipe.name}: building the image")
-    build_image(client, docker_url, recipe, base, name, ca_bundle=ca_bundle)
+    build_image(client, folder, base, name, ca_bundle=ca_bundle)
     return name
 
 
 def build_image(
     client: docker.DockerClient,
-    docker_url: str,
-    recipe: Recipe,
+    folder: str,
     base: str,
     name: str,
     *,
@@ -118,46 +110,37 @@ def build_image(
     cache: bool = True,
 ) -> None:
     """Builds the recipe's image under this name; without ``cache`` nothing of an earlier build is used. SetupError."""
-    with _context(recipe, ca_bundle) as context:
-        command = [
-            find_program("docker") or "docker",
-            "--host",
-            docker_url,
-            "build",
-            "--quiet",
-            # Containers of a build need a way out that does not depend on the engine's default bridge.
-            f"--network={SERVICES}",
-            f"--build-arg=BASE={base}",
-            *([] if cache else ["--no-cache"]),
-            *([f"--build-arg=STACK={_stack(client, base)}"] if recipe.takes_stack else []),
-            f"--file={context / recipe.dockerfile.relative_to(RECIPES)}",
-            f"--tag={name}",
-            str(context),
-        ]
-        run_command(["env", "DOCKER_BUILDKIT=0", *command], BUILD_SECONDS)
+    wanted = _dockerfile_recipe(folder).dockerfile
+    # Containers of a build need a way out that does not depend on the engine's default bridge.
+    limits = Limits(SERVICES, SILENCE_SECONDS, ca_bundle=ca_bundle)
+    written: list[bytes] = []
+    with tempfile.TemporaryDirectory() as parent:
+        context = Path(parent) / "context"
+        try:
+            wanted.take_along(RECIPES / folder, context)
+            filled = wanted.filled(stack_of(client, base))
+            making = Making(client, context, filled, base, name, limits)
+            making.run(log=written.append, check=_deadline(BUILD_SECONDS), cache=cache)
+        except BuildfarmError as error:
+            tail = b"".join(written)[-_TAIL_BYTES:].decode(errors="replace")
+            raise SetupError(
+                f"The image {name} cannot be built: {error.message}\n{tail}", advice=error.advice
+            ) from error
 
 
-@contextmanager
-def _context(recipe: Recipe, ca_bundle: Path | None) -> Iterator[Path]:
-    """The build context with fixed times and permissions: copied files look the same from every checkout."""
-    with tempfile.TemporaryDirectory() as folder:
-        context = Path(folder) / "context"
-        for name in recipe.parts:
-            if (RECIPES / name).is_dir():
-                shutil.copytree(RECIPES / name, context / name)
-            else:
-                (context / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(RECIPES / name, context / name)
-        if recipe.trusts is not None:
-            (context / recipe.trusts).write_bytes(ca_bundle.read_bytes() if ca_bundle else b"")
-        for path in [*context.rglob("*"), context]:
-            path.chmod(0o755 if path.is_dir() or (os.access(path, os.X_OK) and path.stat().st_mode & 0o100) else 0o644)
-            os.utime(path, (1, 1))
-        yield context
+def _dockerfile_recipe(folder: str) -> DockerfileRecipe:
+    if not RECIPES.is_dir():
+        raise SetupError("The recipes of the farm's images are not here.", advice="Run it from a checkout.")
+    recipe = read_recipe(RECIPES / folder)
+    if isinstance(recipe, DockerfileRecipe):
+        return recipe
+    raise AssertionError(f"{folder} has a Dockerfile")
 
 
-def _stack(client: docker.DockerClient, base: str) -> str:
+def stack_of(client: docker.DockerClient, base: str) -> str:
     """The base distribution's code name, which is what buildpacks call a stack."""
+    if base in (PULLED_BASE, _bootstrapped()):
+        return SUITE
     with suppress(DockerException):
         told = client.containers.run(
             base, ["sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME"'], remove=True, network_disabled=True
@@ -208,12 +191,24 @@ def _pull(docker_url: str, image: str) -> bool:
         return False
 
 
-def _fingerprint(first: Iterable[str], parts: Iterable[str]) -> str:
+def _fingerprint(first: Iterable[str], parts: Iterable[str], *, root: Path = RECIPES, left_out: str = "") -> str:
     """Of names, contents and the right to execute; times and owners do not change an image."""
     total = hashlib.sha256("\0".join(first).encode())
     for part in parts:
-        for path in sorted([RECIPES / part, *(RECIPES / part).rglob("*")]):
-            if path.is_file():
-                total.update(f"{path.relative_to(RECIPES)}\0{os.access(path, os.X_OK)}\0".encode())
+        for path in sorted([root / part, *(root / part).rglob("*")]):
+            name = path.relative_to(root)
+            if path.is_file() and path.name != left_out and "__pycache__" not in name.parts:
+                total.update(f"{name}\0{os.access(path, os.X_OK)}\0".encode())
                 total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:12]
+
+
+def _deadline(seconds: float) -> Callable[[], None]:
+    """A check that fails from then on."""
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise SetupError(f"It took longer than {seconds:.0f} s.")
+
+    return check

@@ -17,7 +17,7 @@ from docker.errors import NotFound
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.tree import tar_command
-from buildfarm.recipe import read_recipe
+from buildfarm.recipe import slim_plan
 from buildfarm.settings import Settings
 from workers.assembly import assemble, unpack_recipe
 from workers.image_export import check_budget, make_image, write_archive
@@ -51,7 +51,7 @@ class Maker:
             raise SetupError(f"The image {name} cannot be made: {error.message}", advice=error.advice) from error
 
     def _make(self, recipe: Path, version: str, name: str) -> None:
-        plan = read_recipe(recipe).plan(version)
+        plan = slim_plan(recipe, version)
         attempt = f"buildfarm-up-{plan.name}"
         self._clear(attempt)
         workspaces = Workspaces(self.folder, self.settings.workspace_bytes, self.settings.workspace_inodes)

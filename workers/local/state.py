@@ -30,7 +30,6 @@ class LocalState:
     registry_port: int = 5050
     docker_url: str = DEFAULT_DOCKER_URL
     builder: str = ""  # repository@digest in the farm's registry; empty until it was pushed
-    imager: str = ""  # likewise
     worker: bool = False  # whether the last `up` was asked for a build node
 
     @property
@@ -55,7 +54,6 @@ class LocalState:
             "BUILDFARM_REGISTRY_PORT": str(self.registry_port),
             "BUILDFARM_DOCKER_URL": self.docker_url,
             "BUILDFARM_BUILDER": self.builder,
-            "BUILDFARM_IMAGER": self.imager,
             "BUILDFARM_LOCAL_WORKER": str(int(self.worker)),
         }
 
@@ -73,7 +71,6 @@ class LocalState:
             registry_port=int(values["BUILDFARM_REGISTRY_PORT"]),
             docker_url=values["BUILDFARM_DOCKER_URL"],
             builder=values["BUILDFARM_BUILDER"],
-            imager=values.get("BUILDFARM_IMAGER", ""),
             worker=values["BUILDFARM_LOCAL_WORKER"] == "1",
         )
 
