@@ -19,7 +19,8 @@ from docker.types import Mount
 
 from buildfarm.cli.images import RECIPES
 from buildfarm.farm import Farm, open_farm
-from buildfarm.recipe import Plan, find_recipes
+from buildfarm.promotion import check_builder
+from buildfarm.recipe import SlimPlan, find_recipes
 from buildfarm.settings import Settings, read_settings
 from verify import second_engine
 from verify.icu import same_answers
@@ -43,6 +44,8 @@ VERSIONS = (
     ("mysql", "11.8"),
     ("registry", "trixie"),
 )
+# The farm's own, built by an engine; they need a farm to start
+TOOLS = (("imager", "trixie"), ("api", "trixie"), ("worker", "trixie"), ("engine", "trixie"), ("builder", "trixie"))
 ARCHIVES = (("mongodb", "5.0"), ("elasticsearch", "8.15"))
 TLS = (("redis", "6.0"), ("redis", "7.0"), ("redis", "7.0-static"), ("redis", "8.0"), ("valkey", "8.1"))
 SPEED = (("redis", "7.0"), ("redis", "7.0-static"))  # beside the stock programs of the same version
@@ -65,6 +68,9 @@ def main() -> None:
         built = build_images(farm, VERSIONS)
         for (name, version), each in built.items():
             behaviour(claims, name, version, each)
+        for (name, version), each in build_images(farm, TOOLS).items():
+            tools(claims, name, version, each)
+        promotable(claims, farm)
         images = {key: pulled(client, farm, each) for key, each in built.items() if each.result}
         for key in TLS:
             if key in images:
@@ -93,6 +99,21 @@ def behaviour(claims: Claims, name: str, version: str, built: Built) -> None:
     held = built.result is not None and ready[0] <= READY_SECONDS and stopped[0] <= STOP_SECONDS
     figure = built.told or f"healthy in {ready[0]:.1f} s, stopped in {stopped[0]:.1f} s, {len(steps)} steps"
     claims.add(f"{name} {version} works: password, by name, restart, kill -9, features", figure[:110], held)
+
+
+def tools(claims: Claims, name: str, version: str, built: Built) -> None:
+    """What the build showed of an image that is no server: it ran whatever it must have."""
+    steps = [line.partition("smoke: ")[2] for line in built.log if "smoke: " in line]
+    seconds = sum(built.result.phase_seconds.values()) if built.result else 0
+    sizes = " / ".join(f"{size:.1f}" for size in built.sizes)
+    figure = built.told or f"{sizes} MB, {seconds:.0f} s; {', '.join(steps)}"
+    claims.add(f"{name} {version} has what it needs", figure[:150], built.result is not None and bool(steps))
+
+
+def promotable(claims: Claims, farm: Farm) -> None:
+    """What the farm built as its builder may become it."""
+    found = check_builder(farm.registry, "images/builder:trixie")
+    claims.add("the builder that the farm built can be promoted", found[:60], found.startswith("images/builder@"))
 
 
 def pulled(client: docker.DockerClient, farm: Farm, built: Built) -> str:
@@ -230,7 +251,7 @@ def smokes(client: docker.DockerClient) -> Smokes:
 @contextmanager
 def running(
     client: docker.DockerClient,
-    made: Plan,
+    made: SlimPlan,
     image: str,
     folder: Path,
     command: list[str],
