@@ -67,7 +67,7 @@ def check_budget(budget: Budget, image: MadeImage, name: str) -> None:
 def write_archive(made: MadeImage, name: str, target: Path) -> None:
     """What `docker load` takes (Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset")."""
     config = f"{Digest.of(made.image.config).hex}.json"
-    layers = {f"{number}.tar.gz": layer.blob for number, layer in enumerate(made.layers)}
+    layers = {f"{number}.tar.gz": layer.file for number, layer in enumerate(made.layers)}
     listed = [{"Config": config, "RepoTags": [name], "Layers": list(layers)}]
     with tarfile.open(target, "x") as archive:
         for entry, content in ((config, made.image.config), ("manifest.json", json.dumps(listed).encode())):

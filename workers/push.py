@@ -10,19 +10,20 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BufferedReader, RawIOBase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import docker
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import InternalError, NodeError
 from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import CREATED, ComposedImage
-from buildfarm.oci.layer import LayerStream
+from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Kind, LayerDigests, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import MTIME_SECONDS
@@ -41,10 +42,17 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class MadeLayer:
-    """A layer; ``blob`` is the file of it as it goes over the wire."""
+    """A layer; ``blob`` is the file of it as it goes over the wire, or None where the registry has it."""
 
     digests: LayerDigests
-    blob: Path
+    blob: Path | None
+
+    @property
+    def file(self) -> Path:
+        """The blob's; raises InternalError where there is none."""
+        if self.blob is None:
+            raise InternalError(f"The layer {self.digests.diff_id} was not made: the registry has it.")
+        return self.blob
 
 
 @dataclass(frozen=True)
@@ -74,17 +82,29 @@ def send_image(registry: Registry, repository: str, made: MadeImage, *, tag: str
 
 
 def push_image(client: docker.DockerClient, image: str, registry: Registry, repository: str, tag: str) -> Digest:
-    """Sends an image of the engine under a tag, and returns its digest. Raises NodeError and RegistryError."""
+    """Sends an image of the engine under a tag, and returns its digest. Raises NodeError and RegistryError.
+
+    A layer that is in the image under that tag already is neither compressed nor sent again.
+    """
+    known = _layers_of(registry, repository, tag)
     with tempfile.TemporaryDirectory() as folder:
-        made = read_image(client, image, Path(folder))
+        made = read_image(client, image, Path(folder), known=known)
         send_image(registry, repository, made, tag=tag)
     return made.image.digest
 
 
 def read_image(
-    client: docker.DockerClient, image: str, folder: Path, *, kind: Kind = "docker", check: Check = lambda: None
+    client: docker.DockerClient,
+    image: str,
+    folder: Path,
+    *,
+    kind: Kind = "docker",
+    check: Check = lambda: None,
+    known: Mapping[Digest, LayerDigests] = MappingProxyType({}),
 ) -> MadeImage:
     """The engine's image as it is sent: nothing in it tells when it was built. Its layers are files in ``folder``.
+
+    ``known`` are layers that the registry has, by their diff IDs.
 
     Raises NodeError where it cannot be read, and what ``check`` raises.
     """
@@ -105,7 +125,7 @@ def read_image(
             # The engine saves a layer that is in an image twice as a link to the first.
             layer = (saved / name).resolve()
             if layer not in made:
-                made[layer] = _compress(layer, step, folder / f"layer-{len(made)}")
+                made[layer] = _make(layer, step, folder / f"layer-{len(made)}", known)
             layers.append(made[layer])
     return MadeImage(_composed(config, [layer.digests for layer in layers], kind), tuple(layers))
 
@@ -136,16 +156,35 @@ def undate(layer: Path, finished_at: float) -> None:
     undated.replace(layer)
 
 
-def _compress(layer: Path, step: Mapping[str, Any], blob: Path) -> MadeLayer:
-    """The file of a layer as it is sent; the layer itself is removed, for both would take the space twice."""
+def _make(layer: Path, step: Mapping[str, Any], blob: Path, known: Mapping[Digest, LayerDigests]) -> MadeLayer:
+    """The layer as it is sent; its file is removed, for both would take the space twice."""
     # A layer that was sent before, that of a base, is undated already: a second time would take it all for new.
     if step["created"] != CREATED:
         undate(layer, datetime.fromisoformat(step["created"]).timestamp())
-    with LayerStream(["cat", str(layer)]) as stream, blob.open("xb") as file:
-        for piece in stream:
-            file.write(piece)
+    read = ["cat", str(layer)]
+    if known and (there := known.get(hash_raw(read))):
+        made = MadeLayer(replace(there, uncompressed_bytes=layer.stat().st_size), None)
+    else:
+        with LayerStream(read) as stream, blob.open("xb") as file:
+            for piece in stream:
+                file.write(piece)
+        made = MadeLayer(stream.layer, blob)
     layer.unlink()
-    return MadeLayer(stream.layer, blob)
+    return made
+
+
+def _layers_of(registry: Registry, repository: str, tag: str) -> dict[Digest, LayerDigests]:
+    """By their diff IDs, the layers of the image under this tag; their uncompressed sizes are not told."""
+    if not registry.has_manifest(repository, tag):
+        return {}
+    media_type, content, _ = registry.get_manifest(repository, tag)
+    manifest = Manifest.parse(content, media_type)
+    config = json.loads(registry.read_blob(repository, manifest.config.digest))
+    return {
+        diff_id: LayerDigests(layer.digest, diff_id, layer.size, 0)
+        for diff_id, layer in zip(map(Digest, config["rootfs"]["diff_ids"]), manifest.layers, strict=True)
+        if registry.has_blob(repository, layer.digest)
+    }
 
 
 def _composed(config: bytes, layers: Sequence[LayerDigests], kind: Kind) -> ComposedImage:
@@ -161,10 +200,10 @@ def _composed(config: bytes, layers: Sequence[LayerDigests], kind: Kind) -> Comp
 
 def _send_layer(registry: Registry, repository: str, layer: MadeLayer) -> Layer:
     digests = layer.digests
-    reused = registry.has_blob(repository, digests.digest)
+    reused = layer.blob is None or registry.has_blob(repository, digests.digest)
     if not reused:
         # Compressed already: it goes as it is.
-        registry.upload(repository, lambda: LayerStream(["cat", str(layer.blob)], compression="none"))
+        registry.upload(repository, lambda: LayerStream(["cat", str(layer.file)], compression="none"))
     return Layer(
         digest=digests.digest,
         diff_id=digests.diff_id,
