@@ -107,7 +107,8 @@ def scan(root: Path, *, depth: int | None = None) -> Listing:
     """
     text = _find(root, [] if depth is None else ["-maxdepth", str(depth)])
     fields = text.split("\0")
-    names, sizes, shapes, identities = (fields[number:-1:_FIELDS] for number in range(_FIELDS))
+    paths, sizes, shapes, identities = (fields[number:-1:_FIELDS] for number in range(_FIELDS))
+    names = [root.name, *(f"{root.name}/{path}" for path in paths[1:])]  # find begins with the root, whose path is ""
     folders = [shape.startswith("d") for shape in shapes]
     found = list(map(_FOUND, zip(names, folders, map(int, sizes), shapes, identities, strict=True)))
     # By bytes, as tar sorts, and not by code point, since names need not be UTF-8.
@@ -155,26 +156,24 @@ def holds(folder: Path, size_bytes: int) -> bool:
 # As Found._make, without a call of Python's for each entry.
 _FOUND: Callable[[tuple[object, ...]], Found] = partial(tuple.__new__, Found)
 
-# find(1) prints four fields of each entry, with a NUL behind each: name, size, shape, identity.
+# find(1) prints four fields of each entry, with a NUL behind each: path below the root, size, shape, identity.
 _FIELDS = 4
 _IDENTITY = "%T@ %C@ %i %D\\0"
 _LEFT_OUT = "x"
 _FIND = [
-    *("-type", "d", "-printf", "%p\\0000\\0d %m\\0" + _IDENTITY, "-o"),  # \000 and the digit 0
-    *("(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%p\\0%s\\0%y %m %s\\0" + _IDENTITY, "-o"),
-    *("-printf", "%p\\0000\\0x\\0" + _IDENTITY),
+    *("-type", "d", "-printf", "%P\\0000\\0d %m\\0" + _IDENTITY, "-o"),  # \000 and the digit 0
+    *("(", "-type", "f", "-o", "-type", "l", ")", "-printf", "%P\\0%s\\0%y %m %s\\0" + _IDENTITY, "-o"),
+    *("-printf", "%P\\0000\\0x\\0" + _IDENTITY),
 ]
 
 
 def _find(root: Path, options: Sequence[str]) -> str:
-    whole = root.absolute()
-    command = ["find", whole.name, *options, *_FIND]
+    # An absolute path: find takes a name that begins with a dash for an option.
+    command = ["find", os.fspath(root.absolute()), *options, *_FIND]
     # One pipe alone is read in large pieces.
     with tempfile.TemporaryFile() as complaints:
         try:
-            done = subprocess.run(
-                command, cwd=whole.parent, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT, check=False
-            )
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT, check=False)
         except OSError as error:
             raise NodeError(f"The tree cannot be read: {error}.") from error
         if done.returncode != 0:

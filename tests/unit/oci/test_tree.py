@@ -166,6 +166,13 @@ def test_levels_of_a_tree(tmp_path):
     assert [item.name for item in scan(root, depth=2).found] == ["app", "app/a", "app/a/b"]
 
 
+@pytest.mark.parametrize("name", ["-rf", "!", "(", "%P\\0", os.fsdecode(b"\xff")])
+def test_a_root_may_have_any_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "file").touch()
+    assert [item.name for item in scan(tmp_path / name).found] == [name, f"{name}/file"]
+
+
 def test_odd_names_survive_a_list_of_names(tmp_path):
     root = tmp_path / "app"
     root.mkdir()
