@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from buildfarm.errors import NodeError, RecipeError, TooLargeError
 from buildfarm.model import IMAGES, Build, BuildResult, ImageRequest, Phase
 from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.manifest import LayerDigests
 from buildfarm.recipe import (
     BASE,
     CHECKOUT,
@@ -29,7 +31,7 @@ from workers.image_export import check_budget, make_image, write_archive
 from workers.pipeline import Tools, attempt_name
 from workers.prewarm import pull
 from workers.progress import Progress
-from workers.push import MadeImage, read_image, send_image
+from workers.push import MadeImage, layers_of, read_image, send_image
 from workers.sandbox import Sandbox
 from workers.spec import smoke_image
 from workers.workspace import Workspace
@@ -56,7 +58,11 @@ def run(
             plan = attempt.fetch(request)
             needed = pull(tools.sandboxes.client, tools.registry, _needed(plan, tools))
         with progress.phase(Phase.COMPILE):
-            made = attempt.assemble(plan, needed) if isinstance(plan, SlimPlan) else attempt.build(plan, needed)
+            made = (
+                attempt.assemble(plan, needed)
+                if isinstance(plan, SlimPlan)
+                else attempt.build(plan, needed, layers_of(tools.registry, request.repository, request.tag))
+            )
             progress.say(figures(made.image))
             check_budget(made.budget, made.image, f"{plan.name} {plan.version}")
         with progress.phase(Phase.SMOKE), made.on_engine():
@@ -141,7 +147,7 @@ class _Attempt:
 
         return _Made(image, plan.budget_of(compiled=made.compiled), made.packages, on_engine)
 
-    def build(self, plan: DockerfilePlan, base: str) -> _Made:
+    def build(self, plan: DockerfilePlan, base: str, known: Mapping[Digest, LayerDigests]) -> _Made:
         """The image of a Dockerfile, which stays on the engine until the attempt ends."""
         sandboxes, check = self.tools.sandboxes, self.progress.check
         spec = sandboxes.spec
@@ -150,7 +156,7 @@ class _Attempt:
         self.resources.enter_context(making.held(log=self.progress.write, check=check))
         kind = self.tools.exporter.media_types
         try:
-            image = read_image(sandboxes.client, self.image, self.workspace.own, kind=kind, check=check)
+            image = read_image(sandboxes.client, self.image, self.workspace.own, kind=kind, check=check, known=known)
         except NodeError as error:
             if not self.workspace.full:
                 raise

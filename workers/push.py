@@ -86,7 +86,7 @@ def push_image(client: docker.DockerClient, image: str, registry: Registry, repo
 
     A layer that is in the image under that tag already is neither compressed nor sent again.
     """
-    known = _layers_of(registry, repository, tag)
+    known = layers_of(registry, repository, tag)
     with tempfile.TemporaryDirectory() as folder:
         made = read_image(client, image, Path(folder), known=known)
         send_image(registry, repository, made, tag=tag)
@@ -173,8 +173,11 @@ def _make(layer: Path, step: Mapping[str, Any], blob: Path, known: Mapping[Diges
     return made
 
 
-def _layers_of(registry: Registry, repository: str, tag: str) -> dict[Digest, LayerDigests]:
-    """By their diff IDs, the layers of the image under this tag; their uncompressed sizes are not told."""
+def layers_of(registry: Registry, repository: str, tag: str) -> dict[Digest, LayerDigests]:
+    """By their diff IDs, the layers of the image under this tag; none where there is no such image.
+
+    Their uncompressed sizes are not told. Raises RegistryError.
+    """
     if not registry.has_manifest(repository, tag):
         return {}
     media_type, content, _ = registry.get_manifest(repository, tag)
