@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import docker
 from rich.console import Console
@@ -29,6 +30,7 @@ SUITE = "tests/integration/buildpacks"
 UNCOMPRESSED_MB = 1100
 COMPRESSED_MB = 400
 REBUILD_SHARE = 0.25
+ROUNDS = 5
 
 # What each example is built with; the first two have the promise of a fast rebuild.
 PROMISED = ("python", "node")
@@ -78,24 +80,32 @@ def sizes(claims: Claims, farm: Farm) -> None:
 
 def rebuilds(claims: Claims, farm: Farm) -> None:
     """Each example is built with an empty cache, and once more after a change of its code alone."""
-    table = Table("example", "first compile", "compile after a change of code", "share", title="Compile times")
-    shares = {}
+    table = Table(
+        "example", "first compile", "compile after a change of code", "share", title="Compile times (medians)"
+    )
     for name in (*PROMISED, *OTHERS):
-        with tempfile.TemporaryDirectory() as folder:
-            app = Path(folder) / name
-            shutil.copytree(EXAMPLES / name, app)
-            # Another app each run: its cache is empty.
-            tag = f"{name}-{time.time_ns() % 10**9}"
-            cold = compile_seconds(farm, app, tag)
-            (app / "change.txt").write_text(str(time.time_ns()))
-            cached = compile_seconds(farm, app, tag)
-        shares[name] = cached / cold
-        table.add_row(name, f"{cold:.2f} s", f"{cached:.2f} s", f"{shares[name]:.0%}")
+        rounds = [rebuild(farm, name) for _ in range(ROUNDS if name in PROMISED else 1)]
+        cold, cached = (median(times) for times in zip(*rounds, strict=True))
+        shares = sorted(after / before for before, after in rounds)
+        share = median(shares)
+        table.add_row(name, f"{cold:.2f} s", f"{cached:.2f} s", f"{share:.0%}")
         if name in PROMISED:
-            figure = f"{cold:.2f} s, then {cached:.2f} s: {shares[name]:.0%}"
+            figure = f"{cold:.2f} s, then {cached:.2f} s: {share:.1%} ({shares[0]:.1%} to {shares[-1]:.1%})"
             claim = f"{name}: a code-only rebuild compiles in at most {REBUILD_SHARE:.0%} of the first"
-            claims.add(claim, figure, shares[name] <= REBUILD_SHARE)
+            claims.add(claim, figure, share <= REBUILD_SHARE)
     Console(width=120).print(table)
+
+
+def rebuild(farm: Farm, name: str) -> tuple[float, float]:
+    """Seconds of the first compile of an example, and of one after a change of its code."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = Path(folder) / name
+        shutil.copytree(EXAMPLES / name, app)
+        # Another app each time: its cache is empty.
+        tag = f"{name}-{time.time_ns() % 10**9}"
+        cold = compile_seconds(farm, app, tag)
+        (app / "change.txt").write_text(str(time.time_ns()))
+        return cold, compile_seconds(farm, app, tag)
 
 
 def compile_seconds(farm: Farm, directory: Path, app: str) -> float:

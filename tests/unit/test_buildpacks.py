@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import CompileError
 from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.classic import Detected, report
 from workers.buildpacks.procfile import merge_types, parse_procfile
 from workers.buildpacks.release import Release, parse_release, parse_report
+from workers.sandbox import Ended
+from workers.workspace import Workspace
 
 
 def test_a_procfile_names_process_types():
@@ -106,6 +109,29 @@ def test_a_report_keeps_flat_values_and_cuts_long_ones():
     content = b'{"a": "' + b"x" * 300 + b'", "b": 1, "c": true, "d": {"no": 1}, "e": null, "f": 1e999}'
     assert parse_report(content) == {"a": "x" * 200, "b": 1.0, "c": True}
     assert parse_report(b"") == parse_report(b"[1]") == parse_report(b"nonsense") == {}
+
+
+def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
+    asked = []
+
+    class Recorder:
+        def run_buildpack(self, program, name, **_):
+            asked.append((program, name))
+            return Ended(0, b'{"seconds": 1}')
+
+    workspace = Workspace(*(tmp_path / name for name in ("app", "cache", "tmp", "layers")), owner=10_000)
+    packs = workspace.tmp / "buildpacks"
+    for name in ("silent", "telling", "linked"):
+        (packs / name / "bin").mkdir(parents=True)
+    (packs / "telling" / "bin" / "report").touch()
+    (packs / "linked" / "bin").rmdir()
+    (packs / "linked" / "bin").symlink_to("/only/in/the/sandbox")
+    detected = [Detected(name, f"sha256:{'0' * 64}", name) for name in ("gone", "silent", "telling", "linked")]
+
+    reports = report(detected, workspace, Recorder())
+
+    assert asked == [("report", "telling"), ("report", "linked")]
+    assert reports == {"telling": {"seconds": 1}, "linked": {"seconds": 1}}
 
 
 @given(st.binary(max_size=200))

@@ -65,10 +65,10 @@ def build(
             dict(released.process_types), read_file(workspace.app, "Procfile"), whole=profile.procfile_as_whole
         )
     except AppError as error:
-        error.reports = classic.report(chosen.classic, steps)
+        error.reports = classic.report(chosen.classic, workspace, steps)
         raise
     return Built(
-        used=_used(chosen, classic.report(chosen.classic, steps)),
+        used=_used(chosen, classic.report(chosen.classic, workspace, steps)),
         process_types=types,
         config_vars=released.config_vars,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ReportValue
 from buildfarm.oci.digest import Digest
 from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
-from workers.buildpacks.steps import Steps
+from workers.buildpacks.steps import FOLDER, Steps
 from workers.workspace import Workspace
 
 NONE_TAKES = 100
@@ -84,11 +86,25 @@ def release(detected: Sequence[Detected], steps: Steps) -> Release:
     return parse_release(ended.stdout, name)
 
 
-def report(detected: Sequence[Detected], steps: Steps) -> dict[str, Mapping[str, ReportValue]]:
+def report(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> dict[str, Mapping[str, ReportValue]]:
     """What each buildpack's bin/report says, after success and failure alike; those that say nothing are left out."""
     reports: dict[str, Mapping[str, ReportValue]] = {}
     for buildpack in detected:
+        if not _may_report(buildpack.name, workspace):
+            continue
         found = parse_report(steps.run_buildpack("report", buildpack.name, capture=True).stdout)
         if found:
             reports[buildpack.name] = found
     return reports
+
+
+def _may_report(name: str, workspace: Workspace) -> bool:
+    """False where there is no bin/report for certain: most have none, and a step that finds that out takes 60 ms."""
+    folder = workspace.tmp / Path(FOLDER).relative_to("/tmp") / name / "bin"
+    try:
+        # A link leads elsewhere in the sandbox than here.
+        return stat.S_ISLNK(folder.lstat().st_mode) or bool((folder / "report").lstat())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
