@@ -257,7 +257,7 @@ class SlimPlan(Plan):
     def with_archive(self, mirror: str | None, sha256: str | None) -> SlimPlan:
         """The archive from another address, and the digest it must have where the recipe pins none.
 
-        Raises RecipeError where nobody says what its digest is.
+        Raises RecipeError where nobody says what its digest is, and where the recipe says another one.
         """
         if self.archive is None:
             return self
@@ -273,6 +273,11 @@ class SlimPlan(Plan):
                     advice="Give the one that the vendor publishes: --sha256 HEX.",
                 )
             archive = archive.model_copy(update={"sha256": sha256})
+        elif sha256 not in (None, archive.sha256):
+            raise RecipeError(
+                f"{self.name} {self.version} pins another SHA-256 of its archive: {archive.sha256}.",
+                advice="Leave --sha256 away, or change the recipe.",
+            )
         return self.model_copy(update={"archive": archive})
 
 

@@ -241,11 +241,20 @@ def test_an_archive_that_is_not_reachable_fails_the_build(built, tmp_path, name)
     assert "The archive is not reachable: http://127.0.0.1:9/stand-in.tgz" in message
 
 
-def test_an_archive_that_nobody_vouches_for_is_not_even_fetched(built):
-    folder = find_recipes(RECIPES)["mongodb"]
-    build = built.ended(submit(built.farm, folder, "mongodb", "5.0").id)
-    assert build.failure.code == "app.recipe"
-    assert "pins no SHA-256" in build.failure.message
+def test_an_archive_that_nobody_vouches_for_is_not_even_fetched(built, tmp_path, name):
+    folder, _ = stand_in(tmp_path, name)
+    text = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(re.sub('sha256 = "[0-9a-f]*", ', "", text))
+    code, message = refused(built, name, folder, "1")
+    assert code == "app.recipe"
+    assert "pins no SHA-256" in message
+
+
+def test_another_digest_than_the_recipe_pins_is_refused(built, tmp_path, name):
+    folder, _ = stand_in(tmp_path, name)
+    code, message = refused(built, name, folder, "1", sha256="0" * 64)
+    assert code == "app.recipe"
+    assert "pins another SHA-256" in message
 
 
 def test_a_mirror_that_is_neither_address_nor_file_is_refused_at_once(built, tmp_path, name):
