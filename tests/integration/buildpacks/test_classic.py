@@ -63,9 +63,9 @@ def test_compile_gets_build_cache_and_env_dir(observed):
     assert "ARGUMENTS=/app,/cache,/platform/env,3" in observed[1]
 
 
-def test_compile_sees_the_promised_environment(observed):
+def test_compile_sees_the_promised_environment(observed, distribution):
     build, log = observed
-    assert "DEFAULTS=/app,/app,observed,trixie,30,180,/dev/null" in log
+    assert f"DEFAULTS=/app,/app,observed,{distribution['VERSION_CODENAME']},30,180,/dev/null" in log
     assert f"VERSION={build.request.source.digest.hex} REQUEST={build.id}" in log
 
 

@@ -89,9 +89,9 @@ def test_cnb_detect_gets_the_plans_path_and_runs_in_the_app(observed):
     assert re.search(r"DETECT /platform /\S+/plan.toml /app", observed[1])
 
 
-def test_cnb_build_gets_its_arguments_and_variables(observed):
+def test_cnb_build_gets_its_arguments_and_variables(observed, distribution):
     assert "ARGUMENTS=/layers/probe_one,/platform,plan.toml" in observed[1]
-    assert "VARIABLES=/layers/probe_one,/platform,linux,amd64,debian,/app" in observed[1]
+    assert f"VARIABLES=/layers/probe_one,/platform,linux,amd64,{distribution['ID']},/app" in observed[1]
     assert "EXEC=unset OWN=bin,buildpack.toml" in observed[1]
 
 
