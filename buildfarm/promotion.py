@@ -9,7 +9,7 @@ from buildfarm.oci.manifest import ImageConfig, Manifest
 from buildfarm.oci.registry import Registry
 
 PLATFORM_LABEL = "buildfarm.platform"  # every builder has it; its value is the contract between builder and node
-PLATFORM = "1"
+PLATFORM = "2"
 
 
 def check_builder(registry: Registry, reference: str) -> str:

@@ -59,8 +59,7 @@ def build(
             cnb=made,
         )
     try:
-        classic.compile_app(chosen.classic, workspace, steps)
-        released = classic.release(chosen.classic, steps)
+        released = classic.compile_app(chosen.classic, workspace, steps)
         types = merge_types(
             dict(released.process_types), read_file(workspace.app, "Procfile"), whole=profile.procfile_as_whole
         )

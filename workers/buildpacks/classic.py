@@ -18,6 +18,8 @@ from workers.workspace import Workspace
 
 NONE_TAKES = 100
 
+_COMPILED = b"compiled\n"
+
 _ROW = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})\t(sha256:[0-9a-f]{64})\t(.+)")
 
 
@@ -52,17 +54,29 @@ def _wrong(told: bytes) -> str:
     return sentence or "A buildpack that was asked for cannot be used."
 
 
-def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> None:
-    """Runs each buildpack's compile in turn, with what the earlier ones export.
+def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> Release:
+    """Runs each buildpack's compile in turn, with what the earlier ones export; the defaults that the last one tells.
 
     Raises CompileError, and TooLargeError where it failed with its workspace full.
     """
     names = [buildpack.name for buildpack in detected]
-    for count, buildpack in enumerate(detected, start=1):
+    for count, buildpack in enumerate(detected[:-1], start=1):
         steps.say(f"{buildpack.display} app")
         ended = steps.run_buildpack("compile", *names[:count])
         if ended.code != 0:
             raise compile_error(f"The buildpack {buildpack.name}", ended.code, workspace)
+    last = detected[-1]
+    steps.say(f"{last.display} app")
+    ended = steps.run_buildpack("compile", "--release", *names, capture=True)
+    compiled, line, defaults = ended.stdout.partition(_COMPILED)
+    if compiled or not line:
+        raise compile_error(f"The buildpack {last.name}", ended.code, workspace)
+    if ended.code != 0:
+        raise CompileError(
+            f"bin/release of the buildpack {last.name} failed with exit code {ended.code}.",
+            advice="The log's last lines say why.",
+        )
+    return parse_release(defaults, last.name)
 
 
 def compile_error(who: str, code: int, workspace: Workspace) -> CompileError | TooLargeError:
@@ -72,18 +86,6 @@ def compile_error(who: str, code: int, workspace: Workspace) -> CompileError | T
             "The build filled its workspace.", advice="Let it write less: app, cache and /tmp share one limit."
         )
     return CompileError(f"{who} failed with exit code {code}.", advice="The log's last lines say why.")
-
-
-def release(detected: Sequence[Detected], steps: Steps) -> Release:
-    """The defaults of the last buildpack. Raises CompileError."""
-    name = detected[-1].name
-    ended = steps.run_buildpack("release", name, capture=True)
-    if ended.code != 0:
-        raise CompileError(
-            f"bin/release of the buildpack {name} failed with exit code {ended.code}.",
-            advice="The log's last lines say why.",
-        )
-    return parse_release(ended.stdout, name)
 
 
 def report(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> dict[str, Mapping[str, ReportValue]]:

@@ -274,6 +274,11 @@ def test_a_buildpack_that_breaks_the_contract_of_detect_is_named(built, pack, ap
     failed(built(app(), "broken", buildpacks=[pack("broken", **programs)]), "app.detect", told, "broken")
 
 
+def test_a_compile_that_fails_is_not_taken_for_its_release_whatever_it_prints(built, pack, app):
+    build = built(app(), "liar", buildpacks=[pack("liar", compile="echo compiled; exit 5", release="echo 'a: b'")])
+    failed(build, "app.compile", "The buildpack 1-liar failed with exit code 5", "compiled")
+
+
 @pytest.mark.parametrize(
     ("release", "told"),
     [
