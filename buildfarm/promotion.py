@@ -9,7 +9,9 @@ from buildfarm.oci.manifest import ImageConfig, Manifest
 from buildfarm.oci.registry import Registry
 
 PLATFORM_LABEL = "buildfarm.platform"  # every builder has it; its value is the contract between builder and node
+RELEASE_APART = "1"  # bin/release is a step of its own; from "2" on, the last compile can do both
 PLATFORM = "2"
+PLATFORMS = frozenset({RELEASE_APART, PLATFORM})
 
 
 def check_builder(registry: Registry, reference: str) -> str:
@@ -29,7 +31,7 @@ def check_builder(registry: Registry, reference: str) -> str:
     except ValueError as error:
         raise RequestError(f"{reference[:200]} is not an image: {error}.") from error
     platform = (config.runtime.get("Labels") or {}).get(PLATFORM_LABEL)
-    if platform != PLATFORM:
+    if platform not in PLATFORMS:
         raise RequestError(
             f"{reference[:200]} is no builder: its label {PLATFORM_LABEL} is {platform or 'not set'}.",
             advice=f"A builder is made from images/builder, and has {PLATFORM_LABEL}={PLATFORM}.",

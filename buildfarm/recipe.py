@@ -145,7 +145,7 @@ class Compiled(Frozen):
 
 
 class Archive(Frozen):
-    """A vendor's archive, unpacked beside the packages; ``sha256`` is pinned, or given with the request."""
+    """A vendor's archive, unpacked beside the packages; ``sha256`` is pinned, and a request may give another."""
 
     url: HttpUrl
     sha256: Sha256 | None = None
@@ -255,9 +255,9 @@ class SlimPlan(Plan):
         return self.compiled.budget if compiled and self.compiled else self.budget
 
     def with_archive(self, mirror: str | None, sha256: str | None) -> SlimPlan:
-        """The archive from another address, and the digest it must have where the recipe pins none.
+        """The archive from another address, and of another digest: what is asked for goes before what the recipe pins.
 
-        Raises RecipeError where nobody says what its digest is, and where the recipe says another one.
+        Raises RecipeError where nobody says what its digest is.
         """
         if self.archive is None:
             return self
@@ -266,17 +266,12 @@ class SlimPlan(Plan):
             # A folder keeps the vendor's own name of the file.
             url = mirror + archive.url.rpartition("/")[2] if mirror.endswith("/") else mirror
             archive = archive.model_copy(update={"url": url})
-        if archive.sha256 is None:
-            if sha256 is None:
-                raise RecipeError(
-                    f"{self.name} {self.version} pins no SHA-256 of {archive.url}.",
-                    advice="Give the one that the vendor publishes: --sha256 HEX.",
-                )
+        if sha256:
             archive = archive.model_copy(update={"sha256": sha256})
-        elif sha256 not in (None, archive.sha256):
+        if archive.sha256 is None:
             raise RecipeError(
-                f"{self.name} {self.version} pins another SHA-256 of its archive: {archive.sha256}.",
-                advice="Leave --sha256 away, or change the recipe.",
+                f"{self.name} {self.version} pins no SHA-256 of {archive.url}.",
+                advice="Give the one that the vendor publishes: --sha256 HEX.",
             )
         return self.model_copy(update={"archive": archive})
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
+from buildfarm.promotion import PLATFORM_LABEL
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,12 @@ class Builder:
     digest: Digest
     manifest: Manifest
     config: bytes
+
+    @property
+    def platform(self) -> str:
+        """The contract between it and the node, as its label says."""
+        labels: dict[str, str] = ImageConfig.parse(self.config).runtime.get("Labels") or {}
+        return labels.get(PLATFORM_LABEL, "")
 
     def layers(self) -> tuple[Layer, ...]:
         """Its layers from the bottom up; none of them moves when an app is exported."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import tree_names
+from buildfarm.promotion import RELEASE_APART
 from workers import buildpacks, fetch
 from workers.boxes import Boxes
 from workers.builder import Builder, Builders
@@ -94,7 +95,11 @@ def run(
             variables = {**manifest.env, **request.env}
             fetch.write_config_vars(variables, sandbox, log=progress.write, check=progress.check)
             steps = buildpacks.Steps(
-                sandbox, progress.write, progress.check, tools.profile.config_vars_in_environment and bool(variables)
+                sandbox,
+                progress.write,
+                progress.check,
+                vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
+                release_apart=tools.builder.platform == RELEASE_APART,
             )
             left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
         with progress.phase(Phase.DETECT):

@@ -41,7 +41,7 @@ def images() -> None:
 @click.argument("name")
 @click.option("--version", help="A version of the recipe. Default: its last one.")
 @click.option("--mirror", envvar="MIRROR", metavar="URL|FILE", help="Take a vendor's archive from here.")
-@click.option("--sha256", metavar="HEX", help="SHA-256 of that archive, where the recipe pins none.")
+@click.option("--sha256", metavar="HEX", help="SHA-256 of that archive, before what the recipe pins.")
 @click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
 @recipes_option
 @json_option

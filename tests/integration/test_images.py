@@ -250,11 +250,11 @@ def test_an_archive_that_nobody_vouches_for_is_not_even_fetched(built, tmp_path,
     assert "pins no SHA-256" in message
 
 
-def test_another_digest_than_the_recipe_pins_is_refused(built, tmp_path, name):
-    folder, _ = stand_in(tmp_path, name)
-    code, message = refused(built, name, folder, "1", sha256="0" * 64)
-    assert code == "app.recipe"
-    assert "pins another SHA-256" in message
+def test_a_digest_that_is_asked_for_goes_before_the_recipes(built, tmp_path, name):
+    folder, archive = stand_in(tmp_path, name)
+    code, message = refused(built, name, folder, "1", mirror=str(archive), sha256="0" * 64)
+    assert code == "app.source"
+    assert f"and {'0' * 64} is wanted" in message
 
 
 def test_a_mirror_that_is_neither_address_nor_file_is_refused_at_once(built, tmp_path, name):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import CompileError
 from workers.buildpacks.appfiles import read_file
-from workers.buildpacks.classic import Detected, report
+from workers.buildpacks.classic import Detected, compile_app, report
 from workers.buildpacks.procfile import merge_types, parse_procfile
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.sandbox import Ended
@@ -121,17 +121,48 @@ def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
 
     workspace = Workspace(*(tmp_path / name for name in ("app", "cache", "tmp", "layers")), owner=10_000)
     packs = workspace.tmp / "buildpacks"
-    for name in ("silent", "telling", "linked"):
+    for name in ("silent", "telling", "linked-bin", "linked-report"):
         (packs / name / "bin").mkdir(parents=True)
     (packs / "telling" / "bin" / "report").touch()
-    (packs / "linked" / "bin").rmdir()
-    (packs / "linked" / "bin").symlink_to("/only/in/the/sandbox")
-    detected = [Detected(name, f"sha256:{'0' * 64}", name) for name in ("gone", "silent", "telling", "linked")]
+    (packs / "linked-bin" / "bin").rmdir()
+    # The node cannot know what is at the other end, and must not look: this one has no report.
+    (packs / "linked-bin" / "bin").symlink_to(packs / "silent" / "bin")
+    (packs / "linked-report" / "bin" / "report").symlink_to("/only/in/the/sandbox")
+    (packs / "linked").symlink_to(packs / "silent")
+    names = ["gone", "silent", "telling", "linked-bin", "linked-report", "linked"]
 
-    reports = report(detected, workspace, Recorder())
+    reports = report([Detected(name, f"sha256:{'0' * 64}", name) for name in names], workspace, Recorder())
 
-    assert asked == [("report", "telling"), ("report", "linked")]
-    assert reports == {"telling": {"seconds": 1}, "linked": {"seconds": 1}}
+    assert asked == [("report", name) for name in names[2:]]
+    assert reports == {name: {"seconds": 1} for name in names[2:]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"compile": (0, b""), "release": (0, b"default_process_types: {web: run}")}, None),
+        ({"compile": (3, b"")}, "The buildpack one failed with exit code 3"),
+        ({"compile": (0, b""), "release": (4, b"")}, "bin/release of the buildpack one failed with exit code 4"),
+    ],
+)
+def test_a_builder_of_the_first_contract_is_asked_for_its_release_in_a_step_of_its_own(tmp_path, answers, told):
+    class Recorder:
+        release_apart = True
+
+        def say(self, sentence):
+            pass
+
+        def run_buildpack(self, program, *names, **_):
+            assert names == ("one",)
+            return Ended(*answers[program])
+
+    workspace = Workspace(tmp_path, tmp_path, tmp_path, tmp_path, owner=10_000)
+    detected = [Detected("one", f"sha256:{'0' * 64}", "One")]
+    if told is None:
+        assert compile_app(detected, workspace, Recorder()).process_types == {"web": "run"}
+    else:
+        with pytest.raises(CompileError, match=told):
+            compile_app(detected, workspace, Recorder())
 
 
 @given(st.binary(max_size=200))

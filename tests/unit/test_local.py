@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import SetupError
-from buildfarm.recipe import read_recipe
-from workers.local.images import BUILDER, DEBIAN, RECIPES
+from buildfarm.recipe import Dockerfile, read_recipe
+from workers.local.images import BUILDER, DEBIAN, RECIPES, SUITE, Distribution
 from workers.local.network import host_mtu
 from workers.local.state import (
     LocalState,
@@ -95,9 +95,16 @@ def test_waiting_ends_at_once_or_at_its_deadline():
     assert not wait_until(lambda: False, 0.05)
 
 
-def test_the_builder_takes_what_is_told_of_its_base_and_names_debian_without_a_word():
-    arguments = read_recipe(RECIPES / BUILDER).dockerfile.filled(DEBIAN.stack).arguments
-    assert arguments == {"STACK": DEBIAN.stack, **DEBIAN.arguments()}
+def test_the_builder_is_told_what_its_base_is_and_is_debians_where_it_is_not():
+    wanted = read_recipe(RECIPES / BUILDER).dockerfile
+    ubuntu = {"STACK": "noble", "DISTRO_NAME": "ubuntu", "DISTRO_VERSION": "24.04"}
+    assert Distribution("noble", "ubuntu", "24.04").fill(wanted).arguments == ubuntu
+    assert DEBIAN.fill(wanted) == wanted.filled(SUITE)
+
+
+def test_a_dockerfile_is_not_told_what_it_does_not_take():
+    wanted = Dockerfile(takes=["Dockerfile"], file="Dockerfile", arguments={"GREETING": "{version}"})
+    assert DEBIAN.fill(wanted).arguments == {"GREETING": SUITE}
 
 
 def test_jobs_side_by_side_keep_their_order_and_fail_together():

@@ -1,4 +1,4 @@
-"""Small files at the top of the app, read by the node: what the customer's code wrote there is never followed."""
+"""Files of a build that the node looks at: what the customer's code wrote there is never followed."""
 
 from __future__ import annotations
 
@@ -31,3 +31,21 @@ def read_file(app: Path, name: str) -> str | None:
     if len(content) > FILE_BYTES_MAX:
         raise CompileError(f"The {name} is larger than 64 KiB.")
     return content.decode(errors="replace")
+
+
+def may_have(top: Path, *parts: str) -> bool:
+    """False where nothing is at that path below ``top`` for certain; true where a link on the way hides it, too."""
+    folder = os.open(top, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(folder)
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ReportValue
 from buildfarm.oci.digest import Digest
+from workers.buildpacks.appfiles import may_have
 from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.buildpacks.steps import FOLDER, Steps
@@ -67,9 +67,16 @@ def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps
             raise compile_error(f"The buildpack {buildpack.name}", ended.code, workspace)
     last = detected[-1]
     steps.say(f"{last.display} app")
-    ended = steps.run_buildpack("compile", "--release", *names, capture=True)
-    compiled, line, defaults = ended.stdout.partition(_COMPILED)
-    if compiled or not line:
+    if steps.release_apart:
+        ended = steps.run_buildpack("compile", *names)
+        compiled, defaults = ended.code == 0, b""
+        if compiled:
+            ended = steps.run_buildpack("release", last.name, capture=True)
+            defaults = ended.stdout
+    else:
+        ended = steps.run_buildpack("compile", "--release", *names, capture=True)
+        compiled, defaults = ended.stdout.startswith(_COMPILED), ended.stdout.removeprefix(_COMPILED)
+    if not compiled:
         raise compile_error(f"The buildpack {last.name}", ended.code, workspace)
     if ended.code != 0:
         raise CompileError(
@@ -102,11 +109,5 @@ def report(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> 
 
 def _may_report(name: str, workspace: Workspace) -> bool:
     """False where there is no bin/report for certain: most have none, and a step that finds that out takes 60 ms."""
-    folder = workspace.tmp / Path(FOLDER).relative_to("/tmp") / name / "bin"
-    try:
-        # A link leads elsewhere in the sandbox than here.
-        return stat.S_ISLNK(folder.lstat().st_mode) or bool((folder / "report").lstat())
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    folders = Path(FOLDER).relative_to("/tmp").parts
+    return may_have(workspace.tmp, *folders, name, "bin", "report")

@@ -9,14 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 
 from buildfarm.errors import BuildfarmError, SetupError
-from buildfarm.recipe import RECIPE_FILE, DockerfileRecipe, read_recipe
+from buildfarm.recipe import RECIPE_FILE, Dockerfile, DockerfileRecipe, read_recipe
 from workers.dockerfile import Limits, Making
 from workers.local.network import SERVICES
 from workers.local.packages import ensure_packages, find_program, run_command
@@ -56,9 +56,12 @@ class Distribution:
     name: str
     version: str
 
-    def arguments(self) -> dict[str, str]:
-        """As arguments of a Dockerfile that takes them."""
-        return {"DISTRO_NAME": self.name, "DISTRO_VERSION": self.version}
+    def fill(self, dockerfile: Dockerfile) -> Dockerfile:
+        """For this base: its version, and what it takes of the rest."""
+        filled = dockerfile.filled(self.stack)
+        rest = {"DISTRO_NAME": self.name, "DISTRO_VERSION": self.version}
+        taken = {name: text for name, text in rest.items() if name in filled.arguments}
+        return filled.model_copy(update={"arguments": {**filled.arguments, **taken}})
 
 
 DEBIAN = Distribution(SUITE, "debian", "13")
@@ -126,10 +129,7 @@ def build_image(
 ) -> None:
     """Builds the recipe's image under this name; without ``cache`` nothing of an earlier build is used. SetupError."""
     wanted = _dockerfile_recipe(folder).dockerfile
-    distribution = distribution_of(client, base)
-    filled = wanted.filled(distribution.stack)
-    known = {name: text for name, text in distribution.arguments().items() if name in filled.arguments}
-    filled = filled.model_copy(update={"arguments": {**filled.arguments, **known}})
+    filled = distribution_of(client, base).fill(wanted)
     # Containers of a build need a way out that does not depend on the engine's default bridge.
     limits = Limits(SERVICES, SILENCE_SECONDS, ca_bundle=ca_bundle)
     written: list[bytes] = []
@@ -156,17 +156,18 @@ def _dockerfile_recipe(folder: str) -> DockerfileRecipe:
 
 
 def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
-    """What a base is of, as its os-release says. Raises SetupError where it says nothing."""
+    """What a base is of, as its os-release says. Raises SetupError where it does not say it."""
     if base in (PULLED_BASE, _bootstrapped()):
         return DEBIAN
-    asked = ["sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME $ID $VERSION_ID"']
-    with suppress(DockerException):
-        told = client.containers.run(base, asked, remove=True, network_disabled=True).decode().split()
-        if len(told) == len(fields(Distribution)):
-            return Distribution(*told)
-    raise SetupError(
-        f"The base {base} does not tell its distribution in /etc/os-release.", advice="Take a Debian or an Ubuntu."
-    )
+    asked = '. /etc/os-release && echo "$VERSION_CODENAME,$ID,$VERSION_ID"'
+    try:
+        told = client.containers.run(base, entrypoint=["sh", "-c", asked], remove=True, network_disabled=True)
+    except DockerException as error:
+        raise SetupError(f"The base {base} cannot be asked for its distribution: {error}") from error
+    stack, name, version = told.decode().strip().split(",")
+    if not stack or not name:
+        raise SetupError(f"The base {base} names no release in /etc/os-release.", advice="Take a Debian or an Ubuntu.")
+    return Distribution(stack, name, version)
 
 
 def ensure_slim(maker: Maker, recipe: SlimRecipe, say: Say) -> str:

@@ -54,4 +54,4 @@ def check(file: Path, sha256: str) -> None:
         while chunk := content.read(CHUNK_BYTES):
             total.update(chunk)
     if total.hexdigest() != sha256:
-        raise ArchiveError(f"The archive has the SHA-256 {total.hexdigest()}, and the recipe says {sha256}.")
+        raise ArchiveError(f"The archive has the SHA-256 {total.hexdigest()}, and {sha256} is wanted.")

@@ -116,3 +116,13 @@ def test_the_image_keeps_to_its_size(built):
     assert sum(layer.size for layer in manifest.layers) <= 400_000_000
     runtime = ImageConfig.parse(built.farm.registry.read_blob(repository, manifest.config.digest)).runtime
     assert (runtime["User"], runtime["Entrypoint"]) == ("1000:1000", ["/start"])
+
+
+def test_the_labels_say_what_it_stands_on(built, distribution):
+    repository, _, digest = built.farm.settings.builder.partition("@")
+    media_type, content, _ = built.farm.registry.get_manifest(repository, digest)
+    config = Manifest.parse(content, media_type).config.digest
+    labels = ImageConfig.parse(built.farm.registry.read_blob(repository, config)).runtime["Labels"]
+    assert labels["io.buildpacks.base.distro.name"] == distribution["ID"]
+    assert labels["io.buildpacks.base.distro.version"] == distribution["VERSION_ID"]
+    assert labels["io.buildpacks.stack.id"] == f"buildfarm.{distribution['VERSION_CODENAME']}"

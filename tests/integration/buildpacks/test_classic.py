@@ -143,7 +143,8 @@ def test_a_failing_report_is_not_shown(built, pack, app):
 
 def test_several_run_in_order_and_hand_on_their_export(built, pack, app):
     first = pack(
-        "first", compile="""echo 'export HANDED="from first" PATH=/first:$PATH' >"$(dirname "$0")/../export" """
+        "first",
+        compile="""echo 'echo NOISY; export HANDED="from first" PATH=/first:$PATH' >"$(dirname "$0")/../export" """,
     )
     second = pack(
         "second", compile="""echo "SAW=$HANDED ${PATH%%:*}"; echo 'export MORE=1' >"$(dirname "$0")/../export" """
@@ -157,6 +158,7 @@ def test_several_run_in_order_and_hand_on_their_export(built, pack, app):
     assert [used.name for used in succeeded(built, build).buildpacks] == ["first", "second", "third"]
     log = built.log(build)
     assert "SAW=from first /first" in log
+    assert log.count("NOISY") == 2
     assert "THIRD=from first 1" in log
     assert run_image(built, build, "bash", "-c", "echo $SEEN") == "nothing"
 
