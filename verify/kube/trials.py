@@ -150,14 +150,17 @@ def drained(claims: Claims, farm: Installation) -> None:
     events.wait()
     ended = farm.builds.ended(build_id)
     died = _deaths(host.machine.root / "events.log", str(build.node))
-    outlived = died.get("engine", (0.0, 0))[0] - died.get("worker", (0.0, 0))[0]
+    engine_at, worker_at = (died.get(name, (0.0, 0))[0] for name in ("engine", "worker"))
+    # The worker lets go of the engine before its own process has ended: which container is gone first says nothing.
+    kept = engine_at - (ended.finished_at or engine_at)
     codes = {name: code for name, (_, code) in died.items()}
     figure = (
         f"drain exit {drain.returncode} after {seconds:.0f} s; build {ended.state}, attempt {ended.attempt};"
-        f" exit codes {codes}, the engine ended {outlived:.1f} s after the worker"
+        f" exit codes {codes}, the engine ended {kept:.1f} s after the build"
+        f" and {engine_at - worker_at:.1f} s after the worker"
     )
     holds = drain.returncode == 0 and ended.state is State.SUCCEEDED and ended.attempt == 1
-    holds = holds and codes == {"worker": 0, "engine": 0} and outlived > 0
+    holds = holds and codes == {"worker": 0, "engine": 0} and kept > 0
     claims.add(
         "kubectl drain ends the running build; preStop keeps the engine",
         figure if holds else f"{figure} {said!r}",

@@ -48,7 +48,7 @@ livenessProbe:
 lifecycle:
   preStop:
     exec:
-      {{- /* The worker holds this lock for as long as it lives. */}}
+      {{- /* The worker holds this lock for as long as it needs the engine. */}}
       command: [sh, -c, 'exec flock "/var/lib/buildfarm/workspaces/$BUILDFARM_NODE_ID.lock" true']
 {{- end }}
 securityContext:
