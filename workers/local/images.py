@@ -163,7 +163,10 @@ def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
     try:
         told = client.containers.run(base, entrypoint=["sh", "-c", asked], remove=True, network_disabled=True)
     except DockerException as error:
-        raise SetupError(f"The base {base} cannot be asked for its distribution: {error}") from error
+        raise SetupError(
+            f"The base {base} cannot be asked for its distribution: {error}",
+            advice="Unset BUILDFARM_BASE to build on Debian.",
+        ) from error
     stack, name, version = told.decode().strip().split(",")
     if not stack or not name:
         raise SetupError(f"The base {base} names no release in /etc/os-release.", advice="Take a Debian or an Ubuntu.")
