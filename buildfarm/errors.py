@@ -17,6 +17,8 @@ BuildfarmError
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
 │   ├── ExpiredError            farm.expired
+│   ├── ClassRemovedError       farm.class_removed
+│   ├── VersionError            farm.version
 │   ├── ApiError                farm.api
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
@@ -152,6 +154,20 @@ class ExpiredError(FarmError):
     default_advice = "Submit it again with more time to wait; buildfarm queue shows how long builds wait now."
 
 
+class ClassRemovedError(FarmError):
+    """The build waited in a class that the farm's settings no longer name; it is not built."""
+
+    code = "farm.class_removed"
+    default_advice = "Submit it again: without a class, or with one that buildfarm queue lists."
+
+
+class VersionError(FarmError):
+    """A record in Redis was written by a version of the farm that this process cannot read."""
+
+    code = "farm.version"
+    default_advice = "Upgrade the farm's older processes; buildfarm nodes lists each node's version."
+
+
 class ApiError(FarmError):
     """The farm's API cannot be reached, or answers with what is none of its answers."""
 
@@ -233,6 +249,8 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         RegistryError,
         StoreError,
         ExpiredError,
+        ClassRemovedError,
+        VersionError,
         InternalError,
     )
 }

@@ -17,7 +17,9 @@ from buildfarm.buildpack import ArtifactBuildpack, Buildpack
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError
 from buildfarm.memo import input_digest
 from buildfarm.model import (
+    IMAGES,
     NAME_PATTERN,
+    RESERVED,
     ArtifactSource,
     Build,
     BuildRequest,
@@ -93,6 +95,8 @@ class Farm:
         It may have ended already, where an equal input was built before. Raises RequestError, QueueFullError and
         ConflictError. A ``build_id`` of the caller's own makes a second call give back the same build.
         """
+        if isinstance(request, BuildRequest) and request.tenant == IMAGES:
+            raise RequestError(RESERVED, advice="Choose another name for the tenant.")
         request = self._pinned(request)
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
@@ -103,7 +107,7 @@ class Farm:
         accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, memo)
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
-        if accepted.request_digest and accepted.request_digest != self.records.digest_of(request):
+        if not self.records.is_of(accepted, request):
             raise ConflictError(
                 "This idempotency key stands for another request already.",
                 advice=f"It made build {accepted.build_id}; take a new key for another request.",

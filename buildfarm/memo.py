@@ -13,6 +13,8 @@ from buildfarm.settings import Settings
 # Settings that decide what an image's bytes are; limits only decide whether there is one.
 _SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types", "profile")
 _FIELDS = ("tenant", "app", "source", "env", "buildpacks", "buildpack_order")
+# 2: earlier memos ignored branches of buildpacks that the app's own files name.
+_VERSION = 2
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -20,7 +22,8 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
     """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
 
     Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
-    branch moves, also one that a buildpack comes from. ``builder`` is the digest of the builder image; the farm's own
+    branch moves, also one that a buildpack comes from. Buildpacks that the app's own files name are not known here: see
+    `workers.pipeline.run`. ``builder`` is the digest of the builder image; the farm's own
     buildpacks are in it.
     """
     if not isinstance(request, BuildRequest) or not builder or not _is_pinned(request.source):
@@ -29,6 +32,7 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
     if "BUILDPACK_URL" in request.env or not all(parse_buildpack(name).pinned for name in buildpacks):
         return ""
     content = {
+        "version": _VERSION,
         "request": request.model_dump(mode="json", include=set(_FIELDS)),
         "builder": builder,
         "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),

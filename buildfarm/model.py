@@ -34,6 +34,7 @@ BUILDPACKS_MAX = 50
 EXPIRES_SECONDS_MAX = 7 * 86_400
 
 IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
+RESERVED = f"The tenant name {IMAGES} is reserved for the farm's own image builds."
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 

@@ -49,14 +49,28 @@ class Seal:
         return {str(name): str(value) for name, value in env.items()}
 
     def digest(self, content: bytes) -> str:
-        """Tells equal contents, and nothing about them to who has no key (HMAC-SHA256, hex)."""
-        return hmac.new(self.keys.encode(), content, hashlib.sha256).hexdigest()
+        """Return a digest that says nothing about the content to those without the key (HMAC-SHA256, hex).
+
+        The first key makes it.
+        """
+        return _hmac(self._list[0] if self._list else "", content)
+
+    def made(self, digest: str, content: bytes) -> bool:
+        """Return whether this is the content's digest, by any of the keys: one may have been added since."""
+        return any(hmac.compare_digest(_hmac(key, content), digest) for key in self._list or [""])
+
+    @property
+    def _list(self) -> list[str]:
+        return [key.strip() for key in self.keys.split(",") if key.strip()]
 
     @cached_property
     def _fernet(self) -> MultiFernet | None:
         try:
-            keys = [key.strip() for key in self.keys.split(",") if key.strip()]
-            ciphers = [Fernet(key + "=" * (-len(key) % 4)) for key in keys]
+            ciphers = [Fernet(key + "=" * (-len(key) % 4)) for key in self._list]
         except ValueError as error:
             raise RequestError("BUILDFARM_FARM_KEY is no key.", advice="It has 32 bytes in URL-safe base64.") from error
         return MultiFernet(ciphers) if ciphers else None
+
+
+def _hmac(key: str, content: bytes) -> str:
+    return hmac.new(key.encode(), content, hashlib.sha256).hexdigest()

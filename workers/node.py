@@ -76,7 +76,7 @@ def run(settings: Settings) -> bool:
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
         log.info("prewarmed", builder=tools.builders.current.image)
-        tools.caches.forget_halves()
+        tools.forget_halves()
         running = lambda: attempts.names() | tools.boxes.names()  # noqa: E731
         janitor = Janitor(client, settings.node_id, tools.workspaces, running, log)
         janitor.clean()

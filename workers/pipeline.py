@@ -53,6 +53,11 @@ class Tools:
             exporter=self.exporter.during(check),
         )
 
+    def forget_halves(self) -> None:
+        """Remove copies that a killed process left half-written; for the node's start."""
+        self.caches.forget_halves()
+        self.supply.kept.forget_halves()
+
     @property
     def builder(self) -> Builder:
         """What the next build stands on."""
@@ -66,11 +71,12 @@ def run(
     progress: Progress,
     *,
     publish: Callable[[Exported], None],
-    accept: Callable[[BuildResult], None],
+    accept: Callable[[BuildResult, bool], None],
 ) -> None:
     """Builds, and hands the result to ``accept``; only then the cache is kept and the sandbox cleared away.
 
-    ``publish`` makes the image the app's newest. Raises AppError, FarmError and Interruption.
+    ``publish`` makes the image the app's newest. ``accept`` is also told whether all buildpacks that the app's files
+    name are pinned: if not, an equal request may give another image. Raises AppError, FarmError and Interruption.
     """
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
@@ -141,7 +147,8 @@ def run(
                 phase_seconds=progress.seconds,
                 node=tools.node_id,
                 attempt=build.attempt,
-            )
+            ),
+            all(item.pinned for item in manifest.buildpacks),
         )
         tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 

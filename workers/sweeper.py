@@ -70,6 +70,8 @@ class Sweeper:
     def _expire(self) -> None:
         for build_id in self.records.admission.expire(_BATCH):
             self.logger.info("build_expired", build=build_id)
+        for build_id in self.records.admission.fail_of_removed_classes(_BATCH):
+            self.logger.warning("class_removed", build=build_id)
 
 
 _SILENT = NodeLostError(

@@ -18,13 +18,14 @@ from buildfarm.errors import (
     NodeError,
     NodeStopped,
     StoreError,
+    VersionError,
 )
 from buildfarm.memo import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.queues import TASK
 from buildfarm.settings import Settings
-from buildfarm.store import Lease, Leases, Logs, Records, Unclaimed
+from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
 from workers import image_pipeline
 from workers.attempts import Attempts
@@ -62,7 +63,10 @@ class Worker:
             log.warning("claim_failed", reason=error.message)
             return
         if isinstance(lease, Unclaimed):
-            log.info("message_dropped", reason=lease.reason)
+            if lease.reason == UNREADABLE:
+                log.warning("record_unreadable", advice=VersionError.default_advice)
+            else:
+                log.info("message_dropped", reason=lease.reason)
             return
         log = logger(build=lease.build_id, node=self.settings.node_id)
         log = log.bind(attempt=lease.attempt)
@@ -109,9 +113,9 @@ class Worker:
 
             tools.exporter.move_tag(request.repository, request.tag, wanted)
 
-        def accept(result: BuildResult) -> None:
+        def accept(result: BuildResult, pinned: bool = True) -> None:
             progress.end_log()
-            same = input_digest(request, tools.builder.digest, self.settings)
+            same = input_digest(request, tools.builder.digest, self.settings) if pinned else ""
             progress.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
             self.metrics.image_made(result, lease.build_id)
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +161,12 @@ def remove(root: Path) -> None:
         # Lazily: a process that is just being killed may still hold a file open.
         _run("umount", "--lazy", files)
     shutil.rmtree(root, ignore_errors=True)
+    if os.geteuid() != 0 and root.is_dir():
+        # Some builds leave folders without the right to write (Go's modules: 0555), which binds their owner too.
+        # chmod follows no link that it meets on its way.
+        with suppress(NodeError):
+            _run("chmod", "--recursive", "u+rwx", "--", root)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _add_loop_device() -> bool:

@@ -13,13 +13,11 @@ from buildfarm.cli.show import size
 from buildfarm.errors import SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.garbage import Rules, collect
-from buildfarm.model import ArtifactSource
 from buildfarm.oci.storage import Storage
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
 
 _DAY = 86400
-_BUILDS_MAX = 100_000
 _days = click.FloatRange(0)
 
 
@@ -68,10 +66,4 @@ def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits:
 def used_digests(farm: Farm) -> set[str]:
     """Digests that records name: images of builds, sources of those that have not ended, builder and imager."""
     used = {reference.rpartition("@")[2] for reference in (farm.builder(), farm.settings.imager)}
-    for build in farm.recent(_BUILDS_MAX):
-        if build.result is not None:
-            used.add(str(build.result.digest))
-        source = getattr(build.request, "source", None)
-        if not build.state.final and isinstance(source, ArtifactSource):
-            used.add(str(source.digest))
-    return used - {""}
+    return (used | farm.records.digests()) - {""}

@@ -57,7 +57,7 @@ class Client:
             headers = {"Content-Type": "application/gzip"}
             answer = self._send("POST", "/v1/sources", params={"tenant": tenant}, content=pieces, headers=headers)
         sent = wire.check(answer).json()
-        return ArtifactSource.model_validate(sent["source"]), int(sent["sent_bytes"])
+        return ArtifactSource.model_validate(sent["source"], extra="ignore"), int(sent["sent_bytes"])
 
     def submit(self, request: Request, *, build_id: str | None = None) -> Build:
         """Accepts a build. Raises RequestError, QueueFullError and ConflictError; ``build_id`` serves as its key."""
@@ -107,7 +107,7 @@ class Client:
             rest = b""
             for piece in answer.iter_raw():
                 *lines, rest = (rest + piece).split(b"\n")
-                yield from (LogLine.model_validate_json(line) for line in lines)
+                yield from (LogLine.model_validate_json(line, extra="ignore") for line in lines)
 
     def follow(self, build_id: str) -> Iterator[Build | LogLine]:
         """The build whenever it has changed, and its log's lines as they come; the last item is the ended build."""

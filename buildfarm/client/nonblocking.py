@@ -62,7 +62,7 @@ class AsyncClient:
                 "POST", "/v1/sources", params={"tenant": tenant}, content=_threaded(pieces), headers=headers
             )
         sent = wire.check(answer).json()
-        return ArtifactSource.model_validate(sent["source"]), int(sent["sent_bytes"])
+        return ArtifactSource.model_validate(sent["source"], extra="ignore"), int(sent["sent_bytes"])
 
     async def submit(self, request: Request, *, build_id: str | None = None) -> Build:
         """Accepts a build. Raises RequestError, QueueFullError and ConflictError; ``build_id`` serves as its key."""
@@ -113,7 +113,7 @@ class AsyncClient:
             async for piece in answer.aiter_raw():
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
-                    yield LogLine.model_validate_json(line)
+                    yield LogLine.model_validate_json(line, extra="ignore")
 
     async def follow(self, build_id: str) -> AsyncIterator[Build | LogLine]:
         """The build whenever it has changed, and its log's lines as they come; the last item is the ended build."""

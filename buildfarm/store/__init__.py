@@ -6,7 +6,7 @@ from buildfarm.store.calls import Calls
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
-from buildfarm.store.leases import Lease, Leases, Unclaimed
+from buildfarm.store.leases import UNREADABLE, Lease, Leases, Unclaimed
 from buildfarm.store.logs import Logs
 from buildfarm.store.nodes import Nodes
 from buildfarm.store.order import BuildpackOrder
@@ -17,6 +17,7 @@ from buildfarm.store.tokens import Scope, Token, Tokens
 
 __all__ = [
     "LIMIT_MAX",
+    "UNREADABLE",
     "Accepted",
     "Admission",
     "Audit",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from buildfarm.errors import ExpiredError
+from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError
 from buildfarm.model import Build, Failure, Fault, Limits, Place, QueueRow, QueueView, State
 from buildfarm.settings import Settings
 from buildfarm.store.database import APP_INDEX_MAX, EVENTS_MAX, INDEX_MAX, Database
@@ -20,10 +20,16 @@ _AHEAD = 4  # a tenant's queued builds of a class; the others are held, so that 
 _KEY_SECONDS = 86_400
 _STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
 
-_EXPIRED = ExpiredError("The build waited longer than its request allowed.")
-EXPIRED = Failure(
-    code=_EXPIRED.code, fault=Fault.FARM, phase=None, message=_EXPIRED.message, advice=_EXPIRED.advice
-).model_dump_json()
+_CLASS_REMOVED_SECONDS = 600.0  # the settings of all processes may take that long to change
+
+
+def _ended(error: BuildfarmError) -> str:
+    failure = Failure(code=error.code, fault=Fault.FARM, phase=None, message=error.message, advice=error.advice)
+    return failure.model_dump_json()
+
+
+EXPIRED = _ended(ExpiredError("The build waited longer than its request allowed."))
+_CLASS_REMOVED = _ended(ClassRemovedError("The farm's operators removed the class that the build waited in."))
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,15 @@ class Admission:
     def expire(self, limit: int) -> list[str]:
         """Fails waiting builds whose time is up, and returns their ids."""
         return list(self.change("expire", EXPIRED, limit))
+
+    def fail_of_removed_classes(self, limit: int, *, seconds: float = _CLASS_REMOVED_SECONDS) -> list[str]:
+        """Fail builds that wait in a class which is not in the settings any more, and return their ids.
+
+        Args:
+            limit: how many builds at most, so that a call stays short.
+            seconds: for how long no sweeper has found the class in its settings.
+        """
+        return list(self.change("class_removed", seconds, _CLASS_REMOVED, limit))
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What holds for a tenant, and for this app of it."""

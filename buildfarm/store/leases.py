@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from buildfarm.errors import Cancelled, LeaseLost
-from buildfarm.model import Build, BuildResult, Failure, Phase, State
+from buildfarm.errors import Cancelled, LeaseLost, VersionError
+from buildfarm.model import Build, BuildResult, Failure, Fault, Phase, State
 from buildfarm.store.admission import EXPIRED, Admission
 from buildfarm.store.database import Database
 from buildfarm.store.records import decode
 
 # A build that the farm keeps handing back is not handed on for ever: from here on every attempt counts.
 _SPARED_MAX = 10
+# A build that this process cannot read waits for a newer node. 240 times 15 s are an hour: longer than an upgrade.
+_UNREADABLE_SPARED_MAX = 240
+_UNREADABLE_WAIT_SECONDS = 15.0
+
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """Why a message woke a node up for nothing: the state the build is in, ``unknown`` or ``expired``."""
+    """Why a message woke a node up for nothing: the build's state, ``unknown``, ``expired`` or ``unreadable``."""
 
     reason: str
 
@@ -45,12 +50,21 @@ class Leases:
         return self.admission.database
 
     def claim(self, build_id: str, node: str) -> Lease | Unclaimed:
-        """The lease on a queued build: on this one, or on the newer build that took its place."""
+        """The lease on a queued build: on this one, or on the newer build that took its place.
+
+        A build whose record only a newer version of the farm can read is given back, and waits for another node. That
+        attempt does not count, within a bound.
+        """
         attempt, told = self.admission.change("claim", build_id, node, self.lease_seconds, EXPIRED)
         if not attempt:
             return Unclaimed(told)
-        build = decode(dict(zip(told[::2], told[1::2], strict=True)))
-        return Lease(build.id, attempt, build)
+        fields = dict(zip(told[::2], told[1::2], strict=True))
+        lease = Lease(fields["id"], attempt)
+        try:
+            return replace(lease, build=decode(fields))
+        except VersionError as error:
+            self._give_back_unread(lease, error)
+            return Unclaimed(UNREADABLE)
 
     def renew(self, lease: Lease, phase: Phase | None = None) -> None:
         """Keeps the lease, and enters a phase. Raises Cancelled or LeaseLost."""
@@ -87,7 +101,10 @@ class Leases:
         One that does not count leaves the build as many attempts as before, within a bound. A build that waits for its
         next attempt is sent no message now: `send_due` does it when the time has come.
         """
-        return self._release(lease.build_id, str(lease.attempt), failure, counts=counts, wait_seconds=wait_seconds)
+        spared_max = 0 if counts else _SPARED_MAX
+        return self._release(
+            lease.build_id, str(lease.attempt), failure, spared_max=spared_max, wait_seconds=wait_seconds
+        )
 
     def send_due(self, limit: int) -> int:
         """Sends the messages of builds whose wait for another attempt is over; returns how many there were."""
@@ -109,10 +126,19 @@ class Leases:
 
     def take_back(self, build_id: str, failure: Failure) -> str:
         """Ends whichever attempt has let its lease end; answers as ``give_back`` does."""
-        return self._release(build_id, "", failure, counts=True, wait_seconds=0)
+        return self._release(build_id, "", failure, spared_max=0, wait_seconds=0)
 
-    def _release(self, build_id: str, attempt: str, failure: Failure, *, counts: bool, wait_seconds: float) -> str:
-        spared_max = 0 if counts else _SPARED_MAX
+    def _give_back_unread(self, lease: Lease, error: VersionError) -> None:
+        failure = Failure(code=error.code, fault=Fault.FARM, phase=None, message=error.message, advice=error.advice)
+        self._release(
+            lease.build_id,
+            str(lease.attempt),
+            failure,
+            spared_max=_UNREADABLE_SPARED_MAX,
+            wait_seconds=_UNREADABLE_WAIT_SECONDS,
+        )
+
+    def _release(self, build_id: str, attempt: str, failure: Failure, *, spared_max: int, wait_seconds: float) -> str:
         content = failure.model_dump_json()
         change = self.admission.change
         return str(change("release", build_id, attempt, self.attempts_max, content, spared_max, wait_seconds))

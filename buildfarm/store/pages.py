@@ -8,7 +8,7 @@ from typing import Any
 
 from buildfarm.model import Build, State
 from buildfarm.store.database import Database
-from buildfarm.store.records import decode
+from buildfarm.store.records import decode_all
 
 _READ = 200  # records read at once
 _LOOKS = 10
@@ -65,6 +65,5 @@ class Pages:
                 pipeline.hgetall(self.database.key("build", name))
             records = pipeline.execute()
         return [
-            (f"{score:.6f}:{name}", decode(fields) if fields else None)
-            for (name, score), fields in zip(below, records, strict=False)
+            (f"{score:.6f}:{name}", build) for (name, score), build in zip(below, decode_all(records), strict=False)
         ]

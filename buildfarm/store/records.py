@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from buildfarm.errors import NotFoundError
+from buildfarm.errors import NotFoundError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
 from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
 from buildfarm.store.database import Database
+from buildfarm.telemetry import logger
 
 _PLAIN = (
     "id", "state", "node", "phase", "superseded_by", "memo_of",
     "submitted_at", "started_at", "finished_at", "expires_at", "attempt",
 )  # fmt: skip
+
+_ENDED = frozenset(state for state in State if state.final)
+_SCAN_COUNT = 1000
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class Records:
         answer = self.admission.change(
             "submit", build_id, shown.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
-            self.digest_of(request), memo.result.model_dump_json() if memo else "", memo.build_id if memo else "",
-            memo.result.digest if memo else "", self.seal.close(build_id, env),
+            self.seal.digest(_content(request)), memo.result.model_dump_json() if memo else "",
+            memo.build_id if memo else "", memo.result.digest if memo else "", self.seal.close(build_id, env),
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
@@ -77,9 +82,9 @@ class Records:
             return Accepted(answer[1], answer[2], None)
         return Accepted(answer[1], "", decode(dict(zip(answer[2][::2], answer[2][1::2], strict=True))))
 
-    def digest_of(self, request: Request) -> str:
-        """Tells whether two requests ask for the same, whatever their idempotency keys."""
-        return self.seal.digest(request.model_dump_json(exclude={"idempotency_key"}).encode())
+    def is_of(self, accepted: Accepted, request: Request) -> bool:
+        """Return whether the build was made of an equal request, whatever their idempotency keys."""
+        return not accepted.request_digest or self.seal.made(accepted.request_digest, _content(request))
 
     def env(self, build: Build) -> dict[str, str]:
         """The config vars of a build that has not ended. Raises NodeError where this process cannot open them."""
@@ -94,10 +99,13 @@ class Records:
         with self.database.failures():
             build_id: Any = self.database.client.get(self.database.key("memo", input_digest))
             result: Any = self.database.client.hget(self.database.key("build", build_id), "result") if build_id else ""
-        return Memo(build_id, BuildResult.model_validate_json(result)) if result else None
+        try:
+            return Memo(build_id, BuildResult.model_validate_json(result, extra="ignore")) if result else None
+        except ValueError:
+            return None  # a newer version wrote it: the request is built
 
     def get(self, build_id: str) -> Build:
-        """The build as it is now. Raises NotFoundError."""
+        """The build as it is now. Raises NotFoundError and VersionError."""
         with self.database.failures():
             fields: dict[str, str] = self.database.client.hgetall(self.database.key("build", build_id))  # type: ignore[assignment]
         if not fields:
@@ -115,7 +123,23 @@ class Records:
             for build_id in ids:
                 pipeline.hgetall(self.database.key("build", build_id))
             found = pipeline.execute()
-        return [decode(fields) for fields in found if fields]
+        return [build for build in decode_all(found) if build]
+
+    def digests(self) -> set[str]:
+        """Return the digests that any record names: images of builds, and sources of those that have not ended.
+
+        All records are read, a page at a time; also those that only a newer version of the farm can read whole.
+        """
+        prefix, found = self.database.key("build", ""), set[str]()
+        with self.database.failures():
+            names = self.database.client.scan_iter(f"{prefix}*", count=_SCAN_COUNT, _type="HASH")
+            while page := list(islice(names, _SCAN_COUNT)):
+                pipeline = self.database.client.pipeline(transaction=False)
+                for name in page:
+                    pipeline.hmget(name, ["state", "request", "result"])
+                for record in pipeline.execute():
+                    found |= _digests(*record)
+        return found
 
     def cancel(self, build_id: str) -> State:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError.
@@ -157,7 +181,39 @@ class Records:
 
 
 def decode(fields: dict[str, str]) -> Build:
-    """A record's hash as a Build."""
+    """Return a record's hash as a Build, without what only newer versions of the farm know.
+
+    Raises VersionError if the rest cannot be read.
+    """
+    try:
+        return _decode(fields)
+    except ValueError as error:
+        raise VersionError(
+            f"The record of build {fields.get('id', '?')[:80]} was written by another version of the farm, "
+            "and this process cannot read it."
+        ) from error
+
+
+def decode_all(found: Iterable[dict[str, str]]) -> Iterator[Build | None]:
+    """Return the builds of these hashes, in their order: None for a hash that is empty or cannot be read."""
+    for fields in found:
+        try:
+            yield decode(fields) if fields else None
+        except VersionError:
+            logger().warning("record_unreadable", build=fields.get("id", ""))
+            yield None
+
+
+def _digests(state: str | None, request: str | None, result: str | None) -> set[str]:
+    source = json.loads(request or "{}").get("source", {}) if state not in _ENDED else {}
+    return {str(part["digest"]) for part in (json.loads(result or "{}"), source) if "digest" in part}
+
+
+def _content(request: Request) -> bytes:
+    return request.model_dump_json(exclude={"idempotency_key"}).encode()
+
+
+def _decode(fields: dict[str, str]) -> Build:
     values: dict[str, Any] = {name: fields[name] for name in _PLAIN if fields.get(name)}
     values["build_class"] = fields.get("queue", "").removeprefix("build.").partition(".")[0]
     for name in ("request", "result", "failure"):
@@ -166,4 +222,5 @@ def decode(fields: dict[str, str]) -> Build:
     # A phase that is entered again while its first entry is written counts from the first.
     began = [pair.partition("=") for pair in fields.get("began", "").split()]
     values["phases_began"] = {phase: at for phase, _, at in reversed(began)}
-    return Build.model_validate({**values, "cancel_requested": "cancel" in fields})
+    # What comes from outside is checked strictly before it is stored; what is stored may be newer than this process.
+    return Build.model_validate({**values, "cancel_requested": "cancel" in fields}, extra="ignore")

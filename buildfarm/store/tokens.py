@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.model import NAME_PATTERN
+from buildfarm.model import IMAGES, NAME_PATTERN, RESERVED
 from buildfarm.store.database import Database
 
 LIVE_MAX = 2  # of one tenant and name: the old one and the new one while they are changed
@@ -86,7 +86,7 @@ class Tokens:
             fields: dict[str, str] = self.database.client.hgetall(self.database.key("token", form[1]))  # type: ignore[assignment]
         # Compared also where there is no record, so that the time tells nothing.
         same = hmac.compare_digest(fields.get("sha256", ""), _sha256(text))
-        return _decode(form[1], fields) if fields and same else None
+        return _usable(_decode(form[1], fields)) if fields and same else None
 
     def all(self) -> list[Token]:
         """Those that live, the newest last."""
@@ -120,7 +120,7 @@ class Tokens:
         if not token_id:
             return None
         try:
-            return self.get(str(token_id))
+            return _usable(self.get(str(token_id)))
         except NotFoundError:
             return None
 
@@ -145,6 +145,8 @@ class Tokens:
 def _check(tenant: str | None, name: str, scopes: Collection[Scope], days: float) -> None:
     if tenant is not None and not re.fullmatch(NAME_PATTERN, tenant):
         raise RequestError(f"{tenant[:80]!r} cannot be a tenant: use 1 to 30 lower-case letters, digits and dashes.")
+    if tenant == IMAGES:
+        raise RequestError(RESERVED, advice="Choose another name for the tenant.")
     if not re.fullmatch(NAME_PATTERN, name):
         raise RequestError(f"{name[:80]!r} cannot name a token: use 1 to 30 lower-case letters, digits and dashes.")
     if not scopes:
@@ -153,6 +155,11 @@ def _check(tenant: str | None, name: str, scopes: Collection[Scope], days: float
         raise RequestError("The scope admin is the operators': a token for one tenant cannot have it.")
     if not 0 < days <= DAYS_MAX:
         raise RequestError(f"A token lives for at most {DAYS_MAX} days.", advice="Make the next one before it ends.")
+
+
+def _usable(token: Token) -> Token | None:
+    """A tenant may have had this name before it was reserved: its tokens open nothing any more."""
+    return None if token.tenant == IMAGES else token
 
 
 def _decode(token_id: str, fields: dict[str, str]) -> Token:

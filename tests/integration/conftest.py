@@ -141,8 +141,11 @@ class Builds:
 
 
 @contextmanager
-def build_node(farm: Farm, **variables: str):
-    """A node of this farm that takes builds, for the length of the block; it is drained at the end."""
+def build_node(farm: Farm, *, code: Path | None = None, **variables: str):
+    """A node of this farm that takes builds, for the length of the block; it is drained at the end.
+
+    ``code`` is a folder with another version of the farm's code.
+    """
     node_id = f"test-{uuid.uuid4().hex[:8]}"
     workspaces = Path("/var/lib/buildfarm/test-workspaces")
     workspaces.mkdir(parents=True, exist_ok=True)
@@ -157,10 +160,13 @@ def build_node(farm: Farm, **variables: str):
         "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
         # What tests serve to builds, they serve on the builds' own bridge.
         "BUILDFARM_SANDBOX_ALLOW": f"{gateway_of(farm.settings.sandbox_network)}/32",
+        **({"PYTHONPATH": str(code)} if code else {}),
         **variables,
     }
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "workers"], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers"], cwd=code, env=environment, stdout=output, stderr=output
+        )
     node = NodeProcess(node_id, process, workspaces, log)
     try:
         wait_for(lambda: _accepts(farm, node), READY_SECONDS, lambda: log.read_text()[-2000:])

@@ -6,13 +6,14 @@ import json
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import wait_for, write_files
 
 from buildfarm.errors import ConflictError, QueueFullError, RequestError
 from buildfarm.memo import input_digest
-from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, GitSource, RunPolicy, State
+from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, Failure, Fault, GitSource, RunPolicy, State
 from buildfarm.oci.digest import Digest
 from buildfarm.store import Lease, Leases
 
@@ -192,6 +193,31 @@ def test_a_build_that_waits_too_long_is_failed_and_not_built(farm, leases):
         ended = farm.get(build.id)
         assert (ended.state, ended.failure.code, ended.attempt) == (State.FAILED, "farm.expired", 0)
     assert farm.get(patient.id).state is State.QUEUED
+
+
+def test_builds_of_a_class_that_was_removed_are_failed_and_say_so(farm, leases):
+    classes = {"interactive": 4, "bulk": 1, "nightly": 1}
+    before = replace(farm.admission, terms=replace(farm.admission.terms, classes=classes))
+    assert before.fail_of_removed_classes(10) == []
+    farm.set_limits("t", running=2)
+    running, queued, *held = [
+        replace(farm.records, admission=before).submit(f"b{number}", request(f"a{number}"), "build.nightly.0").build_id
+        for number in range(4)
+    ]
+    other = farm.submit(request("other"))
+    lease = Leases(before, 9, 3).claim(running, "n")
+    assert farm.admission.fail_of_removed_classes(10) == []  # other processes may have the old settings for a while
+    assert farm.admission.fail_of_removed_classes(2, seconds=0) == [queued, held[0]]
+    assert farm.admission.fail_of_removed_classes(10, seconds=0) == held[1:]
+    for build_id in (queued, *held):
+        ended = farm.get(build_id)
+        assert (ended.state, ended.failure.code) == (State.FAILED, "farm.class_removed")
+    assert farm.get(other.id).state is State.QUEUED  # there is room for it now
+    # What runs may end; if it is given back, it has no class to wait in either.
+    failure = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
+    assert leases.give_back(lease, failure) == State.QUEUED
+    assert farm.admission.fail_of_removed_classes(10, seconds=0) == [running]
+    assert list(farm.database.client.scan_iter(f"{farm.database.namespace}*nightly*")) == []
 
 
 def test_a_waiting_build_tells_its_place(farm, leases):

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from buildfarm.cli.gc import used_digests
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.model import ArtifactSource, BuildRequest, Failure, Fault, Node, NodeState, Phase, State
+from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Node, NodeState, Phase, State
 from buildfarm.queues import queue_names, shard_of
-from buildfarm.store import Calls, Lease, Leases, Logs, Nodes
+from buildfarm.store import Calls, Lease, Leases, Logs, Nodes, Rates, Scope, Tokens
 from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import Metrics, logger
 from workers.sweeper import Sweeper
@@ -186,6 +187,48 @@ def test_an_attempt_that_does_not_count_uses_none_up_within_a_bound(farm, leases
         assert leases.give_back(leases.claim(build.id, "n"), FAILURE, counts=False) == State.QUEUED
     answers = [leases.give_back(leases.claim(build.id, "n"), FAILURE, counts=False) for _ in range(3)]
     assert answers == [State.QUEUED, State.QUEUED, State.FAILED]
+
+
+def test_a_rate_survives_a_clock_that_goes_back(farm):
+    rates, key = Rates(farm.database), farm.database.key("rate", "calls", "t")
+    assert rates.take("calls", "t", 10, 3600) == 0
+    at = float(farm.database.client.hget(key, "at"))
+    farm.database.client.hset(key, "at", at + 36_000)  # the clock was ten hours ahead
+    assert [rates.take("calls", "t", 10, 3600) for _ in range(9)] == [0] * 9
+    assert 0 < rates.take("calls", "t", 10, 3600) <= 360
+
+
+def test_the_name_of_the_farms_own_images_is_no_tenants(farm):
+    with pytest.raises(RequestError, match="reserved for the farm's own image builds"):
+        farm.submit(request(tenant="images"))
+    tokens = Tokens(farm.database)
+    with pytest.raises(RequestError, match="reserved for the farm's own image builds"):
+        tokens.make("images", "ci", {Scope.READ}, 1)
+    text, token = tokens.make("t", "ci", {Scope.READ}, 1)
+    session = tokens.open_session(token)
+    assert tokens.verify(text) == tokens.session(session) == token
+    farm.database.client.hset(farm.database.key("token", token.id), "tenant", "images")  # one made by an older version
+    assert tokens.verify(text) is None
+    assert tokens.session(session) is None
+
+
+def test_all_records_are_looked_at_for_what_the_registry_must_keep(farm, leases):
+    digests = [f"sha256:{number:064x}" for number in range(3)]
+    ended = farm.submit(request("a"))
+    leases.succeed(
+        leases.claim(ended.id, "n"),
+        BuildResult(
+            repository="apps/t/a", digest=digests[0], tag="latest", layers=(), uploaded_bytes=0, phase_seconds={},
+            node="n", attempt=1,
+        ),
+    )  # fmt: skip
+    source = ArtifactSource(repository="sources/t", digest=digests[1])
+    farm.submit(BuildRequest(tenant="t", app="b", source=source))
+    newer = farm.submit(BuildRequest(tenant="t", app="c", source=source.model_copy(update={"digest": digests[2]})))
+    farm.database.client.hset(farm.database.key("build", newer.id), "state", "of a newer version")
+    farm.database.client.delete(farm.database.key("builds"))  # which is bounded: the oldest are not in it
+    assert farm.records.digests() == set(digests)
+    assert used_digests(farm) >= set(digests)
 
 
 def test_a_call_reaches_who_listens(farm):

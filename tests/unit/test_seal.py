@@ -48,5 +48,16 @@ def test_what_is_no_key_is_told():
         Seal("secret").check()
 
 
+def test_a_digest_of_before_a_new_key_is_still_the_contents():
+    before = Seal(OTHER).digest(b"x")
+    rotated = Seal(f"{KEY}, {OTHER}")
+    assert rotated.made(before, b"x")
+    assert not rotated.made(before, b"y")
+    assert rotated.digest(b"x") == Seal(KEY).digest(b"x")
+    assert rotated.made(rotated.digest(b"x"), b"x")
+    assert not Seal(KEY).made(before, b"x")
+    assert Seal("").made(Seal("").digest(b"x"), b"x")
+
+
 def test_equal_contents_are_told_only_with_the_same_key():
     assert Seal(KEY).digest(b"x") == Seal(KEY).digest(b"x") != Seal(OTHER).digest(b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -16,6 +17,7 @@ from buildfarm.oci.digest import Digest
 BUILDPACK_BYTES_MAX = 512 * 1024 * 1024
 
 _CHUNK_BYTES = 1024 * 1024
+_HALF = "half-"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Kept:
         Raises TooLargeError, OSError and what ``write`` raises.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor, half = tempfile.mkstemp(dir=self.directory)
+        descriptor, half = tempfile.mkstemp(prefix=_HALF, dir=self.directory)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # for as long as it is written: see forget_halves
         total, size = hashlib.sha256(), 0
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -73,6 +76,13 @@ class Kept:
             Path(half).unlink(missing_ok=True)
         self._forget_oldest()
         return digest
+
+    def forget_halves(self) -> None:
+        """Remove what a killed process left half-written. Another node on this machine may be writing meanwhile."""
+        for half in self.directory.glob(f"{_HALF}*"):
+            with suppress(OSError), half.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                half.unlink()
 
     def _archive(self, digest: Digest) -> Path:
         return self.directory / f"{digest.hex}.tar"

@@ -6,7 +6,9 @@ local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 local size, seconds = tonumber(ARGV[1]), tonumber(ARGV[2])
 local bucket = redis.call('HMGET', KEYS[1], 'level', 'at')
-local level = math.min(size, (tonumber(bucket[1]) or size) + (now - (tonumber(bucket[2]) or now)) * size / seconds)
+-- Redis's clock may have gone back: nothing flows in then, and nothing out.
+local passed = math.max(0, now - (tonumber(bucket[2]) or now))
+local level = math.min(size, (tonumber(bucket[1]) or size) + passed * size / seconds)
 local wait = 0
 if level >= 1 then level = level - 1 else wait = math.ceil((1 - level) * seconds / size * 1000) end
 redis.call('HSET', KEYS[1], 'level', string.format('%.6f', level), 'at', string.format('%.6f', now))

@@ -72,6 +72,20 @@ def test_a_git_repository_is_pinned_kept_and_named_with_its_digest(built, served
     assert _Handler.asked == []  # the node had it
 
 
+@pytest.mark.parametrize(("ref", "remembered"), [("v1^{commit}", True), ("main", False)], ids=["commit", "branch"])
+def test_an_equal_build_is_answered_with_its_image_only_if_the_apps_files_pin_buildpacks(
+    built, served, app, ref, remembered
+):
+    named = ref
+    if remembered:
+        ask = ["git", "-C", str(served[1] / "work"), "rev-parse", ref]
+        named = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+    folder, name = app({".buildpacks": f"{served[0]}/served.git#{named}\n"}), f"memo-{len(named)}"
+    first = built(folder, name)
+    assert succeeded(built, first).buildpacks[0].source.startswith(f"{served[0]}/served.git#")
+    assert built(folder, name).memo_of == (first.id if remembered else None)
+
+
 def test_an_archive_is_taken_with_its_digest_or_as_it_is(built, served, app):
     url = f"{served[0]}/packed.tar.gz"
     sha256 = hashlib.sha256((served[1] / "packed.tar.gz").read_bytes()).hexdigest()

@@ -1,0 +1,40 @@
+-- Fails builds that wait in a class which was taken out of the settings, and notes which classes are in them.
+-- with _admission
+-- ARGV: 2 seconds since the class was last in the settings  3 failure (JSON)  4 how many at most
+-- classes (hash: class -> when a sweeper last found it in its settings; never removed)
+-- Answers their ids.
+local known = {}
+for _, class in ipairs(terms.classes) do
+  known[class.name] = true
+  redis.call('HSET', key('classes'), class.name, stamp)
+end
+local ids, most = {}, tonumber(ARGV[4])
+local seen = redis.call('HGETALL', key('classes'))
+for i = 1, #seen, 2 do
+  -- For a while after a change, some processes still have the settings of before.
+  local gone = not known[seen[i]] and tonumber(seen[i + 1]) + ARGV[2] <= now
+  local tenants = gone and redis.call('ZRANGE', key('tenants:' .. seen[i]), 0, most - 1) or {}
+  for _, tenant in ipairs(tenants) do
+    local left = most - #ids
+    local waiting = left > 0 and redis.call('ZRANGE', key('waiting:' .. seen[i] .. ':' .. tenant), 0, left - 1) or {}
+    for _, id in ipairs(waiting) do
+      local build = load(id)
+      if build then
+        redis.call('HSET', key('build:' .. id), 'failure', ARGV[3])
+        enter(build, 'failed')
+        tell(build)
+        -- Nobody reads their messages.
+        redis.call('DEL', key(build.queue), key('build.' .. build.class .. '.retry'))
+        ids[#ids + 1] = id
+      else
+        redis.call('ZREM', key('waiting:' .. seen[i] .. ':' .. tenant), id)
+        show_oldest(seen[i], tenant)
+      end
+    end
+    if #waiting > 0 then
+      redis.call('DEL', key('ready:' .. seen[i] .. ':' .. tenant))
+      admit(tenant)
+    end
+  end
+end
+return ids

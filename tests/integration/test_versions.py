@@ -1,0 +1,158 @@
+"""Neighbouring versions on one Redis: each reads what the other wrote, or leaves it to the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Builds, build_node, wait_for, write_files
+
+from buildfarm.errors import VersionError
+from buildfarm.model import ArtifactSource, BuildRequest, State
+from buildfarm.store import Lease, Leases
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
+# The last one that reads records strictly. Replace it with the newest release whenever there is one.
+PREVIOUS = os.environ.get("BUILDFARM_TESTS_PREVIOUS", "c7ebd68efcf5e9b124430ded1d7a0eb01a4964d6")
+
+SUBMIT = """
+import sys
+from pathlib import Path
+from buildfarm.farm import open_farm
+from buildfarm.model import BuildRequest
+from buildfarm.settings import read_settings
+
+with open_farm(read_settings()) as farm:
+    source, _ = farm.pack(Path(sys.argv[1]), sys.argv[2])
+    print(farm.submit(BuildRequest(tenant=sys.argv[2], app="old", source=source, env={"GREETING": "hello"})).id)
+"""
+
+
+@pytest.fixture(scope="session")
+def previous(tmp_path_factory):
+    """The code of the previous version, out of the repository's history."""
+    known = subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], check=False)
+    if known.returncode != 0:
+        pytest.skip(f"the repository has no commit {PREVIOUS[:12]}: it is a shallow clone")
+    folder = tmp_path_factory.mktemp("previous")
+    archive = ["git", "-C", str(ROOT), "archive", PREVIOUS, "buildfarm", "workers"]
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+        subprocess.run(["tar", "--extract", "--directory", str(folder)], stdin=packed.stdout, check=True)
+    assert packed.returncode == 0
+    return folder
+
+
+@pytest.fixture
+def leases(farm):
+    return Leases(farm.admission, 9, 1)
+
+
+def request(app="a"):
+    return BuildRequest(tenant="t", app=app, source=SOURCE)
+
+
+def rewrite(farm, build_id, name, change):
+    """A part of a record as another version might have written it."""
+    key = farm.database.key("build", build_id)
+    content = json.loads(farm.database.client.hget(key, name))
+    change(content)
+    farm.database.client.hset(key, name, json.dumps(content))
+
+
+def add_fields(content):
+    content["novelty"] = {"of": "a newer version"}
+    content["source"]["novelty"] = 1
+
+
+def test_what_a_newer_version_added_to_a_record_is_left_out(farm, leases):
+    build = farm.submit(request())
+    rewrite(farm, build.id, "request", add_fields)
+    farm.database.client.hset(farm.database.key("build", build.id), "novelty", "1")
+    assert farm.get(build.id).request == build.request
+    assert farm.recent() == farm.page(10)[0] == [farm.get(build.id)]
+    lease = leases.claim(build.id, "n")
+    assert isinstance(lease, Lease)
+    assert lease.build.request == build.request
+
+
+def test_a_record_that_cannot_be_read_costs_no_attempt_and_no_page(farm, leases):
+    builds = [farm.submit(request(app)) for app in "abc"]
+    unread = builds[1].id
+    rewrite(farm, unread, "request", lambda content: content["source"].update(kind="novelty"))
+    for number in range(1, 4):
+        assert leases.claim(unread, "n").reason == "unreadable"
+        assert farm.database.client.hmget(farm.database.key("build", unread), "state", "attempt", "spared") == [
+            "queued", str(number), str(number),
+        ]  # fmt: skip
+        # It is not sent again at once: nodes of this version would do nothing else.
+        assert (leases.send_due(10), leases.waiting_count()) == (0, 1)
+        farm.database.client.zadd(farm.database.key("retries"), {unread: 1})
+        assert leases.send_due(10) == 1
+    assert [build.id for build in farm.page(10)[0]] == [builds[2].id, builds[0].id]
+    assert [build.id for build in farm.recent()] == [builds[2].id, builds[0].id]
+    with pytest.raises(VersionError, match=f"The record of build {unread} was written by another version"):
+        farm.get(unread)
+    # A newer node reads it, and has the only attempt that there is.
+    rewrite(farm, unread, "request", lambda content: content["source"].update(kind="artifact"))
+    assert leases.claim(unread, "n").attempt == 4
+
+
+def test_a_record_that_no_version_can_read_fails_in_the_end(farm, leases):
+    build = farm.submit(request())
+    key = farm.database.key("build", build.id)
+    farm.database.client.hset(key, "request", "{")
+    farm.database.client.hset(key, "spared", 240)
+    farm.database.client.hset(key, "attempt", 240)
+    assert leases.claim(build.id, "n").reason == "unreadable"
+    assert farm.database.client.hget(key, "state") == State.FAILED
+    assert json.loads(farm.database.client.hget(key, "failure"))["code"] == "farm.version"
+
+
+def test_a_node_builds_what_has_fields_that_it_does_not_know(farm, tmp_path):
+    builds = Builds(farm, None)
+    source, _ = farm.pack(write_files(tmp_path, {"index.html": "hello\n"}), builds.tenant)
+    build_id = builds.submit(source=source)
+    rewrite(farm, build_id, "request", add_fields)
+    with build_node(farm):
+        build = builds.ended(build_id)
+    assert (build.state, build.attempt) == (State.SUCCEEDED, 1), builds.log(build)
+
+
+def test_a_node_of_the_previous_version_builds_for_this_one(farm, previous, tmp_path):
+    builds = Builds(farm, None)
+    with build_node(farm, code=previous) as node:
+        build = builds(write_files(tmp_path, {"index.html": "hello\n"}), env={"GREETING": "hello"})
+        assert (build.state, build.attempt, build.node) == (State.SUCCEEDED, 1, node.id), builds.log(build)
+        source, _ = farm.pack(write_files(tmp_path, {"package.json": '{"scripts": {"build": "sleep 300"}}'}), "t")
+        running = builds.submit(source=source, app="cancelled")
+        wait_for(lambda: farm.get(running).state is State.RUNNING, 60)
+        farm.cancel(running)
+        assert builds.ended(running).state is State.CANCELLED
+
+
+def test_a_node_of_this_version_builds_for_the_previous_one(farm, previous, tmp_path):
+    builds = Builds(farm, None)
+    environment = {**os.environ, "PYTHONPATH": str(previous), "BUILDFARM_NAMESPACE": farm.settings.namespace}
+    command = [sys.executable, "-c", SUBMIT, str(write_files(tmp_path, {"index.html": "hello\n"})), builds.tenant]
+    submit = subprocess.run(command, cwd=previous, env=environment, capture_output=True, text=True, check=False)
+    assert submit.returncode == 0, submit.stderr
+    assert farm.get(submit.stdout.strip()).state is State.QUEUED
+    with build_node(farm):
+        build = builds.ended(submit.stdout.strip())
+    assert (build.state, build.attempt) == (State.SUCCEEDED, 1), builds.log(build)
+    assert build.request.app == "old"
+
+
+def test_nodes_of_both_versions_share_the_work(farm, previous, tmp_path):
+    builds = Builds(farm, None)
+    source, _ = farm.pack(write_files(tmp_path, {"index.html": "hello\n"}), builds.tenant)
+    with build_node(farm) as new, build_node(farm, code=previous) as old:
+        ids = [builds.submit(source=source, app=f"app-{number}", memo=False) for number in range(8)]
+        ended = [builds.ended(build_id) for build_id in ids]
+    assert {(build.state, build.attempt) for build in ended} == {(State.SUCCEEDED, 1)}
+    assert {build.node for build in ended} <= {new.id, old.id}
