@@ -40,7 +40,7 @@ def services() -> Iterator[Settings]:
         if os.environ.get("BUILDFARM_TESTS_NEED_SERVICES"):
             raise
         pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
-    with builds_network(settings, "buildfarm-test-builds") as name:
+    with builds_network(settings, f"buildfarm-test-{os.getpid()}") as name:
         yield settings.model_copy(update={"sandbox_network": name})
 
 
