@@ -55,6 +55,7 @@ from buildfarm.telemetry import logger
 from buildfarm.transport import message_template
 
 _LOG_WAIT_SECONDS = 0.5
+_QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
 
 
@@ -65,6 +66,7 @@ class Farm:
     settings: Settings
     database: Database
     registry: Registry
+    quick_registry: Registry  # the same one for calls that others wait for: a single try with a short time limit
     celery: Celery
     admission: Admission
     records: Records
@@ -87,7 +89,7 @@ class Farm:
 
     def has_source(self, packed: ArtifactSource) -> bool:
         """Whether the registry has this source. Raises RegistryError."""
-        return self.registry.has_manifest(packed.repository, packed.digest)
+        return self.quick_registry.has_manifest(packed.repository, packed.digest)
 
     def submit(self, request: Request, *, build_id: str | None = None) -> Build:
         """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile.
@@ -269,7 +271,7 @@ class Farm:
         digest = input_digest(request, self.builder().partition("@")[2], self.settings)
         memo = self.records.memo(digest) if digest else None
         try:
-            if memo and self.registry.has_manifest(memo.result.repository, memo.result.digest):
+            if memo and self.quick_registry.has_manifest(memo.result.repository, memo.result.digest):
                 return memo
         except RegistryError as error:
             logger().warning("memo_not_checked", reason=error.message)
@@ -277,11 +279,11 @@ class Farm:
 
     def _move_tag(self, build: Build) -> None:
         """The tag follows, should it have been at another image meanwhile."""
-        request, result = build.request, build.result
+        request, result, registry = build.request, build.result, self.quick_registry
         if result is None:
             return
         try:
-            self.registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
+            registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
         except RegistryError as error:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
 
@@ -322,6 +324,9 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
         ca=settings.registry_ca,
         patience_seconds=patience_seconds,
     )
+    quick_registry = Registry(
+        settings.registry_url, timeout_seconds=_QUICK_SECONDS, attempts=1, ca=settings.registry_ca
+    )
     celery = make_celery(settings)
     admission = Admission(database, Terms.of(settings, message_template(TASK)))
     try:
@@ -329,6 +334,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
             settings=settings,
             database=database,
             registry=registry,
+            quick_registry=quick_registry,
             celery=celery,
             admission=admission,
             records=Records(admission, seal),
@@ -338,4 +344,5 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
     finally:
         celery.close()
         registry.close()
+        quick_registry.close()
         database.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -128,6 +129,14 @@ class Settings(BaseSettings):
     api_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics of the API; 0: off")
     api_calls_per_hour: int = Field(4500, ge=1, description="requests of one token; more are refused for a while")
     api_builds_per_minute: int = Field(60, ge=1, description="builds that one tenant may submit")
+    api_uploads_max: int = Field(16, ge=1, le=256, description="sources that one API process receives at once")
+    api_token_uploads_max: int = Field(4, ge=1, le=256, description="of these, a single token's")
+    api_chunk_seconds: float = Field(30, gt=0, description="time that a client has to send each 64 KiB of a source")
+    api_streams_max: int = Field(500, ge=1, le=10_000, description="live streams that one API process has open at once")
+    api_token_streams_max: int = Field(100, ge=1, le=10_000, description="of these, a single token's")
+    api_trusted_proxies: str = Field(
+        "127.0.0.1/32", description="networks of the proxies whose X-Forwarded headers count, as CIDR,CIDR"
+    )
     webhook_networks: str = Field("", description="private networks that webhooks may reach, as CIDR,CIDR")
 
     # The client
@@ -154,6 +163,14 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_node_classes(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        networks = [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("with a network of all addresses every client could claim any address")
+        return ",".join(map(str, networks))
 
     @model_validator(mode="after")
     def _serves_known_classes(self) -> Settings:

@@ -13,6 +13,7 @@ BAD_VALUES = {
     "an address of another kind": ("redis.external.url=http://redis", "url"),
     "a size without a unit": ("engine.persistence.size=100", "size"),
     "a setting that is the chart's own": ("settings.docker_url=unix:///var/run/docker.sock", "docker_url"),
+    "a proxy at every address": ("api.trustedProxies[0]=0.0.0.0/0", "trustedProxies"),
     "a digest that is none": ("images.worker.digest=sha256:abc", "digest"),
 }
 
@@ -53,4 +54,8 @@ BAD_COMBINATIONS = {
     ),
     "a deletion cost without the way to tell it": ("worker.deletionCost=true", "networkPolicies.apiServer"),
     "an ingress without a host": ("api.ingress.enabled=true", "api.ingress.host"),
+    "an ingress without its proxies": (
+        "api.ingress.enabled=true,api.ingress.host=builds.example.com",
+        "api.trustedProxies",
+    ),
 }

@@ -72,7 +72,8 @@ class Live:
 def live_farm(**variables: str) -> Iterator[Live]:
     """The farm for the length of the block; it leaves nothing behind. ``variables`` go to both processes."""
     settings = read_settings().model_copy(update={"namespace": f"verify-{uuid.uuid4().hex[:8]}:"})
-    variables = {"BUILDFARM_METRICS_TENANTS": "true", **variables}
+    # Crowds of followers share a token.
+    variables = {"BUILDFARM_METRICS_TENANTS": "true", "BUILDFARM_API_TOKEN_STREAMS_MAX": "300", **variables}
     with ExitStack() as stack:
         farm = stack.enter_context(open_farm(settings))
         stack.callback(_empty, farm)

@@ -26,6 +26,7 @@ from buildfarm.model import (
 from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"
+AFTER_PATTERN = r"^(\d{1,12}\.\d{1,6}:[A-Za-z0-9_-]{1,64})?$"  # a position in a list of builds
 
 _EXAMPLE: JsonDict = {
     "app": "web",
@@ -72,9 +73,7 @@ class BuildFilter(Frozen):
     app: Name | None = None
     state: list[State] = Field(default_factory=list, description="may be given often")
     limit: int = Field(50, ge=1, le=200)
-    after: str = Field(
-        "", pattern=r"^(\d{1,12}\.\d{1,6}:[A-Za-z0-9_-]{1,64})?$", description="`next` of the page before"
-    )
+    after: str = Field("", pattern=AFTER_PATTERN, description="`next` of the page before")
 
 
 class BuildPage(Frozen):

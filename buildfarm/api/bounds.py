@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -18,6 +19,7 @@ from buildfarm.telemetry import logger
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 20
+_BODY_SECONDS = 30
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 # Paths whose body is streamed, and bound by the route itself.
@@ -71,7 +73,12 @@ class Bounds:
         if scope["path"].startswith(_STREAMED) or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        body = await _read(receive, length)
+        try:
+            body = await asyncio.wait_for(_read(receive, length), _BODY_SECONDS)
+        except TimeoutError:
+            detail = f"The body of this request did not arrive within {_BODY_SECONDS} s."
+            await answer(Request(scope), 408, "request.slow", detail)(scope, receive, send)
+            return
         if body is None:
             detail = f"The body of this request may have {JSON_BYTES_MAX:,} bytes."
             await answer(Request(scope), 413, "request.too_large", detail)(scope, receive, send)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from buildfarm.api.bodies import BuildFilter, BuildPage, BuildView, Cancelled, NewBuild
 from buildfarm.api.caller import Caller, Reader, Submitter
 from buildfarm.api.problems import RefusedError, responses
-from buildfarm.api.stream import EVENT_STREAM, log_events
+from buildfarm.api.stream import EVENT_STREAM, LiveStream, log_events
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import ArtifactSource, Build, BuildRequest, State
 
@@ -130,7 +130,7 @@ def live_log(
     if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
         raise RequestError("Last-Event-ID is no position of this log.", advice="Send the id of the last event you saw.")
     events = log_events(caller.services.feeds, build_id, last_event_id or after)
-    return StreamingResponse(events, media_type=EVENT_STREAM)
+    return LiveStream(events, caller.services.streams, caller.token.id)
 
 
 def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:

@@ -27,7 +27,7 @@ from buildfarm.farm import Farm
 from buildfarm.model import Event, State
 from buildfarm.queues import make_celery
 from buildfarm.settings import Settings
-from buildfarm.store.webhooks import Webhooks
+from buildfarm.store.webhooks import Delivery, Webhooks
 from buildfarm.telemetry import logger
 
 TASK = "buildfarm.webhook"
@@ -38,7 +38,8 @@ AGAIN_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 50_000.0)
 
 _WAIT_SECONDS = 1.0
 _ABANDONED_SECONDS = 30.0
-_SENDERS = 4
+# They mostly wait for receivers. A tenant has one try at a time, so it takes as many slow tenants to hold them all.
+_SENDERS = 16
 
 
 @dataclass(frozen=True)
@@ -59,33 +60,33 @@ class Deliveries:
             self.webhooks.get(event.tenant)
         except NotFoundError:
             return
-        self.webhooks.plan(event.build, 0)
+        self.webhooks.plan(Delivery(event.tenant, event.build), 0)
 
-    def deliver(self, build_id: str) -> str:
-        """One try: delivered, retried, given_up, refused, or nothing where it was done already. Raises StoreError."""
-        tries = self.webhooks.begin(build_id)
+    def deliver(self, delivery: Delivery) -> str:
+        """One try: delivered, retried, given_up, refused; empty if there is nothing to do. Raises StoreError."""
+        tries = self.webhooks.begin(delivery)
         if not tries:
             return ""
         try:
-            build = self.farm.get(build_id)
-            webhook = self.webhooks.get(build.request.tenant)
+            build = self.farm.get(delivery.build_id)
+            webhook = self.webhooks.get(delivery.tenant)
         except NotFoundError:
-            self.webhooks.done(build_id)
+            self.webhooks.done(delivery)
             return ""
         shown = BuildView.of(build, self.farm.image(build) if build.result else None)
         ended = datetime.fromtimestamp(build.finished_at or time.time(), UTC).isoformat()
         values = {"type": f"build.{build.state}", "timestamp": ended, "data": shown.model_dump(mode="json")}
-        result, reason = self._try(webhook.url, webhook.secrets, f"msg_{build_id}", json.dumps(values).encode(), tries)
+        result, reason = self._try(webhook.url, webhook.secrets, f"msg_{build.id}", json.dumps(values).encode(), tries)
         self.metrics.webhooks.labels(result).inc()
-        log = logger(build=build_id, tenant=build.request.tenant, tries=tries)
+        log = logger(build=build.id, tenant=delivery.tenant, tries=tries)
         if result == "delivered":
             log.info("webhook_delivered")
         else:
             log.warning("webhook_failed", result=result, reason=reason, url=webhook.url)
         if result == "retried":
-            self.webhooks.plan(build_id, self.again_seconds[tries - 1])
+            self.webhooks.again(delivery, self.again_seconds[tries - 1])
         else:
-            self.webhooks.done(build_id)
+            self.webhooks.done(delivery)
         return result
 
     def _try(self, url: str, keys: tuple[str, ...], identity: str, body: bytes, tries: int) -> tuple[str, str]:
@@ -119,7 +120,7 @@ class Dispatcher:
         self._celery = make_webhook_celery(settings)
         self._member = secrets.token_hex(4)
         self._closed = threading.Event()
-        register(self._celery, deliveries)
+        register(self._celery, deliveries, self._send_what_is_due)
         self._worker = self._celery.WorkController(
             hostname=f"webhooks@{self._member}", pool="threads", concurrency=_SENDERS, queues=[QUEUE],
             without_gossip=True, without_mingle=True, without_heartbeat=True,
@@ -158,8 +159,11 @@ class Dispatcher:
 
     def _send_due(self) -> None:
         while not self._closed.wait(_WAIT_SECONDS):
-            for build_id in self._deliveries.webhooks.due():
-                self._celery.send_task(TASK, args=(build_id,), queue=QUEUE)
+            self._send_what_is_due()
+
+    def _send_what_is_due(self) -> None:
+        for delivery in self._deliveries.webhooks.due():
+            self._celery.send_task(TASK, args=(str(delivery),), queue=QUEUE)
 
     def _repeat(self, name: str, job: Callable[[], None]) -> None:
         while not self._closed.is_set():
@@ -186,16 +190,18 @@ def make_webhook_celery(settings: Settings) -> Celery:
     return app
 
 
-def register(app: Celery, deliveries: Deliveries) -> None:
-    """Makes a try of a delivery the task that messages name."""
+def register(app: Celery, deliveries: Deliveries, send_next: Callable[[], None]) -> None:
+    """Makes a try of a delivery the task that messages name; ``send_next`` sends what is due after it."""
 
     @app.task(name=TASK, ignore_result=True)
-    def deliver(build_id: str) -> None:
+    def deliver(text: str) -> None:
+        delivery = Delivery.parse(text)
         try:
-            deliveries.deliver(build_id)
-        except BuildfarmError as error:
-            # It stays due, and comes again within a minute.
-            logger(build=build_id).warning("webhook_not_tried", reason=error.message)
+            if deliveries.deliver(delivery):
+                send_next()
+        except (BuildfarmError, OperationalError) as error:
+            # What was not tried comes again within a minute, and what was not sent within a second.
+            logger(build=delivery.build_id).warning("webhook_not_tried", reason=str(error))
 
 
 def make_deliveries(farm: Farm, metrics: ApiMetrics) -> Deliveries:

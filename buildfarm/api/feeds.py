@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,12 @@ from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 
 _KEPT_ENTRIES = 2000
+_KEPT_BYTES = 1024 * 1024
+_SENT_BYTES = 128 * 1024  # at once; what a follower that does not read makes this process hold
 # One for each feed, and for a moment one for each follower that catches up; the client's own limit of 100 cut 200 off.
 _CONNECTIONS_MAX = 10_000
 _PAGE = 500
+_CATCH_UP = 50  # entries at once for a single follower; a line may have 4,000 characters
 _BLOCK_MILLISECONDS = 500
 _AGAIN_SECONDS = 1.0
 
@@ -65,6 +68,7 @@ class Feed:
         self._stream, self._record_key, self._is_final = stream, record, ended
         self._encode = encode
         self._entries: deque[Entry] = deque()
+        self._entries_bytes = 0
         self._from: Order | None = None  # every entry after this one is in `_entries`, or still to come
         self._changed = asyncio.Event()
 
@@ -72,13 +76,15 @@ class Feed:
         """The next entries after this position; empty where there are none yet. Raises redis.RedisError."""
         order = order_of(position)
         if self._from is not None and order >= self._from:
-            return [entry for entry in self._entries if entry.order > order]
-        found: Any = await self._client.xrange(self._stream, min=f"({position}", count=_PAGE)
-        return [Entry(at, fields, self._encode(at, fields)) for at, fields in found]
+            return _first_of(entry for entry in self._entries if entry.order > order)
+        found: Any = await self._client.xrange(self._stream, min=f"({position}", count=_CATCH_UP)
+        return _first_of(Entry(at, fields, self._encode(at, fields)) for at, fields in found)
 
     async def change(self, seconds: float) -> bool:
-        """Waits until there is something new; False where nothing came."""
+        """Waits until there is something new; False where nothing came. After the end it does not wait."""
         changed = self._changed
+        if self.ended:
+            return True
         with suppress(TimeoutError):
             await asyncio.wait_for(changed.wait(), seconds)
         return changed.is_set()
@@ -108,13 +114,28 @@ class Feed:
             found = [entry for group in found for entry in group]
         for position, fields in found:
             self._entries.append(Entry(position, fields, self._encode(position, fields)))
-        while len(self._entries) > _KEPT_ENTRIES:
-            self._from = self._entries.popleft().order
+            self._entries_bytes += len(self._entries[-1].encoded)
+        while len(self._entries) > _KEPT_ENTRIES or self._entries_bytes > _KEPT_BYTES:
+            dropped = self._entries.popleft()
+            self._from = dropped.order
+            self._entries_bytes -= len(dropped.encoded)
         self.ended = final and not found
         if found or self.ended or record != self.record:
             self.record = record
             self._changed.set()
             self._changed = asyncio.Event()
+
+
+def _first_of(entries: Iterable[Entry]) -> list[Entry]:
+    """The first of these, up to a bounded number of bytes; at least one if there is any."""
+    chosen: list[Entry] = []
+    size_bytes = 0
+    for entry in entries:
+        size_bytes += len(entry.encoded)
+        if chosen and size_bytes > _SENT_BYTES:
+            break
+        chosen.append(entry)
+    return chosen
 
 
 class Feeds:

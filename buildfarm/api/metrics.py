@@ -28,6 +28,7 @@ class ApiMetrics:
             registry=self.registry,
         )
         self.followers = Gauge("buildfarm_api_followers", "Live streams that are open now", registry=self.registry)
+        self.uploads = Gauge("buildfarm_api_uploads", "Uploads that are open now", registry=self.registry)
         self.webhooks = Counter("buildfarm_webhooks", "Tries to deliver a webhook", ["result"], registry=self.registry)
         for result in _WEBHOOK_RESULTS:
             self.webhooks.labels(result)

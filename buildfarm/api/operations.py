@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -14,8 +13,8 @@ from buildfarm.api.caller import Admin, Caller, Operator, Reader
 from buildfarm.api.feeds import Entry
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
-from buildfarm.api.stream import EVENT_STREAM, state_events
-from buildfarm.errors import BuildfarmError, NotFoundError, RequestError
+from buildfarm.api.stream import EVENT_STREAM, LiveStream, state_events
+from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import Limits, Name, Node, NodeState, QueueView
 from buildfarm.version import VERSION
 
@@ -29,19 +28,18 @@ _COMMON = (401, 403, 422, 429, 503)
 
 
 @router.get("/healthz", tags=["health"], status_code=204)
-def alive() -> Response:
+async def alive() -> Response:
     """Whether the API runs. It needs no token."""
     return Response(status_code=204)
 
 
 @router.get("/readyz", tags=["health"], responses={503: {"model": Health, "description": "A part is away"}})
-def ready(request: Request, response: Response) -> Health:
+async def ready(request: Request, response: Response) -> Health:
     """Whether Redis and the registry answer too. It needs no token."""
     services: Services = request.app.state.services
-    farm = services.farm
-    redis, registry = _answers(farm.database.uptime_seconds), _answers(farm.registry.ping)
-    response.status_code = 200 if redis and registry else 503
-    return Health(ok=redis and registry, redis=redis, registry=registry)
+    found = await services.readiness.look()
+    response.status_code = 200 if found.ok else 503
+    return found
 
 
 @router.get("/v1/farm", tags=["farm"], responses=responses(*_COMMON))
@@ -142,7 +140,8 @@ def live_events(
     def visible(entry: Entry) -> bool:
         return not entry.fields or caller.tenant in (None, entry.fields.get("tenant"))
 
-    return StreamingResponse(state_events(caller.services.feeds, position, visible), media_type=EVENT_STREAM)
+    services = caller.services
+    return LiveStream(state_events(services.feeds, position, visible), services.streams, caller.token.id)
 
 
 def _builder(caller: Caller) -> BuilderView:
@@ -152,11 +151,3 @@ def _builder(caller: Caller) -> BuilderView:
     )
     ready = sum(bool(node.builder) and current.endswith(node.builder) for node in living)
     return BuilderView(builder=current, nodes_ready=ready, nodes=len(living))
-
-
-def _answers(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except BuildfarmError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""Requests to addresses that customers chose: signed, never to a private address, never redirected."""
+"""Requests to addresses that customers chose: signed, never to a private address, never redirected, soon over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import queue
 import socket
+import ssl
+import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +19,10 @@ import httpcore
 
 from buildfarm.errors import RequestError
 
+ATTEMPT_SECONDS = 20.0
 _CONNECT_SECONDS = 5.0
-_SILENCE_SECONDS = 10.0
+# A socket that has room for anything has room for this much, so that one wait for room sends a piece.
+_PIECE_BYTES = 1024
 
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
@@ -50,33 +56,57 @@ def check_url(url: str) -> str:
     return url
 
 
-def post(url: str, headers: Iterable[tuple[str, str]], body: bytes, allowed: Networks) -> int:
-    """Sends the body, and returns the status. Raises PrivateAddressError, OSError and httpcore's own errors."""
-    timeout = {"connect": _CONNECT_SECONDS, "read": _SILENCE_SECONDS, "write": _SILENCE_SECONDS, "pool": 1.0}
+def post(
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    allowed: Networks,
+    *,
+    attempt_seconds: float = ATTEMPT_SECONDS,
+) -> int:
+    """Send the body, and return the status of the answer, whose body is not read.
+
+    All of it, from the look-up of the name to the last header, is over after ``attempt_seconds``. Raises
+    PrivateAddressError, OSError and httpcore's own errors.
+    """
+    deadline = _Deadline(attempt_seconds)
     with (
-        httpcore.ConnectionPool(network_backend=_Guarded(allowed), retries=0) as pool,
-        pool.stream("POST", url, headers=list(headers), content=body, extensions={"timeout": timeout}) as response,
+        httpcore.ConnectionPool(network_backend=_Guarded(allowed, deadline), retries=0) as pool,
+        pool.stream("POST", url, headers=list(headers), content=body) as response,
     ):
         return int(response.status)
+
+
+class _Deadline:
+    """The end of an attempt, from which each of its steps takes its time limit."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that are left. Raises httpcore.TimeoutException if there are none."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise httpcore.TimeoutException(f"no complete answer within {self._seconds:g} s")
+        return left
 
 
 class _Guarded(httpcore.SyncBackend):
     """Resolves a name itself, and connects to the very address that it has looked at."""
 
-    def __init__(self, allowed: Networks) -> None:
+    def __init__(self, allowed: Networks, deadline: _Deadline) -> None:
         self._allowed = allowed
+        self._deadline = deadline
 
     def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(f"{host} is not known") from error
-        addresses = [str(one[4][0]) for one in found]
+        addresses = _addresses(host, port, self._deadline)
         refused = [address for address in addresses if not self._may(address)]
         # All of them: a name with a public and a private address would be tried until it leads inside.
         if refused or not addresses:
             raise PrivateAddressError(f"{host} leads to {', '.join(refused)}, which is no public address.")
-        return super().connect_tcp(addresses[0], port, *args, **options)
+        seconds = min(_CONNECT_SECONDS, self._deadline.left())
+        return _Bounded(super().connect_tcp(addresses[0], port, timeout=seconds), self._deadline)
 
     def connect_unix_socket(self, path: str, *args: Any, **options: Any) -> httpcore.NetworkStream:
         raise PrivateAddressError(f"{path} is no address.")
@@ -88,3 +118,49 @@ class _Guarded(httpcore.SyncBackend):
         if any(address in network for network in self._allowed if network.version == address.version):
             return True
         return address.is_global and not address.is_multicast
+
+
+class _Bounded(httpcore.NetworkStream):
+    """A connection none of whose steps goes beyond the deadline, however the other side divides what it sends."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE_BYTES):
+            self._stream.write(buffer[start : start + _PIECE_BYTES], self._deadline.left())
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, self._deadline.left()), self._deadline)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _addresses(host: str, port: int, deadline: _Deadline) -> list[str]:
+    """The addresses of a name. Its look-up takes no time limit, so a thread does it that is left behind if it hangs."""
+    answers: queue.Queue[list[str] | Exception] = queue.Queue()
+
+    def look_up() -> None:
+        try:
+            answers.put([str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    try:
+        found = answers.get(timeout=deadline.left())
+    except queue.Empty:
+        raise httpcore.ConnectTimeout(f"{host} could not be looked up in time") from None
+    if isinstance(found, Exception):
+        raise httpcore.ConnectError(f"{host} is not known") from found
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -15,11 +16,12 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from buildfarm.api import words
+from buildfarm.api.bodies import AFTER_PATTERN
 from buildfarm.api.builds import BuildId
 from buildfarm.api.caller import Caller, caller_of
 from buildfarm.api.problems import RefusedError, problem_of
 from buildfarm.api.services import Services
-from buildfarm.api.stream import EVENT_STREAM, log_events
+from buildfarm.api.stream import LiveStream, log_events
 from buildfarm.api.waterfall import draw, spans_of
 from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, State
@@ -90,6 +92,11 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get("/")
 def builds(request: Request, caller: Visitor, state: str = "", after: str = "") -> Response:
     """The newest builds."""
+    if not re.fullmatch(AFTER_PATTERN, after):
+        raise RefusedError(
+            422, "request.invalid", "`after` is not a position in the list of builds.",
+            advice="Open the list without it, then follow its links.",
+        )  # fmt: skip
     wanted = {"queued": {State.QUEUED, State.HELD}}.get(state) or {one for one in State if one == state}
     found, following = caller.services.farm.page(_LISTED, tenant=caller.tenant, states=frozenset(wanted), after=after)
     place = f"/?state={state if wanted else ''}" + (f"&after={after}" if after else "")
@@ -120,7 +127,8 @@ def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingRespo
     after = request.headers.get("last-event-id", "0")
     if not after.replace("-", "", 1).isdecimal():
         raise RefusedError(422, "request.invalid", "Last-Event-ID is no position of this log.")
-    return StreamingResponse(log_events(caller.services.feeds, build_id, after), media_type=EVENT_STREAM)
+    services = caller.services
+    return LiveStream(log_events(services.feeds, build_id, after), services.streams, caller.token.id)
 
 
 @router.post("/builds/{build_id}/cancel")

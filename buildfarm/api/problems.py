@@ -62,6 +62,7 @@ _TITLES = {
     403: "The token does not allow this",
     404: "There is no such thing",
     405: "This cannot be done here",
+    408: "The request came too slowly",
     409: "It is too late for this",
     413: "The request is too large",
     415: "This kind of content is not taken",

@@ -12,8 +12,11 @@ from buildfarm.api.application import make_application
 from buildfarm.api.deliveries import Dispatcher, make_deliveries
 from buildfarm.api.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
+from buildfarm.api.readiness import Readiness
 from buildfarm.api.services import Services
+from buildfarm.api.slots import Slots
 from buildfarm.api.standing import make_standing
+from buildfarm.api.uploads import Uploads
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
 from buildfarm.settings import Settings
@@ -33,6 +36,8 @@ def serve(settings: Settings) -> None:
         resources.callback(tracer.close)
         feeds = Feeds(settings)
         metrics.followers.set_function(lambda: feeds.followers)
+        uploads = Uploads(settings)
+        metrics.uploads.set_function(lambda: uploads.slots.used)
         services = Services(
             farm=farm,
             tokens=Tokens(farm.database),
@@ -41,6 +46,9 @@ def serve(settings: Settings) -> None:
             feeds=feeds,
             metrics=metrics,
             tracer=tracer,
+            uploads=uploads,
+            streams=Slots("live streams", total_max=settings.api_streams_max, token_max=settings.api_token_streams_max),
+            readiness=Readiness(farm),
         )
         dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))
         listener = resources.enter_context(_listen(settings))
@@ -50,9 +58,10 @@ def serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # What a proxy says of where a request came from counts only where it is on this machine.
+            # X-Forwarded-For and -Proto count only if they come from these networks; of several addresses the
+            # right-most one outside of them is the client's, since everything left of it could be made up.
             proxy_headers=True,
-            forwarded_allow_ips="127.0.0.1",
+            forwarded_allow_ips=settings.api_trusted_proxies.split(","),
             timeout_graceful_shutdown=_GRACE_SECONDS,
             h11_max_incomplete_event_size=32 * 1024,
         )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from buildfarm.api.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
+from buildfarm.api.readiness import Readiness
+from buildfarm.api.slots import Slots
+from buildfarm.api.uploads import Uploads
 from buildfarm.farm import Farm
 from buildfarm.store import Audit, Rates, Tokens
 from buildfarm.telemetry import Tracer
@@ -22,3 +25,6 @@ class Services:
     feeds: Feeds
     metrics: ApiMetrics
     tracer: Tracer
+    uploads: Uploads
+    streams: Slots
+    readiness: Readiness

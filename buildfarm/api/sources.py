@@ -28,7 +28,7 @@ Tenant = Annotated[Name | None, Query(description="only of a token for all tenan
 @router.post(
     "",
     status_code=201,
-    responses=responses(400, 413, 415, *_COMMON),
+    responses=responses(400, 408, 413, 415, *_COMMON),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -58,6 +58,14 @@ def look(
 
 async def keep(caller: Caller, tenant: str, request: Request) -> SentSource:
     """Streams the request's body into the registry. Raises what `Farm.take_source` does, and RefusedError."""
+    uploads = caller.services.uploads
+    with uploads.slots.take(caller.token.id):
+        taken = await _take(caller, tenant, uploads.bounded(request))
+    await anyio.to_thread.run_sync(partial(caller.note, "source.send", taken[0].digest, tenant=tenant))
+    return SentSource(source=taken[0], sent_bytes=taken[1])
+
+
+async def _take(caller: Caller, tenant: str, request: Request) -> tuple[ArtifactSource, int]:
     body = request.stream()
 
     async def next_piece() -> bytes:
@@ -68,11 +76,9 @@ async def keep(caller: Caller, tenant: str, request: Request) -> SentSource:
             yield piece
 
     try:
-        taken = await anyio.to_thread.run_sync(partial(caller.services.farm.take_source, tenant, pieces()))
+        return await caller.services.uploads.run(partial(caller.services.farm.take_source, tenant, pieces()))
     except ClientDisconnect as error:
         raise RefusedError(400, "request.unreadable", "The connection ended in the middle of the source.") from error
-    await anyio.to_thread.run_sync(partial(caller.note, "source.send", taken[0].digest, tenant=tenant))
-    return SentSource(source=taken[0], sent_bytes=taken[1])
 
 
 def _owner(caller: Caller, named: str | None) -> str:

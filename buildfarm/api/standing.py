@@ -11,20 +11,17 @@ from prometheus_client.registry import Collector
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.model import NodeState, QueueRow
-from buildfarm.oci.registry import Registry
 from buildfarm.queues import queue_names
 
 _TENANTS_MAX = 200
-_PING_SECONDS = 2
 _WAITING = ("held", "queued", "running")
 
 
 class Standing(Collector):
     """The queue by class, nodes, slots, and whether Redis and the registry answer. ``tenants`` adds rows by tenant."""
 
-    def __init__(self, farm: Farm, registry: Registry, *, tenants: bool) -> None:
+    def __init__(self, farm: Farm, *, tenants: bool) -> None:
         self._farm = farm
-        self._registry = registry
         self._tenants = tenants
 
     def describe(self) -> list[Metric]:
@@ -91,18 +88,15 @@ class Standing(Collector):
 
     def _registry_up(self) -> int:
         try:
-            self._registry.ping()
+            self._farm.quick_registry.ping()
         except BuildfarmError:
             return 0
         return 1
 
 
 def make_standing(farm: Farm) -> Standing:
-    """A collector of this farm, with a connection to the registry that waits for nobody."""
-    registry = Registry(
-        farm.settings.registry_url, timeout_seconds=_PING_SECONDS, attempts=1, ca=farm.settings.registry_ca
-    )
-    return Standing(farm, registry, tenants=farm.settings.metrics_tenants)
+    """A collector of this farm."""
+    return Standing(farm, tenants=farm.settings.metrics_tenants)
 
 
 def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:

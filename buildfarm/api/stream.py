@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from buildfarm.api.feeds import Entry, Feed, Feeds
+from buildfarm.api.slots import Slots
 from buildfarm.model import State
 
 EVENT_STREAM = "text/event-stream"
@@ -14,6 +18,20 @@ _BEAT_SECONDS = 15.0
 _AGAIN_MILLISECONDS = 1000
 _STATUS = ("state", "phase", "attempt", "node")
 _FINAL = frozenset(state.value for state in State if state.final)
+
+
+class LiveStream(StreamingResponse):
+    """Events that hold one of the token's live streams until they end or their client leaves."""
+
+    def __init__(self, events: AsyncIterator[bytes], slots: Slots, token_id: str) -> None:
+        super().__init__(events, media_type=EVENT_STREAM)
+        self._slots = slots
+        self._token_id = token_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends them. Raises RefusedError before the first byte if there is no slot left."""
+        with self._slots.take(self._token_id):
+            await super().__call__(scope, receive, send)
 
 
 async def log_events(feeds: Feeds, build_id: str, after: str) -> AsyncIterator[bytes]:

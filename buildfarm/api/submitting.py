@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import BinaryIO
 
-import anyio
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from buildfarm.api.builds import accept
 from buildfarm.api.caller import Caller
 from buildfarm.api.page import PageRoute, Visitor, render
 from buildfarm.api.problems import RefusedError, problem_of
+from buildfarm.api.uploads import Uploads
 from buildfarm.errors import BuildfarmError, RequestError
 from buildfarm.model import ArchiveSource, GitSource, Source
 from buildfarm.store import Scope
@@ -46,12 +46,18 @@ def form(request: Request, caller: Visitor) -> Response:
 @router.post("/submit", dependencies=[Depends(bounded)])
 async def submit(request: Request, caller: Visitor) -> Response:
     """Accepts a build, or shows the form again and says what is wrong."""
-    async with request.form(max_files=1, max_fields=20) as sent:
+    uploads = caller.services.uploads
+    with uploads.slots.take(caller.token.id):
+        return await _taken(request, caller, uploads)
+
+
+async def _taken(request: Request, caller: Caller, uploads: Uploads) -> Response:
+    async with uploads.bounded(request).form(max_files=1, max_fields=20) as sent:
         values = {name: str(sent.get(name, "")).strip() for name in _FIELDS}
         file = sent.get("file")
         content = file.file if isinstance(file, UploadFile) and file.filename else None
         try:
-            build_id = await anyio.to_thread.run_sync(partial(_submit, caller, values, content))
+            build_id = await uploads.run(partial(_submit, caller, values, content))
         except BuildfarmError as error:
             page = render(request, caller, "submit.html", here="/submit", form=values, problem=error)
             return HTMLResponse(page, problem_of(error)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,9 +12,10 @@ import httpx
 
 from buildfarm import source
 from buildfarm.client import wire
-from buildfarm.errors import BuildfarmError, NotFoundError
+from buildfarm.errors import ApiError, BuildfarmError, NotFoundError
 from buildfarm.model import ArtifactSource, Build, Limits, LogLine, Node, Place, QueueView, Request, State
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.layer import LayerStream
 
 
 class Client:
@@ -53,10 +54,7 @@ class Client:
             return ArtifactSource(repository=f"sources/{tenant}", digest=Digest(digest)), 0
         except NotFoundError:
             pass
-        with stream() as pieces:
-            headers = {"Content-Type": "application/gzip"}
-            answer = self._send("POST", "/v1/sources", params={"tenant": tenant}, content=pieces, headers=headers)
-        sent = wire.check(answer).json()
+        sent = wire.check(self._upload(stream, tenant)).json()
         return ArtifactSource.model_validate(sent["source"], extra="ignore"), int(sent["sent_bytes"])
 
     def submit(self, request: Request, *, build_id: str | None = None) -> Build:
@@ -222,6 +220,26 @@ class Client:
                     raise wire.unreachable(self.url, error) from error
             events.cut()
             time.sleep(wire.PAUSE_SECONDS)
+
+    def _upload(self, stream: Callable[[], LayerStream], tenant: str) -> httpx.Response:
+        """The answer to a source, sent again while the API has no slot for it or cuts the connection."""
+        headers = {"Content-Type": "application/gzip"}
+        for left in reversed(range(wire.UPLOAD_TRIES)):
+            try:
+                with stream() as pieces:
+                    answer = self._send(
+                        "POST", "/v1/sources", params={"tenant": tenant}, content=pieces, headers=headers
+                    )
+            except ApiError:
+                if not left:
+                    raise
+                wait_seconds = wire.PAUSE_SECONDS
+            else:
+                wait_seconds = wire.busy_seconds(answer)
+                if not wait_seconds or not left:
+                    return answer
+            time.sleep(wait_seconds)
+        raise AssertionError("the last try returns or raises")
 
     def _ask(self, call: wire.Call) -> httpx.Response:
         for left in reversed(range(wire.TRIES if call.again else 1)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,9 +13,10 @@ import httpx
 
 from buildfarm import source
 from buildfarm.client import wire
-from buildfarm.errors import BuildfarmError, NotFoundError
+from buildfarm.errors import ApiError, BuildfarmError, NotFoundError
 from buildfarm.model import ArtifactSource, Build, Limits, LogLine, Node, Place, QueueView, Request, State
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.layer import LayerStream
 
 
 class AsyncClient:
@@ -56,12 +57,7 @@ class AsyncClient:
             return ArtifactSource(repository=f"sources/{tenant}", digest=Digest(digest)), 0
         except NotFoundError:
             pass
-        with stream() as pieces:
-            headers = {"Content-Type": "application/gzip"}
-            answer = await self._send(
-                "POST", "/v1/sources", params={"tenant": tenant}, content=_threaded(pieces), headers=headers
-            )
-        sent = wire.check(answer).json()
+        sent = wire.check(await self._upload(stream, tenant)).json()
         return ArtifactSource.model_validate(sent["source"], extra="ignore"), int(sent["sent_bytes"])
 
     async def submit(self, request: Request, *, build_id: str | None = None) -> Build:
@@ -228,6 +224,26 @@ class AsyncClient:
                     raise wire.unreachable(self.url, error) from error
             events.cut()
             await asyncio.sleep(wire.PAUSE_SECONDS)
+
+    async def _upload(self, stream: Callable[[], LayerStream], tenant: str) -> httpx.Response:
+        """The answer to a source, sent again while the API has no slot for it or cuts the connection."""
+        headers = {"Content-Type": "application/gzip"}
+        for left in reversed(range(wire.UPLOAD_TRIES)):
+            try:
+                with stream() as pieces:
+                    answer = await self._send(
+                        "POST", "/v1/sources", params={"tenant": tenant}, content=_threaded(pieces), headers=headers
+                    )
+            except ApiError:
+                if not left:
+                    raise
+                wait_seconds = wire.PAUSE_SECONDS
+            else:
+                wait_seconds = wire.busy_seconds(answer)
+                if not wait_seconds or not left:
+                    return answer
+            await asyncio.sleep(wait_seconds)
+        raise AssertionError("the last try returns or raises")
 
     async def _ask(self, call: wire.Call) -> httpx.Response:
         for left in reversed(range(wire.TRIES if call.again else 1)):

@@ -25,6 +25,7 @@ from buildfarm.model import Build, BuildRequest, LogLine, Place, Request, State
 T = TypeVar("T")
 
 TRIES = 4
+UPLOAD_TRIES = 8
 PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 40.0  # of a live stream; the API sends something every 15 s
 _OURS = ("image", "place")  # members of a build that the API adds
@@ -103,6 +104,14 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         if code == kind.code:
             return kind(detail, advice=advice)
     return RequestError(detail, advice=advice) if answer.status_code < 500 else ApiError(detail, advice=advice)
+
+
+def busy_seconds(answer: httpx.Response) -> float:
+    """Seconds after which an upload that found no free slot can be sent again; 0 if it was answered otherwise."""
+    if answer.status_code not in (429, 503) or b'"request.busy"' not in answer.content:
+        return 0
+    wait = answer.headers.get("Retry-After", "")
+    return float(wait) if wait.isdigit() else PAUSE_SECONDS
 
 
 def unreachable(url: str, error: Exception) -> ApiError:

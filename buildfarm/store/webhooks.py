@@ -8,14 +8,15 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 from buildfarm.errors import NotFoundError
 from buildfarm.store.database import Database
 
 _SECRET_BYTES = 32
 _FORGOTTEN_SECONDS = 2 * 86_400
-_PUT_OFF_SECONDS = 60.0  # longer than a try may take
-_BATCH = 50
+_LOST_SECONDS = 60.0  # longer than a try can take
+_MESSAGES_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,23 @@ class Webhook:
 
     url: str
     secrets: tuple[str, ...]  # whsec_<base64>, as Standard Webhooks writes them
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An ended build that its tenant is told of."""
+
+    tenant: str
+    build_id: str
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.build_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Delivery:
+        """The delivery that `str` wrote; no tenant has a slash in its name."""
+        tenant, _, build_id = text.partition("/")
+        return cls(tenant, build_id)
 
 
 @dataclass(frozen=True)
@@ -58,34 +76,28 @@ class Webhooks:
         with self.database.failures():
             self.database.client.delete(self.database.key("webhook", tenant))
 
-    def plan(self, build_id: str, seconds: float) -> None:
-        """The next try of a delivery is due then."""
-        with self.database.failures():
-            self.database.client.zadd(self._due, {build_id: self.database.now() + seconds})
+    def plan(self, delivery: Delivery, seconds: float) -> None:
+        """Make the next try of a delivery due in so many seconds."""
+        self._run("webhook_plan", delivery.tenant, delivery.build_id, seconds)
 
-    def due(self) -> list[str]:
-        """Builds whose delivery is to be tried now; each is given out once a minute until it is `done`."""
-        return list(self.database.run("webhook_due", [self._due], _PUT_OFF_SECONDS, _BATCH))
+    def due(self) -> list[Delivery]:
+        """Deliveries to try now: at most one of each tenant, and none while enough messages wait.
 
-    def begin(self, build_id: str) -> int:
-        """Which try this is, from 1; 0 where the delivery is done already."""
-        key = self.database.key("webhooks", "tries", build_id)
-        with self.database.failures():
-            if self.database.client.zscore(self._due, build_id) is None:
-                return 0
-            pipeline = self.database.client.pipeline()
-            pipeline.incr(key)
-            pipeline.expire(key, _FORGOTTEN_SECONDS)
-            return int(pipeline.execute()[0])
+        The next one of a tenant comes after `again` or `done`, or after a minute if its sender or message was lost.
+        """
+        return [Delivery.parse(text) for text in self._run("webhook_due", _LOST_SECONDS, _MESSAGES_MAX)]
 
-    def done(self, build_id: str) -> None:
-        """No more tries."""
-        with self.database.failures():
-            pipeline = self.database.client.pipeline()
-            pipeline.zrem(self._due, build_id)
-            pipeline.delete(self.database.key("webhooks", "tries", build_id))
-            pipeline.execute()
+    def begin(self, delivery: Delivery) -> int:
+        """Take a delivery that was handed out. Returns which try this is, from 1; 0 if another sender has it."""
+        return int(self._run("webhook_begin", delivery.tenant, delivery.build_id, _LOST_SECONDS, _FORGOTTEN_SECONDS))
 
-    @property
-    def _due(self) -> str:
-        return self.database.key("webhooks", "due")
+    def again(self, delivery: Delivery, seconds: float) -> None:
+        """End a try after which another one follows in so many seconds."""
+        self._run("webhook_end", delivery.tenant, delivery.build_id, seconds)
+
+    def done(self, delivery: Delivery) -> None:
+        """End the last try of a delivery."""
+        self._run("webhook_end", delivery.tenant, delivery.build_id, "")
+
+    def _run(self, script: str, *args: str | float) -> Any:
+        return self.database.run(script, [self.database.key()], *args)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import api_attacks  # noqa: F401
 import canary  # noqa: F401
 import code_attacks  # noqa: F401
 import neighbours

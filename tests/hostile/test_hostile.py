@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import api_attacks  # noqa: F401
 import canary  # noqa: F401
 import code_attacks  # noqa: F401
 import others  # noqa: F401

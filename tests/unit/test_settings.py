@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,22 @@ def test_the_document_names_every_setting_and_no_other():
 def test_classes_that_cannot_be_meant(monkeypatch, value):
     monkeypatch.setenv("BUILDFARM_CLASSES", value)
     with pytest.raises(RequestError, match="BUILDFARM_CLASSES cannot be read: name classes"):
+        read_settings()
+
+
+@pytest.mark.parametrize("value", ["", "10.1.2.3", "10.0.0.0/8, fd00::/8", "127.0.0.1/32"])
+def test_proxies_are_networks(monkeypatch, value):
+    monkeypatch.setenv("BUILDFARM_API_TRUSTED_PROXIES", value)
+    expected = [str(ip_network(part.strip())) for part in value.split(",") if part]
+    assert read_settings().api_trusted_proxies == ",".join(expected)
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "0.0.0.0/0", "10.0.0.0/8,::/0", "10.0.0.1/8", "proxy.example.org", "10.0.0.0/33"]
+)
+def test_proxies_that_cannot_be_meant(monkeypatch, value):
+    monkeypatch.setenv("BUILDFARM_API_TRUSTED_PROXIES", value)
+    with pytest.raises(RequestError, match="BUILDFARM_API_TRUSTED_PROXIES cannot be read"):
         read_settings()
 
 

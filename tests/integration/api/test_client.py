@@ -10,7 +10,9 @@ import sys
 import threading
 import uuid
 
+import httpx
 import pytest
+from conftest import wait_for
 
 from buildfarm.client import AsyncClient, Client
 from buildfarm.errors import ApiError, ConflictError, NotFoundError, QueueFullError, RequestError, SourceError
@@ -18,6 +20,7 @@ from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, GitSource, LogLine, Phase, State
 from buildfarm.store import Leases, Logs
 from verify.serving import serving
+from verify.slow_clients import stalled_uploads
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,27 @@ def test_following_survives_the_end_of_the_api_it_followed(module_farm):
         ending.start()
         assert [line.text for line in lines] == ["between"]
     client.close()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_upload_waits_for_a_slot(module_farm, tmp_path, kind):
+    (tmp_path / "index.html").write_text(uuid.uuid4().hex)  # what the registry has already is not sent
+
+    async def run(api, token):
+        async with AsyncClient(api.url, token) as client:
+            return await client.pack(tmp_path, "shop")
+
+    with serving(module_farm, BUILDFARM_API_TOKEN_UPLOADS_MAX="1", BUILDFARM_API_CHUNK_SECONDS="2") as api:
+        token = api.token("shop", "read", "submit")
+        with stalled_uploads(api, [token], 1):
+            wait_for(lambda: "buildfarm_api_uploads 1.0" in httpx.get(api.metrics_url, trust_env=False).text, 10)
+            if kind is AsyncClient:
+                _, sent_bytes = asyncio.run(run(api, token))
+            else:
+                with Client(api.url, token) as client:
+                    _, sent_bytes = client.pack(tmp_path, "shop")
+        assert sent_bytes > 0
+        assert '"status": 429' in api.log.read_text()
 
 
 def test_many_are_awaited_at_once(api):

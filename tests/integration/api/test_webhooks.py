@@ -11,15 +11,21 @@ import queue
 import threading
 import time
 
+import httpcore
 import pytest
+from conftest import wait_for
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from buildfarm.api.deliveries import Deliveries
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.outbound import PrivateAddressError, check_url, parse_networks, post
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import BuildRequest, GitSource
-from buildfarm.store.webhooks import Webhooks
+from buildfarm.store.webhooks import Delivery, Webhooks
 from verify.serving import serving
+from verify.slow_clients import trickling
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 
@@ -89,9 +95,8 @@ def test_two_secrets_sign_while_they_are_changed(deliveries, receiver):
     old = deliveries.webhooks.put("shop", receiver.url, rotate=False).secrets
     new = deliveries.webhooks.put("shop", receiver.url, rotate=True).secrets
     assert new[1:] == old
-    build_id = ended(deliveries.farm)
-    deliveries.webhooks.plan(build_id, 0)
-    assert deliveries.deliver(build_id) == "delivered"
+    planned(deliveries)
+    assert next_try(deliveries) == "delivered"
     headers, body = receiver.got.get(timeout=5)
     assert headers["Webhook-Signature"].split() == [signed_with(secret, headers, body) for secret in new]
 
@@ -99,16 +104,220 @@ def test_two_secrets_sign_while_they_are_changed(deliveries, receiver):
 def test_a_delivery_is_given_up_after_its_tries(deliveries, receiver):
     receiver.statuses = [500, 302, 404]
     deliveries.webhooks.put("shop", receiver.url, rotate=False)
-    build_id = ended(deliveries.farm)
-    deliveries.webhooks.plan(build_id, 0)
-    assert [deliveries.deliver(build_id) for _ in range(4)] == ["retried", "retried", "given_up", ""]
+    delivery = planned(deliveries)
+    assert [next_try(deliveries) for _ in range(3)] == ["retried", "retried", "given_up"]
+    assert deliveries.deliver(delivery) == ""
+    assert deliveries.webhooks.due() == []
     assert receiver.got.qsize() == 3
 
 
-def test_what_is_due_is_given_out_once(deliveries):
-    deliveries.webhooks.plan("b1", 0)
-    assert deliveries.webhooks.due() == ["b1"]
-    assert deliveries.webhooks.due() == []
+def planned(deliveries, tenant="shop"):
+    """A delivery that is due, of a build that has ended."""
+    delivery = Delivery(tenant, ended(deliveries.farm, tenant))
+    deliveries.webhooks.plan(delivery, 0)
+    return delivery
+
+
+def next_try(deliveries):
+    (delivery,) = deliveries.webhooks.due()
+    return deliveries.deliver(delivery)
+
+
+def lose_what_is_out(webhooks, tenant):
+    """As if a minute were over."""
+    database = webhooks.database
+    database.client.zadd(database.key("webhooks", "tenants"), {tenant: 0})
+
+
+def test_a_tenant_has_one_delivery_out_at_a_time_and_others_do_not_wait_for_it(deliveries):
+    webhooks = deliveries.webhooks
+    for number in range(3):
+        webhooks.plan(Delivery("slow", f"s{number}"), 0)
+    webhooks.plan(Delivery("fast", "f0"), 0)
+    assert set(webhooks.due()) == {Delivery("slow", "s0"), Delivery("fast", "f0")}
+    webhooks.plan(Delivery("fast", "f1"), 0)
+    assert webhooks.due() == []
+    assert webhooks.begin(Delivery("fast", "f0")) == 1
+    assert webhooks.due() == []
+    webhooks.done(Delivery("fast", "f0"))
+    assert webhooks.due() == [Delivery("fast", "f1")]
+    assert webhooks.begin(Delivery("slow", "s0")) == 1
+    webhooks.again(Delivery("slow", "s0"), 100)
+    assert webhooks.due() == [Delivery("slow", "s1")]
+
+
+def test_only_one_sender_has_a_delivery(deliveries):
+    webhooks, delivery = deliveries.webhooks, Delivery("shop", "b1")
+    assert webhooks.begin(delivery) == 0, "it was not handed out"
+    webhooks.plan(delivery, 0)
+    assert webhooks.due() == [delivery]
+    assert [webhooks.begin(delivery), webhooks.begin(delivery)] == [1, 0]
+    webhooks.done(delivery)
+    assert webhooks.begin(delivery) == 0
+
+
+def test_a_delivery_whose_sender_was_lost_comes_again_behind_the_tenants_others(deliveries):
+    webhooks = deliveries.webhooks
+    first, second = Delivery("shop", "b1"), Delivery("shop", "b2")
+    webhooks.plan(first, 0)
+    webhooks.plan(second, 0)
+    assert webhooks.due() == [first]
+    assert webhooks.begin(first) == 1
+    lose_what_is_out(webhooks, "shop")
+    assert webhooks.due() == [second]
+    assert webhooks.begin(first) == 0, "its message was taken for lost: the delivery is not out any more"
+    webhooks.done(first)  # the sender was only slow
+    assert webhooks.due() == []
+    assert webhooks.begin(second) == 1
+    webhooks.done(second)
+    lose_what_is_out(webhooks, "shop")
+    assert webhooks.due() == []
+
+
+def test_no_more_is_handed_out_while_enough_messages_wait(deliveries):
+    webhooks = deliveries.webhooks
+    for number in range(70):
+        webhooks.plan(Delivery(f"t{number}", "b"), 0)
+    webhooks.database.client.rpush(webhooks.database.key("webhooks"), *range(30))
+    assert len(webhooks.due()) == 20
+    webhooks.database.client.rpush(webhooks.database.key("webhooks"), *range(20))
+    assert webhooks.due() == []
+
+
+def test_deliveries_that_an_older_version_planned_are_taken_over(deliveries):
+    build_id, database = ended(deliveries.farm), deliveries.farm.database
+    database.client.zadd(database.key("webhooks", "due"), {build_id: 1, "gone": 1})
+    assert deliveries.webhooks.due() == [Delivery("shop", build_id)]
+    assert database.client.exists(database.key("webhooks", "due")) == 0
+
+
+class Schedule(RuleBasedStateMachine):
+    """Any order of plans, hand-outs, tries and losses: one delivery a tenant, none lost, none sent twice at once."""
+
+    webhooks: Webhooks  # set by the test
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.out, self.sending = set(), {}, set()
+        client = self.webhooks.database.client
+        for key in client.scan_iter(self.webhooks.database.key("webhooks") + "*"):
+            client.delete(key)
+
+    @rule(tenant=st.sampled_from("ab"), build=st.sampled_from("123"))
+    def plan(self, tenant, build):
+        delivery = Delivery(tenant, tenant + build)
+        if delivery not in self.left:
+            self.webhooks.plan(delivery, 0)
+            self.left.add(delivery)
+
+    @rule()
+    def hand_out(self):
+        for delivery in self.webhooks.due():
+            assert delivery in self.left
+            assert delivery.tenant not in self.out
+            self.out[delivery.tenant] = delivery
+
+    @rule(tenant=st.sampled_from("ab"))
+    def begin(self, tenant):
+        if delivery := self.out.get(tenant):
+            assert (self.webhooks.begin(delivery) > 0) == (delivery not in self.sending)
+            self.sending.add(delivery)
+
+    @rule(tenant=st.sampled_from("ab"), last=st.booleans())
+    def end(self, tenant, last):
+        delivery = self.out.get(tenant)
+        if delivery in self.sending:
+            if last:
+                self.webhooks.done(delivery)
+                self.left.discard(delivery)
+            else:
+                self.webhooks.again(delivery, 0)
+            self.sending.discard(delivery)
+            del self.out[tenant]
+
+    @rule(tenant=st.sampled_from("ab"))
+    def lose(self, tenant):
+        if tenant in self.out:
+            lost = self.out.pop(tenant)
+            self.sending.discard(lost)
+            lose_what_is_out(self.webhooks, tenant)
+            database = self.webhooks.database
+            database.client.zadd(database.key("webhooks", "due", tenant), {lost.build_id: 0})
+
+    def teardown(self):
+        for _ in range(20):
+            self.hand_out()
+            for delivery in self.out.values():
+                assert delivery in self.sending or self.webhooks.begin(delivery)
+                self.webhooks.done(delivery)
+            self.left -= set(self.out.values())
+            self.out, self.sending = {}, set()
+        assert not self.left
+
+
+def test_every_delivery_is_tried_by_one_sender_at_a_time_until_it_is_done(farm):
+    Schedule.webhooks = Webhooks(farm.database)
+    run_state_machine_as_test(Schedule, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [(b"", b""), (b"H", b"T"), (b"HTTP/1.1 200 OK\r\n", b"x"), (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n")],
+    ids=["nothing", "status", "header", "headers"],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_attempt_ends_in_time_whatever_the_receiver_does(scheme, start, piece):
+    with trickling(start, piece) as receiver:
+        started = time.monotonic()
+        with pytest.raises((httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)):
+            post(receiver.url.replace("http", scheme, 1), [], b"{}", LOOPBACK, attempt_seconds=0.7)
+        assert time.monotonic() - started < 1.5
+
+
+def test_a_receiver_that_does_not_read_ends_in_time():
+    with trickling(b"", b"") as receiver:
+        started = time.monotonic()
+        with pytest.raises(httpcore.TimeoutException):
+            post(receiver.url, [], b"x" * 30_000_000, LOOPBACK, attempt_seconds=0.7)
+        assert time.monotonic() - started < 1.5
+
+
+def test_the_body_of_an_answer_is_not_waited_for():
+    with trickling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n") as receiver:
+        started = time.monotonic()
+        assert post(receiver.url, [], b"{}", LOOPBACK) == 200
+        assert time.monotonic() - started < 1
+
+
+def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: ended.wait(10) and [])
+    started = time.monotonic()
+    with pytest.raises(httpcore.TimeoutException):
+        post("http://slow.example/", [], b"{}", LOOPBACK, attempt_seconds=0.3)
+    ended.set()
+    assert time.monotonic() - started < 1
+
+
+def test_a_receiver_that_trickles_delays_its_own_tenant_only(module_farm, receiver):
+    with (
+        trickling() as slow,
+        serving(module_farm, BUILDFARM_WEBHOOK_NETWORKS="127.0.0.0/8") as api,
+        api.as_("slow", "submit") as slow_client,
+        api.as_("shop", "submit") as client,
+    ):
+        slow_client.put("/v1/webhook", json={"url": slow.url})
+        client.put("/v1/webhook", json={"url": receiver.url})
+        for _ in range(8):
+            ended(module_farm, "slow")
+        wait_for(lambda: slow.opened, 10)
+        for _ in range(3):
+            started = time.monotonic()
+            build_id = ended(module_farm)
+            headers, _ = receiver.got.get(timeout=10)
+            assert headers["Webhook-Id"] == f"msg_{build_id}"
+            assert time.monotonic() - started < 5
+        assert slow.most_at_once == 1
 
 
 def test_a_tenant_without_a_webhook_is_told_nothing(deliveries):
@@ -144,6 +353,5 @@ def test_an_address_that_is_no_webhooks_is_refused(url):
 def test_a_refused_address_ends_the_delivery(farm):
     deliveries = Deliveries(farm, Webhooks(farm.database), ApiMetrics(), ())
     deliveries.webhooks.put("shop", "http://169.254.169.254/", rotate=False)
-    build_id = ended(farm)
-    deliveries.webhooks.plan(build_id, 0)
-    assert [deliveries.deliver(build_id), deliveries.deliver(build_id)] == ["refused", ""]
+    delivery = planned(deliveries)
+    assert [next_try(deliveries), deliveries.deliver(delivery)] == ["refused", ""]
