@@ -110,6 +110,22 @@ def test_an_attempt_that_does_not_end_gives_its_lease_up(monkeypatch):
         assert len(renewals) == count
 
 
+def test_a_logs_thread_starts_with_its_first_line():
+    sent = threading.Event()
+
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "log"]
+
+    with make(lambda phase: None, append=lambda *_: sent.set()) as progress:
+        with progress.phase(Phase.DETECT):
+            assert threads() == []
+        progress.say("a line")
+        assert sent.wait(5)
+        progress.say("another")
+        assert len(threads()) == 1
+    assert threads() == []
+
+
 def test_a_log_that_is_refused_ends_the_attempt():
     def append(phase, lines):
         raise LeaseLost("a newer attempt")
