@@ -5,14 +5,16 @@ docs/settings.md is the same table for people; tests/unit/test_settings.py keeps
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from buildfarm.errors import RequestError
@@ -20,6 +22,7 @@ from buildfarm.errors import RequestError
 HOST_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 STATE_DIRECTORY = Path(os.environ.get("BUILDFARM_STATE_DIRECTORY", Path.home() / ".local/state/buildfarm"))
 MIB = 1024 * 1024
+SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
 class Settings(BaseSettings):
@@ -54,7 +57,9 @@ class Settings(BaseSettings):
         Path("/var/lib/buildfarm/workspaces"), description="builds' files; the engine must see the same path"
     )
     docker_url: str = Field("unix:///var/run/docker.sock", description="this node's Docker engine")
-    sandbox_network: str = Field("buildfarm-builds", description="the bridge network that builds run in")
+    sandbox_network: str = Field(
+        "", validate_default=True, description="the bridge network that builds run in; empty: one of this farm alone"
+    )
     disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
     disk_clean_bytes: int = Field(4096 * MIB, gt=0, description="with less free disk old caches and builders go")
     warm_sandboxes: int = Field(0, ge=0, le=64, description="started sandboxes that the node keeps ready")
@@ -158,6 +163,17 @@ class Settings(BaseSettings):
         if ",".join("=".join(pair) for pair in pairs) != value or len(dict(pairs)) != len(pairs) or not pairs:
             raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
         return dict(pairs)
+
+    @field_validator("sandbox_network")
+    @classmethod
+    def _name_network(cls, value: str, info: ValidationInfo) -> str:
+        """A farm is a namespace of a Redis. Two farms in one network would overwrite each other's network rules."""
+        if value:
+            return value
+        url = urlsplit(info.data["redis_url"].get_secret_value()) if "redis_url" in info.data else None
+        place = url.netloc.rpartition("@")[2] + url.path if url else ""
+        farm = hashlib.sha256(f"{info.data.get('namespace')} {place}".encode()).hexdigest()
+        return f"{SANDBOX_NETWORK}-{farm[:8]}"
 
     @field_validator("node_classes", mode="before")
     @classmethod

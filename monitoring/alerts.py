@@ -87,6 +87,17 @@ ALERTS = (
         (("instance", "n1"),),
     ),
     Alert(
+        "BuildfarmNetworkRules",
+        "buildfarm_network_rules_confirmed == 0",
+        "1m",
+        "page",
+        "The network rules of the sandboxes on {{ $labels.instance }} are not confirmed.",
+        (('buildfarm_network_rules_confirmed{instance="n1"}', "1 1 0x20"),),
+        "10m",
+        "The network rules of the sandboxes on n1 are not confirmed.",
+        (("instance", "n1"),),
+    ),
+    Alert(
         "BuildfarmDiskHigh",
         "buildfarm_disk_free_bytes / buildfarm_disk_size_bytes < 0.1",
         "5m",

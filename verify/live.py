@@ -91,6 +91,7 @@ def _node(farm: Farm, variables: dict[str, str]) -> Iterator[str]:
         **os.environ,
         "BUILDFARM_NAMESPACE": farm.settings.namespace,
         "BUILDFARM_NODE_ID": node_id,
+        "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
         "BUILDFARM_WORKSPACE_DIRECTORY": str(_WORKSPACES),
         "BUILDFARM_CACHE_DIRECTORY": str(_WORKSPACES / f"{node_id}.caches"),
         "BUILDFARM_METRICS_PORT": str(port),

@@ -3,23 +3,25 @@
 A bridge without traffic between its containers still leads to every port of its host, and an internal one does too, by
 its gateway. So there is one chain for what is forwarded (jumped to from DOCKER-USER, which the engine leaves to us) and
 one for what ends on this host (from INPUT). Both match what comes in by the sandboxes' bridge and nothing else.
+The chains are named after the bridge, and each network has another bridge: two farms with two networks share no rule.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from buildfarm.errors import NodeError, SetupError
+from workers.metadata_addresses import METADATA
 
-# Not the internet (RFC 6890, IANA special-purpose registry): this host, private, carrier, link-local (cloud metadata),
-# benchmarks, multicast, reserved.
+# Not the internet (RFC 6890, IANA special-purpose registry): this host, private, carrier, link-local, benchmarks,
+# multicast, reserved.
 PRIVATE = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
     "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
@@ -27,8 +29,11 @@ PRIVATE = (
 
 _COMMAND_SECONDS = 30
 _CAP_NET_ADMIN = 12
+_NOT_THERE = 2  # the highest exit code of iptables -C for a rule or chain that is missing
 _REFUSE = "-j REJECT --reject-with icmp-admin-prohibited"
-_KNOWN = "-m conntrack --ctstate RELATED,ESTABLISHED"
+# Answers of a sandbox only. A connection that a sandbox opened while no rules were set is judged packet by packet.
+_ANSWER = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
+_ENGINE_JUMP = ("FORWARD", "-j", "DOCKER-USER")
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,29 @@ class Firewall:
         return any(wanted in ipaddress.IPv4Network(allowed.network) for allowed in self.allowed)
 
     def set(self) -> None:
-        """Raises NodeError."""
+        """Set the rules and check that packets pass through them. Raises NodeError."""
         _run("iptables-restore", "--wait", "--noflush", text=rules_text(self))
         for parent, chain in self._jumps():
-            jump = [parent, "-i", self.bridge, "-j", chain]
-            if _run("iptables", "--wait", "-C", *jump, may_fail=True) != 0:
+            jump = (parent, "-i", self.bridge, "-j", chain)
+            if not _has(jump):
                 _run("iptables", "--wait", "-I", *jump)
+        if not _has(_ENGINE_JUMP):
+            raise NodeError(
+                "The engine's jump from FORWARD to DOCKER-USER is missing, so no network rule takes effect.",
+                advice="Restart the Docker engine, which sets it.",
+            )
+
+    def in_force(self) -> dict[str, str]:
+        """Return the rules of each chain as the kernel lists them, without chains that have none. Raises NodeError."""
+        listed = {chain: _output("iptables", "--wait", "-S", chain) for _, chain in self._jumps()}
+        return {chain: rules for chain, rules in listed.items() if "-A " in rules}
 
     def remove(self) -> bool:
         """Takes the rules away, whatever is left of them; whether there were any."""
         found = False
         for parent, chain in self._jumps():
-            while _run("iptables", "--wait", "-D", parent, "-i", self.bridge, "-j", chain, may_fail=True) == 0:
+            jump = (parent, "-i", self.bridge, "-j", chain)
+            while _run("iptables", "--wait", "-D", *jump, may_fail=True).returncode == 0:
                 found = True
             _run("iptables", "--wait", "-F", chain, may_fail=True)
             _run("iptables", "--wait", "-X", chain, may_fail=True)
@@ -102,24 +118,39 @@ def rules_text(firewall: Firewall) -> str:
 
 
 def _first(firewall: Firewall) -> Iterator[str]:
-    yield f"{_KNOWN} -j RETURN"
-    for server in firewall.nameservers:
-        for protocol in ("udp", "tcp"):
-            yield f"-d {server} -p {protocol} --dport 53 -j RETURN"
+    yield f"{_ANSWER} -j RETURN"
+    for server in (*firewall.nameservers, *(one.address for one in METADATA if one.dns)):
+        yield from _lookups(server)
+    for one in METADATA:
+        yield f"-d {one.address} {_REFUSE}"
     for address in firewall.denied:
         yield f"-d {address} {_REFUSE}"
     for allowed in firewall.allowed:
         yield f"{allowed.match} -j RETURN"
 
 
-def make_firewall(network: dict[str, Any], allow: str, farm_urls: Sequence[str], resolv: Path) -> Firewall:
-    """The rules for a network, as the engine describes it. Raises SetupError where ``allow`` cannot be read."""
-    return Firewall(
-        bridge=bridge_of(network),
-        nameservers=tuple(_nameservers(resolv)),
-        allowed=parse_allowed(allow),
-        denied=tuple(sorted(_addresses(farm_urls))),
-    )
+def _lookups(server: str) -> Iterator[str]:
+    for protocol in ("udp", "tcp"):
+        yield f"-d {server} -p {protocol} --dport 53 -j RETURN"
+
+
+def make_firewall(
+    network: dict[str, Any], allowed: tuple[Allowed, ...], denied: Iterable[str], resolv: Path
+) -> Firewall:
+    """Return the rules for a network as the engine describes it."""
+    return Firewall(bridge_of(network), tuple(_nameservers(resolv)), allowed, tuple(sorted(denied)))
+
+
+def remove_stale_chains() -> list[str]:
+    """Remove the rules of bridges that no longer exist and return those bridges' names. Raises NodeError."""
+    present = {name for _, name in socket.if_nameindex()}
+    stale = sorted(bridges_in(_output("iptables", "--wait", "-S")) - present)
+    return [bridge for bridge in stale if Firewall(bridge).remove()]
+
+
+def bridges_in(listing: str) -> set[str]:
+    """Return the bridges that have chains in the output of ``iptables -S``."""
+    return set(re.findall(r"^-N BUILDFARM-[FI]-(\S+)$", listing, re.MULTILINE))
 
 
 def bridge_of(network: dict[str, Any]) -> str:
@@ -140,7 +171,18 @@ def parse_allowed(text: str) -> tuple[Allowed, ...]:
                 f"BUILDFARM_SANDBOX_ALLOW: {item[:80]!r} is no IPv4 network.",
                 advice="Write 10.1.2.3/32, or 10.1.2.3/32:3128 for one port.",
             ) from error
+    for allowed in found:
+        _refuse_metadata(allowed)
     return tuple(found)
+
+
+def _refuse_metadata(allowed: Allowed) -> None:
+    for one in METADATA:
+        if ipaddress.IPv4Network(allowed.network) == ipaddress.IPv4Network(one.address):
+            raise SetupError(
+                f"BUILDFARM_SANDBOX_ALLOW: {one.address} is a metadata address ({one.clouds}); no build may reach it.",
+                advice="Remove it from BUILDFARM_SANDBOX_ALLOW.",
+            )
 
 
 def _port(text: str) -> int:
@@ -162,20 +204,6 @@ def _nameservers(resolv: Path) -> Iterator[str]:
             yield words[1]
 
 
-def _addresses(urls: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for url in urls:
-        # Behind Sentinels there are several hosts; the master's is a private address, which no sandbox reaches anyway.
-        for place in urlsplit(url).netloc.rpartition("@")[2].split(","):
-            parts = urlsplit(f"//{place}")
-            try:
-                answers = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET, socket.SOCK_STREAM)
-            except OSError:
-                continue  # what does not resolve now is found out by whoever connects
-            found |= {str(answer[4][0]) for answer in answers}
-    return {address for address in found if not address.startswith("127.")}
-
-
 def _is_ipv4(text: str) -> bool:
     try:
         ipaddress.IPv4Address(text)
@@ -195,7 +223,19 @@ def _chain(kind: str, bridge: str) -> str:
     return f"BUILDFARM-{kind}-{bridge}"[:28]
 
 
-def _run(*command: str, text: str = "", may_fail: bool = False) -> int:
+def _has(rule: tuple[str, ...]) -> bool:
+    done = _run("iptables", "--wait", "-C", *rule, may_fail=True)
+    if done.returncode > _NOT_THERE:
+        raise NodeError(f"iptables failed on the node: {done.stderr.strip()[-300:]}")
+    return done.returncode == 0
+
+
+def _output(*command: str) -> str:
+    """What the command prints; empty if it names a chain that is missing."""
+    return _run(*command, may_fail=True).stdout
+
+
+def _run(*command: str, text: str = "", may_fail: bool = False) -> subprocess.CompletedProcess[str]:
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
@@ -204,4 +244,4 @@ def _run(*command: str, text: str = "", may_fail: bool = False) -> int:
         raise NodeError(f"The node cannot run {command[0]}: {error}.") from error
     if done.returncode != 0 and not may_fail:
         raise NodeError(f"{command[0]} failed on the node: {done.stderr.strip()[-300:]}")
-    return done.returncode
+    return done

@@ -56,17 +56,18 @@ class Health:
     drain: Drain
     metrics: Metrics
     nodes: Nodes
+    network: Callable[[], str] = lambda: ""  # why the sandboxes' network is not safe; empty if it is
     reason: str = "it is starting"  # why no build may come; empty where one may
     _rest: Rest = field(default_factory=Rest)
     _looked_at: float = field(default_factory=time.monotonic)
 
     def accepting(self) -> bool:
         """Asked by the gate; answers at once."""
-        return not self.reason
+        return not self.obstacle()
 
     def obstacle(self) -> str:
         """Why no build may come; empty where one may."""
-        return self.reason
+        return self.reason or self.network()
 
     def alive(self) -> bool:
         """Whether somebody still looks after the node: false only where nothing but a restart helps."""
@@ -129,7 +130,7 @@ class Health:
             return "it is draining"
         if self.attempts.stuck():
             return "a build does not let go of its slot"
-        if trouble := self.trouble():
+        if trouble := self.trouble() or self.network():
             return trouble
         seconds = self._rest.seconds_left(time.monotonic())
         return f"it failed a build, and rests for {seconds:.0f} s" if seconds else ""

@@ -8,16 +8,16 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker
 
 from buildfarm.errors import SetupError
 from buildfarm.settings import Settings
-from buildfarm.telemetry import Logger
+from buildfarm.telemetry import Logger, Metrics
 from workers.engine import engine_failures
-from workers.firewall import Firewall, make_firewall
+from workers.firewall import parse_allowed, remove_stale_chains
+from workers.network_rules import FarmHosts, NetworkRules
 from workers.sandbox import Sandboxes
 from workers.workspace import Workspaces
 
@@ -27,7 +27,6 @@ _OLDEST = {"Engine": (20, 10, 0), "runc": (1, 1, 0)}
 # them in an older one, so this is a warning.
 _RUNC_SAFE = (1, 2, 8)
 
-_RESOLV = Path("/etc/resolv.conf")
 _STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
 _PROBE = """
 grep -E '^(Cap|NoNewPrivs:|Seccomp:|Uid:)' /proc/self/status
@@ -46,20 +45,17 @@ class Isolation:
     sandboxes: Sandboxes
     workspaces: Workspaces
     image: str  # the builder
-    firewall: Firewall
+    rules: NetworkRules
     gateway: str
-    obstacle: str  # why there are no network rules; empty where there are
     logger: Logger
 
     def prove(self) -> None:
         """Sets the rules and tries a probe. Raises SetupError that names all that is not as it should be, NodeError."""
-        if self.obstacle:
-            self.logger.warning("network_rules_not_set", reason=self.obstacle, advice="See docs/security.md.")
+        self._set_rules()
         if not self.workspaces.bounded:
             self.logger.warning(
                 "workspaces_not_bounded", reason="the worker is not root", advice="See docs/security.md."
             )
-        self.keep()
         with engine_failures("say what it is"):
             version, info = self.client.version(), self.client.info()
         runc = version_in(version, "runc")
@@ -72,10 +68,12 @@ class Isolation:
                 advice="It takes no builds. docs/security.md says what each item is for.",
             )
 
-    def keep(self) -> None:
-        """Sets the network rules again, should somebody have taken them away. Raises NodeError."""
-        if not self.obstacle:
-            self.firewall.set()
+    def _set_rules(self) -> None:
+        self.rules.keep()
+        if self.rules.obstacle:
+            self.logger.warning("network_rules_not_set", reason=self.rules.obstacle, advice="See docs/security.md.")
+        elif stale := remove_stale_chains():
+            self.logger.info("stale_network_rules_removed", bridges=stale)
 
     def _probe(self) -> Iterator[str]:
         name = f"buildfarm-probe-{secrets.token_hex(4)}"
@@ -83,7 +81,7 @@ class Isolation:
         with (
             self.workspaces.make(name) as workspace,
             self.sandboxes.make(self.image, name, workspace, {}) as sandbox,
-            _listener("" if self.obstacle or self.firewall.allows(self.gateway) else self.gateway) as port,
+            _listener("" if self.rules.obstacle or self.rules.allows(self.gateway) else self.gateway) as port,
         ):
             with engine_failures("inspect a sandbox"):
                 inspected = self.client.api.inspect_container(sandbox.container_id)
@@ -96,16 +94,20 @@ class Isolation:
 
 
 def make_isolation(
-    settings: Settings, sandboxes: Sandboxes, workspaces: Workspaces, image: str, logger: Logger
+    settings: Settings, sandboxes: Sandboxes, workspaces: Workspaces, image: str, logger: Logger, *, metrics: Metrics
 ) -> Isolation:
     """For a node of these settings. Raises SetupError and NodeError."""
-    client = sandboxes.client
-    with engine_failures("describe the sandboxes' network"):
-        network = client.api.inspect_network(settings.sandbox_network)
-    farm = (settings.redis_url.get_secret_value(), settings.registry_url)
-    firewall = make_firewall(network, settings.sandbox_allow, farm, _RESOLV)
-    gateway = next((item["Gateway"] for item in network["IPAM"]["Config"] if "." in item.get("Gateway", "")), "")
-    return Isolation(client, sandboxes, workspaces, image, firewall, gateway, firewall.obstacle(), logger)
+    rules = NetworkRules(
+        client=sandboxes.client,
+        network=settings.sandbox_network,
+        allowed=parse_allowed(settings.sandbox_allow),
+        farm=FarmHosts((settings.redis_url.get_secret_value(), settings.registry_url)),
+    )
+    metrics.network_rules_confirmed.set_function(lambda: rules.confirmed)
+    gateway = next(
+        (item["Gateway"] for item in rules.inspect()["IPAM"]["Config"] if "." in item.get("Gateway", "")), ""
+    )
+    return Isolation(sandboxes.client, sandboxes, workspaces, image, rules, gateway, logger)
 
 
 def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, user_namespace: bool) -> list[str]:

@@ -80,14 +80,17 @@ def run(settings: Settings) -> bool:
         running = lambda: attempts.names() | tools.boxes.names()  # noqa: E731
         janitor = Janitor(client, settings.node_id, tools.workspaces, running, log)
         janitor.clean()
-        isolation = make_isolation(settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log)
+        isolation = make_isolation(
+            settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
+        )
         isolation.prove()
         disk = make_disk(settings, client, tools, log)
         nodes = Nodes(farm.database)
         follower = Follower(tools.builders, lambda builder: _prewarm(client, farm, builder, metrics), log)
         health = Health(
-            settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes
-        )
+            settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes,
+            network=isolation.rules.trouble,
+        )  # fmt: skip
         probes.obstacle, probes.alive = health.obstacle, health.alive
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
         queues = queue_names(settings.classes, settings.shards)
@@ -99,7 +102,7 @@ def run(settings: Settings) -> bool:
             ("sweep", SWEEP_SECONDS, sweeper.sweep),
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
-            ("network_rules", _CLEAN_SECONDS, isolation.keep),
+            ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             ("fill", _FILL_SECONDS, lambda: tools.boxes.fill(tools.builder.image) if health.accepting() else None),
             ("calls", 0, lambda: calls.hear(attempts.look)),
             *_pod_jobs(settings, attempts),
@@ -107,7 +110,7 @@ def run(settings: Settings) -> bool:
             upkeep.every(pause_seconds, job, name)
         worker = Worker(
             settings, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
-            trouble=health.trouble, rest=health.rest,
+            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble,
         )  # fmt: skip
         register(farm.celery, worker)
         entry.register(farm.celery, farm)
@@ -244,7 +247,8 @@ def ensure_network(client: docker.DockerClient, name: str) -> str:
     """The bridge network of the sandboxes, in which they cannot reach one another. Raises NodeError."""
     with engine_failures("make the sandboxes' network"):
         if not client.networks.list(names=[f"^{name}$"]):
-            options = {"com.docker.network.bridge.enable_icc": "false"}
+            # An engine may give every new network IPv6 by default, which the network rules do not filter.
+            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.enable_ipv6": "false"}
             client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
     return name
 

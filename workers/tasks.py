@@ -51,11 +51,16 @@ class Worker:
     tracer: Tracer
     trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
     rest: Callable[[], None]  # the node takes no builds for a while
+    unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
     run_app: Callable[..., None] = run  # as `pipeline.run`; benches have a shorter one
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
         log = logger(build=build_id, node=self.settings.node_id)
+        if reason := self.unsafe():
+            # As below: the record stays queued, and the sweeper sends a new message.
+            log.warning("claim_refused", reason=reason)
+            return
         try:
             lease = self.leases.claim(build_id, self.settings.node_id)
         except StoreError as error:

@@ -115,6 +115,9 @@ class Metrics:
         self.running = self._gauge("buildfarm_builds_running", "Builds that run on this node now")
         self.slots = self._gauge("buildfarm_slots", "Builds that may run at once on this node")
         self.accepting = self._gauge("buildfarm_node_accepting", "1 where this node takes builds, else 0")
+        self.network_rules_confirmed = self._gauge(
+            "buildfarm_network_rules_confirmed", "1 if the sandboxes' network rules were in force within 30 seconds"
+        )
         self.builder_ready = self._gauge("buildfarm_builder_ready", "1 where the node has the builder it is to use")
         self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
         self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")

@@ -36,6 +36,8 @@ MIB = 1024 * 1024
 READY_SECONDS = 120
 BUILD_SECONDS = 300
 METADATA = "169.254.169.254"
+WIRESERVER = "168.63.129.16"  # Azure's, a public address
+WIRESERVER_PORTS = (80, 32526, 53)
 PRIVATE = "10.77.77.77"
 OUTSIDE = "buildfarm-meta"
 
@@ -308,7 +310,8 @@ def _trap() -> Iterator[Trap]:
 
 @contextmanager
 def _another_machine(web_root: Path) -> Iterator[tuple[str, ...]]:
-    """A network namespace with the metadata address and a private one, to which this machine has a route."""
+    """A network namespace with metadata addresses and a private one, to which this machine has a route."""
+    addresses = (METADATA, WIRESERVER, PRIVATE)
     with ExitStack() as undo:
         for left in (["ip", "netns", "del", OUTSIDE], ["ip", "link", "del", "bfmeta"]):
             subprocess.run(left, capture_output=True, check=False)
@@ -321,24 +324,24 @@ def _another_machine(web_root: Path) -> Iterator[tuple[str, ...]]:
             ("link", "set", "lo", "up"),
             ("addr", "add", "10.77.78.2/30", "dev", "eth0"),
             ("link", "set", "eth0", "up"),
-            ("addr", "add", f"{METADATA}/32", "dev", "lo"),
-            ("addr", "add", f"{PRIVATE}/32", "dev", "lo"),
+            *(("addr", "add", f"{address}/32", "dev", "lo") for address in addresses),
             ("route", "add", "default", "via", "10.77.78.1"),
         ):
             _run("ip", "-n", OUTSIDE, *command)
-        for address in (METADATA, PRIVATE):
+        for address in addresses:
             _run("ip", "route", "add", f"{address}/32", "via", "10.77.78.2")
-        inside = ["nsenter", f"--net=/run/netns/{OUTSIDE}", sys.executable, "-m", "http.server", "80"]
-        server = subprocess.Popen(
-            inside, cwd=web_root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        undo.callback(server.wait)
-        undo.callback(server.kill)
+        for port in WIRESERVER_PORTS:
+            inside = ["nsenter", f"--net=/run/netns/{OUTSIDE}", sys.executable, "-m", "http.server", str(port)]
+            server = subprocess.Popen(
+                inside, cwd=web_root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            undo.callback(server.wait)
+            undo.callback(server.kill)
         deadline = time.monotonic() + 10
-        while not (_reaches(METADATA, 80) and _reaches(PRIVATE, 80)):
+        while not all(_reaches(address, port) for address in addresses for port in WIRESERVER_PORTS):
             assert time.monotonic() < deadline, "this machine does not reach its own traps: they would prove nothing"
             time.sleep(0.1)
-        yield (METADATA, PRIVATE)
+        yield addresses
 
 
 def _reaches(address: str, port: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 
-from arena import METADATA, PRIVATE, Arena
+from arena import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS, Arena
 from attack import Outcome, attack, probes_held, succeeds
 
 from buildfarm.model import Build, BuildRequest, State
@@ -52,6 +52,15 @@ def reaching_the_metadata_address(arena: Arena) -> Outcome:
     tries = [f"through '{host} {port}' connect {host} {port}" for host in (METADATA, PRIVATE) for port in (80,)]
     tries += [f"through 'http {METADATA}' curl -sm 3 http://{METADATA}/latest/meta-data/"]
     return probes_held(arena, arena.script("\n".join(tries)), 3)
+
+
+@attack("Azure's metadata address, which is public by its number, answers lookups and nothing else", quick=True)
+def reaching_the_wireserver(arena: Arena) -> Outcome:
+    closed = [port for port in WIRESERVER_PORTS if port != 53]
+    number = int.from_bytes(map(int, WIRESERVER.split(".")))
+    tries = [f"through '{WIRESERVER} {port}' connect {WIRESERVER} {port}" for port in closed]
+    tries += [f"through 'http {host}' curl -sm 3 http://{host}/machine?comp=goalstate" for host in (WIRESERVER, number)]
+    return probes_held(arena, arena.script("\n".join([*tries, f"connect {WIRESERVER} 53 || exit 1"])), len(tries))
 
 
 @attack("two builds at once on one node see nothing of each other: no port, process, file, or config var", quick=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
+from conftest import _empty, build_node, builds_network, gateway_of, wait_for, write_files
 
 from buildfarm.farm import open_farm
+from buildfarm.model import BuildRequest, State
 from workers.engine import open_engine
-from workers.firewall import Firewall, bridge_of
+from workers.firewall import Allowed, Firewall, bridge_of, remove_stale_chains
 from workers.local import network
 from workers.prewarm import pull
 from workers.sandbox import Sandboxes
@@ -29,29 +35,31 @@ def client(services):
     client.close()
 
 
-def rules():
-    return subprocess.run(["iptables", "-S"], check=True, capture_output=True, text=True).stdout.splitlines()
+def rules(bridge):
+    """Those of one bridge: other nodes of this machine change theirs at any time."""
+    listed = subprocess.run(["iptables", "-S"], check=True, capture_output=True, text=True).stdout.splitlines()
+    return [rule for rule in listed if bridge in rule]
 
 
 def test_rules_are_set_twice_as_once_and_taken_away_with_their_network(client):
-    before, name = rules(), f"buildfarm-test-{uuid.uuid4().hex[:8]}"
+    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
     network.ensure_networks(client, name, lambda _: None)
     try:
         firewall = Firewall(bridge_of(client.api.inspect_network(name)), ("10.0.0.53",))
         assert firewall.obstacle() == ""
         firewall.set()
-        once = rules()
+        once = rules(firewall.bridge)
         firewall.set()
-        assert rules() == once
+        assert rules(firewall.bridge) == once
         jumps = [rule for rule in once if f"-i {firewall.bridge} -j BUILDFARM" in rule]
         assert sorted(rule.split()[1] for rule in jumps) == ["DOCKER-USER", "INPUT"]
         # Somebody takes a jump away: the next turn brings it back.
         subprocess.run(["iptables", "-D", *jumps[0].split()[1:]], check=True)
         firewall.set()
-        assert sorted(rules()) == sorted(once)
+        assert sorted(rules(firewall.bridge)) == sorted(once)
     finally:
         network.remove_networks(client, name)
-    assert rules() == before
+    assert rules(firewall.bridge) == []
 
 
 def test_a_bridge_that_is_not_here_is_told(client):
@@ -92,18 +100,130 @@ def test_what_a_step_leaves_in_the_background_ends_no_step_and_survives_no_freez
             (workspace.app / "alive").write_text("x")
 
 
-def test_a_node_refuses_work_where_its_sandboxes_would_differ(services, tmp_path):
+def start_node(folder, **variables):
+    """A node that is expected to end by itself."""
     environment = {
         **os.environ,
         "BUILDFARM_NODE_ID": f"test-{uuid.uuid4().hex[:8]}",
         "BUILDFARM_NAMESPACE": f"test-{uuid.uuid4().hex[:8]}:",
-        "BUILDFARM_WORKSPACE_DIRECTORY": str(tmp_path),
-        "BUILDFARM_SANDBOX_NETWORK": services.sandbox_network,
-        "BUILDFARM_USER_NAMESPACE_OFFSET": "100000",  # which this engine does not have
+        "BUILDFARM_WORKSPACE_DIRECTORY": str(folder),
         "BUILDFARM_LOG_FORMAT": "json",
+        **variables,
     }
-    ended = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "workers"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_node_refuses_work_where_its_sandboxes_would_differ(services, tmp_path):
+    # An offset that this engine does not have.
+    ended = start_node(
+        tmp_path, BUILDFARM_SANDBOX_NETWORK=services.sandbox_network, BUILDFARM_USER_NAMESPACE_OFFSET="100000"
     )
     assert ended.returncode == 1
     assert "would not hold: the engine has no user namespace" in ended.stdout + ended.stderr
+
+
+def test_chains_of_a_bridge_that_is_gone_are_removed_and_others_stay(client):
+    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
+    network.ensure_networks(client, name, lambda _: None)
+    firewall = Firewall(bridge_of(client.api.inspect_network(name)))
+    try:
+        firewall.set()
+        assert firewall.bridge not in remove_stale_chains()
+        assert firewall.in_force()
+        client.networks.get(name).remove()
+        assert firewall.bridge in remove_stale_chains()
+        assert rules(firewall.bridge) == []
+    finally:
+        firewall.remove()
+        network.remove_networks(client, name)
+
+
+def test_a_connection_that_was_opened_while_there_were_no_rules_is_cut(services, client, tmp_path):
+    gateway = gateway_of(services.sandbox_network)
+    firewall = Firewall(bridge_of(client.api.inspect_network(services.sandbox_network)))
+    firewall.remove()
+    try:
+        with sandbox_of(services, client, tmp_path) as (_, sandbox), socket.create_server((gateway, 0)) as server:
+            script = f"exec 3<>/dev/tcp/{gateway}/{server.getsockname()[1]}; echo one >&3; read go <&3; echo two >&3"
+            step = threading.Thread(target=run, args=(sandbox, f"timeout 20 bash -c '{script}'"))
+            step.start()
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(10)
+                assert connection.recv(100) == b"one\n"
+                firewall.set()
+                connection.sendall(b"go\n")
+                connection.settimeout(4)
+                with pytest.raises(TimeoutError):
+                    connection.recv(100)
+            step.join()
+    finally:
+        firewall.remove()
+
+
+FAILING = """#!/bin/sh
+[ ! -e "{flag}" ] || {{ echo "no rules today" >&2; exit 4; }}
+exec {program} "$@"
+"""
+
+
+@pytest.fixture
+def iptables(tmp_path):
+    """A folder for PATH whose iptables fail while the file ``flag`` in it is there."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("iptables", "iptables-restore"):
+        (folder / name).write_text(FAILING.format(flag=folder / "flag", program=shutil.which(name)))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_node_whose_rules_cannot_be_confirmed_takes_no_builds_until_they_can(farm, iptables, tmp_path):
+    def reason():
+        return next(found.reason for found in farm.nodes() if found.id == node.id)
+
+    source, _ = farm.pack(write_files(tmp_path / "site", {"index.html": "x"}), "shop")
+    with build_node(farm, PATH=f"{iptables}:{os.environ['PATH']}") as node:
+        (iptables / "flag").touch()
+        wait_for(reason, 33, reason)
+        assert re.match(r"its network rules were not confirmed for 3\d s: iptables.* no rules today", reason())
+        build = farm.submit(BuildRequest(tenant="shop", app="site", source=source))
+        (iptables / "flag").unlink()
+        while reason():
+            assert farm.get(build.id).state is State.QUEUED
+        assert farm.wait(build.id, timeout_seconds=60).state is State.SUCCEEDED
+
+
+def test_two_farms_on_one_engine_keep_their_lists_apart(services, client):
+    addresses = {"buildfarm-test-first": "10.1.1.1", "buildfarm-test-second": "10.2.2.2"}
+    with ExitStack() as stack:
+        bridges = {}
+        for name, address in addresses.items():
+            stack.enter_context(builds_network(services, name))
+            own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:", "sandbox_network": name})
+            stack.callback(_empty, own)
+            farm = stack.enter_context(open_farm(own))
+            stack.enter_context(build_node(farm, BUILDFARM_SANDBOX_ALLOW=f"{address}/32"))
+            bridges[name] = Firewall(bridge_of(client.api.inspect_network(name)), allowed=(Allowed(f"{address}/32"),))
+        for firewall in bridges.values():
+            for chain in firewall.in_force():
+                subprocess.run(["iptables", "-F", chain], check=True)
+        # Both nodes set their rules again.
+        wait_for(lambda: all(len(firewall.in_force()) == 2 for firewall in bridges.values()), 25)
+        for name, firewall in bridges.items():
+            listed = "".join(firewall.in_force().values())
+            for other, address in addresses.items():
+                assert (f"-d {address}/32 -j RETURN" in listed) == (other == name)
+
+
+def test_a_node_refuses_a_network_with_ipv6(services, tmp_path):
+    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["docker", "network", "create", "--ipv6", "--subnet=fd00:77:88::/64", name], check=True)
+    try:
+        ended = start_node(tmp_path, BUILDFARM_SANDBOX_NETWORK=name)
+    finally:
+        subprocess.run(["docker", "network", "rm", name], check=True)
+    assert ended.returncode == 1
+    assert f"The sandboxes' network {name} has IPv6" in ended.stdout + ended.stderr

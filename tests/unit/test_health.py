@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,8 @@ from buildfarm.telemetry import Metrics, logger
 from workers.attempts import Attempts
 from workers.cache import Caches
 from workers.drain import Drain
-from workers.health import Rest
-from workers.tasks import retry_wait_seconds
+from workers.health import Health, Rest
+from workers.tasks import Worker, retry_wait_seconds
 
 
 class Running:
@@ -48,6 +49,28 @@ def test_a_node_that_was_well_for_long_rests_shortly_again():
     assert rest.seconds_left(1000) == 0
     rest.begin(1001)
     assert rest.seconds_left(1001) == 5
+
+
+def test_a_node_closes_as_soon_as_its_network_is_not_safe():
+    trouble = [""]
+    parts = dict.fromkeys(
+        ("settings", "engine", "free_bytes", "attempts", "builders", "follow", "drain", "metrics", "nodes")
+    )
+    health = Health(**parts, network=lambda: trouble[0], reason="")
+    assert health.accepting()
+    trouble[0] = "its network rules are not confirmed"
+    # The gate does not wait for the next heartbeat.
+    assert not health.accepting()
+    assert health.obstacle() == trouble[0]
+
+
+def test_a_message_that_came_through_the_gate_before_is_not_claimed_on_an_unsafe_network():
+    claimed = []
+    parts = dict.fromkeys(("tools", "records", "logs", "attempts", "metrics", "tracer", "trouble", "rest"))
+    leases = SimpleNamespace(claim=lambda build_id, node_id: claimed.append(build_id))
+    settings = SimpleNamespace(node_id="n1")
+    Worker(settings=settings, leases=leases, **parts, unsafe=lambda: "its network rules are not confirmed").build("a")
+    assert claimed == []
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 2), (2, 8), (3, 32), (4, 60), (400, 60)])

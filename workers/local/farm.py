@@ -72,7 +72,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         )
         client = find_engine(state.docker_url, directory, say)
         settings = read_settings()
-        services_network = network.ensure_networks(client, settings.sandbox_network, say)
+        services_network = network.ensure_services(client, say)
         ensure_packages(PROGRAMS, say)
         # Another base is the builder's; all else stands on Debian, whose packages the small images are made of.
         debian = images.ensure_base(client, state.docker_url, "", say)
@@ -90,6 +90,8 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         ):
             services.ensure_service(client, services_network, service, say)
         services.wait_for_services(client, state)
+        # Its name depends on where Redis is, which is known to other processes from here on.
+        network.ensure_builds(client, read_settings().sandbox_network, say)
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
             send_beginnings(client, registry, debian, imager, say)

@@ -9,21 +9,35 @@ import docker
 from docker.errors import NotFound
 from docker.models.networks import Network
 
+from buildfarm.settings import SANDBOX_NETWORK
 from workers.firewall import Firewall, bridge_of
 
 SERVICES = "buildfarm"
 LABEL = "buildfarm.network"
 MTU_OPTION = "com.docker.network.driver.mtu"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
+IPV6_OPTION = "com.docker.network.enable_ipv6"
 ETHERNET_MTU = 1500
 
 
 def ensure_networks(client: docker.DockerClient, builds: str, say: Callable[[str], None]) -> Network:
-    """Both networks, made or corrected where they are not as they should be; the services' one is returned."""
-    mtu = host_mtu(Path("/proc/net/route").read_text(), Path("/sys/class/net"))
-    # Sandboxes hold strangers' code: they may reach the outside, but not one another.
-    _ensure(client, builds, {MTU_OPTION: str(mtu), ICC_OPTION: "false"}, say)
-    return _ensure(client, SERVICES, {MTU_OPTION: str(mtu)}, say)
+    """Make or correct both networks and return that of the services."""
+    ensure_builds(client, builds, say)
+    return ensure_services(client, say)
+
+
+def ensure_services(client: docker.DockerClient, say: Callable[[str], None]) -> Network:
+    """Make or correct the network of Redis and the registry."""
+    return _ensure(client, SERVICES, {MTU_OPTION: _mtu()}, say)
+
+
+def ensure_builds(client: docker.DockerClient, name: str, say: Callable[[str], None]) -> Network:
+    """Make or correct a network of sandboxes. They run untrusted code and must not reach one another."""
+    return _ensure(client, name, {MTU_OPTION: _mtu(), ICC_OPTION: "false", IPV6_OPTION: "false"}, say)
+
+
+def _mtu() -> str:
+    return str(host_mtu(Path("/proc/net/route").read_text(), Path("/sys/class/net")))
 
 
 def host_mtu(routes: str, interfaces: Path) -> int:
@@ -44,12 +58,25 @@ def remove_networks(client: docker.DockerClient, builds: str) -> list[str]:
     removed = []
     for name in (SERVICES, builds):
         network = find_network(client, name)
-        if network is not None and LABEL in _labels(network) and not network.containers:
-            if name == builds:
-                _forget_rules(network)
-            network.remove()
+        if network is not None and _remove_idle(network):
             removed.append(name)
-    return removed
+    return removed + _remove_earlier(client, builds)
+
+
+def _remove_earlier(client: docker.DockerClient, builds: str) -> list[str]:
+    """Removes the networks of builds that this machine's farm had under other names: an older version, another port."""
+    found = client.networks.list(filters={"label": LABEL}) if builds.startswith(SANDBOX_NETWORK) else []
+    earlier = [network for network in found if str(network.name).startswith(SANDBOX_NETWORK) and network.name != builds]
+    return [str(network.name) for network in earlier if _remove_idle(client.networks.get(str(network.id)))]
+
+
+def _remove_idle(network: Network) -> bool:
+    if LABEL not in _labels(network) or network.containers:
+        return False
+    if network.name != SERVICES:
+        _forget_rules(network)
+    network.remove()
+    return True
 
 
 def _forget_rules(network: Network) -> None:
