@@ -51,7 +51,10 @@ def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace, *, log: Log
     report = workspace.cache / "report.json"
     if report.is_symlink() or not report.is_file() or report.stat().st_size > _REPORT_BYTES_MAX:
         raise RecipeError(f"The recipe {plan.name} left no report of what it made.")
-    told = json.loads(report.read_bytes())
+    try:
+        told = json.loads(report.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"The recipe {plan.name} left a report that is not JSON.") from error
     return Assembled(workspace.cache / "tree", tuple(told["packages"]), told["made"] == "compiled")
 
 

@@ -17,7 +17,7 @@ from buildfarm.oci.image import EMPTY_CONFIG, artifact
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import scan, tar_command
+from buildfarm.oci.tree import content_bytes, scan, tar_command
 from buildfarm.telemetry import Logger
 from workers.sandbox import Sandbox
 
@@ -106,12 +106,12 @@ class Caches:
         try:
             found = scan(cache).found
             # Before it is read: a file with a hole may claim any size.
-            if sum(item.size_bytes for item in found) > self.cache_bytes:
+            if content_bytes(found) > self.cache_bytes:
                 self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
             elif len(found) > 1:
                 self._save(_repository(request), cache, [item.name for item in found], restored, key)
-        except TooLargeError:
-            self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
+        except TooLargeError as error:
+            self.logger.info("cache_too_large", limit_bytes=self.cache_bytes, reason=error.message)
         except (BuildfarmError, OSError) as error:
             self.logger.warning("cache_not_saved", reason=str(error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compos
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import Entry, Found, header_entries, holds, scan, tar_command
+from buildfarm.oci.tree import Entry, Found, content_bytes, header_entries, holds, scan, tar_command
 from buildfarm.store import KnownLayer
 from workers.builder import Builder
 from workers.headstart import Check, HeadStart
@@ -158,9 +158,9 @@ class Exporter:
         """From the bottom up. The listing goes with the return: letting go of 25,000 entries at the end took 5 ms."""
         listing = scan(app.root)
         found = [item for item in listing.found if item.name not in app.left_out] if app.left_out else listing.found
-        _refuse_too_large(found, self.image_bytes)
         refuse_unfit(found)
         planned = plan_layers(found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
+        _refuse_too_large([layer.found for layer in planned], self.image_bytes)
         # tar would archive what must be left out, unless it is given every name.
         by_name = bool(listing.left_out or app.left_out)
         return tuple(_Making.of(app, layer, self.compression, by_name=by_name) for layer in planned)
@@ -169,14 +169,15 @@ class Exporter:
         """From the bottom up; those of the previous image are there already."""
         app = _App(launch.root, frozenset(), frozenset(), b"", request.repository, request.tag)
         listing = scan(launch.root)
-        _refuse_too_large(listing.found, self.image_bytes)
         refuse_unfit(listing.found)
+        planned = plan_launch_layers(launch, listing.found)
+        _refuse_too_large([item.found for item in planned if not isinstance(item, Layer)], self.image_bytes)
         with HeadStart(tuple, partial(self._send_folder, app)) as none:
             return tuple(
                 item
                 if isinstance(item, Layer)
                 else self._layer(app, _Making.of(app, item, self.compression, by_name=bool(listing.left_out)), none)
-                for item in plan_launch_layers(launch, listing.found)
+                for item in planned
             )
 
     def _certain(self, app: _App) -> tuple[str, ...]:
@@ -321,9 +322,10 @@ def _digests(layer: Layer) -> LayerDigests:
     return LayerDigests(layer.digest, layer.diff_id, layer.size_bytes, layer.uncompressed_bytes or 0)
 
 
-def _refuse_too_large(found: Iterable[Found], limit_bytes: int) -> None:
+def _refuse_too_large(layers: Iterable[Sequence[Found]], limit_bytes: int) -> None:
     """Before anything is sent. Raises TooLargeError."""
-    total_bytes = sum(item.size_bytes for item in found)
+    # Links to one file from several layers are a file in each.
+    total_bytes = sum(content_bytes(found) for found in layers)
     if total_bytes > limit_bytes:
         raise TooLargeError(
             f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",

@@ -37,6 +37,7 @@ class Ended:
 
     code: int
     stdout: bytes = b""
+    cut: bool = False  # there was more output than CAPTURE_BYTES_MAX
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Sandbox:
             raise OutOfMemoryError(
                 "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
             )
-        return Ended(code, bytes(output.captured))
+        return Ended(code, bytes(output.captured), output.cut)
 
     def cut_off(self) -> None:
         """From now on it has no network. Raises NodeError."""
@@ -225,6 +226,7 @@ class _Output:
         self._capture = capture
         self._buffer = bytearray()
         self.captured = bytearray()
+        self.cut = False
 
     def feed(self, piece: bytes) -> None:
         self._buffer += piece
@@ -236,7 +238,9 @@ class _Output:
             payload = bytes(self._buffer[8 : 8 + length])
             del self._buffer[: 8 + length]
             if kind == _STDOUT and self._capture:
-                self.captured += payload[: CAPTURE_BYTES_MAX - len(self.captured)]
+                room = CAPTURE_BYTES_MAX - len(self.captured)
+                self.cut = self.cut or len(payload) > room
+                self.captured += payload[:room]
             else:
                 self._log(payload)
 

@@ -7,13 +7,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 
 from buildfarm.oci.tree import Found
 from buildfarm.store import KnownLayer
 
 REMEMBERED_MAX = 1000
+
+_FIELDS_AT_ONCE = 4096
 
 _NAME, _SHAPE, _IDENTITY = attrgetter("name"), attrgetter("shape"), attrgetter("identity")
 
@@ -55,5 +57,10 @@ class Remembered:
 
 def _digest(prefix: bytes, salt: str, *columns: Iterable[str]) -> str:
     """Of columns of one length, no field of which has a NUL in it: by columns it takes half the time of by rows."""
-    head = b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix)
-    return hashlib.sha256(head + os.fsencode("\0".join(chain(*columns)))).hexdigest()
+    total = hashlib.sha256(b"%s\0%d\0%s" % (salt.encode(), len(prefix), prefix))
+    fields, separator = chain(*columns), ""
+    # In batches, because all fields together can have as many bytes as the listing that they come from.
+    while batch := list(islice(fields, _FIELDS_AT_ONCE)):
+        total.update(os.fsencode(separator + "\0".join(batch)))
+        separator = "\0"
+    return total.hexdigest()

@@ -138,6 +138,12 @@ class Connection:
                 return RegistryError(sentence, advice="Check the user and password in the farm's registry address.")
             case status if status >= 500 or status == 429:
                 return UnavailableError(sentence)
+            case status if 300 <= status < 400:
+                # Followed, the farm's credentials and an app's source could go to any host that an answer names.
+                return RegistryError(
+                    f"The registry {self.host} redirects {what} ({status}), and the farm follows no redirects.",
+                    advice="Let the registry serve blobs itself: in distribution, set storage.redirect.disable: true.",
+                )
         return RegistryError(sentence)
 
 

@@ -12,15 +12,21 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import NodeError, TooLargeError
 
 MTIME_SECONDS = 1
+
+_NAMED_AT_ONCE = 4096
+_PIPE_BYTES = 64 * 1024
+_PATH_MAX = 4096 - 1  # Linux opens no longer path (limits.h, PATH_MAX with the NUL at the end)
 
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
@@ -100,33 +106,95 @@ class Listing(NamedTuple):
     left_out: list[str]  # names of pipes, sockets and devices: nothing in an image can use them
 
 
-def scan(root: Path, *, depth: int | None = None) -> Listing:
-    """``root`` and everything in it, or so many levels of it. Raises NodeError when a folder cannot be read.
+@dataclass(frozen=True)
+class TreeLimits:
+    """The largest tree that a listing can hold.
+
+    Untrusted code makes these trees, and a worker lists them in the memory that it shares with its other builds. Even
+    the largest tree allowed takes less than 256 MiB. Files of a workspace are limited too, but hard links are not files
+    of their own, and that limit does not see the length of paths.
+    """
+
+    paths_bytes: int = 64 * 1024 * 1024  # all paths together; a path outside of ASCII counts 4 bytes a character
+    entries: int = 400_000
+    depth: int = 256
+
+
+LIMITS = TreeLimits()
+
+
+def scan(root: Path, *, depth: int | None = None, limits: TreeLimits = LIMITS) -> Listing:
+    """List ``root`` and everything in it, or ``depth`` levels of it.
+
+    Raises TooLargeError as soon as the tree exceeds one of ``limits``, and NodeError if a folder cannot be read.
 
     Entries are handled column by column: one by one took three times as long, a fifth of the export of 25,000 files.
     """
-    text = _find(root, [] if depth is None else ["-maxdepth", str(depth)])
-    fields = text.split("\0")
-    paths, sizes, shapes, identities = (fields[number:-1:_FIELDS] for number in range(_FIELDS))
-    names = [root.name, *(f"{root.name}/{path}" for path in paths[1:])]  # find begins with the root, whose path is ""
-    folders = [shape.startswith("d") for shape in shapes]
-    found = list(map(_FOUND, zip(names, folders, map(int, sizes), shapes, identities, strict=True)))
-    # By bytes, as tar sorts, and not by code point, since names need not be UTF-8.
-    found.sort(key=_place if text.isascii() else _place_in_bytes)
-    if _LEFT_OUT not in shapes:
+    rows: list[tuple[str, int, str, str]] = []
+    size, ascii_only, has_others = _Size(root.name, limits), True, False
+    with closing(_find(root, limits.depth + 1 if depth is None else depth)) as pieces:
+        for text in pieces:
+            fields = text.split("\0")
+            paths, sizes, shapes, identities = (fields[number:-1:_FIELDS] for number in range(_FIELDS))
+            size.add(paths, ascii_only=text.isascii())
+            # As `_named` reverses it; a NUL comes before everything that can be in a name.
+            places = [path.replace("/", "\0") for path in paths]
+            rows += zip(places, map(int, sizes), shapes, identities, strict=True)
+            ascii_only = ascii_only and text.isascii()
+            has_others = has_others or _LEFT_OUT in shapes
+    # Folder by folder, and by bytes, as tar sorts. Code points have the same order only if all names are UTF-8.
+    rows.sort(key=itemgetter(0) if ascii_only else _place_in_bytes)
+    found = _named(root.name, rows)
+    if not has_others:
         return Listing(found, [])
     return Listing(
         [item for item in found if item.shape != _LEFT_OUT], [item.name for item in found if item.shape == _LEFT_OUT]
     )
 
 
-def _place(item: Found) -> str:
-    """Folder by folder: a NUL comes before all that can be in a name."""
-    return item.name.replace("/", "\0")
+def _named(top: str, rows: list[tuple[str, int, str, str]]) -> list[Found]:
+    """The rows as entries, in the same list: two copies of all names would take half of the memory again."""
+    found = cast("list[Found]", rows)
+    for at in range(0, len(rows), _NAMED_AT_ONCE):
+        places, sizes, shapes, identities = zip(*rows[at : at + _NAMED_AT_ONCE], strict=True)
+        names = [f"{top}/{place}".replace("\0", "/") for place in places]
+        folders = [shape.startswith("d") for shape in shapes]
+        found[at : at + _NAMED_AT_ONCE] = map(_FOUND, zip(names, folders, sizes, shapes, identities, strict=True))
+    found[0] = found[0]._replace(name=top)  # find begins with the root, whose path is empty
+    return found
 
 
-def _place_in_bytes(item: Found) -> bytes:
-    return os.fsencode(_place(item))
+def _place_in_bytes(row: tuple[str, int, str, str]) -> bytes:
+    return os.fsencode(row[0])
+
+
+@dataclass
+class _Size:
+    """How large a tree is, as far as it has been listed."""
+
+    name: str
+    limits: TreeLimits
+    paths_bytes: int = 0
+    entries: int = 0
+
+    def add(self, paths: list[str], *, ascii_only: bool) -> None:
+        """Count these paths. Raises TooLargeError."""
+        lengths = list(map(len, paths))
+        # Python holds a string in as many bytes a character as its widest one needs.
+        self.paths_bytes += sum(lengths) if ascii_only else sum(len(p) * (1 if p.isascii() else 4) for p in paths)
+        self.entries += len(paths)
+        # The root's path is empty, and each level below it takes at least two characters.
+        deepest = max(lengths, default=0) >= 2 * self.limits.depth and max(path.count("/") for path in paths) + 1
+        for what, found, limit in (
+            ("paths of more than {:,} bytes in total", self.paths_bytes, self.limits.paths_bytes),
+            ("more than {:,} files and folders", self.entries, self.limits.entries),
+            ("folders that nest more than {:,} deep", deepest, self.limits.depth),
+        ):
+            if found > limit:
+                raise TooLargeError(
+                    f"The build has {what.format(limit)} in {self.name}/.",
+                    advice="Remove the files that the app does not need, or shorten the names of their folders.",
+                )
 
 
 def tree_names(root: Path) -> list[str]:
@@ -134,18 +202,29 @@ def tree_names(root: Path) -> list[str]:
     return [found.name for found in scan(root).found]
 
 
-def holds(folder: Path, size_bytes: int) -> bool:
+def content_bytes(found: Iterable[Found]) -> int:
+    """Bytes of the files in one archive, where the content of hard links is only once."""
+    # Inode, device and times are the same for the links of one file, and for nothing else.
+    return sum({item.identity: item.size_bytes for item in found}.values())
+
+
+def holds(folder: Path, size_bytes: int, limits: TreeLimits = LIMITS) -> bool:
     """Whether the entries in a folder have at least so many bytes, as `scan` counts; no more is looked at than needed.
 
-    Raises NodeError when a folder cannot be read.
+    False too if the folders in it exceed ``limits``: `scan` refuses such a tree. Raises NodeError if a folder cannot be
+    read.
     """
     waiting = [os.fspath(folder)]
+    waiting_bytes = 0
     try:
         while waiting and size_bytes > 0:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+                        waiting_bytes += len(entry.path)
+                        if waiting_bytes > limits.paths_bytes or len(entry.path) > _PATH_MAX:
+                            return False
                     elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                         size_bytes -= entry.stat(follow_symlinks=False).st_size
     except OSError as error:
@@ -167,19 +246,36 @@ _FIND = [
 ]
 
 
-def _find(root: Path, options: Sequence[str]) -> str:
+def _find(root: Path, levels: int) -> Generator[str, None, None]:
+    """What find prints of so many levels, in pieces of whole records; closing it ends find."""
     # An absolute path: find takes a name that begins with a dash for an option.
-    command = ["find", os.fspath(root.absolute()), *options, *_FIND]
-    # One pipe alone is read in large pieces.
+    command = ["find", os.fspath(root.absolute()), "-maxdepth", str(levels), *_FIND]
     with tempfile.TemporaryFile() as complaints:
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT, check=False)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, env=_ENVIRONMENT)
         except OSError as error:
             raise NodeError(f"The tree cannot be read: {error}.") from error
-        if done.returncode != 0:
+        with process:
+            try:
+                yield from map(os.fsdecode, _whole_records(cast("IO[bytes]", process.stdout)))
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
             complaints.seek(0)
             raise NodeError(f"The tree cannot be read: {os.fsdecode(complaints.read()).strip()[-300:]}")
-    return os.fsdecode(done.stdout)
+
+
+def _whole_records(output: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while piece := os.read(output.fileno(), _PIPE_BYTES):
+        rest += piece
+        end = rest.rfind(b"\0") + 1
+        for _ in range(rest.count(b"\0") % _FIELDS):
+            end = rest.rfind(b"\0", 0, end - 1) + 1
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
 
 
 @dataclass(frozen=True)

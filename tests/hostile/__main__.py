@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import api_attacks  # noqa: F401
 import canary  # noqa: F401
 import code_attacks  # noqa: F401
+import long_paths
 import neighbours
 import others  # noqa: F401
 import sources  # noqa: F401
@@ -42,6 +43,9 @@ def main() -> None:
         # A busy machine must not turn a slow neighbour into a silent one.
         with open_arena(BUILDFARM_SILENCE_SECONDS="120", BUILDFARM_BUILD_SECONDS="300") as arena:
             neighbours.measure(arena, claims)
+    if not wanted or "paths" in wanted:
+        with open_arena(**long_paths.VARIABLES) as arena:
+            long_paths.measure(arena, claims)
     claims.finish()
 
 

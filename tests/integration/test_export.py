@@ -191,6 +191,18 @@ def test_a_layer_that_the_registry_has_lost_is_sent_again(export, farm, tmp_path
     assert b"node_modules/deep/big" in pulled(image)
 
 
+def test_hard_links_count_once_in_a_layer_and_once_in_each_of_several(export, tmp_path):
+    root = tmp_path / "app"
+    for folder in ("one", "two"):
+        (root / folder).mkdir(parents=True)
+    (root / "one/big").write_bytes(os.urandom(2 * MIB))
+    (root / "one/link").hardlink_to(root / "one/big")
+    export(root, image_bytes=3 * MIB)
+    (root / "two/link").hardlink_to(root / "one/big")
+    with pytest.raises(TooLargeError, match="has 4,194,304 bytes"):
+        export(root, image_bytes=3 * MIB)
+
+
 def test_an_app_over_the_limit_is_refused_before_anything_is_sent(export, farm, tmp_path):
     root = make(tmp_path / "app")
     with pytest.raises(TooLargeError, match="larger than the limit of 1,048,576"):

@@ -110,6 +110,32 @@ def test_a_wrong_manifest_names_its_file(name, text, kind, told):
         read_manifests({name: text}.get)
 
 
+@pytest.mark.parametrize("name", ["app.json", "scalingo.json"])
+@pytest.mark.parametrize("text", ["[" * 60_000, '{"env": ' + "[" * 500 + "]" * 500 + "}"])
+def test_json_that_nests_too_deep_is_the_apps_fault(name, text):
+    with pytest.raises(CompileError, match=f"{name} cannot be used: its values are nested more than 100 levels deep"):
+        read_manifests({name: text}.get)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a = " + "[" * 60_000, "nested more than 100 levels"),
+        ("x = 1\na" + ".a" * 200 + " = 1", "nested more than 100 levels"),
+        ("x = 1\na" + ".a" * 30_000 + " = 1", "line 2 has more than 256 dots"),  # takes 4 GB to parse
+        ("[a" + ".a" * 30_000 + "]", "line 1 has more than 256 dots"),
+    ],
+)
+def test_toml_that_nests_too_deep_is_the_apps_fault(text, told):
+    with pytest.raises(CompileError, match=f"project.toml cannot be used: .*{told}"):
+        read_manifests({"project.toml": text}.get)
+
+
+def test_a_number_of_more_digits_than_python_reads_is_the_apps_fault():
+    with pytest.raises(CompileError, match=r"project\.toml is not TOML"):
+        read_manifests({"project.toml": f"x = {'9' * 5000}"}.get)
+
+
 def test_slugignore_matches_as_git_does_and_takes_nothing_back(tmp_path):
     for name in ("docs/deep/x", "a.psd", "keep.psd", "src/a.psd", "build", "tmp/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -109,6 +109,7 @@ def test_a_report_keeps_flat_values_and_cuts_long_ones():
     content = b'{"a": "' + b"x" * 300 + b'", "b": 1, "c": true, "d": {"no": 1}, "e": null, "f": 1e999}'
     assert parse_report(content) == {"a": "x" * 200, "b": 1.0, "c": True}
     assert parse_report(b"") == parse_report(b"[1]") == parse_report(b"nonsense") == {}
+    assert parse_report(b"[" * 60_000) == parse_report(b'{"a": 1, "b": ' + b"[" * 500 + b"]" * 500 + b"}") == {}
 
 
 def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
@@ -143,6 +144,10 @@ def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
         ({"compile": (0, b""), "release": (0, b"default_process_types: {web: run}")}, None),
         ({"compile": (3, b"")}, "The buildpack one failed with exit code 3"),
         ({"compile": (0, b""), "release": (4, b"")}, "bin/release of the buildpack one failed with exit code 4"),
+        (
+            {"compile": (0, b""), "release": (0, b"default_process_types: {web: run}", True)},
+            "bin/release of the buildpack one prints more than 65,536 bytes",
+        ),
     ],
 )
 def test_a_builder_of_the_first_contract_is_asked_for_its_release_in_a_step_of_its_own(tmp_path, answers, told):

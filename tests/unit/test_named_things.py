@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 # Ends of file names, which look like the name of something in a module.
 FILES = re.compile(
-    r"\.(?:aof|cfg|conf|crt|css|deb|env|ext4|git|gyp|gz|html|ini|js|json5?|lock|lockb|lua|md|mod|pem|pid|py|rb|sh|sock|sum|tar|toml|txt|xml|ya?ml)$"
+    r"\.(?:aof|asm|cfg|conf|crt|css|deb|env|ext4|git|gyp|gz|html|ini|js|json5?|lock|lockb|lua|md|mod|pem|pid|py|rb|sh|sock|sum|tar|toml|txt|xml|ya?ml)$"
 )
 # What belongs to other programs, libraries and formats.
 FOREIGN = re.compile(

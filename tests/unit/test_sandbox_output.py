@@ -32,3 +32,14 @@ def test_what_is_captured_has_a_bound():
     for _ in range(10):
         output.feed(encode([(1, b"x" * 20_000)]))
     assert len(output.captured) == CAPTURE_BYTES_MAX
+    assert output.cut
+
+
+def test_output_that_just_fits_is_not_cut():
+    output = _Output(lambda piece: None, True)
+    for _ in range(4):
+        output.feed(encode([(1, b"x" * (CAPTURE_BYTES_MAX // 4))]))
+    assert len(output.captured) == CAPTURE_BYTES_MAX
+    assert not output.cut
+    output.feed(encode([(2, b"x"), (1, b"x")]))
+    assert output.cut

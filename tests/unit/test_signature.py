@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import LayerDigests
-from buildfarm.oci.tree import scan
+from buildfarm.oci.tree import Found, scan
 from buildfarm.store import KnownLayer
 from workers.signature import REMEMBERED_MAX, Remembered, identity_of, shape_of
 
@@ -26,6 +27,15 @@ def make(root):
 def test_an_untouched_tree_keeps_both(tmp_path):
     root = make(tmp_path / "app")
     assert both(root) == both(root)
+
+
+def test_a_shape_does_not_depend_on_how_it_is_computed():
+    """Nodes of another version find the same layers; there are more fields than are hashed at once."""
+    found = [Found(f"app/{number}", False, number, f"f 644 {number}", f"{number}") for number in range(3000)]
+    shape = [*(item.name for item in found), *(item.shape for item in found)]
+    for fingerprint, fields in ((shape_of, shape), (identity_of, [*shape, *(item.identity for item in found)])):
+        whole = b"gzip\x003\0web" + "\0".join(fields).encode()
+        assert fingerprint(found, b"web", "gzip") == hashlib.sha256(whole).hexdigest()
 
 
 def test_a_copy_keeps_its_shape_only(tmp_path):

@@ -14,6 +14,7 @@ from workers.buildpacks.appfiles import may_have
 from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.buildpacks.steps import FOLDER, Steps
+from workers.sandbox import CAPTURE_BYTES_MAX
 from workers.workspace import Workspace
 
 NONE_TAKES = 100
@@ -82,6 +83,11 @@ def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps
         raise CompileError(
             f"bin/release of the buildpack {last.name} failed with exit code {ended.code}.",
             advice="The log's last lines say why.",
+        )
+    if ended.cut:
+        raise CompileError(
+            f"bin/release of the buildpack {last.name} prints more than {CAPTURE_BYTES_MAX:,} bytes.",
+            advice="Let it print only default process types and config vars.",
         )
     return parse_release(defaults, last.name)
 

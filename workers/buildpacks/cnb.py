@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from buildfarm.errors import AppError, CompileError, DetectError
 from workers.buildpacks.classic import compile_error
+from workers.buildpacks.nested import NestedTooDeepError, parse_json
 from workers.buildpacks.steps import Steps
 from workers.buildpacks.supply import Supplied
 from workers.workspace import Workspace
@@ -147,7 +148,9 @@ def build(group: Group, previous: Mapping[str, Any], workspace: Workspace, steps
 def _ask(command: str, asked: Mapping[str, Any], steps: Steps, kind: type[AppError]) -> _Answer:
     ended = steps.run("cnb", command, stdin=[json.dumps(asked).encode()], capture=True)
     try:
-        told = json.loads(ended.stdout or b"{}")
+        told = parse_json(ended.stdout or b"{}")
+    except NestedTooDeepError as error:
+        raise kind(f"What the buildpacks output cannot be used: {error}.") from error
     except ValueError as error:
         raise kind(
             "The buildpacks say more about themselves than 64 KiB.", advice="Let layers' metadata be short."

@@ -6,8 +6,6 @@ Schema"; Scalingo, "Application Manifest".
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +13,12 @@ from typing import Any
 from buildfarm.buildpack import Buildpack, parse_buildpack
 from buildfarm.errors import CompileError, DetectError
 from buildfarm.model import check_env
+from workers.buildpacks.nested import NestedTooDeepError, parse_json, parse_toml
 
 # In this order: the first that names buildpacks decides.
 FILES = (".buildpacks", "project.toml", "scalingo.json", "app.json")
+
+_SIMPLER = "Write it in a simpler way, and its longest lines as several."
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ def _parse_list(text: str, file: str) -> AppManifest:
 
 def _parse_project(text: str, file: str) -> AppManifest:
     try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        found = parse_toml(text)
+    except NestedTooDeepError as error:
+        raise CompileError(f"{file} cannot be used: {error}.", advice=_SIMPLER) from error
+    except ValueError as error:
         raise CompileError(f"{file} is not TOML: {error}.") from error
     tables = _table(_table(found, "io"), "buildpacks")
     group = tables.get("group") or _table(found, "build").get("buildpacks") or []
@@ -67,7 +70,9 @@ def _parse_project(text: str, file: str) -> AppManifest:
 
 def _parse_json(text: str, file: str) -> AppManifest:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
+    except NestedTooDeepError as error:
+        raise CompileError(f"{file} cannot be used: {error}.", advice=_SIMPLER) from error
     except ValueError as error:
         raise CompileError(f"{file} is not JSON: {error}.") from error
     if not isinstance(found, dict):

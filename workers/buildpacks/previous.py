@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
 from buildfarm.oci.registry import Registry
+from workers.buildpacks.nested import parse_json
 
 LIFECYCLE_LABEL = "io.buildpacks.lifecycle.metadata"
 
@@ -30,7 +30,7 @@ def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
         media_type, content, _ = registry.get_manifest(request.repository, request.tag)
         manifest = Manifest.parse(content, media_type)
         config = ImageConfig.parse(registry.read_blob(request.repository, manifest.config.digest))
-        told = json.loads((config.runtime.get("Labels") or {}).get(LIFECYCLE_LABEL, "{}"))
+        told = parse_json((config.runtime.get("Labels") or {}).get(LIFECYCLE_LABEL, "{}"))
     except (NotInRegistryError, ValueError):
         return PreviousImage()
     blobs = dict(zip(config.diff_ids, manifest.layers, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import yaml
 
 from buildfarm.errors import CompileError
 from buildfarm.model import ENV_NAME, ENV_NAMES_MAX, ReportValue
+from workers.buildpacks.nested import parse_json
 from workers.buildpacks.procfile import CONTROL, PROCESS_TYPE, TYPES_MAX
 
 REPORT_KEYS_MAX = 50
@@ -58,7 +58,7 @@ def parse_release(content: bytes, name: str) -> Release:
 def parse_report(content: bytes) -> dict[str, ReportValue]:
     """The flat JSON object of bin/report; what of it is no text, number or truth value is left out."""
     try:
-        found = json.loads(content or b"{}")
+        found = parse_json(content or b"{}")
     except ValueError:
         return {}
     if not isinstance(found, dict):

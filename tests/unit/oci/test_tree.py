@@ -8,13 +8,24 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.errors import NodeError
-from buildfarm.oci.tree import Entry, header_entries, holds, scan, tar_command, tree_names
+from buildfarm.errors import NodeError, TooLargeError
+from buildfarm.oci.tree import (
+    Entry,
+    TreeLimits,
+    content_bytes,
+    header_entries,
+    holds,
+    scan,
+    tar_command,
+    tree_names,
+)
 
 
 def archive(root, *, owner=0, names=True):
@@ -158,6 +169,97 @@ def test_what_a_folder_holds_is_counted_as_a_listing_does(tmp_path):
     assert not holds(root, size_bytes + 1)
     with pytest.raises(NodeError, match="cannot be read"):
         holds(root / "gone", 1)
+
+
+def test_the_content_of_hard_links_counts_once(tmp_path):
+    root = tmp_path / "app"
+    (root / "lib").mkdir(parents=True)
+    (root / "one").write_bytes(b"x" * 1000)
+    (root / "lib/two").hardlink_to(root / "one")
+    (root / "lib/other").write_bytes(b"x" * 1000)
+    (root / "link").symlink_to("one")
+    assert content_bytes(scan(root).found) == 2003
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (TreeLimits(entries=6), "more than 6 files and folders in app/"),
+        (TreeLimits(paths_bytes=40), "paths of more than 40 bytes in total in app/"),
+        (TreeLimits(depth=2), "folders that nest more than 2 deep in app/"),
+    ],
+)
+def test_a_tree_over_a_limit_is_refused_and_the_limit_is_named(tmp_path, limits, told):
+    root = tmp_path / "app"
+    for name in ("a/b", "c/d", "é"):
+        (root / name).mkdir(parents=True)
+    within = {"entries": 6, "paths_bytes": len("aa/bcc/d") + 4 * len("é"), "depth": 2}
+    assert len(scan(root, limits=TreeLimits(**within)).found) == 6
+
+    (root / "c/d" / ("long" * 10)).touch()
+
+    with pytest.raises(TooLargeError, match=told):
+        scan(root, limits=limits)
+
+
+def test_a_path_outside_of_ascii_counts_what_it_takes_in_memory(tmp_path):
+    root = tmp_path / "app"
+    root.mkdir()
+    (root / "plain").touch()
+    (root / "\U0001f600").touch()
+    assert len(scan(root, limits=TreeLimits(paths_bytes=9)).found) == 3
+    with pytest.raises(TooLargeError):
+        scan(root, limits=TreeLimits(paths_bytes=8))
+
+
+def test_a_tree_over_a_limit_is_refused_before_it_is_in_memory(tmp_path):
+    """1,000 paths of 4,000 bytes: no more of them is held than the limit allows and the pipe has."""
+    top = tmp_path / "app"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(15):
+        os.mkdir("d" * 254, dir_fd=folder)
+        inner = os.open("d" * 254, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    for number in range(1000):
+        os.close(os.open(f"{number:0>150}", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError, match="paths of more than 65,536 bytes"):
+            scan(top, limits=TreeLimits(paths_bytes=64 * 1024))
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert not holds(top, 1, TreeLimits(paths_bytes=64 * 1024))
+    assert not holds(top, 1, TreeLimits(paths_bytes=1024))
+
+
+def test_a_listing_that_is_refused_leaves_no_process_behind(tmp_path):
+    before = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    (tmp_path / "app/x").mkdir(parents=True)
+    with pytest.raises(TooLargeError):
+        scan(tmp_path / "app", limits=TreeLimits(entries=1))
+    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == before
+
+
+def test_a_tree_that_cannot_be_read_is_the_nodes_fault(tmp_path):
+    with pytest.raises(NodeError, match=r"cannot be read.*gone"):
+        scan(tmp_path / "gone")
+
+
+def test_a_tree_of_many_pieces_has_one_order(tmp_path):
+    """More than one read of the pipe, and more than one batch of names."""
+    root = tmp_path / "app"
+    names = {f"{number % 7}{'-./ '[number % 4]}{'d' * 60}{number}" for number in range(5000)}
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    listed = scan(root).found
+    assert [item.name for item in listed] == sorted((item.name for item in listed), key=lambda name: name.split("/"))
+    assert {f"app/{os.path.normpath(name)}" for name in names} <= {item.name for item in listed}
 
 
 def test_levels_of_a_tree(tmp_path):
