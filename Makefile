@@ -90,7 +90,7 @@ verify-observability: $(STAMP) ## API, page, metrics and dashboards, tried on a 
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.observability
 
-hostile: $(STAMP) ## some forty attacks on the sandbox, in real builds, as a table
+hostile: $(STAMP) ## some fifty attacks on the sandbox, in real builds, as a table
 	$(BIN)/buildfarm up
 	$(BIN)/python -m tests.hostile
 

@@ -16,6 +16,7 @@ from buildfarm.model import ArtifactSource, BuildRequest
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.store import KnownLayers
+from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.exporter import Exporter
 from workers.signature import Remembered
@@ -59,7 +60,7 @@ class Ours:
     def export(self) -> int:
         """Returns the layer bytes sent."""
         exported = self.exporter.export(
-            self.root,
+            BuildFolder(self.root),
             self.builder,
             self.request,
             source_names=self.tree.source_names,

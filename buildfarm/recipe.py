@@ -26,7 +26,7 @@ IMAGER, IMAGER_VERSION = "imager", "trixie"  # the image that images of packages
 
 _V = TypeVar("_V", bound="Version")
 
-_RECIPE_BYTES_MAX = 64 * 1024
+RECIPE_BYTES_MAX = 64 * 1024
 _MB = 1_000_000
 _PLACE = "{version}"
 
@@ -346,8 +346,8 @@ class SlimRecipe(Recipe):
 
 def parse_recipe(content: bytes) -> SlimRecipe | DockerfileRecipe:
     """Raises RecipeError that names the field which cannot be read."""
-    if len(content) > _RECIPE_BYTES_MAX:
-        raise RecipeError(f"{RECIPE_FILE} is over {_RECIPE_BYTES_MAX:,} bytes.")
+    if len(content) > RECIPE_BYTES_MAX:
+        raise RecipeError(f"{RECIPE_FILE} is over {RECIPE_BYTES_MAX:,} bytes.")
     try:
         told = tomllib.loads(content.decode())
         return _kind_of(told).model_validate(told)

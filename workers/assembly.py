@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from buildfarm.errors import RecipeError, SourceError, TooLargeError
 from buildfarm.recipe import SlimPlan
+from workers.build_folder import BuildFolder, NotPlainError
 from workers.sandbox import Ended, Sandbox
 from workers.tail import Tail
 from workers.workspace import Workspace
@@ -27,7 +27,7 @@ _REPORT_BYTES_MAX = 1024 * 1024
 class Assembled:
     """What the recipe made: the image's files, and the packages they come from as name=version."""
 
-    tree: Path
+    tree: BuildFolder
     packages: tuple[str, ...]
     compiled: bool  # from sources, where the recipe asks for it and they could be had
 
@@ -47,15 +47,18 @@ def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace, *, log: Log
     if ended.code != 0:
         raise _failure(plan, ended, tail.last, full=workspace.full)
     sandbox.kill()
-    # Written by the sandbox: a link would lead the node to a file of its own.
-    report = workspace.cache / "report.json"
-    if report.is_symlink() or not report.is_file() or report.stat().st_size > _REPORT_BYTES_MAX:
+    try:
+        report = workspace.cache.read("report.json", _REPORT_BYTES_MAX)
+        tree = workspace.cache.folder("tree")
+    except NotPlainError as error:
+        raise RecipeError(f"The report or the tree of the recipe {plan.name} {error}.") from error
+    if report is None:
         raise RecipeError(f"The recipe {plan.name} left no report of what it made.")
     try:
-        told = json.loads(report.read_bytes())
+        told = json.loads(report)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"The recipe {plan.name} left a report that is not JSON.") from error
-    return Assembled(workspace.cache / "tree", tuple(told["packages"]), told["made"] == "compiled")
+    return Assembled(tree, tuple(told["packages"]), told["made"] == "compiled")
 
 
 def _failure(plan: SlimPlan, ended: Ended, said: str, *, full: bool) -> RecipeError | SourceError | TooLargeError:

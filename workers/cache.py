@@ -17,8 +17,9 @@ from buildfarm.oci.image import EMPTY_CONFIG, artifact
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import content_bytes, scan, tar_command
+from buildfarm.oci.tree import content_bytes
 from buildfarm.telemetry import Logger
+from workers.build_folder import Archive, BuildFolder
 from workers.sandbox import Sandbox
 
 ARTIFACT_TYPE = "application/vnd.buildfarm.cache.v1"
@@ -99,26 +100,29 @@ class Caches:
         return None
 
     def save(
-        self, request: BuildRequest, stack: str, buildpacks: Sequence[str], cache: Path, restored: Restored | None
+        self,
+        request: BuildRequest,
+        stack: str,
+        buildpacks: Sequence[str],
+        cache: BuildFolder,
+        restored: Restored | None,
     ) -> None:
         """Keeps the folder for the app's next build, unless it is what was restored. Nobody may write to it now."""
         key = {STACK: stack, BUILDPACKS: ",".join(buildpacks)}
         try:
-            found = scan(cache).found
+            found = cache.scan().found
             # Before it is read: a file with a hole may claim any size.
             if content_bytes(found) > self.cache_bytes:
                 self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
             elif len(found) > 1:
-                self._save(_repository(request), cache, [item.name for item in found], restored, key)
+                self._save(_repository(request), cache.archive(found, owner=_OWNER), restored, key)
         except TooLargeError as error:
             self.logger.info("cache_too_large", limit_bytes=self.cache_bytes, reason=error.message)
         except (BuildfarmError, OSError) as error:
             self.logger.warning("cache_not_saved", reason=str(error))
 
-    def _save(
-        self, repository: str, cache: Path, names: list[str], restored: Restored | None, key: Mapping[str, str]
-    ) -> None:
-        argv = tar_command(cache, owner=_OWNER, names=True)
+    def _save(self, repository: str, archive: Archive, restored: Restored | None, key: Mapping[str, str]) -> None:
+        argv, names = archive.argv, archive.names
         if restored is not None and hash_raw(argv, names=names) == restored.diff_id:
             return
         kept = self.registry.upload(

@@ -24,8 +24,9 @@ from requests.exceptions import RequestException
 
 from buildfarm.errors import BuildfarmError, DeadlineError, NodeError, RecipeError
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.recipe import Dockerfile
+from workers.build_folder import BuildFolder
 from workers.engine import engine_failures, long_call
 from workers.tail import Tail
 
@@ -68,7 +69,7 @@ class Making:
     """One image to be built: of the files in ``context``, on ``base``, under the name ``image`` on the engine."""
 
     client: docker.DockerClient
-    context: Path
+    context: BuildFolder
     dockerfile: Dockerfile
     base: str
     image: str
@@ -93,7 +94,7 @@ class Making:
         Raises RecipeError with a failed step's last words, DeadlineError after a long silence, NodeError, and what
         ``check`` raises; then the engine has ended the build.
         """
-        if self.context.is_symlink() or not (self.context / self.dockerfile.file).is_file():
+        if not self.context.has_file(self.dockerfile.file):
             raise RecipeError(f"There is no {self.dockerfile.file} in what the recipe takes along.")
         heard = _Heard(Tail(log), made)
         with (
@@ -131,18 +132,14 @@ class Making:
         }
 
 
-def packed(context: Path, dockerfile: Dockerfile, ca_bundle: Path | None) -> LayerStream:
+def packed(context: BuildFolder, dockerfile: Dockerfile, ca_bundle: Path | None) -> LayerStream:
     """The context as a tar stream: the same bytes from every checkout. Links in it stay links; none is followed."""
     trusted = []
     if dockerfile.trusts is not None:
         # Not written into the context: a link in it would lead to a file of the node.
         trusted.append(Entry(dockerfile.trusts, ca_bundle.read_bytes() if ca_bundle else b""))
-    return LayerStream(
-        tar_command(context, owner=0, names=True, top=".", plain_modes=True),
-        prefix=header_entries(trusted),
-        names=tree_names(context),
-        compression="none",
-    )
+    archive = context.archive(context.scan().found, owner=0, top=".", plain_modes=True)
+    return LayerStream(archive.argv, prefix=header_entries(trusted), names=archive.names, compression="none")
 
 
 @dataclass

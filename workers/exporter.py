@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
-from buildfarm.errors import NodeError, StoreError, TooLargeError
+from buildfarm.errors import StoreError, TooLargeError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import Entry, Found, content_bytes, header_entries, holds, scan, tar_command
+from buildfarm.oci.tree import Entry, Found, content_bytes, header_entries
 from buildfarm.store import KnownLayer
+from workers.build_folder import Archive, BuildFolder
 from workers.builder import Builder
-from workers.headstart import Check, HeadStart
 from workers.launch_layers import LaunchLayers, plan_launch_layers, process_links
-from workers.layering import SOURCE, PlannedLayer, made_folders, plan_layers
+from workers.layering import SOURCE, PlannedLayer, plan_layers
 from workers.signature import Remembered, identity_of, shape_of
 from workers.unfit import refuse_unfit
 
@@ -73,7 +70,7 @@ class Exporter:
 
     def export(
         self,
-        app: Path,
+        app: BuildFolder,
         builder: Builder,
         request: BuildRequest,
         *,
@@ -95,7 +92,7 @@ class Exporter:
             mounted = side.submit(self._mount, builder, request.repository)
             below = self._launch_layers(launch, request) if launch else ()
             prefix = _own_entries(process_types, launch)
-            own = self._app_layers(_App(app, source_names, left_out, prefix, request.repository, request.tag))
+            own = self._app_layers(_App(app, source_names, left_out, prefix, request.repository))
             mounted.result()
         layers = (*below, *own)
         if launch:
@@ -140,12 +137,9 @@ class Exporter:
 
     def _app_layers(self, app: _App) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
-        with (
-            ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side,
-            HeadStart(partial(self._certain, app), partial(self._send_folder, app)) as begun,
-        ):
+        with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
             # The small ones on top first: the big ones below have begun.
-            made = [side.submit(self._layer, app, layer, begun) for layer in reversed(self._planned(app))]
+            made = [side.submit(self._layer, app, layer) for layer in reversed(self._planned(app))]
             try:
                 for layer in as_completed(made):
                     layer.result()
@@ -156,57 +150,36 @@ class Exporter:
 
     def _planned(self, app: _App) -> tuple[_Making, ...]:
         """From the bottom up. The listing goes with the return: letting go of 25,000 entries at the end took 5 ms."""
-        listing = scan(app.root)
+        listing = app.root.scan()
         found = [item for item in listing.found if item.name not in app.left_out] if app.left_out else listing.found
         refuse_unfit(found)
         planned = plan_layers(found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
         _refuse_too_large([layer.found for layer in planned], self.image_bytes)
-        # tar would archive what must be left out, unless it is given every name.
-        by_name = bool(listing.left_out or app.left_out)
-        return tuple(_Making.of(app, layer, self.compression, by_name=by_name) for layer in planned)
+        return tuple(_Making.of(app, layer, self.compression) for layer in planned)
 
     def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
-        app = _App(launch.root, frozenset(), frozenset(), b"", request.repository, request.tag)
-        listing = scan(launch.root)
+        app = _App(launch.root, frozenset(), frozenset(), b"", request.repository)
+        listing = launch.root.scan()
         refuse_unfit(listing.found)
         planned = plan_launch_layers(launch, listing.found)
         _refuse_too_large([item.found for item in planned if not isinstance(item, Layer)], self.image_bytes)
-        with HeadStart(tuple, partial(self._send_folder, app)) as none:
-            return tuple(
-                item
-                if isinstance(item, Layer)
-                else self._layer(app, _Making.of(app, item, self.compression, by_name=bool(listing.left_out)), none)
-                for item in planned
-            )
+        return tuple(
+            item if isinstance(item, Layer) else self._layer(app, _Making.of(app, item, self.compression))
+            for item in planned
+        )
 
-    def _certain(self, app: _App) -> tuple[str, ...]:
-        """Folders that are layers of their own, and of which nothing is known yet: those of an app's first deploy."""
-        if self.layers_max == 1 or app.left_out or not app.has_made_folder():
-            return ()
-        folders = [
-            folder
-            for folder in made_folders(scan(app.root, depth=2).found, app.source_names)
-            if holds(app.root.parent / folder, self.layer_min_bytes)
-        ]
-        # Where there are too many, the smallest are none, and which these are is not known yet.
-        if not 0 < len(folders) <= self.layers_max - 2 or self.registry.has_manifest(app.repository, app.tag):
-            return ()
-        return tuple(folders)
-
-    def _layer(self, app: _App, source: _Making, begun: HeadStart) -> Layer:
+    def _layer(self, app: _App, source: _Making) -> Layer:
         """Reused where the registry has it, and made and sent where it has not."""
         layer = self.remembered.get(source.identity)
         if layer is None and (guess := self._guess(source.shape)) is not None:
-            begun.drop(source.folder)
             # Reading costs a third of making; a layer of the same shape says that it is worth it.
             archive = source.archive
-            diff_id = hash_raw(archive.argv, prefix=archive.prefix, names=archive.names, check=self.check)
+            diff_id = hash_raw(archive.argv, prefix=source.prefix, names=archive.names, check=self.check)
             layer = guess if diff_id == guess.digests.diff_id else None
         reused = layer is not None and self._is_there(layer, app.repository)
         if layer is None or not reused:
-            sent = None if source.archive.names is not None else begun.take(source.folder)
-            layer = KnownLayer(sent or self._send(app.repository, source.archive), app.repository)
+            layer = KnownLayer(self._send(app.repository, source), app.repository)
             with suppress(StoreError):  # only speed is lost
                 self.known.put(source.shape, layer)
         self.remembered.put(source.identity, layer)
@@ -232,20 +205,13 @@ class Exporter:
             return True
         return layer.repository != repository and self.registry.mount(repository, digest, layer.repository)
 
-    def _send_folder(self, app: _App, folder: str, check: Check) -> LayerDigests:
-        def both() -> None:
-            check()
-            self.check()
-
-        return self.during(both)._send(app.repository, _Archive.of_folder(app, folder))
-
-    def _send(self, repository: str, archive: _Archive) -> LayerDigests:
+    def _send(self, repository: str, source: _Making) -> LayerDigests:
         return self.registry.upload(
             repository,
             lambda: LayerStream(
-                archive.argv,
-                prefix=archive.prefix,
-                names=archive.names,
+                source.archive.argv,
+                prefix=source.prefix,
+                names=source.archive.names,
                 compression=self.compression,
                 limit_bytes=self.image_bytes,
                 threads=self.threads,
@@ -257,37 +223,11 @@ class Exporter:
 class _App:
     """What is exported, and where to."""
 
-    root: Path
+    root: BuildFolder
     source_names: Set[str]
     left_out: Set[str]
     prefix: bytes  # entries of the farm's own, before the source's
     repository: str
-    tag: str
-
-    def has_made_folder(self) -> bool:
-        """Whether a folder at the top did not come in with the source."""
-        try:
-            with os.scandir(self.root) as entries:
-                return any(
-                    entry.is_dir(follow_symlinks=False) and f"{self.root.name}/{entry.name}" not in self.source_names
-                    for entry in entries
-                )
-        except OSError as error:
-            raise NodeError(f"The tree cannot be read: {error}.") from error
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """The command that writes a layer, its input, and what comes before its output."""
-
-    argv: list[str]
-    names: list[str] | None = None
-    prefix: bytes = b""
-
-    @classmethod
-    def of_folder(cls, app: _App, folder: str) -> _Archive:
-        """A folder with all that is in it."""
-        return cls(tar_command(app.root, owner=_USER, folders=[folder]))
 
 
 @dataclass(frozen=True)
@@ -295,21 +235,17 @@ class _Making:
     """A planned layer: what makes it, and what it is known by."""
 
     origin: str
-    folder: str
-    archive: _Archive
+    archive: Archive
+    prefix: bytes  # entries of the farm's own, before those of the archive
     shape: str
     identity: str
 
     @classmethod
-    def of(cls, app: _App, layer: PlannedLayer, salt: str, *, by_name: bool) -> _Making:
+    def of(cls, app: _App, layer: PlannedLayer, salt: str) -> _Making:
         prefix = app.prefix if layer.origin == SOURCE else b""
-        if layer.folder and not by_name:
-            archive = _Archive.of_folder(app, layer.folder)
-        else:
-            names = [item.name for item in layer.found]
-            archive = _Archive(tar_command(app.root, owner=_USER, names=True), names, prefix)
+        archive = app.root.archive(layer.found, owner=_USER)
         prints = (fingerprint(layer.found, prefix, salt) for fingerprint in (shape_of, identity_of))
-        return cls(layer.origin, layer.folder, archive, *prints)
+        return cls(layer.origin, archive, prefix, *prints)
 
 
 def _own_entries(process_types: Mapping[str, str], launch: LaunchLayers | None) -> bytes:

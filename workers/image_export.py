@@ -18,8 +18,9 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, Kind, Manifest, canonical_json, media_types
-from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.recipe import Budget, Runtime, SlimPlan
+from workers.build_folder import BuildFolder
 from workers.push import MadeImage, MadeLayer
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image-spec config.md wants them: those of Go
@@ -27,18 +28,19 @@ _SECOND = 1_000_000_000  # of Docker's healthcheck, in nanoseconds
 
 
 def make_image(
-    tree: Path, plan: SlimPlan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int
+    tree: BuildFolder, plan: SlimPlan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int
 ) -> MadeImage:
     """The image of the files in ``tree``, its layer written to ``blob``. Raises NodeError where they cannot be read."""
-    names = tree_names(tree)
     own = header_entries(
         [
             Entry("tmp", mode=0o1777),
             *(Entry(path, owner=plan.image.user, mode=0o700) for path in [plan.image.volume.strip("/")]),
         ]
     )
-    argv = tar_command(tree, owner=0, names=True, top=".")
-    stream = LayerStream(argv, prefix=own, names=names, compression="gzip", threads=threads, thorough=True)
+    archive = tree.archive(tree.scan().found, owner=0, top=".")
+    stream = LayerStream(
+        archive.argv, prefix=own, names=archive.names, compression="gzip", threads=threads, thorough=True
+    )
     with stream, blob.open("xb") as file:
         for piece in stream:
             file.write(piece)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from buildfarm.recipe import (
     CHECKOUT,
     IMAGER,
     IMAGER_VERSION,
+    RECIPE_BYTES_MAX,
     RECIPE_FILE,
     Budget,
     DockerfilePlan,
@@ -25,6 +25,7 @@ from buildfarm.recipe import (
 )
 from workers import fetch
 from workers.assembly import assemble
+from workers.build_folder import BuildFolder, NotPlainError
 from workers.dockerfile import Limits, Making
 from workers.exporter import Exported
 from workers.image_export import check_budget, make_image, write_archive
@@ -152,7 +153,7 @@ class _Attempt:
         sandboxes, check = self.tools.sandboxes, self.progress.check
         spec = sandboxes.spec
         limits = Limits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
-        making = Making(sandboxes.client, self.workspace.app / CHECKOUT, plan.dockerfile, base, self.image, limits)
+        making = Making(sandboxes.client, read_checkout(self.workspace), plan.dockerfile, base, self.image, limits)
         self.resources.enter_context(making.held(log=self.progress.write, check=check))
         kind = self.tools.exporter.media_types
         try:
@@ -201,9 +202,17 @@ def figures(image: MadeImage) -> str:
 def read_recipe(workspace: Workspace) -> bytes:
     """What came as a recipe. Raises RecipeError where there is none."""
     try:
-        # The folder came from whoever asked: a link in it would lead to a file of the node.
-        descriptor = os.open(workspace.app / RECIPE_FILE, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise RecipeError(f"The source has no {RECIPE_FILE} at its top: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+        recipe = workspace.app.read(RECIPE_FILE, RECIPE_BYTES_MAX)
+    except NotPlainError as error:
+        raise RecipeError(f"The source's {RECIPE_FILE} {error}.") from error
+    if recipe is None:
+        raise RecipeError(f"The source has no {RECIPE_FILE} at its top.")
+    return recipe
+
+
+def read_checkout(workspace: Workspace) -> BuildFolder:
+    """What came beside the recipe for its Dockerfile. Raises RecipeError where there is none."""
+    try:
+        return workspace.app.folder(CHECKOUT)
+    except NotPlainError as error:
+        raise RecipeError(f"The source's folder {CHECKOUT} {error}.") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
+from buildfarm.errors import CompileError
 from buildfarm.model import Layer
 from buildfarm.oci.tree import Entry, Found
+from workers.build_folder import BuildFolder
 from workers.layering import PlannedLayer
 
 LAUNCHER = "/cnb/lifecycle/launcher"
@@ -27,20 +28,24 @@ class LaunchLayer:
 
 @dataclass(frozen=True)
 class LaunchLayers:
-    """What Cloud Native Buildpacks add to an image; ``root`` is /layers as the node sees it.
+    """What Cloud Native Buildpacks add to an image; ``root`` is /layers.
 
     ``labels`` makes the image's labels of the layers by path, and of the app's from the bottom up.
     """
 
-    root: Path
+    root: BuildFolder
     layers: tuple[LaunchLayer, ...]
     process_types: tuple[str, ...]
     labels: Labels
 
 
 def plan_launch_layers(launch: LaunchLayers, found: Sequence[Found]) -> tuple[PlannedLayer | Layer, ...]:
-    """In the order of ``layers``, then one with what belongs to all; ``found`` is what `oci.tree.scan` finds."""
+    """In the order of ``layers``, then one with what belongs to all; ``found`` is what a scan of /layers finds.
+
+    Raises CompileError if a layer's folder is not in it.
+    """
     top = launch.root.name
+    _refuse_absent(launch, {item.name for item in found if item.is_folder})
     planned: list[PlannedLayer | Layer] = [
         layer.reused
         if layer.reused is not None
@@ -49,6 +54,20 @@ def plan_launch_layers(launch: LaunchLayers, found: Sequence[Found]) -> tuple[Pl
     ]
     own = tuple(_below(found, top, _OWN))
     return (*planned, PlannedLayer("launch metadata", own))
+
+
+def _refuse_absent(launch: LaunchLayers, folders: Set[str]) -> None:
+    """Raises CompileError if a layer that the sandbox reported is not a plain folder in the scan."""
+    for layer in launch.layers:
+        buildpack, _, _ = layer.path.partition("/")
+        if layer.reused is None and not folders >= {
+            f"{launch.root.name}/{buildpack}",
+            f"{launch.root.name}/{layer.path}",
+        }:
+            raise CompileError(
+                f"The layer {layer.origin} has no files: /layers/{layer.path} is not a plain folder in plain folders.",
+                advice="Leave the layer where the buildpack made it, and put no link in place of a folder above it.",
+            )
 
 
 def process_links(launch: LaunchLayers) -> list[Entry]:

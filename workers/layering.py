@@ -56,14 +56,6 @@ def plan_layers(
     return (*layers, PlannedLayer(SOURCE, _with_folders(rest[SOURCE], folders, found[0])))
 
 
-def made_folders(found: Sequence[Found], source: Set[str]) -> tuple[str, ...]:
-    """Names of the folders that are layers of their own where they are large enough, and there are not too many.
-
-    Of ``found`` no more is looked at than two levels below the root.
-    """
-    return tuple(found[at].name for at in _made_folders(found, source))
-
-
 def _made_folders(found: Sequence[Found], source: Set[str]) -> Iterator[int]:
     """Where in the tree these folders are."""
     for top in _children(found, 0):

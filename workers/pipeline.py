@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.tree import tree_names
 from buildfarm.promotion import RELEASE_APART
 from workers import buildpacks, fetch
 from workers.boxes import Boxes
@@ -95,7 +94,7 @@ def run(
             sandbox = replace(sandbox, environment={**sandbox.environment, "SOURCE_VERSION": version})
             if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
                 fetch.enter(folder, sandbox, log=progress.write, check=progress.check)
-            source_names = frozenset(tree_names(workspace.app))
+            source_names = frozenset(item.name for item in workspace.app.scan().found)
             restored = tools.caches.restore(request, tools.stack, sandbox, log=progress.write, check=progress.check)
             manifest = buildpacks.read_manifests(lambda name: read_file(workspace.app, name))
             variables = {**manifest.env, **request.env}

@@ -49,8 +49,7 @@ class SandboxSpec:
 
     def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of docker-py's ``containers.create``."""
-        folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
-        mounts = [Mount(inside, str(folder), type="bind") for inside, folder in folders.items()]
+        mounts = [Mount(inside, source, type="bind") for inside, source in _bind_sources(workspace).items()]
         trusted: dict[str, str] = {}
         if self.ca_bundle is not None:
             mounts.append(Mount(_CA_BUNDLE, str(self.ca_bundle), type="bind", read_only=True))
@@ -111,18 +110,21 @@ class SandboxSpec:
         wanted["Ulimits"] = {"nofile": (self.files_max, self.files_max), "core": (0, 0)}
         found["User"], wanted["User"] = inspected["Config"]["User"], f"{KEEPER_ID}:{KEEPER_ID}"
         found["Mounts"] = {item["Destination"]: (item["Source"], item["RW"]) for item in inspected["Mounts"]}
-        wanted["Mounts"] = {
-            "/app": (str(workspace.app), True),
-            "/cache": (str(workspace.cache), True),
-            "/tmp": (str(workspace.tmp), True),
-            "/layers": (str(workspace.layers), True),
-        } | ({_CA_BUNDLE: (str(self.ca_bundle), False)} if self.ca_bundle else {})
+        wanted["Mounts"] = {inside: (source, True) for inside, source in _bind_sources(workspace).items()} | (
+            {_CA_BUNDLE: (str(self.ca_bundle), False)} if self.ca_bundle else {}
+        )
         if self.runtime:
             found["Runtime"], wanted["Runtime"] = host.get("Runtime"), self.runtime
         hidden = {"/proc/kcore", "/proc/keys", "/sys/firmware"} - set(host.get("MaskedPaths") or ())
         differing = [f"{name} is {_short(found[name])}, not {_short(wanted[name])}" for name in wanted
                      if found[name] != wanted[name]]  # fmt: skip
         return differing + [f"{path} is not hidden" for path in sorted(hidden)]
+
+
+def _bind_sources(workspace: Workspace) -> dict[str, str]:
+    """Where the sandbox sees each folder, and what the engine mounts there."""
+    folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
+    return {inside: folder.bind_source for inside, folder in folders.items()}
 
 
 def smoke_image(node_id: str, attempt: str) -> str:

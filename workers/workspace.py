@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildfarm.errors import NodeError
+from workers.build_folder import BuildFolder
 
 # Slot n runs as the user of this number + n; the builder image names them, and docs/settings.md allows 64 slots.
 FIRST_ID = 10_000
@@ -24,6 +26,9 @@ _COMMAND_SECONDS = 60
 _FREEZE_SECONDS = 10
 # ext4 keeps blocks aside for what it has yet to write, and has some of them back after the write that found none.
 _ROOM_BYTES = 1024 * 1024
+
+# include/uapi/linux/mount.h: REMOUNT, BIND, RDONLY, NOSUID, NODEV, NOATIME, NOSYMFOLLOW; a remount replaces all flags
+_FROZEN = 0x20 | 0x1000 | 0x1 | 0x2 | 0x4 | 0x400 | 0x100
 
 # include/uapi/linux/loop.h and major.h
 _LOOP_CONTROL = Path("/dev/loop-control")
@@ -35,26 +40,25 @@ _LOOP_MAJOR = 7
 class Workspace:
     """The folders of one build; the sandbox sees them as /app, /cache, /tmp and /layers."""
 
-    app: Path
-    cache: Path
-    tmp: Path
-    layers: Path  # of Cloud Native Buildpacks
+    app: BuildFolder
+    cache: BuildFolder
+    tmp: BuildFolder
+    layers: BuildFolder  # of Cloud Native Buildpacks
+    own: Path  # a folder on the same file system for the node itself; the sandbox sees nothing of it
     owner: int  # user and group of the customer's code, as the sandbox sees them
     mount: Path | None = None  # where its file system is mounted; None where it is a plain folder
 
     @property
-    def own(self) -> Path:
-        """A folder on the same file system for the node itself; the sandbox sees nothing of it."""
-        return self.app.parent
-
-    @property
     def full(self) -> bool:
         """Whether there is room for another file; only root's workspaces are bounded by themselves."""
-        state = os.statvfs(self.app)
+        state = os.statvfs(self.own)
         return state.f_bavail * state.f_frsize < _ROOM_BYTES or state.f_favail == 0
 
     def freeze(self) -> None:
-        """Nobody writes here any more. Raises NodeError where somebody still has a file open for writing."""
+        """Make it read-only, and make the kernel refuse links in it.
+
+        Raises NodeError if a process still has a file open for writing.
+        """
         if self.mount is None:
             return
         # Whoever was killed just now may hold a file open for a moment.
@@ -67,6 +71,7 @@ class Workspace:
                     raise
                 time.sleep(0.05)
             else:
+                _follow_no_links(self.mount)
                 return
 
 
@@ -131,13 +136,14 @@ class Workspaces:
         files.mkdir()
         if self.bounded:
             self._mount(root / "disk.ext4", files)
+        own = files / "node"
+        own.mkdir(mode=0o711)
         folders = [files / name for name in ("app", "cache", "tmp", "layers")]
-        app, cache, tmp, layers = folders
-        workspace = Workspace(app, cache, tmp, layers, owner, files if self.bounded else None)
         for folder in folders:
             folder.mkdir(mode=0o755)
             os.chown(folder, owner + self.user_offset, owner + self.user_offset)
-        return workspace
+        app, cache, tmp, layers = map(BuildFolder, folders)
+        return Workspace(app, cache, tmp, layers, own, owner, files if self.bounded else None)
 
     def _mount(self, disk: Path, at: Path) -> None:
         with disk.open("wb") as file:
@@ -160,6 +166,7 @@ def remove(root: Path) -> None:
     if files.is_mount():
         # Lazily: a process that is just being killed may still hold a file open.
         _run("umount", "--lazy", files)
+    # A plain folder still contains the build's files; rmtree follows no link (`shutil.rmtree.avoids_symlink_attacks`).
     shutil.rmtree(root, ignore_errors=True)
     if os.geteuid() != 0 and root.is_dir():
         # Some builds leave folders without the right to write (Go's modules: 0555), which binds their owner too.
@@ -167,6 +174,16 @@ def remove(root: Path) -> None:
         with suppress(NodeError):
             _run("chmod", "--recursive", "u+rwx", "--", root)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _follow_no_links(mount: Path) -> None:
+    """Make the kernel refuse links below this mount, in addition to `BuildFolder`. Kernels before 5.10 ignore the flag.
+
+    Only this mount changes; the engine's mounts of the same folders in the sandbox keep their flags. Raises NodeError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", os.fsencode(mount), None, _FROZEN, None) != 0:
+        raise NodeError(f"The node cannot protect a workspace: {os.strerror(ctypes.get_errno())}.")
 
 
 def _add_loop_device() -> bool:

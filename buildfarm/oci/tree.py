@@ -12,7 +12,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +36,6 @@ def tar_command(
     *,
     owner: int,
     names: bool = False,
-    folders: Sequence[str] = (),
     top: str | None = None,
     plain_modes: bool = False,
 ) -> list[str]:
@@ -46,16 +45,10 @@ def tar_command(
     ``plain_modes`` permissions are 0755 for folders and programs and 0644 for the rest, whoever's umask they come from.
 
     With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
-    ``root.name``, as `tree_names` gives them. Without, the whole tree is. With ``folders``, these folders are, each
-    after those it is in. tar then finds by itself what is in a folder, which is faster, and there must be no pipe and
-    no device: GNU tar archives those, and has no option against it. Both orders are the same.
+    ``root.name``, as `tree_names` gives them. Without, the whole tree is, in the same order: only for a folder that is
+    the farm's own. GNU tar archives pipes and devices, and has no option against it.
     """
-    if names:
-        chosen = ["--null", "--no-recursion", "--files-from=-"]
-    elif folders:
-        chosen = ["--no-recursion", *_parents(folders), "--recursion", *folders]
-    else:
-        chosen = ["--", root.name]
+    chosen = ["--null", "--no-recursion", "--files-from=-"] if names else ["--", root.name]
     # names, and with them what hard links lead to; a symbolic link's target (S) is content
     renamed = [] if top is None else [f"--transform=flags=rhS;s,^[^/]*,{top},"]
     return [
@@ -81,12 +74,6 @@ def tar_command(
         f"--directory={root.parent}",
         *chosen,
     ]
-
-
-def _parents(folders: Iterable[str]) -> list[str]:
-    """The folders that these are in, each once and before what is in it."""
-    parts = [folder.split("/") for folder in folders]
-    return list(dict.fromkeys("/".join(names[:depth]) for names in parts for depth in range(1, len(names))))
 
 
 class Found(NamedTuple):
@@ -206,30 +193,6 @@ def content_bytes(found: Iterable[Found]) -> int:
     """Bytes of the files in one archive, where the content of hard links is only once."""
     # Inode, device and times are the same for the links of one file, and for nothing else.
     return sum({item.identity: item.size_bytes for item in found}.values())
-
-
-def holds(folder: Path, size_bytes: int, limits: TreeLimits = LIMITS) -> bool:
-    """Whether the entries in a folder have at least so many bytes, as `scan` counts; no more is looked at than needed.
-
-    False too if the folders in it exceed ``limits``: `scan` refuses such a tree. Raises NodeError if a folder cannot be
-    read.
-    """
-    waiting = [os.fspath(folder)]
-    waiting_bytes = 0
-    try:
-        while waiting and size_bytes > 0:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                        waiting_bytes += len(entry.path)
-                        if waiting_bytes > limits.paths_bytes or len(entry.path) > _PATH_MAX:
-                            return False
-                    elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-                        size_bytes -= entry.stat(follow_symlinks=False).st_size
-    except OSError as error:
-        raise NodeError(f"The tree cannot be read: {error}.") from error
-    return size_bytes <= 0
 
 
 # As Found._make, without a call of Python's for each entry.

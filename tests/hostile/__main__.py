@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import api_attacks  # noqa: F401
 import canary  # noqa: F401
 import code_attacks  # noqa: F401
+import link_attacks
 import long_paths
 import neighbours
 import others  # noqa: F401
@@ -39,6 +40,8 @@ def main() -> None:
             wrong = arena.is_as_before()
             figure = f"{outcome}{'; ' + wrong if wrong else ''} ({time.monotonic() - started:.0f} s)"
             claims.add(f"{attack.name}: {attack.promise}", figure, holds and not wrong)
+        claims.add("the canaries are in no blob that came into the registry meanwhile", *link_attacks.searched(arena))
+        claims.add("the node reaches a build's files by its one door alone", *link_attacks.watched(arena))
     if not wanted or "neighbours" in wanted:
         # A busy machine must not turn a slow neighbour into a silent one.
         with open_arena(BUILDFARM_SILENCE_SECONDS="120", BUILDFARM_BUILD_SECONDS="300") as arena:

@@ -29,6 +29,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import ArchiveSource, Build, BuildRequest, State
 from buildfarm.oci.manifest import Manifest
 from buildfarm.settings import Settings, read_settings
+from tests.hostile.watch import REPORT, read_report
 from workers.engine import open_engine
 from workers.local import network
 
@@ -82,6 +83,7 @@ class Arena:
     trap: Trap  # a port of the node that nobody allowed
     metrics_port: int
     outside: tuple[str, ...] = ()  # addresses of another machine, each with a web server on port 80
+    opened: float = field(default_factory=time.time)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -160,6 +162,10 @@ class Arena:
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
         return containers + [path.name for path in (folder.iterdir() if folder.is_dir() else ())] + mounts
 
+    def reached(self) -> tuple[int, list[str]]:
+        """How often the node reached a build's files by the door, and each time that it did otherwise."""
+        return read_report(self.folder / "watch")
+
     def is_as_before(self) -> str:
         """What is wrong with the node after an attack; empty where nothing is: it is clean, and builds."""
         deadline = time.monotonic() + 15
@@ -234,10 +240,12 @@ def _node(
         "BUILDFARM_CACHE_DIRECTORY": str(folder / "caches"),
         "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
         "BUILDFARM_LOG_FORMAT": "json",
+        REPORT: str(folder / "watch"),
         **variables,
     }
+    command = [sys.executable, "-m", "tests.hostile.watched_node"]
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "workers"], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + READY_SECONDS
         while not any(node.id == node_id and node.accepting for node in farm.nodes()):

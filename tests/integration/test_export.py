@@ -17,6 +17,7 @@ from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.tree import tree_names
 from buildfarm.store import KnownLayers
 from tests.generated_trees import TREES, describe, plant
+from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.exporter import Exporter
 from workers.signature import Remembered
@@ -52,7 +53,7 @@ def export(farm, builder):
         artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
         request = BuildRequest(tenant=tenant, app=app, source=artifact)
         exported = (exporter.during(check) if check else exporter).export(
-            root,
+            BuildFolder(root),
             builder,
             request,
             source_names={f"app/{name}" for name in source},

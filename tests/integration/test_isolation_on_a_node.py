@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import _empty, build_node, builds_network, gateway_of, wait_for, write_files
@@ -95,9 +96,14 @@ def test_what_a_step_leaves_in_the_background_ends_no_step_and_survives_no_freez
         # It holds the step's output open; the step has ended all the same.
         assert run(sandbox, "setsid bash -c 'while true; do date >>/app/alive; sleep 0.05; done' & exit 7").code == 7
         sandbox.kill()
+        app = Path(workspace.app.bind_source)
+        (app / "link").symlink_to("alive")
         workspace.freeze()
         with pytest.raises(OSError, match="Read-only"):
-            (workspace.app / "alive").write_text("x")
+            (app / "alive").write_text("x")
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            (app / "link").read_bytes()
+        assert str((app / "link").readlink()) == "alive"
 
 
 def start_node(folder, **variables):

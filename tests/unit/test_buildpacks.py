@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import CompileError
+from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.classic import Detected, compile_app, report
 from workers.buildpacks.procfile import merge_types, parse_procfile
@@ -40,21 +41,21 @@ def test_a_procfile_is_read_or_refused_and_nothing_else(text):
 def test_a_procfile_that_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "Procfile").symlink_to("/etc/passwd")
     with pytest.raises(CompileError, match="symbolic link"):
-        read_file(tmp_path, "Procfile")
+        read_file(BuildFolder(tmp_path), "Procfile")
 
 
 def test_a_procfile_that_is_a_folder_or_endless_is_refused(tmp_path):
     (tmp_path / "Procfile").mkdir()
-    with pytest.raises(CompileError, match="no plain file"):
-        read_file(tmp_path, "Procfile")
+    with pytest.raises(CompileError, match="is not a plain file"):
+        read_file(BuildFolder(tmp_path), "Procfile")
     (tmp_path / "Procfile").rmdir()
     (tmp_path / "Procfile").write_bytes(b"x" * 70_000)
     with pytest.raises(CompileError, match="64 KiB"):
-        read_file(tmp_path, "Procfile")
+        read_file(BuildFolder(tmp_path), "Procfile")
 
 
 def test_no_procfile_is_none(tmp_path):
-    assert read_file(tmp_path, "Procfile") is None
+    assert read_file(BuildFolder(tmp_path), "Procfile") is None
 
 
 def test_release_gives_defaults_and_variables():
@@ -120,8 +121,9 @@ def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
             asked.append((program, name))
             return Ended(0, b'{"seconds": 1}')
 
-    workspace = Workspace(*(tmp_path / name for name in ("app", "cache", "tmp", "layers")), owner=10_000)
-    packs = workspace.tmp / "buildpacks"
+    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers"))
+    workspace = Workspace(*folders, own=tmp_path, owner=10_000)
+    packs = tmp_path / "tmp/buildpacks"
     for name in ("silent", "telling", "linked-bin", "linked-report"):
         (packs / name / "bin").mkdir(parents=True)
     (packs / "telling" / "bin" / "report").touch()
@@ -161,7 +163,7 @@ def test_a_builder_of_the_first_contract_is_asked_for_its_release_in_a_step_of_i
             assert names == ("one",)
             return Ended(*answers[program])
 
-    workspace = Workspace(tmp_path, tmp_path, tmp_path, tmp_path, owner=10_000)
+    workspace = Workspace(*[BuildFolder(tmp_path)] * 4, own=tmp_path, owner=10_000)
     detected = [Detected("one", f"sha256:{'0' * 64}", "One")]
     if told is None:
         assert compile_app(detected, workspace, Recorder()).process_types == {"web": "run"}

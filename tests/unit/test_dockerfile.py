@@ -17,6 +17,7 @@ import pytest
 
 from buildfarm.errors import Cancelled, DeadlineError, NodeError, RecipeError
 from buildfarm.recipe import Dockerfile
+from workers.build_folder import BuildFolder
 from workers.dockerfile import Limits, Making, packed
 
 WANTED = Dockerfile(takes=("tool",), file="tool/Dockerfile", target="small", arguments={"A": "b"}, trusts="ca.crt")
@@ -31,7 +32,7 @@ def context(tmp_path):
 
 
 def entries(context, bundle=None):
-    with packed(context, WANTED, bundle) as stream:
+    with packed(BuildFolder(context), WANTED, bundle) as stream:
         content = b"".join(stream)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         return content, {entry.name.removeprefix("./"): entry for entry in archive}
@@ -124,7 +125,7 @@ def engine(answer):
 def build(client, context, *, check=lambda: None, silence_seconds=5.0):
     log, steps = [], []
     limits = Limits("builds", silence_seconds, memory_bytes=1000, cpus=1.5)
-    Making(client, context, WANTED, "registry/base@sha256:0", "name:tag", limits).run(
+    Making(client, BuildFolder(context), WANTED, "registry/base@sha256:0", "name:tag", limits).run(
         log=log.append, check=check, cache=False, made=steps.append
     )
     return b"".join(log), steps

@@ -11,13 +11,14 @@ from test_recipe import RECIPE
 from buildfarm.errors import TooLargeError
 from buildfarm.oci.digest import Digest
 from buildfarm.recipe import Budget, parse_recipe
+from workers.build_folder import BuildFolder
 from workers.image_export import check_budget, make_image, write_archive
 
 PLAN = parse_recipe(RECIPE.encode()).plan("1")
 
 
 def make(tree, blob):
-    return make_image(tree, PLAN, ["libc6=1"], blob, kind="docker", threads=2)
+    return make_image(BuildFolder(tree), PLAN, ["libc6=1"], blob, kind="docker", threads=2)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from workers.build_folder import BuildFolder
 from workers.isolation import engine_differences, probe_differences, version_in
 from workers.spec import KEEPER_ID, SandboxSpec, seccomp_profile
 from workers.workspace import Workspace
@@ -16,13 +17,15 @@ SPEC = SandboxSpec("n", "builds", 1000, 1.5, 64, 512, None)
 
 @pytest.fixture
 def workspace(tmp_path):
-    return Workspace(*(tmp_path / name for name in ("app", "cache", "tmp", "layers")), owner=10_000)
+    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers"))
+    return Workspace(*folders, own=tmp_path, owner=10_000)
 
 
 @pytest.fixture
 def inspected(workspace):
     """As the engine tells of a container that is as it was asked for."""
-    places = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
+    folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
+    places = {inside: folder.bind_source for inside, folder in folders.items()}
     return {
         "Config": {"User": f"{KEEPER_ID}:{KEEPER_ID}"},
         "Mounts": [{"Destination": to, "Source": str(source), "RW": True} for to, source in places.items()],

@@ -19,7 +19,7 @@ FILES = re.compile(
 # What belongs to other programs, libraries and formats.
 FOREIGN = re.compile(
     r"""
-    (?:app|celery|kombu|redis|docker|httpx|pydantic|structlog|subprocess|sys|os|socket|threading|time|zlib|isal)\.[\w.]+
+    (?:app|celery|kombu|redis|docker|httpx|pydantic|structlog|shutil|subprocess|sys|os|socket|threading|time|zlib|isal)\.[\w.]+
     | (?:com|io|org|net|dev)\.[\w.]+            # labels and annotations
     | [\w.]+\.(?:com|org|net|io|example|local|internal)
     | storage\.[\w.]+                          # the registry's configuration

@@ -10,7 +10,6 @@ from pathlib import Path
 from buildfarm.errors import CompileError, DetectError, TooLargeError
 from buildfarm.model import ReportValue
 from buildfarm.oci.digest import Digest
-from workers.buildpacks.appfiles import may_have
 from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.buildpacks.steps import FOLDER, Steps
@@ -115,5 +114,4 @@ def report(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> 
 
 def _may_report(name: str, workspace: Workspace) -> bool:
     """False where there is no bin/report for certain: most have none, and a step that finds that out takes 60 ms."""
-    folders = Path(FOLDER).relative_to("/tmp").parts
-    return may_have(workspace.tmp, *folders, name, "bin", "report")
+    return workspace.tmp.may_have(f"{Path(FOLDER).relative_to('/tmp')}/{name}/bin/report")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from buildfarm.errors import CompileError
-from buildfarm.oci.tree import Found, scan
+from buildfarm.oci.tree import Found
+from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.profile import Profile
 from workers.buildpacks.steps import Steps
@@ -17,7 +17,7 @@ from workers.buildpacks.steps import Steps
 FILE = ".slugignore"
 
 
-def leave_out(app: Path, steps: Steps, profile: Profile) -> frozenset[str]:
+def leave_out(app: BuildFolder, steps: Steps, profile: Profile) -> frozenset[str]:
     """Names that shall not be in the image; on a stack of Heroku's kind they are deleted here and now instead.
 
     Raises CompileError, and what the sandbox raises.
@@ -25,7 +25,7 @@ def leave_out(app: Path, steps: Steps, profile: Profile) -> frozenset[str]:
     text = read_file(app, FILE)
     if not text:
         return frozenset()
-    ignored = ignored_names(scan(app).found, text)
+    ignored = ignored_names(app.scan().found, text)
     if not profile.slugignore_before_build:
         return ignored
     # In the sandbox, and each by its path below /app: the node follows no link that came with a source.

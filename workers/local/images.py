@@ -17,6 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.recipe import RECIPE_FILE, Dockerfile, DockerfileRecipe, read_recipe
+from workers.build_folder import BuildFolder
 from workers.dockerfile import Limits, Making
 from workers.local.network import SERVICES
 from workers.local.packages import ensure_packages, find_program, run_command
@@ -137,7 +138,7 @@ def build_image(
         context = Path(parent) / "context"
         try:
             wanted.take_along(RECIPES / folder, context)
-            making = Making(client, context, filled, base, name, limits)
+            making = Making(client, BuildFolder(context), filled, base, name, limits)
             making.run(log=written.append, check=_deadline(BUILD_SECONDS), cache=cache)
         except BuildfarmError as error:
             tail = b"".join(written)[-_TAIL_BYTES:].decode(errors="replace")

@@ -21,7 +21,6 @@ from buildfarm.oci.tree import (
     TreeLimits,
     content_bytes,
     header_entries,
-    holds,
     scan,
     tar_command,
     tree_names,
@@ -159,18 +158,6 @@ def test_pipes_and_sockets_are_left_out(tmp_path):
         assert listing.left_out == ["app/pipe", "app/socket"]
 
 
-def test_what_a_folder_holds_is_counted_as_a_listing_does(tmp_path):
-    root = tmp_path / "app"
-    make_tree(root)
-    os.mkfifo(root / "lib/pipe")
-    size_bytes = sum(item.size_bytes for item in scan(root).found)
-    assert size_bytes > 0
-    assert holds(root, size_bytes)
-    assert not holds(root, size_bytes + 1)
-    with pytest.raises(NodeError, match="cannot be read"):
-        holds(root / "gone", 1)
-
-
 def test_the_content_of_hard_links_counts_once(tmp_path):
     root = tmp_path / "app"
     (root / "lib").mkdir(parents=True)
@@ -233,8 +220,6 @@ def test_a_tree_over_a_limit_is_refused_before_it_is_in_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
     finally:
         tracemalloc.stop()
-    assert not holds(top, 1, TreeLimits(paths_bytes=64 * 1024))
-    assert not holds(top, 1, TreeLimits(paths_bytes=1024))
 
 
 def test_a_listing_that_is_refused_leaves_no_process_behind(tmp_path):
