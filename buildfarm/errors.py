@@ -16,6 +16,7 @@ BuildfarmError
 │   │   └── NodeStopped             farm.node_stopped
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
+│   │   └── StoreFullError          farm.redis_full: come back after retry_after_seconds
 │   ├── ExpiredError            farm.expired
 │   ├── ClassRemovedError       farm.class_removed
 │   ├── VersionError            farm.version
@@ -147,6 +148,17 @@ class StoreError(FarmError):
     code = "farm.redis"
 
 
+class StoreFullError(StoreError):
+    """Redis has no memory left for this; what the farm has accepted goes on."""
+
+    code = "farm.redis_full"
+    default_advice = (
+        "Try again in a minute. If it stays so, the farm's operator must give Redis more memory, or logs less:"
+        " docs/runbooks/redis-memory.md."
+    )
+    retry_after_seconds = 60.0
+
+
 class ExpiredError(FarmError):
     """The build waited longer than its request allowed; it is not built."""
 
@@ -248,6 +260,7 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         NodeStopped,
         RegistryError,
         StoreError,
+        StoreFullError,
         ExpiredError,
         ClassRemovedError,
         VersionError,

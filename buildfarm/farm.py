@@ -43,6 +43,7 @@ from buildfarm.store import (
     Database,
     Events,
     Full,
+    LogBounds,
     Logs,
     Memo,
     Nodes,
@@ -339,7 +340,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
             admission=admission,
             records=Records(admission, seal),
             events=Events(database),
-            log_streams=Logs(database, settings.log_bytes),
+            log_streams=Logs(database, settings.log_bytes, LogBounds.of(settings)),
         )
     finally:
         celery.close()

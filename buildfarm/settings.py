@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     workspace_inodes: int = Field(400_000, gt=0, description="files of a workspace")
     image_bytes: int = Field(2048 * MIB, gt=0, description="an app's files, uncompressed, without the builder")
     log_bytes: int = Field(50 * MIB, gt=0, description="a build's log; what is over it is cut, and says so")
+    log_head_bytes: int = Field(MIB, ge=0, description="the beginning of a log that is kept, with 64 bytes a line")
+    log_tail_bytes: int = Field(
+        3 * MIB, gt=0, description="and its newest lines; between them a mark says what is missing"
+    )
     memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; there is no swap beside it")
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
@@ -117,6 +121,8 @@ class Settings(BaseSettings):
     tenant_running_max: int = Field(10, ge=1, le=10_000, description="builds of a tenant that run at once")
     app_running_max: int = Field(1, ge=1, le=10_000, description="builds of an app that run at once")
     tenant_waiting_max: int = Field(1000, ge=1, le=1_000_000, description="builds of a tenant that wait")
+    logs_bytes: int = Field(256 * MIB, ge=MIB, description="all logs in Redis; never over a quarter of its maxmemory")
+    tenant_logs_bytes: int = Field(64 * MIB, ge=MIB, description="a tenant's logs; never over half of all logs' bytes")
     record_seconds: float = Field(7 * 86400, gt=0, description="how long a finished build can be looked up")
 
     # Export

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 
 from buildfarm.telemetry import logger
+
+# As kombu.transport.redis.QoS.append does it, but also when Redis is out of memory: what this adds goes with its build.
+_KEEP = """#!lua flags=allow-oom
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+"""
 
 
 class MalformedMessageError(ValueError):
@@ -71,7 +81,22 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
     """kombu's transport for this URL, which drops what `check_message` refuses, with a logged reason."""
     base = kombu_redis.SentinelTransport if urlsplit(url).scheme == "sentinel" else kombu_redis.Transport
 
+    class QoS(kombu_redis.QoS):
+        def append(self, message: Any, delivery_tag: str) -> None:
+            channel: Any = self.channel
+            delivery, prefix = message.delivery_info, channel.global_keyprefix
+            kept = json.dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+            with channel.conn_or_acquire() as client:
+                keys = (prefix + self.unacked_index_key, prefix + self.unacked_key)
+                client.eval(_KEEP, len(keys), *keys, time.time(), delivery_tag, kept)
+            virtual.QoS.append(self, message, delivery_tag)
+
     class Channel(base.Channel):  # type: ignore[misc, name-defined]
+        def _queue_bind(self, *names: Any) -> None:
+            # A worker that connects to a Redis without memory finds the bindings of those before it.
+            with suppress(redis.OutOfMemoryError):
+                super()._queue_bind(*names)
+
         def _brpop_read(self, **options: Any) -> Any:
             try:
                 return super()._brpop_read(**options)
@@ -95,6 +120,7 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
             for channel in self.channels:
                 channel.basic_reject(message["properties"]["delivery_tag"], requeue=False)
 
+    Channel.QoS = QoS
     Transport.Channel = Channel
     return Transport
 

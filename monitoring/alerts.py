@@ -132,6 +132,16 @@ ALERTS = (
         "Redis does not answer the API.",
     ),
     Alert(
+        "BuildfarmRedisMemory",
+        "max(buildfarm_redis_used_bytes) / (max(buildfarm_redis_max_bytes) > 0) > 0.7",
+        "5m",
+        "page",
+        "Redis uses {{ $value | humanizePercentage }} of its memory; at 80% new builds are refused.",
+        (("buildfarm_redis_used_bytes", "600+10x30"), ("buildfarm_redis_max_bytes", "1000x30")),
+        "20m",
+        "Redis uses 80% of its memory; at 80% new builds are refused.",
+    ),
+    Alert(
         "BuildfarmRegistryAway",
         "max(buildfarm_registry_up) == 0",
         "1m",

@@ -132,7 +132,7 @@ QUEUE = Board(
             Panel("Waiting by tenant", "none", "Needs BUILDFARM_METRICS_TENANTS.", (('topk(10, max by (tenant) (sum by (tenant, instance) (buildfarm_tenant_queue_builds{state=~"held|queued"})))', "{{tenant}}"),), "stacked"),
             Panel("Attempts that ended, by tenant", "ops", "Needs BUILDFARM_METRICS_TENANTS.", ((f"topk(10, {rate('buildfarm_tenant_builds_total', 'tenant')})", "{{tenant}}"),), "stacked"),
             Panel("Messages in Redis", "none", "In all of Celery's queues.", (("sum(max by (queue_name) (celery_queue_length))", "messages"),)),
-            Panel("Memory of Redis", "bytes", "In use.", (("max(buildfarm_redis_used_bytes)", "in use"),)),
+            Panel("Memory of Redis", "bytes", "In use, of it for logs, and the limit.", (("max(buildfarm_redis_used_bytes)", "in use"), ("max(buildfarm_logs_bytes)", "logs"), ("max(buildfarm_redis_max_bytes)", "limit"))),
         )),
     ),
 )  # fmt: skip

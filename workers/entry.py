@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import Reject
 from pydantic import TypeAdapter, ValidationError
 
-from buildfarm.errors import BuildfarmError, FarmError
+from buildfarm.errors import BuildfarmError, FarmError, StoreFullError
 from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, Request
 from buildfarm.queues import SUBMIT_TASK
@@ -34,6 +35,7 @@ def take(farm: Farm, task_id: str, *args: object, **kwargs: object) -> None:
     """Submits what a message asks for; a message that comes twice makes one build.
 
     A request that is refused is logged, and told as an event. Raises FarmError where Redis is away: the message stays.
+    In a Redis that is nearly full it is refused, for it would come back at once.
     """
     log = logger(message=task_id[:80])
     try:
@@ -44,12 +46,13 @@ def take(farm: Farm, task_id: str, *args: object, **kwargs: object) -> None:
     try:
         content = kwargs.get("request", args[0] if args else None)
         build = farm.submit(_REQUEST.validate_python(content), build_id=build_id)
-    except FarmError:
-        raise
     except (ValidationError, BuildfarmError) as error:
+        if isinstance(error, FarmError) and not isinstance(error, StoreFullError):
+            raise
         reason = _reason(error)[:_REASON_LENGTH_MAX]
         log.warning("request_refused", build=build_id, reason=reason)
-        farm.events.refused(build_id, reason)
+        with suppress(StoreFullError):
+            farm.events.refused(build_id, reason)
     else:
         log.info("request_accepted", build=build.id, tenant=build.request.tenant)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +23,8 @@ _PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood
 _LINE_COUNTS_BYTES = 256  # beside its length: to carry a line costs, however short it is
 _PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
 _WAITING_LINES_MAX = 20_000
+_WAITING_BYTES_MAX = 4 * 1024 * 1024  # of memory: as much as Redis keeps of a log
+_BATCH_BYTES = 256 * 1024  # of memory: one step of Redis stays short
 
 # Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
 # prints must not steer the terminal of whoever reads its log.
@@ -52,6 +55,7 @@ class BuildLog:
         self._bytes = 0
         self._end = b""  # of a log over its limit
         self._waiting: deque[tuple[Phase, str]] = deque()
+        self._waiting_bytes = 0
         self._dropped = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._lock = threading.Lock()  # of the fields
@@ -107,8 +111,7 @@ class BuildLog:
         """Leaves out what waits, but for the newest lines: who ends a build does not wait for its flood to be sent."""
         with self._lock:
             while len(self._waiting) > TAIL_LINES:
-                self._waiting.popleft()
-                self._dropped += 1
+                self._drop()
 
     def flush(self, *, now: bool = False) -> bool:
         """Sends what waits; with ``now`` also a line that has not ended. False while Redis is silent. LeaseLost."""
@@ -138,8 +141,10 @@ class BuildLog:
             if self._dropped:
                 lines.append(f"[{self._dropped} lines are missing here: they came faster than the log is kept]")
                 self._dropped = 0
-            while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES:
-                lines.append(self._waiting.popleft()[1])
+            size = 0
+            while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES and size < _BATCH_BYTES:
+                lines.append(self._next_line())
+                size += sys.getsizeof(lines[-1])
             if len(self._waiting) <= _FLOOD_LINES:
                 self._room.set()
             return phase, lines
@@ -168,12 +173,21 @@ class BuildLog:
         self._bytes += len(text) + _LINE_COST_BYTES
         if self._bytes > self._limit_bytes:
             text = f"The log is over its limit of {self._limit_bytes} bytes; what follows is not kept."
-        if len(self._waiting) >= _WAITING_LINES_MAX:
-            self._waiting.popleft()
-            self._dropped += 1
         self._waiting.append((self._phase, text))
+        self._waiting_bytes += sys.getsizeof(text)
+        while len(self._waiting) > _WAITING_LINES_MAX or self._waiting_bytes > _WAITING_BYTES_MAX:
+            self._drop()
         if text:
             self._tail.append(text)
+
+    def _drop(self) -> None:
+        self._next_line()
+        self._dropped += 1
+
+    def _next_line(self) -> str:
+        _, line = self._waiting.popleft()
+        self._waiting_bytes -= sys.getsizeof(line)
+        return line
 
 
 def clean(line: bytes) -> str:

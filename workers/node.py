@@ -39,7 +39,7 @@ from workers.prewarm import Follower, prewarm
 from workers.sandbox import Sandboxes
 from workers.smoke import Smokes
 from workers.spec import SandboxSpec
-from workers.sweeper import SWEEP_SECONDS, Sweeper
+from workers.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.tasks import Worker, register
 from workers.upkeep import Upkeep
 from workers.workspace import Workspaces
@@ -100,6 +100,7 @@ def run(settings: Settings) -> bool:
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("sweep", SWEEP_SECONDS, sweeper.sweep),
+            ("logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)),
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),

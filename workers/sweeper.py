@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from buildfarm.errors import NodeLostError
 from buildfarm.model import Failure, Fault
 from buildfarm.queues import SUBMIT_QUEUE
-from buildfarm.store import Leases, Nodes, Records
+from buildfarm.store import Leases, Logs, Nodes, Records
 from buildfarm.telemetry import Logger, Metrics
 
 SWEEP_SECONDS = 1.0
@@ -72,6 +72,15 @@ class Sweeper:
             self.logger.info("build_expired", build=build_id)
         for build_id in self.records.admission.fail_of_removed_classes(_BATCH):
             self.logger.warning("class_removed", build=build_id)
+
+
+def look_after_logs(logs: Logs, log: Logger) -> None:
+    """Removes logs whose time is over, and keeps their sums right. Raises StoreError."""
+    removed, wrong_bytes = logs.look_after()
+    if removed:
+        log.info("logs_removed", logs=removed)
+    if wrong_bytes:
+        log.warning("log_sums_corrected", wrong_bytes=wrong_bytes)
 
 
 _SILENT = NodeLostError(

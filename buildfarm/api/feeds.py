@@ -18,6 +18,7 @@ import redis.asyncio
 
 from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
+from buildfarm.store.logs import CUT, TAIL, Line, Position, entries_of, joined, marked, position_of
 from buildfarm.telemetry import logger
 
 _KEPT_ENTRIES = 2000
@@ -30,8 +31,6 @@ _CATCH_UP = 50  # entries at once for a single follower; a line may have 4,000 c
 _BLOCK_MILLISECONDS = 500
 _AGAIN_SECONDS = 1.0
 
-Order = tuple[int, int]
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -42,21 +41,18 @@ class Entry:
     encoded: bytes
 
     @property
-    def order(self) -> Order:
-        return order_of(self.position)
+    def order(self) -> Position:
+        return position_of(self.position)
 
 
 Encode = Callable[[str, Mapping[str, str]], bytes]
 
 
-def order_of(position: str) -> Order:
-    """A stream position as something to compare: milliseconds and number. Raises ValueError where it is none."""
-    milliseconds, _, number = position.partition("-")
-    return int(milliseconds), int(number or 0)
-
-
 class Feed:
-    """The new entries of one stream, and the fields of one record beside it, for all who follow."""
+    """The new entries of one stream, and the fields of one record beside it, for all who follow.
+
+    With a record it is a log: two streams, the beginning and the newest lines, and a mark where lines are missing.
+    """
 
     def __init__(
         self, client: redis.asyncio.Redis, stream: str, record: str, ended: Callable[[Any], bool], encode: Encode
@@ -66,19 +62,21 @@ class Feed:
         self.followers = 0
         self._client = client
         self._stream, self._record_key, self._is_final = stream, record, ended
+        self._tail = stream + TAIL if record else ""
         self._encode = encode
         self._entries: deque[Entry] = deque()
         self._entries_bytes = 0
-        self._from: Order | None = None  # every entry after this one is in `_entries`, or still to come
+        self._from: Position | None = None  # every entry after this one is in `_entries`, or still to come
         self._changed = asyncio.Event()
 
     async def after(self, position: str) -> list[Entry]:
         """The next entries after this position; empty where there are none yet. Raises redis.RedisError."""
-        order = order_of(position)
+        order = position_of(position)
         if self._from is not None and order >= self._from:
             return _first_of(entry for entry in self._entries if entry.order > order)
-        found: Any = await self._client.xrange(self._stream, min=f"({position}", count=_CATCH_UP)
-        return _first_of(Entry(at, fields, self._encode(at, fields)) for at, fields in found)
+        head: Any = await self._client.xrange(self._stream, min=f"({position}", count=_CATCH_UP)
+        tail: Any = await self._client.xrange(self._tail, min=f"({position}", count=_CATCH_UP) if self._tail else []
+        return _first_of(self._entries_of(await self._marked(position, head, tail, _CATCH_UP)))
 
     async def change(self, seconds: float) -> bool:
         """Waits until there is something new; False where nothing came. After the end it does not wait."""
@@ -100,30 +98,45 @@ class Feed:
 
     async def _step(self) -> None:
         if self._from is None:
-            newest: Any = await self._client.xrevrange(self._stream, count=1)
-            self._from = order_of(newest[0][0]) if newest else (0, 0)
+            self._from = position_of(await self._newest())
         record: Any = await self._client.hgetall(self._record_key) if self._record_key else {}
         # Whoever ended the build wrote its last line before: what is there now is all there will ever be.
         final = self._is_final(record)
         last = self._entries[-1].position if self._entries else f"{self._from[0]}-{self._from[1]}"
-        answer: Any = await self._client.xread(
-            {self._stream: last}, count=_PAGE, block=None if final else _BLOCK_MILLISECONDS
-        )
-        found = next(iter(answer.values())) if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
-        if found and found[0] and isinstance(found[0][0], (list, tuple)):
-            found = [entry for group in found for entry in group]
-        for position, fields in found:
-            self._entries.append(Entry(position, fields, self._encode(position, fields)))
-            self._entries_bytes += len(self._entries[-1].encoded)
-        while len(self._entries) > _KEPT_ENTRIES or self._entries_bytes > _KEPT_BYTES:
-            dropped = self._entries.popleft()
-            self._from = dropped.order
-            self._entries_bytes -= len(dropped.encoded)
+        streams: Any = {stream: last for stream in (self._stream, self._tail) if stream}
+        answer: Any = await self._client.xread(streams, count=_PAGE, block=None if final else _BLOCK_MILLISECONDS)
+        head, tail = entries_of(answer, self._stream), entries_of(answer, self._tail)
+        found = await self._marked(last, head, tail, _PAGE)
+        self._keep(self._entries_of(found))
         self.ended = final and not found
         if found or self.ended or record != self.record:
             self.record = record
             self._changed.set()
             self._changed = asyncio.Event()
+
+    def _keep(self, entries: list[Entry]) -> None:
+        self._entries.extend(entries)
+        self._entries_bytes += sum(len(entry.encoded) for entry in entries)
+        while len(self._entries) > _KEPT_ENTRIES or self._entries_bytes > _KEPT_BYTES:
+            dropped = self._entries.popleft()
+            self._from = dropped.order
+            self._entries_bytes -= len(dropped.encoded)
+
+    async def _newest(self) -> str:
+        for stream in (self._tail, self._stream):
+            newest: Any = await self._client.xrevrange(stream, count=1) if stream else []
+            if newest:
+                return str(newest[0][0])
+        return "0"
+
+    async def _marked(self, after: str, head: list[Line], tail: list[Line], limit: int) -> list[Line]:
+        lines, is_all = joined(head, tail, limit)
+        # Read after the lines were: what was dropped meanwhile is not missed.
+        cut: Any = await self._client.hget(self._record_key, CUT) if self._tail else None
+        return marked(after, lines, cut, is_all=is_all)
+
+    def _entries_of(self, lines: list[Line]) -> list[Entry]:
+        return [Entry(position, fields, self._encode(position, fields)) for position, fields in lines]
 
 
 def _first_of(entries: Iterable[Entry]) -> list[Entry]:

@@ -94,7 +94,7 @@ def problem_of(error: BuildfarmError) -> tuple[int, str, float]:
     if isinstance(error, RefusedError):
         return error.status, error.problem_code, error.retry_seconds
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    wait = _AGAIN_SECONDS if status == 503 else getattr(error, "retry_after_seconds", 0)
+    wait = getattr(error, "retry_after_seconds", _AGAIN_SECONDS if status == 503 else 0)
     return status, error.code, wait
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from buildfarm.errors import BuildfarmError
@@ -81,6 +81,10 @@ class Standing(Collector):
                 pipeline.llen(database.key(name))
             lengths = pipeline.execute()
         yield _gauge("buildfarm_redis_used_bytes", "Memory that Redis uses", info["used_memory"])
+        yield _gauge("buildfarm_redis_max_bytes", "Memory that Redis may use; 0: no limit", info["maxmemory"])
+        kept, dropped = self._farm.log_streams.kept_bytes()
+        yield _gauge("buildfarm_logs_bytes", "Logs that are kept in Redis", kept)
+        yield CounterMetricFamily("buildfarm_logs_dropped_bytes", "Dropped of logs to keep their bounds", dropped)
         messages = GaugeMetricFamily("celery_queue_length", "Messages in a queue", labels=["queue_name"])
         for name, length in zip(names, lengths, strict=True):
             messages.add_metric([name], length)

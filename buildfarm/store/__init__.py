@@ -7,7 +7,7 @@ from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.layers import KnownLayer, KnownLayers
 from buildfarm.store.leases import UNREADABLE, Lease, Leases, Unclaimed
-from buildfarm.store.logs import Logs
+from buildfarm.store.logs import LogBounds, Logs
 from buildfarm.store.nodes import Nodes
 from buildfarm.store.order import BuildpackOrder
 from buildfarm.store.pages import Pages
@@ -31,6 +31,7 @@ __all__ = [
     "KnownLayers",
     "Lease",
     "Leases",
+    "LogBounds",
     "Logs",
     "Memo",
     "Nodes",

@@ -14,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from buildfarm.errors import StoreError
+from buildfarm.errors import StoreError, StoreFullError
 from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
 
@@ -23,6 +23,9 @@ INDEX_MAX = 100_000  # builds that the list of all remembers
 APP_INDEX_MAX = 1000  # and an app's
 
 _TIMEOUT_SECONDS = 5.0
+# Scripts also run when Redis is at maxmemory, so that claims, renewals and ends go on. The two that could fill it up
+# look at the memory by themselves: submit.lua refuses, append.lua drops lines. Flags need Redis 7.0.
+_FLAGS = "#!lua flags=allow-oom\n"
 _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
 
 
@@ -42,7 +45,7 @@ class Database:
     def run(self, script: str, keys: list[str], *args: str | float) -> Any:
         """Runs ``scripts/<script>.lua`` as one atomic step. Raises StoreError where Redis cannot be reached."""
         if script not in self._scripts:
-            self._scripts[script] = self.client.register_script(_text(script))
+            self._scripts[script] = self.client.register_script(_FLAGS + _text(script))
         with self.failures():
             return self._scripts[script](keys=keys, args=list(args))
 
@@ -51,6 +54,8 @@ class Database:
         """Turns what the Redis client raises into one StoreError that says where Redis was looked for."""
         try:
             yield
+        except redis.OutOfMemoryError as error:
+            raise StoreFullError(f"Redis at {self.address} is out of memory.") from error
         except _FAILURES as error:
             raise StoreError(
                 f"Redis at {self.address} does not answer ({type(error).__name__}).",

@@ -1,17 +1,51 @@
-"""Builds' logs: streams that only the holder of the lease appends to."""
+"""Builds' logs: streams that only the holder of the lease appends to, each with a bound, and their sums with bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from buildfarm.errors import LeaseLost
 from buildfarm.model import LogLine, Phase
+from buildfarm.settings import MIB, Settings
 from buildfarm.store.database import Database
 from buildfarm.store.leases import Lease
 
 START = "0"
+TAIL = ":tail"  # a log's newest lines are in a second stream, whose name ends so
+CUT = "log_cut"  # the field of a record that says what is missing of its log
+
+Position = tuple[int, int]
+Line = tuple[str, Mapping[str, str]]  # an entry of a stream: its position, and a(ttempt), p(hase) and t(ext)
+
+
+@dataclass(frozen=True)
+class LogBounds:
+    """How much of logs is kept, in bytes of text and 64 for each line."""
+
+    head: int = MIB  # the beginning of a log
+    tail: int = 3 * MIB  # its newest lines
+    tenant: int = 64 * MIB  # all logs of a tenant
+    farm: int = 256 * MIB  # all logs
+    kept_seconds: float = 7 * 86400  # of an ended build
+
+    @classmethod
+    def of(cls, settings: Settings) -> LogBounds:
+        """The bounds of these settings."""
+        return cls(
+            head=settings.log_head_bytes,
+            tail=settings.log_tail_bytes,
+            tenant=settings.tenant_logs_bytes,
+            farm=settings.logs_bytes,
+            kept_seconds=settings.record_seconds,
+        )
+
+    def encode(self) -> str:
+        """As the scripts read them."""
+        return json.dumps({"head": self.head, "tail": self.tail, "tenant": self.tenant, "farm": self.farm})
 
 
 @dataclass(frozen=True)
@@ -20,34 +54,110 @@ class Logs:
 
     database: Database
     log_bytes: int
+    bounds: LogBounds = field(default_factory=LogBounds)
+    look_seconds: float = 1  # `look_after` does its work no more often, whichever node calls it; 0: always
+    recount_seconds: int = 60  # and adds sums up anew no more often
 
     def append(self, lease: Lease, phase: Phase, lines: Sequence[str]) -> None:
-        """Adds lines in their order. Raises LeaseLost."""
-        keys = [self.database.key("build", lease.build_id), self._key(lease.build_id)]
-        if not self.database.run("append", keys, lease.attempt, phase, self.log_bytes, *lines):
+        """Adds lines in their order. Raises LeaseLost.
+
+        Older lines are dropped where the log, its tenant's logs or all logs would grow over their bounds.
+        """
+        keys = [self.database.key("build", lease.build_id), self._key(lease.build_id), self.database.namespace]
+        if not self.database.run("append", keys, lease.attempt, phase, self.log_bytes, self._encoded_bounds, *lines):
             raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} may not write to the log any more.")
 
     def read(self, build_id: str, after: str = START, *, wait_seconds: float = 0, limit: int = 1000) -> list[LogLine]:
-        """Lines after a position; waits for the next one where there is none. Empty when the wait is over."""
+        """Lines after a position; waits for the next one where there is none. Empty when the wait is over.
+
+        Lines that were dropped in between are one line that says so.
+        """
         block = int(wait_seconds * 1000) or None
+        head, tail = self._key(build_id), self._key(build_id) + TAIL
         with self.database.failures():
-            answer: Any = self.database.client.xread({self._key(build_id): after}, count=limit, block=block)
-        # redis-py answers with a list or a mapping, by version of the protocol
-        entries = [
-            entry for _, found in (answer.items() if isinstance(answer, dict) else answer or ()) for entry in found
-        ]
-        if entries and entries[0] and isinstance(entries[0][0], (list, tuple)):
-            entries = [entry for group in entries for entry in group]
+            answer: Any = self.database.client.xread({head: after, tail: after}, count=limit, block=block)
+            # Read after the lines were: what was dropped meanwhile is not missed.
+            cut: Any = self.database.client.hget(self.database.key("build", build_id), CUT)
+        lines, is_all = joined(entries_of(answer, head), entries_of(answer, tail), limit)
         return [
             LogLine(position=position, attempt=int(fields["a"]), phase=Phase(fields["p"]), text=fields["t"])
-            for position, fields in entries
+            for position, fields in marked(after, lines, cut, is_all=is_all)
         ]
 
     def tail(self, build_id: str, limit: int) -> list[str]:
         """The newest lines, oldest first."""
         with self.database.failures():
-            entries: Any = self.database.client.xrevrange(self._key(build_id), count=limit)
-        return [fields["t"] for _, fields in reversed(entries)]
+            pipeline = self.database.client.pipeline(transaction=False)
+            for key in (self._key(build_id) + TAIL, self._key(build_id)):
+                pipeline.xrevrange(key, count=limit)
+            newest, oldest = pipeline.execute()
+        return [fields["t"] for _, fields in reversed([*newest, *oldest][:limit])]
+
+    def look_after(self) -> tuple[int, int]:
+        """Removes logs whose time is over and keeps the sums right; for any node to call, again and again.
+
+        Returns how many logs were removed, and by how many bytes the sums were wrong.
+        """
+        keys, kept_seconds = [self.database.namespace], self.bounds.kept_seconds
+        removed, wrong = self.database.run(
+            "logs", keys, self._encoded_bounds, kept_seconds, self.look_seconds, self.recount_seconds
+        )
+        return int(removed), int(wrong)
+
+    def kept_bytes(self) -> tuple[int, int]:
+        """What all logs have now, and what was ever dropped of them for want of room."""
+        with self.database.failures():
+            found: Any = self.database.client.hmget(self.database.key("logs"), ["*", "*dropped"])
+        kept, dropped = (int(number or 0) for number in found)
+        return kept, dropped
+
+    @cached_property
+    def _encoded_bounds(self) -> str:
+        return self.bounds.encode()
 
     def _key(self, build_id: str) -> str:
         return self.database.key("build", build_id, "log")
+
+
+def position_of(text: str) -> Position:
+    """A stream position as something to compare: milliseconds and number. Raises ValueError where it is none."""
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def entries_of(answer: Any, stream: str) -> list[Line]:
+    """The entries of one stream in an answer to XREAD."""
+    # redis-py answers with a list or a mapping, by version of the protocol.
+    found = dict(answer or ()).get(stream) or []
+    if found and isinstance(found[0][0], (list, tuple)):
+        found = [entry for group in found for entry in group]
+    return list(found)
+
+
+def joined(head: list[Line], tail: list[Line], limit: int) -> tuple[list[Line], bool]:
+    """The next lines of both streams of a log, each read with this limit; and whether there were no more."""
+    if len(head) >= limit:
+        return head, False
+    return head + tail, len(tail) < limit
+
+
+def marked(after: str, lines: list[Line], cut: str | None, *, is_all: bool) -> list[Line]:
+    """Lines read after a position, with one more in the place of those that are missing among them.
+
+    ``cut`` is the record's field, read after the lines. ``is_all`` says that no more lines came after these.
+    """
+    if not cut:
+        return lines
+    start, end, count, attempt, phase = cut.split(" ")
+    at = next((index for index, (position, _) in enumerate(lines) if position_of(position) > position_of(end)), None)
+    if at is None:
+        if not is_all:
+            return lines
+        at = len(lines)
+    before = lines[at - 1][0] if at else after
+    if position_of(before) >= position_of(end):
+        return lines
+    # Who was already among the missing lines lacks fewer of them.
+    lacks = f"{int(count):,} lines are" if position_of(before) <= position_of(start) else "Lines are"
+    text = f"[{lacks} missing here: they were dropped to keep logs within their bounds]"
+    return [*lines[:at], (end, {"a": attempt, "p": phase, "t": text}), *lines[at:]]

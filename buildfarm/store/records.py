@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from buildfarm.errors import NotFoundError, VersionError
+from buildfarm.errors import NotFoundError, StoreFullError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
 from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
@@ -66,7 +66,8 @@ class Records:
 
         With a ``memo`` it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
-        config vars are kept apart and encrypted. Raises RequestError where there is no key for them.
+        config vars are kept apart and encrypted. Raises RequestError where there is no key for them, and StoreFullError
+        if Redis is nearly full.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
@@ -78,6 +79,12 @@ class Records:
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
+        if answer[0] == "memory":
+            used, most = int(answer[1]), int(answer[2])
+            raise StoreFullError(
+                f"The farm takes no new builds: Redis uses {100 * used // most} % of its memory,"
+                " and the rest is for builds that were accepted."
+            )
         if answer[0] == "same":
             return Accepted(answer[1], answer[2], None)
         return Accepted(answer[1], "", decode(dict(zip(answer[2][::2], answer[2][1::2], strict=True))))

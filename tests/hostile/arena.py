@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import ArchiveSource, Build, BuildRequest, State
 from buildfarm.oci.manifest import Manifest
@@ -100,10 +102,11 @@ class Arena:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return folder
 
-    def submit(self, directory: Path, app: str, **fields: Any) -> Build:
-        """Starts a build of a directory."""
-        source, _ = self.farm.pack(directory, self.tenant)
-        return self.farm.submit(BuildRequest(tenant=self.tenant, app=app, source=source, **fields))
+    def submit(self, directory: Path, app: str, tenant: str = "", **fields: Any) -> Build:
+        """Starts a build of a directory, of this run's tenant or of another."""
+        tenant = tenant or self.tenant
+        source, _ = self.farm.pack(directory, tenant)
+        return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, **fields))
 
     def script(
         self, text: str, app: str = "attack", files: dict[str, str | bytes] | None = None, **fields: Any
@@ -193,6 +196,8 @@ def open_arena(**variables: str) -> Iterator[Arena]:
     own = read_settings().model_copy(
         update={"namespace": f"hostile-{uuid.uuid4().hex[:8]}:", "sandbox_network": "buildfarm-hostile"}
     )
+    if "BUILDFARM_REDIS_URL" in variables:
+        own = own.model_copy(update={"redis_url": SecretStr(variables["BUILDFARM_REDIS_URL"])})
     with ExitStack() as undo:
         undo.callback(_empty, own)
         farm = undo.enter_context(open_farm(own))

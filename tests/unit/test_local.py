@@ -14,6 +14,7 @@ from buildfarm.errors import SetupError
 from buildfarm.recipe import Dockerfile, read_recipe
 from workers.local.images import BUILDER, DEBIAN, RECIPES, SUITE, Distribution
 from workers.local.network import host_mtu
+from workers.local.services import redis_service
 from workers.local.state import (
     LocalState,
     forget,
@@ -125,3 +126,9 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number(tmp_path):
     assert running_worker(tmp_path) is None
     (tmp_path / PID_FILE).write_text("garbage")
     assert running_worker(tmp_path) is None
+
+
+def test_the_local_redis_has_a_bound_and_drops_nothing():
+    command = redis_service("redis", LocalState(redis_password="x"), Path("password")).command
+    options = dict(zip(command[::2], command[1::2], strict=True))
+    assert (options["--maxmemory"], options["--maxmemory-policy"]) == ("1gb", "noeviction")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,23 @@ def test_a_flood_that_cannot_be_sent_is_bounded_and_the_log_says_so(monkeypatch)
     told, *lines = [line for _, line in kept.lines]
     assert told.startswith("[3 lines are missing here")
     assert lines == ["3", "4", "5", "6", "7"]
+
+
+def test_long_lines_that_cannot_be_sent_are_bounded_by_their_memory(monkeypatch):
+    monkeypatch.setattr("workers.log.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("workers.log._SLOW_SECONDS", 0)
+    kept = Kept()
+    kept.away = True
+    log = BuildLog(kept)
+    for _ in range(3000):
+        log.write(("\U0001f600" * LINE_CHARS_MAX + "\n").encode())
+        log.flush()
+    kept.away = False
+    log.flush(now=True)
+    lines = [line for _, line in kept.lines]
+    assert sum(map(sys.getsizeof, lines)) < 5 * 1024 * 1024
+    told = next(line for line in lines if "lines are missing here" in line)
+    assert int(told[1:].split(" ")[0]) == 3000 - (len(lines) - 1)
 
 
 def test_the_rest_of_an_endless_line_is_left_out_and_the_next_line_is_whole():

@@ -21,6 +21,7 @@ from workers.local.waiting import wait_until
 
 ROLE = "buildfarm.role"
 CONFIG = "buildfarm.config"
+REDIS_MEMORY = "1gb"  # as in the chart: room for 256 MiB of logs and some 200,000 builds
 READY_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -58,8 +59,9 @@ def redis_service(image: str, state: LocalState, password_file: Path) -> Service
         mounts={password_file: inside},
         environment={"REDIS_PASSWORD_FILE": inside},
         # always: a build that was acknowledged survives the loss of power (measured: 2,700 writes a second).
-        # noeviction: under memory pressure Redis must refuse writes, never drop a queue.
-        command=("--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+        # noeviction: under memory pressure Redis must refuse writes, never drop a queue. The farm refuses new builds at
+        # 80 % of maxmemory, so that those it has can end.
+        command=("--appendfsync", "always", "--maxmemory-policy", "noeviction", "--maxmemory", REDIS_MEMORY),
     )
 
 

@@ -1,4 +1,5 @@
 -- What follows from a build's change of state; put before each script that says "with _admission".
+-- with _logs
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
 -- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits where none are set, bounds of what is kept
 --
@@ -118,7 +119,7 @@ local function end_record(build)
   redis.call('HDEL', record, 'cancel')
   redis.call('DEL', record .. ':env')
   redis.call('EXPIRE', record, terms.record_seconds)
-  redis.call('EXPIRE', record .. ':log', terms.record_seconds)
+  end_log(build.tenant, build.id, now)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end
 end
 

@@ -7,7 +7,8 @@
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
--- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit}.
+-- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit};
+-- {'memory', bytes that Redis uses, maxmemory} where Redis is nearly full.
 local id, policy, target = ARGV[2], ARGV[6], nil
 local record = key('build:' .. id)
 local build = {id = id, queue = ARGV[5], class = string.match(ARGV[5], '^build%.(%w+)%.'), submitted_at = stamp}
@@ -21,6 +22,10 @@ if idempotency then
   local found, digest = string.match(redis.call('GET', idempotency) or '', '^(%S+) (%S+)$')
   if found and redis.call('EXISTS', key('build:' .. found)) == 1 then return {'same', found, digest} end
 end
+
+-- Submits are refused first, so that there is room for whatever ends the builds that are there.
+local used, most_memory = memory()
+if is_full(used, most_memory) then return {'memory', used, most_memory} end
 
 local older = {}
 for _, open in ipairs(build.target and open_of_target(build) or {}) do older[#older + 1] = load(open) end

@@ -12,7 +12,7 @@ import pytest
 
 from buildfarm.errors import InternalError
 from buildfarm.model import BuildRequest, GitSource, Phase, State
-from buildfarm.store import Audit, Leases, Logs, Tokens
+from buildfarm.store import Audit, Leases, LogBounds, Logs, Tokens
 from verify.serving import serving
 
 KEY = {"Idempotency-Key": "k"}
@@ -330,6 +330,21 @@ def test_a_live_log_resumes_after_a_cut_without_a_lost_or_doubled_line(api):
                         if len(seen) == (cut + 1) * 50 - 7 and cut < 5:
                             break  # the connection is cut in the middle
     assert seen == [f"line {cut}-{number}" for cut in range(6) for number in range(50)]
+
+
+def test_a_live_log_and_a_read_one_say_the_same_of_what_is_missing(api):
+    writer = Writer(api.farm, "missing")
+    writer.logs = Logs(api.farm.database, 10**9, LogBounds(head=1000, tail=6400))
+    for number in range(20):
+        writer.write(*[f"{number:036}"] * 10)
+    writer.end()
+    with api.as_("logs", "read") as client:
+        with client.stream("GET", f"/v1/builds/{writer.build.id}/log/live") as response:
+            live = [data["text"] for _, name, data in events(response) if name == "line"]
+        read = client.get(f"/v1/builds/{writer.build.id}/log").text.splitlines()
+    assert live == read
+    assert [number for number, text in enumerate(read) if "lines are missing here" in text] == [10]
+    assert [int(text) for text in (read[9], read[-1])] == [0, 19]
 
 
 def test_a_live_log_tells_changes_and_ends_with_the_build(api):
