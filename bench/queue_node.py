@@ -66,27 +66,26 @@ def sleep(seconds: float) -> Callable[..., None]:
         tools: Tools,
         progress: Progress,
         *,
-        publish: Callable[[Any], None],
+        publish: Callable[[BuildResult], None],
         accept: Callable[[BuildResult], None],
     ) -> None:
         for phase in _LONG_PHASES:
             with progress.phase(phase):
                 if phase is Phase.COMPILE and seconds:
                     _wait(seconds, progress)
-        with progress.phase(Phase.PUBLISH):
-            publish(SimpleNamespace(image=SimpleNamespace(digest=DIGEST)))
-        accept(
-            BuildResult(
-                repository=request.repository,
-                digest=DIGEST,
-                tag=request.tag,
-                layers=(),
-                uploaded_bytes=0,
-                phase_seconds=progress.seconds,
-                node="bench",
-                attempt=build.attempt,
-            )
+        result = BuildResult(
+            repository=request.repository,
+            digest=DIGEST,
+            tag=request.tag,
+            layers=(),
+            uploaded_bytes=0,
+            phase_seconds=dict(progress.seconds),
+            node="bench",
+            attempt=build.attempt,
         )
+        with progress.phase(Phase.PUBLISH):
+            publish(result)
+        accept(result)
 
     return run
 
@@ -106,7 +105,7 @@ def main() -> None:
         metrics = Metrics()
         attempts = Attempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, lambda restart: os._exit(1))
-        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
+        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         queues = queue_names(settings.classes, settings.shards)
         sweeper = Sweeper(
             settings.node_id, farm.records, leases, Nodes(farm.database), queues, settings.resend_seconds, metrics, log

@@ -16,7 +16,8 @@ BuildfarmError
 │   │   └── NodeStopped             farm.node_stopped
 │   ├── RegistryError           farm.registry
 │   ├── StoreError              farm.redis
-│   │   └── StoreFullError          farm.redis_full: come back after retry_after_seconds
+│   │   ├── StoreFullError          farm.redis_full: come back after retry_after_seconds
+│   │   └── UnconfirmedError        farm.unconfirmed: accepted, but too few replicas of Redis have it
 │   ├── ExpiredError            farm.expired
 │   ├── ClassRemovedError       farm.class_removed
 │   ├── VersionError            farm.version
@@ -24,7 +25,8 @@ BuildfarmError
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
 │   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
-│   └── ConflictError           request.conflict: this idempotency key stands for another request
+│   ├── ConflictError           request.conflict: this idempotency key stands for another request
+│   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
 ├── SetupError              setup: the local farm cannot be brought up; says what to do
 └── Interruption            not a failure: the build ends because somebody said so
@@ -159,6 +161,14 @@ class StoreFullError(StoreError):
     retry_after_seconds = 60.0
 
 
+class UnconfirmedError(StoreError):
+    """The build was accepted, but too few replicas of Redis have it: a failover now could lose it."""
+
+    code = "farm.unconfirmed"
+    default_advice = "Send the request again with the same idempotency key: it finds the same build."
+    build_id: str = ""
+
+
 class ExpiredError(FarmError):
     """The build waited longer than its request allowed; it is not built."""
 
@@ -214,6 +224,13 @@ class ConflictError(RequestError):
     code = "request.conflict"
 
 
+class TooLateError(RequestError):
+    """The build publishes its image: it can no longer be cancelled, and will succeed."""
+
+    code = "request.too_late"
+    default_advice = "buildfarm show reports its image within moments."
+
+
 class NotFoundError(BuildfarmError):
     """There is no such build."""
 
@@ -261,6 +278,7 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         RegistryError,
         StoreError,
         StoreFullError,
+        UnconfirmedError,
         ExpiredError,
         ClassRemovedError,
         VersionError,

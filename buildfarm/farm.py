@@ -14,7 +14,7 @@ from celery import Celery
 
 from buildfarm import promotion, source
 from buildfarm.buildpack import ArtifactBuildpack, Buildpack
-from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError
+from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
 from buildfarm.memo import input_digest
 from buildfarm.model import (
     IMAGES,
@@ -95,8 +95,9 @@ class Farm:
     def submit(self, request: Request, *, build_id: str | None = None) -> Build:
         """Accepts a build: once this returns, it will be built or its failure told, whatever dies meanwhile.
 
-        It may have ended already, where an equal input was built before. Raises RequestError, QueueFullError and
-        ConflictError. A ``build_id`` of the caller's own makes a second call give back the same build.
+        It may have ended already, where an equal input was built before. A ``build_id`` of the caller's own makes a
+        second call give back the same build. Raises RequestError, QueueFullError, ConflictError, and UnconfirmedError
+        if too few replicas of Redis have it.
         """
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
@@ -115,6 +116,8 @@ class Farm:
                 "This idempotency key stands for another request already.",
                 advice=f"It made build {accepted.build_id}; take a new key for another request.",
             )
+        if not accepted.confirmed:
+            raise self._unconfirmed(accepted.build_id)
         build = accepted.build or self.records.get(accepted.build_id)
         if memo and build.memo_of:
             self._move_tag(build)
@@ -240,7 +243,10 @@ class Farm:
         return self.admission.limits(tenant, app)
 
     def cancel(self, build_id: str) -> State:
-        """Ends a build, a running one within seconds; returns the state it was found in. Raises NotFoundError."""
+        """Ends a build, a running one within seconds; returns the state it was found in.
+
+        Raises NotFoundError, and TooLateError once it publishes its image.
+        """
         return self.records.cancel(build_id)
 
     def nodes(self) -> list[Node]:
@@ -279,7 +285,7 @@ class Farm:
         return None
 
     def _move_tag(self, build: Build) -> None:
-        """The tag follows, should it have been at another image meanwhile."""
+        """The tag follows, should it have been at another image meanwhile; if it cannot, a node moves it later."""
         request, result, registry = build.request, build.result, self.quick_registry
         if result is None:
             return
@@ -287,6 +293,15 @@ class Farm:
             registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
         except RegistryError as error:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
+
+    def _unconfirmed(self, build_id: str) -> UnconfirmedError:
+        settings = self.settings
+        error = UnconfirmedError(
+            f"Build {build_id} was accepted, but fewer than {settings.replicas_min} replicas of Redis had it within"
+            f" {settings.replica_wait_seconds:g} s."
+        )
+        error.build_id = build_id
+        return error
 
     def _full(self, tenant: str, build_class: str, full: Full) -> QueueFullError:
         seconds = self.admission.retry_after_seconds(tenant, build_class)

@@ -33,6 +33,7 @@ ENV_BYTES_MAX = 262_144  # of all config vars together: what waits is kept in th
 BUILDPACKS_MAX = 50
 EXPIRES_SECONDS_MAX = 7 * 86_400
 
+LATEST = "latest"  # the tag of every app's newest image
 IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
 RESERVED = f"The tenant name {IMAGES} is reserved for the farm's own image builds."
 
@@ -214,7 +215,7 @@ class BuildRequest(Delivery):
     @property
     def tag(self) -> str:
         """The tag that the newest image gets."""
-        return "latest"
+        return LATEST
 
     @property
     def target(self) -> str:
@@ -258,6 +259,12 @@ class ImageRequest(Delivery):
 
 
 Request = BuildRequest | ImageRequest
+
+
+def place_of(target: str) -> tuple[str, str]:
+    """Repository and tag of a request's ``target``."""
+    repository, _, version = target.partition(":")
+    return repository, version or LATEST
 
 
 class Layer(Frozen):
@@ -323,7 +330,7 @@ class Build(Frozen):
     request: Request
     build_class: str = ""
     state: State
-    attempt: int = 0  # the fencing token: every write of a worker carries it
+    attempt: int = 0  # of this number; with the claim's token it is what every write of a worker presents
     phase: Phase | None = None
     node: str | None = None
     submitted_at: float

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     # Delivery
     lease_seconds: float = Field(6, gt=0, description="a build whose lease is not renewed for this long is lost")
     renew_seconds: float = Field(2, gt=0, description="how often a running build renews its lease")
+    replicas_min: int = Field(0, ge=0, le=16, description="replicas of Redis that must have a submit and a claim")
+    replica_wait_seconds: float = Field(0.5, gt=0, le=4, description="how long a submit and a claim wait for them")
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
     outage_seconds: float = Field(600, gt=0, description="a build waits this long for Redis or a registry that is away")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")

@@ -72,7 +72,7 @@ class _Writer:
         """All lines, a batch at a time, then the end."""
         for first in range(0, LINES, _BATCH):
             lines = [f"line {number}" for number in range(first, first + _BATCH)]
-            self._logs.append(self._lease, Phase.COMPILE, lines)  # type: ignore[arg-type]
+            self._logs.append(self._lease, Phase.COMPILE, lines, first + 1)  # type: ignore[arg-type]
             time.sleep(_PAUSE_SECONDS)
         self._leases.cancel(self._lease)  # type: ignore[arg-type]
 

@@ -27,7 +27,6 @@ from workers import fetch
 from workers.assembly import assemble
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.dockerfile import Limits, Making
-from workers.exporter import Exported
 from workers.image_export import check_budget, make_image, write_archive
 from workers.pipeline import Tools, attempt_name
 from workers.prewarm import pull
@@ -44,7 +43,7 @@ def run(
     tools: Tools,
     progress: Progress,
     *,
-    publish: Callable[[Exported], None],
+    publish: Callable[[BuildResult], None],
     accept: Callable[[BuildResult], None],
 ) -> None:
     """Builds the image that the recipe describes. Nothing is sent before its smoke test has passed, or tagged.
@@ -72,21 +71,20 @@ def run(
             layers = send_image(tools.registry, request.repository, made.image)
             uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
             progress.say(f"Image {made.image.image.digest}, {uploaded_bytes:,} bytes uploaded")
-        with progress.phase(Phase.PUBLISH):
-            publish(Exported(made.image.image, layers, uploaded_bytes))
-        accept(
-            BuildResult(
-                repository=request.repository,
-                digest=made.image.image.digest,
-                tag=request.tag,
-                layers=layers,
-                packages=made.packages,
-                uploaded_bytes=uploaded_bytes,
-                phase_seconds=progress.seconds,
-                node=tools.node_id,
-                attempt=build.attempt,
-            )
+        result = BuildResult(
+            repository=request.repository,
+            digest=made.image.image.digest,
+            tag=request.tag,
+            layers=layers,
+            packages=made.packages,
+            uploaded_bytes=uploaded_bytes,
+            phase_seconds=dict(progress.seconds),
+            node=tools.node_id,
+            attempt=build.attempt,
         )
+        with progress.phase(Phase.PUBLISH):
+            publish(result)
+        accept(result.model_copy(update={"phase_seconds": dict(progress.seconds)}))
 
 
 @dataclass(frozen=True)

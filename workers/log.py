@@ -39,12 +39,13 @@ _END_BYTES = 8192  # of a log over its limit: what its end is told from
 class BuildLog:
     """The log of one attempt; safe to use from several threads.
 
-    ``append`` sends lines of one phase, and may be as slow as it likes: `flush` calls it, `write` never does. Lines
+    ``append`` sends lines of one phase with the batch's number, which stays the same if it is sent again. It may be as
+    slow as it likes: `flush` calls it, `write` never does. Lines
     wait while Redis is away; the oldest are dropped where too many do, and the log says so. What is over
     ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other builds are not slowed down.
     """
 
-    def __init__(self, append: Callable[[Phase, Sequence[str]], None], limit_bytes: int = 50_000_000) -> None:
+    def __init__(self, append: Callable[[Phase, Sequence[str], int], None], limit_bytes: int = 50_000_000) -> None:
         self.more = threading.Event()  # there is enough for a batch
         self._append = append
         self._phase = Phase.PREPARE
@@ -60,7 +61,8 @@ class BuildLog:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._lock = threading.Lock()  # of the fields
         self._sending = threading.Lock()  # of the batch on its way
-        self._unsent: tuple[Phase, list[str]] | None = None
+        self._unsent: tuple[Phase, list[str], int] | None = None
+        self._batches = 0
         self._room = threading.Event()
         self._room.set()
         self._read_until = 0.0  # monotonic: when a build that keeps to the pace would have written so much
@@ -131,7 +133,7 @@ class BuildLog:
                 self._room.set()
         return True
 
-    def _next_batch(self) -> tuple[Phase, list[str]] | None:
+    def _next_batch(self) -> tuple[Phase, list[str], int] | None:
         with self._lock:
             self.more.clear()
             if not self._waiting:
@@ -147,7 +149,8 @@ class BuildLog:
                 size += sys.getsizeof(lines[-1])
             if len(self._waiting) <= _FLOOD_LINES:
                 self._room.set()
-            return phase, lines
+            self._batches += 1
+            return phase, lines, self._batches
 
     def _take_piece(self, piece: bytes) -> None:
         first, *lines = piece.split(b"\n")

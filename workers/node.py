@@ -40,6 +40,7 @@ from workers.sandbox import Sandboxes
 from workers.smoke import Smokes
 from workers.spec import SandboxSpec
 from workers.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
+from workers.tags import TAGS_SECONDS, TagRepair, open_registry
 from workers.tasks import Worker, register
 from workers.upkeep import Upkeep
 from workers.workspace import Workspaces
@@ -92,7 +93,7 @@ def run(settings: Settings) -> bool:
             network=isolation.rules.trouble,
         )  # fmt: skip
         probes.obstacle, probes.alive = health.obstacle, health.alive
-        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max)
+        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         queues = queue_names(settings.classes, settings.shards)
         sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
         upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
@@ -101,6 +102,11 @@ def run(settings: Settings) -> bool:
             ("beat", _BEAT_SECONDS, health.beat),
             ("sweep", SWEEP_SECONDS, sweeper.sweep),
             ("logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)),
+            (
+                "tags",
+                TAGS_SECONDS,
+                TagRepair(farm.records, resources.enter_context(open_registry(settings)), log).repair,
+            ),
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),

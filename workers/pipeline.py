@@ -15,7 +15,7 @@ from workers.builder import Builder, Builders
 from workers.buildpacks import read_file
 from workers.buildpacks.previous import PreviousImage, read_previous
 from workers.cache import Caches
-from workers.exporter import Exported, Exporter
+from workers.exporter import Exporter
 from workers.progress import Progress
 from workers.sandbox import Sandboxes
 from workers.smoke import Smokes
@@ -69,7 +69,7 @@ def run(
     tools: Tools,
     progress: Progress,
     *,
-    publish: Callable[[Exported], None],
+    publish: Callable[[BuildResult], None],
     accept: Callable[[BuildResult, bool], None],
 ) -> None:
     """Builds, and hands the result to ``accept``; only then the cache is kept and the sandbox cleared away.
@@ -131,24 +131,23 @@ def run(
                 launch=buildpacks.launch_layers(built, request, tools.builder, workspace, previous),
             )
             progress.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
-        with progress.phase(Phase.PUBLISH):
-            publish(exported)
-        accept(
-            BuildResult(
-                repository=request.repository,
-                digest=exported.image.digest,
-                tag=request.tag,
-                layers=exported.layers,
-                process_types=dict(built.process_types),
-                buildpacks=built.used,
-                formation=dict(manifest.formation),
-                uploaded_bytes=exported.uploaded_bytes,
-                phase_seconds=progress.seconds,
-                node=tools.node_id,
-                attempt=build.attempt,
-            ),
-            all(item.pinned for item in manifest.buildpacks),
+        result = BuildResult(
+            repository=request.repository,
+            digest=exported.image.digest,
+            tag=request.tag,
+            layers=exported.layers,
+            process_types=dict(built.process_types),
+            buildpacks=built.used,
+            formation=dict(manifest.formation),
+            uploaded_bytes=exported.uploaded_bytes,
+            phase_seconds=dict(progress.seconds),
+            node=tools.node_id,
+            attempt=build.attempt,
         )
+        with progress.phase(Phase.PUBLISH):
+            publish(result)
+        pinned = all(item.pinned for item in manifest.buildpacks)
+        accept(result.model_copy(update={"phase_seconds": dict(progress.seconds)}), pinned)
         tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-from buildfarm.errors import BuildfarmError, DeadlineError, Interruption, LeaseLost, NodeError, StoreError
+from buildfarm.errors import BuildfarmError, Cancelled, DeadlineError, Interruption, LeaseLost, NodeError, StoreError
 from buildfarm.model import Phase
 from buildfarm.telemetry import Logger
 from workers.log import BuildLog
@@ -58,6 +58,7 @@ class Progress:
         self._logger = logger
         self._deadline = time.monotonic() + times.build
         self._stop_reason: BuildfarmError | None = None
+        self._decided = False
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -111,7 +112,7 @@ class Progress:
 
         It asks nobody, so that it may be called at any time.
         """
-        if self._stop_reason is not None:
+        if self._stop_reason is not None and not (self._decided and isinstance(self._stop_reason, Cancelled)):
             raise self._stop_reason
         if time.monotonic() > self._limit:
             if self.current in _SENDING:
@@ -129,6 +130,10 @@ class Progress:
     def stop(self, reason: BuildfarmError) -> None:
         """Ends the attempt at its next `check`."""
         self._stop_reason = self._stop_reason or reason
+
+    def decide(self) -> None:
+        """The build succeeds from here on: it is too late to cancel it."""
+        self._decided = True
 
     def look(self) -> None:
         """Renews the lease now: there is something new to tell or to hear."""

@@ -36,9 +36,11 @@ class Sweeper:
         """Raises StoreError."""
         if not self.nodes.lead(self.node_id, _LEAD_SECONDS):
             return
-        # While Redis was down nobody could renew: right after its start an ended lease says nothing about its holder.
-        if self.records.database.uptime_seconds() > self.leases.lease_seconds:
+        doubt = self.leases.sweep()
+        if doubt == "clear":
             self._take_back_expired()
+        elif doubt == "begins":
+            self.logger.warning("leases_in_doubt", seconds=self.leases.lease_seconds)
         if due := self.leases.send_due(_BATCH):
             self.logger.info("attempts_due", builds=due)
         self._resend_lost()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from celery import Celery
@@ -25,16 +27,17 @@ from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Ph
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.queues import TASK
 from buildfarm.settings import Settings
-from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Unclaimed
+from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
 from workers import image_pipeline
 from workers.attempts import Attempts
-from workers.exporter import Exported
 from workers.log import BuildLog
 from workers.pipeline import Tools, attempt_name, run
 from workers.progress import Progress, Times
 
 _RETRY_WAIT_SECONDS_MAX = 60.0
+_TWICE_WAIT_SECONDS = 2.0
+_CLAIM_SECONDS = 15.0  # about as long as a failover takes
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,9 @@ class Worker:
             log.warning("claim_refused", reason=reason)
             return
         try:
-            lease = self.leases.claim(build_id, self.settings.node_id)
+            lease = claim(self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS)
         except StoreError as error:
-            # The record stays queued; a sweeper sees that it has no message, and sends one.
+            # A sweeper sees that it has no message, or, if the claim arrived, that its lease ended, and sends one.
             log.warning("claim_failed", reason=error.message)
             return
         if isinstance(lease, Unclaimed):
@@ -76,14 +79,27 @@ class Worker:
         log = logger(build=lease.build_id, node=self.settings.node_id)
         log = log.bind(attempt=lease.attempt)
         self.metrics.attempt_begun(lease.attempt)
+        if attempt_name(lease.build_id, lease.attempt) in self.attempts.names():
+            self._refuse_twice(lease, log)
+            return
         log.info("build_started")
         ended = Ended()
         ended.outcome = self._attempt(lease, log, ended)
         self._tell(lease, ended, log)
 
+    def _refuse_twice(self, lease: Lease, log: Logger) -> None:
+        """Redis lost this node's own claim, and gave the same attempt again: its sandbox has to go first."""
+        log.warning("attempt_runs_here_already")
+        error = NodeError("An earlier claim of this attempt has not ended on its node yet.")
+        failure = Failure(code=error.code, fault=Fault.FARM, phase=None, message=error.message, advice=error.advice)
+        with suppress(StoreError):  # then the lease ends by itself
+            self.leases.give_back(lease, failure, counts=False, wait_seconds=_TWICE_WAIT_SECONDS)
+
     def _attempt(self, lease: Lease, log: Logger, ended: Ended) -> str:
         settings = self.settings
-        build_log = BuildLog(lambda phase, lines: self.logs.append(lease, phase, lines), settings.log_bytes)
+        build_log = BuildLog(
+            lambda phase, lines, batch: self.logs.append(lease, phase, lines, batch), settings.log_bytes
+        )
         progress = Progress(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
@@ -107,16 +123,22 @@ class Worker:
 
         tools = self.tools.during(progress.check)
 
-        def publish(exported: Exported) -> None:
-            digest = exported.image.digest
-            progress.persist(lambda: self.leases.publish(lease, request.target, digest))
+        def publish(result: BuildResult) -> None:
+            progress.persist(lambda: self.leases.publish(lease, request.target, result))
+            progress.decide()
             # What was just published is what the tag is to point at; it is asked again once the tag has moved.
-            published = iter([digest])
+            published = iter([result.digest])
 
             def wanted() -> str:
-                return next(published, None) or progress.persist(lambda: self.records.tag_target(request.target))
+                asked = next(published, None) or progress.persist(lambda: self.records.tag_target(request.target))
+                return asked or result.digest  # Redis lost the publication: nothing says where else it should be
 
-            tools.exporter.move_tag(request.repository, request.tag, wanted)
+            try:
+                tools.exporter.move_tag(request.repository, request.tag, wanted)
+            except BaseException:
+                with suppress(StoreError):
+                    Tags(self.records.database).mark(request.target)
+                raise
 
         def accept(result: BuildResult, pinned: bool = True) -> None:
             progress.end_log()
@@ -221,6 +243,19 @@ class Ended:
     outcome: str = ""
     code: str = ""  # the error's, where it ended with one
     build: Build | None = None  # the record, where it could be read
+
+
+def claim(leases: Leases, build_id: str, node: str, patience_seconds: float) -> Lease | Unclaimed:
+    """Claims, and repeats the same claim while Redis does not answer: it may have arrived. Raises StoreError."""
+    token = secrets.token_hex(16)
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return leases.claim(build_id, node, token)
+        except StoreError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
 
 
 def retry_wait_seconds(attempt: int) -> float:

@@ -19,6 +19,7 @@ from buildfarm.errors import (
     QueueFullError,
     RequestError,
     TooLargeError,
+    TooLateError,
 )
 from buildfarm.telemetry import logger
 
@@ -44,6 +45,7 @@ class Problem(BaseModel):
     code: str = Field(description="stable, for scripts; docs/api.md lists them")
     advice: str = Field("", description="what to do next")
     errors: list[Wrong] = Field(default_factory=list)
+    build: str = Field("", description="id of the build that was accepted all the same")
 
 
 class RefusedError(BuildfarmError):
@@ -82,6 +84,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _STATUSES: tuple[tuple[type[BuildfarmError], int], ...] = (
     (NotFoundError, 404),
     (QueueFullError, 429),
+    (TooLateError, 409),
     (RequestError, 422),
     (TooLargeError, 413),
     (AppError, 422),
@@ -107,6 +110,7 @@ def answer(
     advice: str = "",
     wait: float = 0,
     wrong: list[Wrong] | None = None,
+    build: str = "",
 ) -> JSONResponse:
     """A problem as a response."""
     problem = Problem(
@@ -118,6 +122,7 @@ def answer(
         code=code,
         advice=advice,
         errors=wrong or [],
+        build=build,
     )
     headers = {"Retry-After": str(max(1, math.ceil(wait)))} if wait else {}
     if status == 401:
@@ -133,7 +138,8 @@ def install(app: FastAPI) -> None:
         status, code, wait = problem_of(error)
         if status >= 500:
             logger().warning("request_failed", code=code, reason=error.message)
-        return answer(request, status, code, error.message, advice=error.advice, wait=wait)
+        build = getattr(error, "build_id", "")
+        return answer(request, status, code, error.message, advice=error.advice, wait=wait, build=build)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

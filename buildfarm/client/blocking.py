@@ -128,9 +128,9 @@ class Client:
         return self.get(build_id)
 
     def cancel(self, build_id: str) -> State:
-        """Ends a build; returns the state it was found in, a final one too. Raises NotFoundError."""
+        """Ends a build; returns the state it was found in, a final one too. Raises NotFoundError and TooLateError."""
         answer = self._send("POST", f"/v1/builds/{build_id}/cancel")
-        if answer.status_code == 409:
+        if wire.has_ended(answer):
             return self.get(build_id).state
         return State(wire.check(answer).json()["found"])
 

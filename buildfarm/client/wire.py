@@ -19,6 +19,7 @@ from buildfarm.errors import (
     NotFoundError,
     QueueFullError,
     RequestError,
+    TooLateError,
 )
 from buildfarm.model import Build, BuildRequest, LogLine, Place, Request, State
 
@@ -93,6 +94,11 @@ def check(answer: httpx.Response) -> httpx.Response:
     raise error_of(answer, code, detail, advice)
 
 
+def has_ended(answer: httpx.Response) -> bool:
+    """Whether a cancel came after the build's end."""
+    return answer.status_code == 409 and answer.json().get("code") == "request.ended"
+
+
 def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> BuildfarmError:
     """A problem as the error it came from."""
     wait = answer.headers.get("Retry-After", "")
@@ -100,7 +106,7 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         return QueueFullError(detail, advice=advice, retry_after_seconds=float(wait) if wait.isdigit() else 60)
     if code in BUILD_ERRORS:
         return BUILD_ERRORS[code](detail, advice=advice)
-    for kind in (NotFoundError, ConflictError):
+    for kind in (NotFoundError, ConflictError, TooLateError):
         if code == kind.code:
             return kind(detail, advice=advice)
     return RequestError(detail, advice=advice) if answer.status_code < 500 else ApiError(detail, advice=advice)

@@ -13,6 +13,7 @@ from buildfarm.store.order import BuildpackOrder
 from buildfarm.store.pages import Pages
 from buildfarm.store.rates import Rates
 from buildfarm.store.records import Accepted, Full, Memo, Records
+from buildfarm.store.tags import Tags
 from buildfarm.store.tokens import Scope, Token, Tokens
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Rates",
     "Records",
     "Scope",
+    "Tags",
     "Terms",
     "Token",
     "Tokens",

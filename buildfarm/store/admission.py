@@ -92,6 +92,10 @@ class Admission:
         """Runs a script that changes builds' states as one atomic step, messages of what it queues included."""
         return self.database.run(script, [self.database.namespace], self.encoded_terms, *args)
 
+    def change_confirmed(self, script: str, *args: str | float) -> tuple[Any, bool]:
+        """As `change`; the flag is whether enough replicas of Redis have it (see `Database.run_confirmed`)."""
+        return self.database.run_confirmed(script, [self.database.namespace], self.encoded_terms, *args)
+
     def expire(self, limit: int) -> list[str]:
         """Fails waiting builds whose time is up, and returns their ids."""
         return list(self.change("expire", EXPIRED, limit))

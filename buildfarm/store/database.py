@@ -17,6 +17,7 @@ from redis.sentinel import Sentinel
 from buildfarm.errors import StoreError, StoreFullError
 from buildfarm.redis_address import parse_redis
 from buildfarm.settings import Settings
+from buildfarm.store.failover import MasterConnection, MasterTlsConnection
 
 EVENTS_MAX = 100_000  # entries of the events stream
 INDEX_MAX = 100_000  # builds that the list of all remembers
@@ -26,6 +27,7 @@ _TIMEOUT_SECONDS = 5.0
 # Scripts also run when Redis is at maxmemory, so that claims, renewals and ends go on. The two that could fill it up
 # look at the memory by themselves: submit.lua refuses, append.lua drops lines. Flags need Redis 7.0.
 _FLAGS = "#!lua flags=allow-oom\n"
+_FAILOVER_CONNECT_SECONDS = 2.0  # a master that is gone is asked for again well before a lease ends
 _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
 
 
@@ -36,6 +38,8 @@ class Database:
     client: redis.Redis
     namespace: str
     address: str  # without its password
+    replicas_min: int = 0  # what must survive a failover waits for so many
+    replica_wait_seconds: float = 0.0
     _scripts: dict[str, Any] = field(default_factory=dict)
 
     def key(self, *parts: str) -> str:
@@ -48,6 +52,19 @@ class Database:
             self._scripts[script] = self.client.register_script(_FLAGS + _text(script))
         with self.failures():
             return self._scripts[script](keys=keys, args=list(args))
+
+    def run_confirmed(self, script: str, keys: list[str], *args: str | float) -> tuple[Any, bool]:
+        """Run a script as `run` does, and wait until enough replicas have its writes; the flag is whether they have."""
+        if not self.replicas_min:
+            return self.run(script, keys, *args), True
+        with self.failures():
+            pipeline: Any = self.client.pipeline(transaction=False)  # WAIT counts what its own connection wrote
+            pipeline.eval(_FLAGS + _text(script), len(keys), *keys, *args)
+            # A request that is repeated writes nothing; this write stands behind the one that it asks about.
+            pipeline.set(self.key("confirmed"), 1)
+            pipeline.execute_command("WAIT", self.replicas_min, int(self.replica_wait_seconds * 1000))
+            answer, _, replicas = pipeline.execute()
+        return answer, int(replicas) >= self.replicas_min
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -97,9 +114,11 @@ def open_database(settings: Settings) -> Database:
         **where.tls_options,
     }
     if where.master:
+        options["socket_connect_timeout"] = _FAILOVER_CONNECT_SECONDS
+        options["connection_class"] = MasterTlsConnection if where.tls else MasterConnection
         make_sentinel: Any = Sentinel  # it has no annotations
         sentinel = make_sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, ssl=where.tls, **options)
         client = sentinel.master_for(where.master, db=where.database, **where.credentials)
     else:
         client = redis.Redis.from_url(where.url, **options)
-    return Database(client, settings.namespace, where.place)
+    return Database(client, settings.namespace, where.place, settings.replicas_min, settings.replica_wait_seconds)

@@ -58,13 +58,14 @@ class Logs:
     look_seconds: float = 1  # `look_after` does its work no more often, whichever node calls it; 0: always
     recount_seconds: int = 60  # and adds sums up anew no more often
 
-    def append(self, lease: Lease, phase: Phase, lines: Sequence[str]) -> None:
-        """Adds lines in their order. Raises LeaseLost.
+    def append(self, lease: Lease, phase: Phase, lines: Sequence[str], batch: int) -> None:
+        """Adds lines in their order. ``batch`` grows with each call: one that is sent again adds nothing. LeaseLost.
 
         Older lines are dropped where the log, its tenant's logs or all logs would grow over their bounds.
         """
         keys = [self.database.key("build", lease.build_id), self._key(lease.build_id), self.database.namespace]
-        if not self.database.run("append", keys, lease.attempt, phase, self.log_bytes, self._encoded_bounds, *lines):
+        bounds = self._encoded_bounds
+        if not self.database.run("append", keys, lease.fence, phase, self.log_bytes, batch, bounds, *lines):
             raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} may not write to the log any more.")
 
     def read(self, build_id: str, after: str = START, *, wait_seconds: float = 0, limit: int = 1000) -> list[LogLine]:

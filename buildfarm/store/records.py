@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from buildfarm.errors import NotFoundError, StoreFullError, VersionError
+from buildfarm.errors import NotFoundError, StoreFullError, TooLateError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
 from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
@@ -39,6 +39,7 @@ class Accepted:
     build_id: str
     request_digest: str  # of the request that the build was made of, where an idempotency key led to it
     build: Build | None  # as it was made; None where it was there before
+    confirmed: bool = True  # by as many replicas of Redis as the settings ask for
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Records:
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
-        answer = self.admission.change(
+        answer, confirmed = self.admission.change_confirmed(
             "submit", build_id, shown.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
             self.seal.digest(_content(request)), memo.result.model_dump_json() if memo else "",
@@ -86,8 +87,8 @@ class Records:
                 " and the rest is for builds that were accepted."
             )
         if answer[0] == "same":
-            return Accepted(answer[1], answer[2], None)
-        return Accepted(answer[1], "", decode(dict(zip(answer[2][::2], answer[2][1::2], strict=True))))
+            return Accepted(answer[1], answer[2], None, confirmed)
+        return Accepted(answer[1], "", decode(dict(zip(answer[2][::2], answer[2][1::2], strict=True))), confirmed)
 
     def is_of(self, accepted: Accepted, request: Request) -> bool:
         """Return whether the build was made of an equal request, whatever their idempotency keys."""
@@ -143,19 +144,22 @@ class Records:
             while page := list(islice(names, _SCAN_COUNT)):
                 pipeline = self.database.client.pipeline(transaction=False)
                 for name in page:
-                    pipeline.hmget(name, ["state", "request", "result"])
+                    pipeline.hmget(name, ["state", "request", "result", "published"])
                 for record in pipeline.execute():
                     found |= _digests(*record)
         return found
 
     def cancel(self, build_id: str) -> State:
-        """Cancels a build, and returns the state it was found in. Raises NotFoundError.
+        """Cancels a build, and returns the state it was found in. Raises NotFoundError and TooLateError.
 
-        A waiting build is cancelled at once; a running one within a second or two, when its holder hears of it.
+        A waiting build is cancelled at once; a running one within a second or two, when its holder hears of it. Once it
+        publishes its image it is too late.
         """
         state = self.admission.change("cancel", build_id)
         if not state:
             raise NotFoundError(f"There is no build {build_id[:80]}.", advice="buildfarm list shows the builds.")
+        if state == "publishing":
+            raise TooLateError(f"Build {build_id[:80]} cannot be cancelled any more: it publishes its image.")
         return State(state)
 
     def send_overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
@@ -179,7 +183,7 @@ class Records:
             return sum(pipeline.execute())
 
     def tag_target(self, repository: str) -> str:
-        """The manifest digest that a repository's tag is to point at; empty where nothing was published."""
+        """The manifest digest that a target's tag is to point at; empty where nothing was published."""
         with self.database.failures():
             return str(self.database.client.hget(self.database.key("tags"), repository) or "")
 
@@ -211,9 +215,10 @@ def decode_all(found: Iterable[dict[str, str]]) -> Iterator[Build | None]:
             yield None
 
 
-def _digests(state: str | None, request: str | None, result: str | None) -> set[str]:
+def _digests(state: str | None, request: str | None, result: str | None, published: str | None) -> set[str]:
     source = json.loads(request or "{}").get("source", {}) if state not in _ENDED else {}
-    return {str(part["digest"]) for part in (json.loads(result or "{}"), source) if "digest" in part}
+    results = [json.loads(text or "{}") for text in (result, published)]
+    return {str(part["digest"]) for part in (*results, source) if "digest" in part}
 
 
 def _content(request: Request) -> bytes:

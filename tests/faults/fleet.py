@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -91,6 +91,27 @@ class Fleet:
                 machine.worker_ended(60)
         return self.cluster.node(f"n{number}")
 
+    @contextmanager
+    def workers(self, **variables: str) -> Iterator[Fleet]:
+        """The fleet with every worker anew with these variables; they end with the block, and leave nothing."""
+        url = variables.get("BUILDFARM_REDIS_URL")
+        settings = self.farm.settings
+        elsewhere = settings.model_copy(update={"redis_url": SecretStr(url)} if url else {})
+        with open_farm(elsewhere) as farm:
+            other = replace(self, farm=farm)
+            try:
+                for machine in self.cluster.machines:
+                    if machine.works:
+                        machine.kill_worker()
+                    machine.start_worker(**variables)
+                for machine in self.cluster.machines:
+                    wait_for_node(farm, machine, lambda node: node.accepting)
+                yield other
+            finally:
+                for machine in self.cluster.machines:
+                    if machine.works:
+                        machine.kill_worker()
+
     def submit(self, script: str = "", *, megabytes: int = 0, app: str = "") -> str:
         """A build's id; ``script`` runs in its phase compile, and so many random megabytes are in its source."""
         source, _ = self.farm.pack(self.app(script, megabytes), self.tenant)
@@ -153,6 +174,14 @@ class Fleet:
         if build.result:
             assert self.farm.registry.get_manifest(build.result.repository, "latest")[2] == build.result.digest
         return count
+
+    def tag_is_at_image(self, build: Build) -> bool:
+        """Whether the tag, the record and what the store names as published are one."""
+        repository, digest = build.result.repository, build.result.digest
+        with suppress(BuildfarmError):
+            tag = self.farm.registry.get_manifest(repository, "latest")[2]
+            return tag == digest == self.farm.records.tag_target(repository)
+        return False
 
     def succeeded_once(self, build_id: str, seconds: float = 120) -> Build:
         """The build at its end, which is a good one, told once."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from fleet import DISK_FREE_BYTES, DRAIN_SECONDS
 
+from buildfarm.errors import TooLateError
 from buildfarm.model import NodeState, Phase, State
+from verify.cluster import network
 from verify.cluster.cluster import wait_for_node
+from verify.cluster.proxy import tag_hold
+from verify.cluster.services import REGISTRY_ADDRESS, REGISTRY_PORT
 from verify.cluster.shell import wait
 
-PHASES = [Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT, Phase.PUBLISH]
+PHASES = [Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT]
+PROXY = (network.GATEWAY, 6501)
 
 
 def started_elsewhere(fleet, build, acted_at):
@@ -37,6 +43,59 @@ def test_a_worker_is_killed(fleet, seen, phase):
     fleet.restart(fleet.cluster.node(build.node))
     fleet.nothing_left()
     seen.say("1 image, nothing left")
+
+
+@contextmanager
+def publishing(fleet):
+    """A build on node 1 that is in its phase publish, the request that moves its tag held on its way; and the hold."""
+    machine = fleet.only(1)
+    try:
+        with tag_hold(PROXY, (REGISTRY_ADDRESS, REGISTRY_PORT), "latest") as hold:
+            fleet.restart(machine, BUILDFARM_REGISTRY_URL=f"http://{PROXY[0]}:{PROXY[1]}")
+            build_id = fleet.submit("sleep 1")
+            wait(hold.held.is_set, lambda: f"nothing to hold: {fleet.farm.get(build_id)}", 60)
+            for other in fleet.cluster.machines[1:]:
+                other.start_worker()
+            for other in fleet.cluster.machines[1:]:
+                wait_for_node(fleet.farm, other, lambda node: node.accepting)
+            build = fleet.farm.get(build_id)
+            assert (build.state, build.phase) == (State.RUNNING, Phase.PUBLISH)
+            yield build, hold
+    finally:
+        if machine.works:
+            machine.kill_worker()
+
+
+@pytest.mark.short
+@pytest.mark.fault(
+    "worker killed -9 in publish, its tag's move held on the way", "succeeds within 15 s; record, tag and image agree"
+)
+def test_a_worker_is_killed_in_publish(fleet, seen):
+    with publishing(fleet) as (build, _):
+        killed_at = time.monotonic()
+        fleet.cluster.node(build.node).kill_worker()
+        wait(lambda: fleet.farm.get(build.id).state.final, "it does not end", 30)
+        seconds = time.monotonic() - killed_at
+        end = fleet.farm.get(build.id)
+        assert (end.state, end.attempt) == (State.SUCCEEDED, 1)
+        wait(lambda: fleet.tag_is_at_image(end), "its tag does not move", 15)
+        agreed = time.monotonic() - killed_at
+    seen.say(f"succeeded after {seconds:.1f} s in attempt 1, its tag moved by another node after {agreed:.1f} s")
+    assert agreed <= 15
+    assert fleet.published(build.id) == 1
+
+
+@pytest.mark.fault(
+    "cancel in publish, its tag's move held on the way", "refused as too late; succeeds, tag and record agree"
+)
+def test_a_build_that_publishes_is_cancelled(fleet, seen):
+    with publishing(fleet) as (build, hold):
+        with pytest.raises(TooLateError) as refused:
+            fleet.farm.cancel(build.id)
+        hold.release()
+        end = fleet.succeeded_once(build.id, 30)
+    seen.say(f"{refused.value.code}; {end.state} in attempt {end.attempt}")
+    assert end.attempt == 1
 
 
 @pytest.mark.fault(

@@ -16,6 +16,7 @@ from buildfarm.queues import queue_names
 from verify.cluster import network
 from verify.cluster.cluster import wait_for_node
 from verify.cluster.proxy import slow_proxy
+from verify.cluster.sentinels import sentinels
 from verify.cluster.services import (
     REDIS_ADDRESS,
     REDIS_PORT,
@@ -27,6 +28,9 @@ from verify.cluster.services import (
 from verify.cluster.shell import wait
 
 OUTAGE_SECONDS = 60
+FROZEN_SECONDS = 10
+TWENTY = 20
+MANY_SLOTS = {"BUILDFARM_SLOTS": "7"}
 
 QUEUES = queue_names(["interactive", "bulk"], 16)
 
@@ -150,6 +154,64 @@ def test_redis_is_killed(fleet, seen):
     seen.say(f"nobody helped, {time.monotonic() - back_at:.0f} s in all")
 
 
+@pytest.mark.fault(
+    "Redis fails over to its replica (Sentinel, master killed -9) under 20 running builds",
+    "all succeed in their first attempt, once each; record, tag and image agree",
+)
+def test_redis_fails_over(fleet, seen):
+    with sentinels() as group, fleet.workers(BUILDFARM_REDIS_URL=group.url, **MANY_SLOTS) as there:
+        ids = running_twenty(there)
+        group.wait_for_replica()
+        seen.say(f"another master after {group.fail_over():.1f} s")
+        all_succeed_at_first(there, seen, ids)
+
+
+@pytest.mark.fault(
+    "Redis stands still for 10 s (SIGSTOP) under 20 running builds",
+    "all succeed in their first attempt, once each; record, tag and image agree",
+)
+def test_redis_stands_still(fleet, seen):
+    with fleet.workers(**MANY_SLOTS) as there:
+        ids = running_twenty(there)
+        there.redis.freeze(on=True)
+        time.sleep(FROZEN_SECONDS)
+        there.redis.freeze(on=False)
+        all_succeed_at_first(there, seen, ids)
+
+
+@pytest.mark.fault(
+    "a claim is lost in a failover: only the old master had it, and another node claims the same attempt",
+    "one image; the first holder is refused at its next write",
+)
+def test_a_claim_is_lost(fleet, seen):
+    first, second, third = fleet.cluster.machines
+    variables = {"BUILDFARM_SLOTS": "1"}
+    with sentinels() as group, fleet.workers(BUILDFARM_REDIS_URL=group.url, **variables) as there:
+        for machine in (first, second, third):
+            machine.kill_worker()
+        build_id = there.submit("sleep 20")
+        group.cut_replica_off()
+        first.start_worker(BUILDFARM_REDIS_URL=group.url, **variables)
+        lost = there.running(build_id, Phase.COMPILE)
+        second.start_worker(BUILDFARM_REDIS_URL=group.url, **variables)
+        wait_for_node(there.farm, second, lambda node: node.accepting)
+        first.signal_worker(signal.SIGSTOP)  # it would find its claim gone, and claim anew, before the other does
+        group.fail_over()
+        again = there.running(build_id)
+        first.signal_worker(signal.SIGCONT)
+        goes_on_at = time.monotonic()
+        wait(lambda: '"outcome": "lost"' in first.log, "the first holder goes on", 30)
+        seen.say(
+            f"refused {time.monotonic() - goes_on_at:.1f} s after it went on, while {again.node} had the same attempt"
+        )
+        assert (lost.node, lost.attempt) == (first.id, 1)
+        assert (again.node, again.attempt) == (second.id, 1)
+        end = there.succeeded_once(build_id)
+        assert (end.node, end.attempt) == (second.id, 1)
+        assert there.tag_is_at_image(end)
+        seen.say(f"1 image, of {end.node}, attempt {end.attempt}")
+
+
 @pytest.mark.fault("registry stopped for 60 s in mid-upload", "no failed build")
 def test_the_registry_is_stopped(fleet, seen):
     build, killed_at = fleet.in_phase(Phase.EXPORT, then=lambda _: fleet.registry.kill())
@@ -175,6 +237,24 @@ def test_an_engine_is_restarted(fleet, seen):
     wait_for_node(fleet.farm, machine, lambda node: node.accepting, 60)
     fleet.nothing_left()
     seen.say("nothing left")
+
+
+def running_twenty(fleet):
+    """Twenty builds that all compile now, and have some time to go."""
+    ids = [fleet.submit("sleep 45") for _ in range(TWENTY)]
+    for build_id in ids:
+        fleet.running(build_id, Phase.COMPILE, seconds=120)
+    compiling = [fleet.farm.get(build_id).phase for build_id in ids].count(Phase.COMPILE)
+    assert compiling == TWENTY, f"{compiling} compile at once: the machine is too slow for this fault"
+    return ids
+
+
+def all_succeed_at_first(fleet, seen, ids):
+    ends = [fleet.succeeded_once(build_id) for build_id in ids]
+    at_first = sum(end.attempt == 1 for end in ends)
+    agree = sum(fleet.tag_is_at_image(end) for end in ends)
+    seen.say(f"{at_first} of {TWENTY} succeeded in their first attempt, 0 twice, {agree} tags at their image")
+    assert (at_first, agree) == (TWENTY, TWENTY)
 
 
 @contextmanager

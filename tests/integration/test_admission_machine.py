@@ -1,4 +1,7 @@
-"""Admission in generated orders of all that can happen to builds, on a real Redis: `make bench-queue` runs 500."""
+"""Admission in generated orders of all that can happen to builds, on a real Redis: `make bench-queue` runs 500.
+
+One of the things that happen is a failover in which the newest writes are lost.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections import Counter
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from lost_writes import go_back, remember
 
 from buildfarm.errors import Cancelled, LeaseLost
 from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, Failure, Fault, Limits, RunPolicy, State
@@ -43,6 +47,9 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.records = Records(admission)
         self.admission = admission
         self.holders, self.silent = Leases(admission, 3600, 2), Leases(admission, -1, 2)
+        self.sweeper = Leases(admission, 0, 2, -3600)  # its doubt ends as soon as it begins
+        self.moments = []
+        self.lost = False
         self.events = Events(self.database)
         self.ids, self.leases = [], []
         self.admitted = Counter()
@@ -67,16 +74,21 @@ class AdmissionMachine(RuleBasedStateMachine):
                     if isinstance(lease, Lease):
                         self.holders.fail(lease, FAILURE)
                 elif build.state is State.RUNNING:
-                    self.holders.fail(Lease(build.id, build.attempt), FAILURE)
+                    self.holders.fail(self.lease_of(build), FAILURE)
         assert [build for build in self.builds() if not build.state.final] == []
         names = {key.removeprefix(self.database.namespace) for key in self.database.client.scan_iter(
             f"{self.database.namespace}*"
         )}  # fmt: skip
-        kept = ("build:", "build.", "builds", "app:", "key:", "started:", "limits", "events")
+        kept = ("build:", "build.", "builds", "app:", "key:", "started:", "limits", "events", "swept")
         assert [name for name in names if not name.startswith(kept)] == []
 
     def builds(self):
         return [self.records.get(build_id) for build_id in self.ids]
+
+    def lease_of(self, build):
+        """As its holder has it."""
+        holder = self.database.client.hget(self.database.key("build", build.id), "holder")
+        return Lease(build.id, build.attempt, holder.split()[1])
 
     def pick(self, number, *states):
         found = [build for build in self.builds() if build.state in states]
@@ -138,13 +150,13 @@ class AdmissionMachine(RuleBasedStateMachine):
             asked_by = self.records.get(lease.build_id).superseded_by
             assert self.holders.cancel(lease) is (State.SUPERSEDED if asked_by else State.CANCELLED)
         except LeaseLost:
-            assert self.records.get(lease.build_id).attempt > lease.attempt
+            assert self.lost or self.records.get(lease.build_id).attempt > lease.attempt
 
     @rule(number=which)
     def give_back(self, number):
         if self.leases:
             lease = self.leases.pop(number % len(self.leases))
-            assert self.holders.give_back(lease, FAILURE) != "stale"
+            assert self.holders.give_back(lease, FAILURE) != "stale" or self.lost
 
     @rule(number=which)
     def cancel(self, number):
@@ -154,8 +166,9 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @rule()
     def silent_nodes_are_found(self):
-        for build_id in self.holders.expired(100):
-            assert self.holders.take_back(build_id, FAILURE) != "stale"
+        self.sweeper.sweep()
+        for build_id in self.sweeper.expired(100):
+            assert self.sweeper.take_back(build_id, FAILURE) != "stale"
 
     @rule()
     def time_is_up(self):
@@ -164,6 +177,17 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(tenant=tenants, app=st.none() | apps, limit=st.none() | st.integers(1, 5))
     def set_limits(self, tenant, app, limit):
         self.admission.set_limits(tenant, app, {"running": limit})
+
+    @rule()
+    def remember(self):
+        self.moments.append((remember(self.database), list(self.ids), Counter(self.admitted)))
+
+    @rule(number=which)
+    def the_newest_writes_are_lost(self, number):
+        if self.moments:
+            keys, ids, self.admitted = self.moments[number % len(self.moments)]
+            go_back(self.database, keys)
+            self.ids, self.lost = list(ids), True
 
     @invariant()
     def limits_hold_and_nobody_waits_for_nothing(self):

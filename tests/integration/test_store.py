@@ -81,8 +81,8 @@ def test_a_log_that_grows_too_long_is_cut_and_says_so(farm, leases):
     build = farm.submit(request())
     lease = leases.claim(build.id, "n")
     log = Logs(farm.database, 100)
-    log.append(lease, Phase.COMPILE, ["x" * 60, "y" * 60, "z"])
-    log.append(lease, Phase.COMPILE, ["more"])
+    log.append(lease, Phase.COMPILE, ["x" * 60, "y" * 60, "z"], 1)
+    log.append(lease, Phase.COMPILE, ["more"], 2)
     lines = [line.text for line in log.read(build.id)]
     assert lines[0] == "x" * 60
     assert "over its limit" in lines[1]
@@ -92,9 +92,9 @@ def test_a_log_that_grows_too_long_is_cut_and_says_so(farm, leases):
 def test_reading_a_log_goes_on_where_it_stopped(farm, leases):
     build = farm.submit(request())
     lease = leases.claim(build.id, "n")
-    farm.log_streams.append(lease, Phase.PREPARE, ["1", "2"])
+    farm.log_streams.append(lease, Phase.PREPARE, ["1", "2"], 1)
     first = farm.log_streams.read(build.id)
-    farm.log_streams.append(lease, Phase.COMPILE, ["3"])
+    farm.log_streams.append(lease, Phase.COMPILE, ["3"], 2)
     later = farm.log_streams.read(build.id, first[-1].position, wait_seconds=1)
     assert [line.text for line in later] == ["3"]
     assert later[0].phase is Phase.COMPILE
@@ -263,6 +263,9 @@ def test_the_sweeper_takes_back_what_a_silent_node_held(farm):
     silent = Leases(farm.admission, -1, 3)
     build = farm.submit(request())
     assert silent.claim(build.id, "n")
-    make_sweeper(farm, silent, resend_seconds=60).sweep()
+    sweeper = make_sweeper(farm, silent, resend_seconds=60)
+    sweeper.sweep()
+    assert farm.get(build.id).state is State.RUNNING  # nobody swept before: how long it was silent is not known
+    sweeper.sweep()
     assert farm.get(build.id).state is State.QUEUED
     assert farm.records.message_count(["build.interactive.retry"]) == 1

@@ -18,9 +18,11 @@ class Kept:
 
     def __init__(self):
         self.lines = []
+        self.batches = []
         self.away = False
 
-    def __call__(self, phase, lines):
+    def __call__(self, phase, lines, batch):
+        self.batches.append(batch)
         if self.away:
             raise StoreError("Redis does not answer.")
         self.lines += [(phase, line) for line in lines]
@@ -48,6 +50,18 @@ def test_a_line_belongs_to_the_phase_it_began_in():
     log.write(b"two\n")
     log.flush(now=True)
     assert kept.lines == [(Phase.PREPARE, "one"), (Phase.PREPARE, "half"), (Phase.COMPILE, "two")]
+
+
+def test_a_batch_that_is_sent_again_keeps_its_number():
+    kept = Kept()
+    log = BuildLog(kept)
+    kept.away = True
+    log.write(b"a\n")
+    log.flush()
+    kept.away = False
+    log.write(b"b\n")
+    log.flush()
+    assert kept.batches == [1, 1, 2]
 
 
 def test_lines_wait_while_redis_is_away_and_keep_their_order():

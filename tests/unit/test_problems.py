@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from buildfarm.api.problems import problem_of
-from buildfarm.errors import NotFoundError, QueueFullError, StoreError, StoreFullError
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from buildfarm.api.problems import install, problem_of
+from buildfarm.client.wire import check
+from buildfarm.errors import (
+    NotFoundError,
+    QueueFullError,
+    StoreError,
+    StoreFullError,
+    TooLateError,
+    UnconfirmedError,
+)
+
+
+def answer(error):
+    app = FastAPI()
+    install(app)
+
+    @app.get("/")
+    def fail() -> None:
+        raise error
+
+    async def ask():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://farm") as client:
+            return await client.get("/")
+
+    return asyncio.run(ask())
+
+
+def test_a_submit_that_too_few_replicas_have_names_its_build():
+    error = UnconfirmedError("Build b1 was accepted, but fewer than 1 replicas of Redis had it within 1 s.")
+    error.build_id = "b1"
+    response = answer(error)
+    body = response.json()
+    assert (response.status_code, body["code"], body["build"]) == (503, "farm.unconfirmed", "b1")
+    assert "same idempotency key" in body["advice"]
+    assert response.headers["retry-after"]
+    with pytest.raises(UnconfirmedError, match="b1"):
+        check(response)
+
+
+def test_a_cancel_that_comes_too_late_is_a_conflict():
+    response = answer(TooLateError("Build b1 cannot be cancelled any more: it publishes its image."))
+    assert (response.status_code, response.json()["code"]) == (409, "request.too_late")
+    with pytest.raises(TooLateError):
+        check(response)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from workers.log import BuildLog
 from workers.progress import Progress, Times
 
 
-def make(renew, *, outage_seconds=5.0, build_seconds=60.0, append=lambda phase, lines: None):
+def make(renew, *, outage_seconds=5.0, build_seconds=60.0, append=lambda phase, lines, batch: None):
     return Progress(
         renew,
         BuildLog(append),
@@ -55,6 +55,18 @@ def test_what_the_record_says_ends_the_attempt(reason):
 
     with make(renew) as progress:
         until(progress, type(reason))
+
+
+def test_once_it_is_decided_a_cancel_comes_too_late_and_a_lost_lease_does_not():
+    with make(lambda phase: None) as progress:
+        progress.decide()
+        progress.stop(Cancelled("by its owner"))
+        progress.check()
+    with make(lambda phase: None) as progress:
+        progress.decide()
+        progress.stop(LeaseLost("a newer attempt"))
+        with pytest.raises(LeaseLost):
+            progress.check()
 
 
 def test_a_lease_that_cannot_be_renewed_for_a_whole_outage_is_lost_by_our_own_clock():
@@ -127,7 +139,7 @@ def test_a_logs_thread_starts_with_its_first_line():
 
 
 def test_a_log_that_is_refused_ends_the_attempt():
-    def append(phase, lines):
+    def append(phase, lines, batch):
         raise LeaseLost("a newer attempt")
 
     with make(lambda phase: None, append=append) as progress:
@@ -138,7 +150,7 @@ def test_a_log_that_is_refused_ends_the_attempt():
 def test_a_log_that_stalls_holds_nobody_up():
     stalled = threading.Event()
 
-    def append(phase, lines):
+    def append(phase, lines, batch):
         stalled.wait(5)
 
     with make(lambda phase: None, append=append) as progress:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
-from verify.cluster.shell import run
+from verify.cluster.shell import children, run, send
 
 LABEL = "buildfarm.faults"
 NETWORK = "buildfarm-faults"
@@ -50,6 +51,12 @@ class Service:
     def kill(self) -> None:
         """kill -9."""
         run("docker", "kill", "--signal=KILL", self.name)
+
+    def freeze(self, *, on: bool) -> None:
+        """Stops its processes, which keep their connections, or lets them go on."""
+        pid = int(run("docker", "inspect", "--format={{.State.Pid}}", self.name))
+        for child in children(pid):
+            send(child, signal.SIGSTOP if on else signal.SIGCONT)
 
     def start(self) -> None:
         """Starts it again, over what it had."""

@@ -1,5 +1,6 @@
 -- What follows from a build's change of state; put before each script that says "with _admission".
 -- with _logs
+-- with _fence
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
 -- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits where none are set, bounds of what is kept
 --
@@ -15,6 +16,8 @@
 -- queued              zset: queued builds by when their message was sent
 -- retries             zset: queued builds that wait for another attempt, by when it may begin
 -- leases              zset: running builds by when their lease ends
+-- tags                hash: target -> digest its tag is to point at
+-- unsettled           zset: targets whose tag may be elsewhere, by when to look
 -- expiring            zset: waiting builds that wait no longer than this
 -- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
 -- events              stream: every change of state
@@ -44,13 +47,14 @@ end
 -- A build as far as admission needs it; nil where there is none.
 local function load(id)
   local fields = redis.call('HMGET', key('build:' .. id), 'state', 'place', 'queue', 'submitted_at', 'attempt', 'cancel',
-    'superseded_by', 'expires_at')
+    'superseded_by', 'expires_at', 'holder', 'phase')
   if not (fields[1] and fields[2]) then return nil end
   local tenant, app, target = string.match(fields[2], '^(%S+) (%S+) ?(%S*)$')
   return {
     id = id, state = fields[1], tenant = tenant, app = app, target = target ~= '' and target or nil,
     queue = fields[3], class = string.match(fields[3], '^build%.(%w+)%.'), submitted_at = fields[4],
     attempt = fields[5], cancel = fields[6], superseded_by = fields[7], expires_at = tonumber(fields[8] or nil),
+    fence = fence_of(fields[5], fields[9]), publishes = fields[1] == 'running' and fields[10] == 'publish',
   }
 end
 
@@ -113,10 +117,22 @@ local function set_open_of_target(build, ids)
   end
 end
 
+-- The tag of a target may not be where the record says: some node looks at it after so many seconds.
+local function unsettle(target, seconds)
+  if target then redis.call('ZADD', key('unsettled'), string.format('%.6f', now + seconds), target) end
+end
+
+-- A build that ends without success may have moved its tag in writes that Redis lost since.
+local function unsettle_unless_succeeded(build, record)
+  local target = build.state ~= 'succeeded' and redis.call('HGET', record, 'target')
+  if target and redis.call('HEXISTS', key('tags'), target) == 1 then unsettle(target, 0) end
+end
+
 local function end_record(build)
   local record = key('build:' .. build.id)
   redis.call('HSET', record, 'finished_at', stamp)
-  redis.call('HDEL', record, 'cancel')
+  redis.call('HDEL', record, 'cancel', 'published')
+  unsettle_unless_succeeded(build, record)
   redis.call('DEL', record .. ':env')
   redis.call('EXPIRE', record, terms.record_seconds)
   end_log(build.tenant, build.id, now)

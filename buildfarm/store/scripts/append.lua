@@ -1,15 +1,18 @@
 -- Appends lines to a build's log, for the holder of its lease only. A log over its limit says so once and stops.
 -- with _logs
--- KEYS: 1 build:<id>  2 build:<id>:log  3 the namespace
--- ARGV: 1 attempt  2 phase  3 limit in bytes  4 bounds in bytes (JSON): head and tail of a log; tenant, farm: all logs
---       5... lines
+-- with _fence
+-- KEYS: 1 build:<id> (log_batch: number of the newest batch of this attempt)  2 build:<id>:log  3 the namespace
+-- ARGV: 1 fence: the attempt and its token  2 phase  3 limit in bytes
+--       4 number of this batch: one that was sent twice is taken once
+--       5 bounds in bytes (JSON): head and tail of a log; tenant, farm: all logs  6... lines
 -- Returns 1, or 0 where another attempt owns the build.
-local record = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'log_bytes')
-if record[1] ~= 'running' or record[2] ~= ARGV[1] then return 0 end
+local record = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'log_bytes', 'holder', 'log_batch')
+if record[1] ~= 'running' or fence_of(record[2], record[4]) ~= ARGV[1] then return 0 end
+if tonumber(ARGV[4]) <= tonumber(record[5] or '0') then return 1 end
 local limit = tonumber(ARGV[3])
 local bytes = tonumber(record[3] or '0')
 
-local attempt, phase, bounds = ARGV[1], ARGV[2], cjson.decode(ARGV[4])
+local attempt, phase, bounds = record[2], ARGV[2], cjson.decode(ARGV[5])
 local part_bytes = bounds.tail / 64  -- the tail is shortened by parts of about this size
 local place, head_text, tail = unpack(redis.call('HMGET', KEYS[1], 'place', 'log_head', 'log_tail'))
 local tenant, id = string.match(place, '^%S+'), string.match(KEYS[2], '([^:]+):log$')
@@ -35,7 +38,7 @@ end
 
 if is_new then part = new_part() end
 local written, lines = 0, 0
-for i = 5, #ARGV do
+for i = 6, #ARGV do
   if bytes > limit then break end
   bytes = bytes + #ARGV[i] + 1
   local text = ARGV[i]
@@ -57,6 +60,7 @@ for i = 5, #ARGV do
   end
   written, lines = written + cost, lines + 1
 end
+redis.call('HSET', KEYS[1], 'log_batch', ARGV[4])
 if lines == 0 then return 1 end
 save_part()
 redis.call('HSET', KEYS[1], 'log_bytes', bytes)

@@ -1,10 +1,11 @@
 -- Cancels a build: at once where it waits, where it runs as soon as its node hears of it.
 -- with _admission
 -- ARGV: 2 id
--- Answers the state it was found in, or '' where there is no such build.
+-- Answers the state it was found in, '' where there is no such build, or 'publishing': too late, it will succeed.
 local build = load(ARGV[2])
 if not build then return '' end
 local found = build.state
+if build.publishes then return 'publishing' end
 if found == 'running' then
   call_off(build)
 elseif WAITING[found] then

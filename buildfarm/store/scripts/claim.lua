@@ -1,6 +1,7 @@
 -- Takes a queued build for a node: running, with the next attempt number and a lease.
 -- with _admission
 -- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
+--       6 token, chosen by the caller: the same claim sent twice is one claim and gets the same answer
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
 -- Answers {attempt, the record}, or {0, reason} where there is nothing to claim: the message is dropped.
 local build = load(ARGV[2])
@@ -10,8 +11,13 @@ for _ = 1, 1000 do
   build = load(build.superseded_by)
 end
 if not build then return {0, 'unknown'} end
-if build.state ~= 'queued' then return {0, build.state} end
 local record = key('build:' .. build.id)
+if build.fence == build.attempt .. ' ' .. ARGV[6] then
+  if build.state ~= 'running' then return {0, 'given back'} end
+  redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
+  return {tonumber(build.attempt), redis.call('HGETALL', record)}
+end
+if build.state ~= 'queued' then return {0, build.state} end
 if build.expires_at and build.attempt == '0' and build.expires_at <= now then
   redis.call('HSET', record, 'failure', ARGV[5])
   enter(build, 'failed')
@@ -21,7 +27,9 @@ if build.expires_at and build.attempt == '0' and build.expires_at <= now then
 end
 local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
-redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp)
+redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp, 'holder',
+  attempt .. ' ' .. ARGV[6])
+redis.call('HDEL', record, 'published', 'log_batch')  -- of an earlier attempt
 redis.call('HSETNX', record, 'started_at', stamp)
 redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
 tell(build, 'attempt', attempt, 'node', ARGV[3])

@@ -17,7 +17,7 @@ for _, member in ipairs(old) do remove_ended(member) end
 
 local FINAL = {succeeded = true, failed = true, cancelled = true, superseded = true}
 
--- A node of an older version ends builds without a word to the indexes, and gives logs a time to live.
+-- A node of an older version ends builds without updating the indexes, and gives logs a time to live.
 local function end_forgotten(tenant)
   for _, member in ipairs(redis.call('ZRANGE', indexes('open', tenant)[2], 0, -1)) do
     local id = string.match(member, '(%S+)$')

@@ -6,6 +6,7 @@
 --       13 encrypted config vars, or ''
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
+-- unsettled (zset: the target of an equal build; the submitter moves its tag, and a node makes sure of it)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
 -- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit};
 -- {'memory', bytes that Redis uses, maxmemory} where Redis is nearly full.
@@ -44,7 +45,7 @@ if not memo then
 end
 
 redis.call('HSET', record, 'id', id, 'request', ARGV[3], 'queue', build.queue, 'attempt', 0, 'submitted_at', stamp,
-  'place', build.tenant .. ' ' .. build.app .. (build.target and ' ' .. build.target or ''))
+  'target', target, 'place', build.tenant .. ' ' .. build.app .. (build.target and ' ' .. build.target or ''))
 if idempotency then redis.call('SET', idempotency, id .. ' ' .. ARGV[9], 'EX', terms.key_seconds) end
 redis.call('ZADD', key('builds'), stamp, id)
 redis.call('ZREMRANGEBYRANK', key('builds'), 0, -1 - terms.index_max)
@@ -59,6 +60,7 @@ end
 if memo then
   redis.call('HSET', record, 'result', ARGV[10], 'memo_of', ARGV[11])
   redis.call('HSET', key('tags'), target, ARGV[12])
+  unsettle(target, 5)
   enter(build, 'succeeded')
   tell(build)
   return {'memo', id, redis.call('HGETALL', record)}
@@ -68,7 +70,8 @@ if ARGV[13] ~= '' then redis.call('SET', record .. ':env', ARGV[13]) end
 local turn, kept = nil, {}
 for _, other in ipairs(older) do
   local superseded = WAITING[other.state]
-  if superseded or (policy == 'latest_always' and other.state == 'running') then
+  local ends = policy == 'latest_always' and other.state == 'running' and not other.publishes
+  if superseded or ends then
     redis.call('HSET', key('build:' .. other.id), 'superseded_by', id)
   end
   if superseded then
@@ -77,7 +80,7 @@ for _, other in ipairs(older) do
     enter(other, 'superseded')
     tell(other, 'superseded_by', id)
   else
-    if policy == 'latest_always' then call_off(other) end
+    if ends then call_off(other) end
     kept[#kept + 1] = other.id
   end
 end

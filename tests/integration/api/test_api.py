@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 import time
@@ -303,9 +304,10 @@ class Writer:
         self.build = submitted(farm, tenant, app, run_policy="all")
         self.lease = self.leases.claim(self.build.id, "a-node")
         self.logs = Logs(farm.database, settings.log_bytes)
+        self.batches = itertools.count(1)
 
     def write(self, *lines):
-        self.logs.append(self.lease, Phase.COMPILE, list(lines))
+        self.logs.append(self.lease, Phase.COMPILE, list(lines), next(self.batches))
 
     def end(self):
         self.leases.cancel(self.lease)

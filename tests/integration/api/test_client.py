@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -15,9 +16,17 @@ import pytest
 from conftest import wait_for
 
 from buildfarm.client import AsyncClient, Client
-from buildfarm.errors import ApiError, ConflictError, NotFoundError, QueueFullError, RequestError, SourceError
+from buildfarm.errors import (
+    ApiError,
+    ConflictError,
+    NotFoundError,
+    QueueFullError,
+    RequestError,
+    SourceError,
+    TooLateError,
+)
 from buildfarm.farm import Farm
-from buildfarm.model import BuildRequest, GitSource, LogLine, Phase, State
+from buildfarm.model import BuildRequest, BuildResult, GitSource, LogLine, Phase, State
 from buildfarm.store import Leases, Logs
 from verify.serving import serving
 from verify.slow_clients import stalled_uploads
@@ -105,8 +114,29 @@ def claimed(farm, app):
     build = farm.submit(request(app, run_policy="all"))
     leases = Leases(farm.admission, farm.settings.lease_seconds, farm.settings.attempts_max)
     lease = leases.claim(build.id, "a-node")
+    batches = itertools.count(1)
     logs = Logs(farm.database, farm.settings.log_bytes)
-    return build, lambda *lines: logs.append(lease, Phase.COMPILE, list(lines)), lambda: leases.cancel(lease)
+    return (
+        build,
+        lambda *lines: logs.append(lease, Phase.COMPILE, list(lines), next(batches)),
+        lambda: leases.cancel(lease),
+    )
+
+
+def test_a_build_that_publishes_cannot_be_cancelled(api, client):
+    build = api.farm.submit(request("published", run_policy="all"))
+    leases = Leases(api.farm.admission, api.farm.settings.lease_seconds, api.farm.settings.attempts_max)
+    lease = leases.claim(build.id, "a-node")
+    result = BuildResult(
+        repository=build.request.repository, digest="sha256:" + "a" * 64, tag="latest", layers=(), uploaded_bytes=0,
+        phase_seconds={}, node="a-node", attempt=1,
+    )  # fmt: skip
+    leases.publish(lease, build.request.target, result)
+    with pytest.raises(TooLateError, match="publishes its image"):
+        client.cancel(build.id)
+    assert client.get(build.id).state is State.RUNNING
+    leases.succeed(lease, result)
+    assert client.cancel(build.id) is State.SUCCEEDED
 
 
 def test_a_build_is_followed_to_its_end(api, client):

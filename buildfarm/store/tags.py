@@ -1,0 +1,45 @@
+"""Tags that may not point where the record says: a dead node, a lost write or an absent registry left them behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from buildfarm.store.database import Database
+
+_PUT_OFF_SECONDS = 60.0  # longer than a look at one tag may take
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A target whose tag is to be compared with the record."""
+
+    target: str
+    score: str  # tells whether it was marked again meanwhile
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Targets by when to look at their tags. Every method raises StoreError if Redis cannot be reached."""
+
+    database: Database
+
+    def mark(self, target: str) -> None:
+        """The tag of this target may be elsewhere."""
+        now = self.database.now()
+        with self.database.failures():
+            self.database.client.zadd(self._key, {target: now})
+
+    def due(self, limit: int) -> Iterator[Unsettled]:
+        """Targets to look at now; each is given to one caller, and again a minute later unless it is settled."""
+        found: Any = self.database.run("unsettled", [self._key], _PUT_OFF_SECONDS, limit)
+        return (Unsettled(*pair) for pair in zip(found[::2], found[1::2], strict=True))
+
+    def settled(self, unsettled: Unsettled) -> None:
+        """The tag is where it should be."""
+        self.database.run("settle", [self._key], unsettled.target, unsettled.score)
+
+    @property
+    def _key(self) -> str:
+        return self.database.key("unsettled")
