@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import uuid
@@ -41,6 +42,7 @@ TERMS = Terms(
 MARK = re.compile(r"\[(\d[\d,]*|Lines)(?: lines)? are missing here: ")
 
 which = st.integers(0, 50)
+BATCHES = itertools.count(1)
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -97,7 +99,7 @@ class LogMachine(RuleBasedStateMachine):
         lease = self.open_builds[number % len(self.open_builds)]
         first = self.written[lease.build_id]
         texts = [f"{first + n} {'é' * size}" for n in range(lines)]
-        self.logs.append(lease, Phase.COMPILE, texts)
+        self.logs.append(lease, Phase.COMPILE, texts, next(BATCHES))
         self.written[lease.build_id] += lines
 
     @precondition(lambda self: self.open_builds)
@@ -221,7 +223,7 @@ def test_a_log_keeps_its_beginning_and_its_end(farm, leases):
     lease = start(farm, leases)
     logs = Logs(farm.database, 10**9, LogBounds(head=1000, tail=6400))
     for number in range(100):
-        logs.append(lease, Phase.COMPILE, [f"{number:036}"] * 10)
+        logs.append(lease, Phase.COMPILE, [f"{number:036}"] * 10, next(BATCHES))
     texts = [line.text for line in logs.read(lease.build_id)]
     assert [int(text) for text in texts[:10]] == [0] * 10
     assert texts[10] == "[926 lines are missing here: they were dropped to keep logs within their bounds]"
@@ -233,7 +235,7 @@ def test_a_log_keeps_its_beginning_and_its_end(farm, leases):
 def test_a_reader_passes_from_the_beginning_to_the_end_without_a_loss(farm, leases, limit):
     lease = start(farm, leases)
     logs = Logs(farm.database, 10**9, LogBounds(head=5 * (LINE_COST + 2)))
-    logs.append(lease, Phase.COMPILE, [f"{number:02}" for number in range(20)])
+    logs.append(lease, Phase.COMPILE, [f"{number:02}" for number in range(20)], next(BATCHES))
     seen = []
     while lines := logs.read(lease.build_id, seen[-1].position if seen else "0", limit=limit):
         seen += lines
@@ -245,7 +247,7 @@ def test_the_oldest_ended_log_goes_first_and_says_so(farm, leases):
     ids = []
     for number in range(8):
         lease = start(farm, leases, app=f"a{number}")
-        logs.append(lease, Phase.COMPILE, ["x" * 3000] * 2)
+        logs.append(lease, Phase.COMPILE, ["x" * 3000] * 2, next(BATCHES))
         leases.fail(lease, FAILURE)
         ids.append(lease.build_id)
     kept = [[line.text[:5] for line in logs.read(build_id)] for build_id in ids]
@@ -256,7 +258,7 @@ def test_the_oldest_ended_log_goes_first_and_says_so(farm, leases):
 def test_a_log_of_an_older_version_that_was_ended_by_it_is_kept_and_counted(farm, leases):
     lease = start(farm, leases)
     logs = Logs(farm.database, 10**9, look_seconds=0, recount_seconds=0)
-    logs.append(lease, Phase.COMPILE, ["line"])
+    logs.append(lease, Phase.COMPILE, ["line"], next(BATCHES))
     record = farm.database.key("build", lease.build_id)
     farm.database.client.hset(record, "state", "failed")
     farm.database.client.expire(f"{record}:log", 60)
@@ -321,7 +323,7 @@ def test_in_a_redis_that_is_out_of_memory_all_builds_end(small):
         held = [leases.claim(build_id, "n") for build_id in (first, second, third)]
         for lease in held:
             leases.renew(lease, Phase.COMPILE)
-            small.log_streams.append(lease, Phase.COMPILE, ["a line"] * 100)
+            small.log_streams.append(lease, Phase.COMPILE, ["a line"] * 100, next(BATCHES))
         assert small.log_streams.kept_bytes()[0] <= 3 * (LOG_COST + 100 * 70)
         leases.fail(held[0], FAILURE)
         small.cancel(second)
@@ -340,11 +342,11 @@ def test_in_a_redis_that_is_nearly_full_logs_do_not_grow(small):
     leases = Leases(small.admission, 9, 3)
     fill(small, 0.5)
     lease = start(small, leases, tenant="grows")
-    small.log_streams.append(lease, Phase.COMPILE, ["x" * 1000] * 200)
+    small.log_streams.append(lease, Phase.COMPILE, ["x" * 1000] * 200, next(BATCHES))
     before = small.log_streams.kept_bytes()[0]
     fill(small, 0.85)
     for _ in range(20):
-        small.log_streams.append(lease, Phase.COMPILE, ["y" * 1000] * 200)
+        small.log_streams.append(lease, Phase.COMPILE, ["y" * 1000] * 200, next(BATCHES))
     assert small.log_streams.kept_bytes()[0] <= before
     assert small.log_streams.read(lease.build_id, limit=10**6)[-1].text[0] in "y["
 
@@ -356,7 +358,7 @@ def test_a_small_redis_gives_a_quarter_to_logs(small):
         held = [start(small, leases, tenant, app) for app in ("x", "y", "z")]
         for _ in range(40):
             for lease in held:
-                small.log_streams.append(lease, Phase.COMPILE, ["x" * 4000] * 50)
+                small.log_streams.append(lease, Phase.COMPILE, ["x" * 4000] * 50, next(BATCHES))
         kept = small.database.client.hget(small.database.key("logs"), tenant)
         assert int(kept) <= 4 * 2**20
     assert small.log_streams.kept_bytes()[0] <= 8 * 2**20
