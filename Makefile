@@ -16,7 +16,7 @@ $(STAMP): setup.cfg constraints.txt tools/set-up
 	tools/set-up $(VENV)
 	touch $@
 
-lint: $(STAMP) ## ruff, mypy, import layers
+lint: $(STAMP) ## ruff, mypy, import layers, sizes of rooms, modules and functions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,7 +45,7 @@ verify-main: $(STAMP) ## the main job's promises, as a table of claims and figur
 
 images-report: $(STAMP) ## the sizes of database images, beside the usual install
 	$(BIN)/buildfarm up
-	$(BIN)/python -m verify.images_report
+	$(BIN)/python -m verify.images.report
 
 verify-images: $(STAMP) ## what the database images do, in real containers and on two engines
 	$(BIN)/buildfarm up

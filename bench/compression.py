@@ -24,8 +24,8 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.oci import layer
 from buildfarm.oci.tree import content_bytes, scan
 from buildfarm.settings import read_settings
-from verify.registry import read_builder
-from verify.table import Claims
+from testkit.registry.reading import read_builder
+from testkit.table import Claims
 from workers.builder import Builder
 
 ROUNDS = 15

@@ -31,11 +31,11 @@ from bench.ways import Buildah, CommitAndPush, Dockerfile, Ours, copy_tree
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, State
 from buildfarm.settings import read_settings
-from verify.registry import read_builder
-from verify.second_engine import PROGRAMS, second_engine
-from verify.table import Claims
+from localfarm.packages import ensure_packages
+from testkit.registry.reading import read_builder
+from testkit.second_engine import PROGRAMS, second_engine
+from testkit.table import Claims
 from workers.builder import Builder
-from workers.local.packages import ensure_packages
 
 RESULTS = Path(__file__).parent / "results" / "export.json"
 BIG = ("python", "node", "front")

@@ -9,7 +9,7 @@ from bench.trees import Tree
 from bench.ways import Ours
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
-from verify.registry import read_builder
+from testkit.registry.reading import read_builder
 
 
 def main(root: Path) -> None:

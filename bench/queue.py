@@ -1,6 +1,6 @@
 """The queue's promises: ``python -m bench.queue [PART…]`` on a farm that is up; figures go to bench/results/queue.json.
 
-Nodes are simulated (bench/queue_node.py): the real Celery worker, store and queues, with a pipeline that sleeps.
+Nodes are simulated (testkit/queue/node.py): the real Celery worker, store and queues, with a pipeline that sleeps.
 Everything that is compared is done in turns, in one run, on the same Redis.
 """
 
@@ -9,27 +9,24 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bench.queue_costs import commands_of_builds, memory_of_waiting, rates, submit_at_depth
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import ArtifactSource, BuildRequest, State
-from buildfarm.oci.digest import Digest
-from buildfarm.settings import read_settings
-from verify.table import Claims
+from buildfarm.model import State
+from testkit.queue.farm import fresh_farm, node, request
+from testkit.table import Claims
 
 RESULTS = Path(__file__).parent / "results" / "queue.json"
-SOURCE = ArtifactSource(repository="sources/bench", digest=Digest("sha256:" + "a" * 64))
 ROUNDS = 5
 HEAVY, LIGHT, SLOTS = 1000, 50, 4
 CALLERS = 20
@@ -50,57 +47,6 @@ def main(names: list[str]) -> None:
     figures["machine"] = {"python": platform.python_version(), "processors": os.cpu_count()}
     RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
     claims.finish()
-
-
-@contextmanager
-def fresh_farm(**changes: Any) -> Iterator[Farm]:
-    """A farm on the same Redis with nothing in it; it is emptied at the end."""
-    settings = read_settings().model_copy(update={"namespace": f"bench-{uuid.uuid4().hex[:8]}:", **changes})
-    with open_farm(settings) as farm:
-        try:
-            yield farm
-        finally:
-            client = farm.database.client
-            pipeline = client.pipeline(transaction=False)
-            for number, key in enumerate(client.scan_iter(f"{settings.namespace}*", count=5000)):
-                pipeline.unlink(key)
-                if number % 5000 == 0:
-                    pipeline.execute()
-            pipeline.execute()
-
-
-@contextmanager
-def node(farm: Farm, slots: int, seconds: float = 0) -> Iterator[subprocess.Popen[bytes]]:
-    """A simulated node of this farm, for the length of the block; it consumes when the block begins."""
-    environment = {
-        **os.environ,
-        "BUILDFARM_NAMESPACE": farm.settings.namespace,
-        "BUILDFARM_NODE_ID": uuid.uuid4().hex[:8],
-        "BUILDFARM_SLOTS": str(slots),
-        "BUILDFARM_LOG_LEVEL": "warning",
-        "BENCH_SECONDS": str(seconds),
-    }
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "bench.queue_node"], env=environment)
-    try:
-        _wait_for_node(farm)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for_node(farm: Farm) -> None:
-    """A node that has just started takes this build first."""
-    farm.wait(farm.submit(request("first", memo=False)).id, timeout_seconds=30)
-
-
-def request(tenant: str, app: str = "app", **fields: Any) -> BuildRequest:
-    """Something to build."""
-    return BuildRequest(tenant=tenant, app=app, source=SOURCE, **fields)
 
 
 def race(claims: Claims) -> dict[str, int]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import TICK_SECONDS
-from bench.queue_node import NOTHING
 from buildfarm.farm import Farm
-from buildfarm.model import ArtifactSource, Build, BuildRequest
+from buildfarm.model import Build, BuildRequest
 from buildfarm.oci.digest import Digest
-from buildfarm.queues import queue_names, shard_of
+from buildfarm.queue.app import queue_names, shard_of
+from buildfarm.sources.address import ArtifactSource
+from testkit.queue.node import NOTHING
 
 SOURCE = ArtifactSource(repository="sources/bench", digest=Digest("sha256:" + "a" * 64))
 ROUNDS = 12

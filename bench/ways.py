@@ -12,14 +12,15 @@ from pathlib import Path
 
 from bench.trees import Tree
 from buildfarm.farm import Farm
-from buildfarm.model import ArtifactSource, BuildRequest
+from buildfarm.model import BuildRequest
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import KnownLayers
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
-from workers.exporter import Exporter
-from workers.signature import Remembered
+from workers.export.exporter import Exporter
+from workers.export.fingerprint import Remembered
 
 Change = Callable[[], None]
 

@@ -1,5 +1,8 @@
 """The build farm's library: submit builds, follow them, and read what came of them."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("buildfarm")
+try:
+    __version__ = version("buildfarm")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0"

@@ -12,30 +12,23 @@ from pathlib import Path
 
 from celery import Celery
 
-from buildfarm import promotion, source
-from buildfarm.buildpack import ArtifactBuildpack, Buildpack
+from buildfarm.builder import check_builder
+from buildfarm.buildpacks.address import ArtifactBuildpack, Buildpack
+from buildfarm.buildpacks.pin import ARTIFACT_TYPE, artifact_repository, pin
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
-from buildfarm.memo import input_digest
-from buildfarm.model import (
-    IMAGES,
-    NAME_PATTERN,
-    RESERVED,
-    ArtifactSource,
-    Build,
-    BuildRequest,
-    Limits,
-    LogLine,
-    Node,
-    Place,
-    QueueView,
-    Request,
-    State,
-)
+from buildfarm.events import LogLine
+from buildfarm.fields import NAME_PATTERN
+from buildfarm.input_digest import input_digest
+from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
+from buildfarm.node import Node
 from buildfarm.oci.registry import Registry
-from buildfarm.pin import ARTIFACT_TYPE, artifact_repository, pin
-from buildfarm.queues import TASK, make_celery, shard_of
+from buildfarm.queue.app import TASK, make_celery, shard_of
+from buildfarm.queue.transport import message_template
+from buildfarm.queue.view import Limits, Place, QueueView
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
+from buildfarm.sources import packing
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import (
     LIMIT_MAX,
     Admission,
@@ -53,7 +46,6 @@ from buildfarm.store import (
     open_database,
 )
 from buildfarm.telemetry import logger
-from buildfarm.transport import message_template
 
 _LOG_WAIT_SECONDS = 0.5
 _QUICK_SECONDS = 2.0
@@ -79,14 +71,14 @@ class Farm:
 
         Raises SourceError, TooLargeError and RegistryError.
         """
-        return source.pack(self.registry, directory, tenant, self.settings.source_bytes)
+        return packing.pack(self.registry, directory, tenant, self.settings.source_bytes)
 
     def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:
         """A packed directory that comes in as a gzip-compressed tar archive, kept in the registry; and its size.
 
         Raises SourceError, TooLargeError and RegistryError.
         """
-        return source.take(self.registry, pieces, tenant, self.settings.source_bytes)
+        return packing.take(self.registry, pieces, tenant, self.settings.source_bytes)
 
     def has_source(self, packed: ArtifactSource) -> bool:
         """Whether the registry has this source. Raises RegistryError."""
@@ -124,7 +116,7 @@ class Farm:
         return build
 
     def buildpacks(self) -> tuple[str, ...]:
-        """The farm's order of buildpacks; empty where it is the builder's own. See `buildfarm.buildpack`."""
+        """The farm's order of buildpacks; empty where it is the builder's own. See `buildfarm.buildpacks.address`."""
         return BuildpackOrder(self.database).get()
 
     def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
@@ -141,7 +133,7 @@ class Farm:
     def pack_buildpack(self, directory: Path) -> Buildpack:
         """A folder's buildpack in the registry. Raises SourceError, TooLargeError, RequestError and RegistryError."""
         repository = artifact_repository(directory)
-        digest, _ = source.pack_into(self.registry, directory, repository, ARTIFACT_TYPE, self.settings.source_bytes)
+        digest, _ = packing.pack_into(self.registry, directory, repository, ARTIFACT_TYPE, self.settings.source_bytes)
         return ArtifactBuildpack(repository, str(digest))
 
     def get(self, build_id: str) -> Build:
@@ -267,7 +259,7 @@ class Farm:
         Nodes pull it beside their builds, and each goes on with the old one until it has the new one. Raises
         RequestError where it cannot be a builder, and RegistryError.
         """
-        builder = promotion.check_builder(self.registry, reference)
+        builder = check_builder(self.registry, reference)
         Nodes(self.database).promote(builder)
         return builder
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    StringConstraints,
     field_validator,
     model_validator,
 )
 
-from buildfarm.buildpack import parse_buildpack
+from buildfarm.buildpacks.address import parse_buildpack
+from buildfarm.config_vars import ENV_NAMES_MAX, check_env, check_secrets
+from buildfarm.fields import ClassName, Frozen, HttpUrl, IdempotencyKey, ImageVersion, Name, Sha256
 from buildfarm.oci.digest import Digest
+from buildfarm.sources.address import ArtifactSource, Source
 
-ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
-ENV_VALUE_CHARS_MAX = 32_768
-ENV_NAMES_MAX = 200
-SECRET_CHARS_MIN = 8
-# What these name decides how the sandbox itself works; a build may not move it.
-ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
-ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
-
-ENV_BYTES_MAX = 262_144  # of all config vars together: what waits is kept in the memory of Redis
 BUILDPACKS_MAX = 50
 EXPIRES_SECONDS_MAX = 7 * 86_400
 
@@ -37,33 +25,11 @@ LATEST = "latest"  # the tag of every app's newest image
 IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
 RESERVED = f"The tenant name {IMAGES} is reserved for the farm's own image builds."
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-BuildpackName = Annotated[str, AfterValidator(lambda text: str(parse_buildpack(text)))]  # see buildfarm.buildpack
+BuildpackName = Annotated[
+    str, AfterValidator(lambda text: str(parse_buildpack(text)))
+]  # see buildfarm.buildpacks.address
 ReportValue = bool | float | str
-ImageVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
-ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,29}$")]
-IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
-
-
-def _check_address(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.hostname or parts.hostname.startswith("-"):
-        raise ValueError("the address names no host")
-    if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
-        raise ValueError("an address is kept in the record and shown to the build: send no password or token in it")
-    return url
-
-
-HttpUrl = Annotated[
-    str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048), AfterValidator(_check_address)
-]
-GitUrl = Annotated[
-    str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048), AfterValidator(_check_address)
-]
 
 
 class State(StrEnum):
@@ -122,54 +88,6 @@ class RunPolicy(StrEnum):
     ALL = "all"  # every build is built; it takes no other's place and none takes its
     LATEST_QUEUED = "latest_queued"  # it takes the place of those that still wait
     LATEST_ALWAYS = "latest_always"  # and also ends the one that runs
-
-
-class Frozen(BaseModel):
-    """Base of everything that travels: immutable, and strict about its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArtifactSource(Frozen):
-    """A packed directory in the farm's registry, by the digest of its OCI manifest."""
-
-    kind: Literal["artifact"] = "artifact"
-    repository: str
-    digest: Digest
-
-    @property
-    def version(self) -> str:
-        """What the build sees as SOURCE_VERSION."""
-        return self.digest.hex
-
-
-class GitSource(Frozen):
-    """A commit of a git repository: ``ref`` is a branch, a tag or a full commit id."""
-
-    kind: Literal["git"] = "git"
-    url: GitUrl
-    ref: GitRef = "HEAD"
-
-    @property
-    def version(self) -> str:
-        """What the build sees as SOURCE_VERSION."""
-        return self.ref
-
-
-class ArchiveSource(Frozen):
-    """A tar archive (plain, gzip or xz) at a URL; its bytes must have the SHA-256 that was promised."""
-
-    kind: Literal["archive"] = "archive"
-    url: HttpUrl
-    sha256: Sha256
-
-    @property
-    def version(self) -> str:
-        """What the build sees as SOURCE_VERSION."""
-        return self.sha256
-
-
-Source = Annotated[ArtifactSource | GitSource | ArchiveSource, Field(discriminator="kind")]
 
 
 class Delivery(Frozen):
@@ -283,7 +201,7 @@ class UsedBuildpack(Frozen):
 
     name: str
     kind: Literal["classic", "cnb"]
-    source: str  # where it came from, pinned; see buildfarm.buildpack
+    source: str  # where it came from, pinned; see buildfarm.buildpacks.address
     digest: Digest  # of its files
     version: str = ""
     report: dict[str, ReportValue] = Field(default_factory=dict)  # what its bin/report says
@@ -343,124 +261,3 @@ class Build(Frozen):
     memo_of: str | None = None  # the build that made this image; nothing was built for this one
     result: BuildResult | None = None
     failure: Failure | None = None
-
-
-class LogLine(Frozen):
-    """One line of a build's log; ``position`` is where to go on reading after it."""
-
-    position: str
-    attempt: int
-    phase: Phase
-    text: str
-
-
-class Event(Frozen):
-    """A change of a build's state. Of a request that came as a message and was refused: state `refused`, and why."""
-
-    position: str  # where to go on reading after it; grows
-    build: str
-    state: State | Literal["refused"]
-    tenant: str = ""
-    app: str = ""
-    build_class: str = ""
-    attempt: int = 0
-    node: str = ""
-    superseded_by: str = ""
-    reason: str = ""
-
-
-class Limits(Frozen):
-    """What a tenant may have at once, and each of its apps."""
-
-    tenant_running: int  # builds that run or are about to
-    tenant_waiting: int  # builds that wait; beyond it submit is refused
-    app_running: int
-
-
-class Place(Frozen):
-    """Where a waiting build stands."""
-
-    position: int  # it starts at the latest as this one of its class, if no other tenant comes
-    wait_seconds: float | None  # expected until it starts; None where no build of its class started lately
-
-
-class QueueRow(Frozen):
-    """How a class of builds stands, or one tenant's part of it."""
-
-    build_class: str
-    tenant: str = ""  # empty: all tenants
-    held: int
-    queued: int
-    running: int
-    oldest_seconds: float | None  # for how long the oldest one waits
-    started: int  # in the last minutes
-    share: float = 1.0  # of all starts of the class in the last minutes
-
-
-class QueueView(Frozen):
-    """The whole queue: a row for each class, and those of the tenants with the oldest builds."""
-
-    minutes: int  # what `started` and `share` look back to
-    classes: tuple[QueueRow, ...]
-    tenants: tuple[QueueRow, ...]
-
-
-class NodeState(StrEnum):
-    """Whether a build node takes builds."""
-
-    READY = "ready"  # it takes builds
-    CLOSED = "closed"  # it takes none for now; its reason says why, and it opens again by itself
-    DRAINING = "draining"  # it takes none any more, ends those it has, and leaves
-    GONE = "gone"  # it gave no sign of life for a while; its builds run elsewhere
-
-
-class Node(Frozen):
-    """A build node's heartbeat."""
-
-    id: str
-    version: str = ""  # of the farm's code on it
-    state: NodeState
-    reason: str = ""  # why it takes no builds
-    slots: int
-    builds: tuple[str, ...] = ()  # ids of those that run on it
-    builder: str = ""  # digest of the builder that its next build gets
-    disk_free_bytes: int = 0
-    seen_at: float = 0.0  # by the store's clock
-
-    @property
-    def accepting(self) -> bool:
-        """Whether it takes builds."""
-        return self.state is NodeState.READY
-
-    @property
-    def busy(self) -> int:
-        """How many of its slots are in use."""
-        return len(self.builds)
-
-
-def check_env(env: dict[str, str]) -> dict[str, str]:
-    """The config vars as they came; ValueError names the first one that cannot be taken."""
-    total_bytes = sum(len(name) + len(value.encode(errors="replace")) for name, value in env.items())
-    if total_bytes > ENV_BYTES_MAX:
-        raise ValueError(f"the config vars have {total_bytes:,} bytes: the limit is {ENV_BYTES_MAX:,}")
-    if len(env) > ENV_NAMES_MAX:
-        raise ValueError(f"{len(env)} config vars are too many: the limit is {ENV_NAMES_MAX}")
-    for name, value in env.items():
-        if not ENV_NAME.fullmatch(name):
-            raise ValueError(
-                f"{name[:80]!r} cannot name a config var: use letters, digits and _, and start with a letter"
-            )
-        if name in ENV_RESERVED or name.startswith(ENV_RESERVED_PREFIXES):
-            raise ValueError(f"{name} is the farm's own variable: give the config var another name")
-        if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
-            raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or holds a NUL")
-    return env
-
-
-def check_secrets(env: Mapping[str, str], secrets: Iterable[str]) -> None:
-    """Raises ValueError that names the first secret which is no config var, or too short to be told from other text."""
-    for name in secrets:
-        if name not in env:
-            raise ValueError(f"{name[:80]!r} is marked as a secret, and is no config var")
-        if env[name] and len(env[name]) < SECRET_CHARS_MIN:
-            raise ValueError(f"the secret {name} has fewer than {SECRET_CHARS_MIN} characters: it cannot be hidden")

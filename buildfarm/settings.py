@@ -1,6 +1,6 @@
 """Every setting of the farm, read once from ``BUILDFARM_*`` by an entry point and passed on from there.
 
-docs/settings.md is the same table for people; tests/unit/test_settings.py keeps the two equal.
+docs/settings.md is the same table for people; tests/unit/buildfarm/test_settings.py keeps the two equal.
 """
 
 from __future__ import annotations

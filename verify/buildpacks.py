@@ -19,13 +19,13 @@ from rich.table import Table
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
 from buildfarm.settings import read_settings
-from verify.registry import read_manifest
-from verify.table import Claims
+from localfarm import images
+from localfarm.waiting import wait_until
+from testkit.registry.reading import read_manifest
+from testkit.table import Claims
 from workers.cache import TAG as CACHE
 from workers.engine import open_engine
-from workers.local import images
-from workers.local.waiting import wait_until
-from workers.push import push_image
+from workers.image_builds.from_engine import push_image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -19,14 +19,14 @@ from typing import Any
 
 import docker
 
-from buildfarm.garbage import Rules, collect
+from buildfarm.gc.choose import Rules, collect
+from buildfarm.gc.storage import Storage
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.storage import Storage
 from buildfarm.settings import read_settings
-from verify.kube_tools import HELM
-from verify.manifests import CHART, only, read, render
-from verify.table import Claims
+from testkit.chart.manifests import CHART, only, read, render
+from testkit.chart.tools import HELM
+from testkit.table import Claims
 
 APPS, DEPLOYS = 50, 5
 KEPT = 2  # newest images of an app

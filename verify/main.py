@@ -12,12 +12,12 @@ from pathlib import Path
 
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
-from buildfarm.oci.validate import InvalidImageError, validate
 from buildfarm.settings import read_settings
-from verify import second_engine
-from verify.registry import read_manifest
-from verify.table import Claims
-from workers.local.packages import ensure_packages
+from localfarm.packages import ensure_packages
+from testkit import second_engine
+from testkit.registry.reading import read_manifest
+from testkit.registry.validate import InvalidImageError, validate
+from testkit.table import Claims
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from verify.serving import Api
+from testkit.serving import Api
 
 _PACE_SECONDS = 0.2
 

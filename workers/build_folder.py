@@ -7,8 +7,8 @@ below such a folder can lead to any file of the node. So the node never resolves
 - tar and find start at a path none of whose components the build can change, and tar archives with ``--no-recursion``
   the names that a scan of the frozen tree found (`scan`, `archive`).
 
-`BuildFolder` does not give out its path, so the type checker finds any other access; tests/unit/test_build_folder.py
-covers what the type checker cannot see.
+`BuildFolder` does not give out its path, so the type checker finds any other access;
+tests/unit/workers/test_build_folder.py covers what the type checker cannot see.
 """
 
 from __future__ import annotations

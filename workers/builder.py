@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from buildfarm.builder import PLATFORM_LABEL
 from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
-from buildfarm.promotion import PLATFORM_LABEL
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import content_bytes
 from buildfarm.telemetry import Logger
 from workers.build_folder import Archive, BuildFolder
-from workers.sandbox import Sandbox
+from workers.sandbox.container import Sandbox
 
 ARTIFACT_TYPE = "application/vnd.buildfarm.cache.v1"
 DIFF_ID = "io.buildfarm.diff-id"

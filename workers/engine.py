@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound
 from requests import Response
 from requests.exceptions import RequestException
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import NodeError, RegistryError
+from buildfarm.oci.registry import Registry
 
 CALL_SECONDS = 60
 
@@ -45,3 +46,24 @@ def long_call(
     deadlines = (CALL_SECONDS, silence_seconds)
     with client.api.request(method, url, stream=True, timeout=deadlines, **options) as response:
         yield response
+
+
+def pull(client: docker.DockerClient, registry: Registry, named: str) -> str:
+    """The engine's name of the image ``repository@digest`` of the registry, pulled where the engine lacks it.
+
+    Raises NodeError and RegistryError.
+    """
+    image = f"{registry.host}/{named}"
+    with engine_failures(f"find or pull {image}"):
+        try:
+            client.images.get(image)
+        except ImageNotFound:
+            _pull(client, image, registry.credentials)
+    return image
+
+
+def _pull(client: docker.DockerClient, image: str, credentials: tuple[str, str] | None) -> None:
+    auth = dict(zip(("username", "password"), credentials, strict=True)) if credentials else None
+    for step in client.api.pull(image, stream=True, decode=True, auth_config=auth):
+        if "error" in step:
+            raise RegistryError(f"The node's Docker engine could not pull {image}: {step['error']}")

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from buildfarm.errors import SourceError, TooLargeError
-from buildfarm.model import ArchiveSource, ArtifactSource, GitSource, Source
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.manifest import Descriptor, Manifest
 from buildfarm.oci.registry import Registry
-from workers.sandbox import Ended, Sandbox
+from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, Source
+from workers.sandbox.container import Ended, Sandbox
 
 _BIN = "/usr/lib/buildfarm"
 _COMMIT = re.compile(rb"^Commit ([0-9a-f]{40,64})$", re.MULTILINE)  # as fetch-git says it

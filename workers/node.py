@@ -5,47 +5,31 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
-
-import docker
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
-from buildfarm.oci.manifest import ImageConfig
-from buildfarm.queues import queue_names
+from buildfarm.queue.app import queue_names
 from buildfarm.settings import Settings
-from buildfarm.store import Calls, KnownLayers, Leases, Nodes
-from buildfarm.telemetry import Logger, Metrics, Probes, logger, open_tracer, serve_metrics
-from workers import entry
-from workers.attempts import Attempts
-from workers.boxes import Boxes
-from workers.builder import Builder, Builders
-from workers.buildpacks import PROFILES, Kept, Supply
-from workers.cache import Caches
-from workers.consumer import consume
-from workers.drain import Drain
-from workers.engine import engine_failures, open_engine
-from workers.exporter import Exporter
-from workers.fetch import SourceLimits
-from workers.health import Health
-from workers.isolation import make_isolation
-from workers.janitor import Disk, Janitor
-from workers.pipeline import Tools
-from workers.pod import Pod
-from workers.prewarm import Follower, prewarm
-from workers.sandbox import Sandboxes
-from workers.smoke import Smokes
-from workers.spec import SandboxSpec
-from workers.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
-from workers.tags import TAGS_SECONDS, TagRepair, open_registry
+from buildfarm.store import Calls, Leases, Nodes
+from buildfarm.telemetry import Metrics, Probes, logger, open_tracer, serve_metrics
+from workers.attempt.running import Attempts
+from workers.engine import open_engine
+from workers.pipeline import AppTools
+from workers.queue import submissions
+from workers.queue.consumer import consume
+from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
-from workers.upkeep import Upkeep
-from workers.workspace import Workspaces
-
-STACK = "trixie"  # of a builder that does not say
+from workers.upkeep.builder_follower import Follower
+from workers.upkeep.drain import Drain
+from workers.upkeep.health import Health
+from workers.upkeep.janitor import Janitor
+from workers.upkeep.jobs import Upkeep
+from workers.upkeep.pod import Pod
+from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
+from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
+from workers.wiring import make_disk, make_image_tools, make_tools, measured_prewarm
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
@@ -63,10 +47,8 @@ def run(settings: Settings) -> bool:
     with ExitStack() as resources:
         resources.enter_context(_alone(settings))
         farm = resources.enter_context(open_farm(settings, patience_seconds=settings.outage_seconds))
-        client = open_engine(settings.docker_url)
-        resources.callback(client.close)
-        pinging = open_engine(settings.docker_url, call_seconds=_PING_SECONDS)
-        resources.callback(pinging.close)
+        client = resources.enter_context(closing(open_engine(settings.docker_url)))
+        pinging = resources.enter_context(closing(open_engine(settings.docker_url, call_seconds=_PING_SECONDS)))
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
         metrics = Metrics(tenants=settings.metrics_tenants)
         probes = Probes()
@@ -87,7 +69,7 @@ def run(settings: Settings) -> bool:
         isolation.prove()
         disk = make_disk(settings, client, tools, log)
         nodes = Nodes(farm.database)
-        follower = Follower(tools.builders, lambda builder: _prewarm(client, farm, builder, metrics), log)
+        follower = Follower(tools.builders, lambda builder: measured_prewarm(client, farm, builder, metrics), log)
         health = Health(
             settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes,
             network=isolation.rules.trouble,
@@ -115,24 +97,32 @@ def run(settings: Settings) -> bool:
             *_pod_jobs(settings, attempts),
         ):
             upkeep.every(pause_seconds, job, name)
+        image_tools = make_image_tools(settings, client, tools)
         worker = Worker(
-            settings, tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
+            settings, tools, image_tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
             trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble,
         )  # fmt: skip
         register(farm.celery, worker)
-        entry.register(farm.celery, farm)
-        try:
-            consume(settings, farm.celery, health.accepting, drain)
-        except SystemExit:
-            pass  # Celery's worker ends so after a warm shutdown
-        finally:
-            # The beat ends first, so that it cannot write the node back after it left.
-            upkeep.close()
-            health.leave()
-            with suppress(BuildfarmError):  # an engine that is away leaves them to the next start
-                tools.boxes.empty()
+        submissions.register(farm.celery, farm)
+        _consume_until_stopped(settings, farm, health=health, drain=drain, upkeep=upkeep, tools=tools)
         log.info("stopped")
     return drain.restart
+
+
+def _consume_until_stopped(
+    settings: Settings, farm: Farm, *, health: Health, drain: Drain, upkeep: Upkeep, tools: AppTools
+) -> None:
+    """Takes builds until the node is to stop, and leaves the farm in order."""
+    try:
+        consume(settings, farm.celery, health.accepting, drain)
+    except SystemExit:
+        pass  # Celery's worker ends so after a warm shutdown
+    finally:
+        # The beat ends first, so that it cannot write the node back after it left.
+        upkeep.close()
+        health.leave()
+        with suppress(BuildfarmError):  # an unreachable engine leaves them to the next start
+            tools.boxes.empty()
 
 
 def _pod_jobs(settings: Settings, attempts: Attempts) -> Iterator[tuple[str, float, Callable[[], None]]]:
@@ -152,112 +142,6 @@ def _leave(restart: bool) -> None:
 def start_anew() -> None:
     """This process becomes a new node: locks and connections close, threads end."""
     os.execv(sys.executable, [sys.executable, "-m", "workers"])
-
-
-def make_disk(settings: Settings, client: docker.DockerClient, tools: Tools, log: Logger) -> Disk:
-    """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError."""
-    with engine_failures("tell where its data is"):
-        engine = Path(client.info()["DockerRootDir"])
-    folders = [tools.workspaces.directory, settings.cache_directory]
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def builder() -> tuple[str, str]:
-        current = tools.builders.current
-        return current.image.partition("@")[0], current.digest
-
-    return Disk(
-        client=client,
-        folders=[*folders, *([engine] if engine.is_dir() else [])],
-        clean_bytes=settings.disk_clean_bytes,
-        forget_caches=tools.caches.forget,
-        builder=builder,
-        logger=log,
-    )
-
-
-def _prewarm(client: docker.DockerClient, farm: Farm, builder: str, metrics: Metrics) -> Builder:
-    started = time.monotonic()
-    warm = prewarm(client, farm.registry, builder)
-    metrics.prewarm_seconds.set(time.monotonic() - started)
-    return warm
-
-
-def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> Tools:
-    """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
-    workspaces = Workspaces(
-        settings.workspace_directory / settings.node_id,
-        settings.workspace_bytes,
-        settings.workspace_inodes,
-        settings.user_namespace_offset,
-    )
-    sandboxes = Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds)
-    builder = _prewarm(client, farm, farm.builder(), metrics)
-    return Tools(
-        node_id=settings.node_id,
-        stack=_stack(builder),
-        compile_network=settings.compile_network,
-        source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
-        builders=Builders(builder),
-        registry=farm.registry,
-        workspaces=workspaces,
-        sandboxes=sandboxes,
-        boxes=Boxes(workspaces, sandboxes, settings.warm_sandboxes),
-        exporter=Exporter(
-            registry=farm.registry,
-            compression=settings.compression,
-            threads=settings.compression_threads,
-            media_types=settings.media_types,
-            image_bytes=settings.image_bytes,
-            layer_min_bytes=settings.layer_min_bytes,
-            layers_max=settings.max_app_layers,
-            known=KnownLayers(farm.database),
-        ),
-        caches=Caches(
-            registry=farm.registry,
-            directory=settings.cache_directory,
-            cache_bytes=settings.cache_bytes,
-            copies_bytes=settings.cache_copies_bytes,
-            threads=settings.compression_threads,
-            logger=logger(node=settings.node_id),
-            count=lambda result: metrics.cache_restores.labels(result).inc(),
-        ),
-        imager=settings.imager,
-        smokes=Smokes(client, settings.node_id, settings.memory_bytes, settings.pids_max),
-        profile=PROFILES[settings.profile],
-        supply=Supply(farm.registry, Kept(settings.buildpack_directory, settings.buildpack_copies_bytes)),
-    )
-
-
-def _stack(builder: Builder) -> str:
-    """What the builder image calls itself, in its environment."""
-    lines = ImageConfig.parse(builder.config).runtime.get("Env") or ()
-    values: dict[str, str] = dict(line.partition("=")[::2] for line in lines)
-    return values.get("STACK", STACK)
-
-
-def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:
-    return SandboxSpec(
-        node_id=settings.node_id,
-        network=ensure_network(client, settings.sandbox_network),
-        memory_bytes=settings.memory_bytes,
-        cpus=min(settings.cpus, os.cpu_count() or 1),
-        pids_max=settings.pids_max,
-        files_max=settings.files_max,
-        ca_bundle=settings.ca_bundle,
-        runtime=settings.sandbox_runtime,
-        user_namespace=settings.sandbox_user_namespace,
-    )
-
-
-def ensure_network(client: docker.DockerClient, name: str) -> str:
-    """The bridge network of the sandboxes, in which they cannot reach one another. Raises NodeError."""
-    with engine_failures("make the sandboxes' network"):
-        if not client.networks.list(names=[f"^{name}$"]):
-            # An engine may give every new network IPv6 by default, which the network rules do not filter.
-            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.enable_ipv6": "false"}
-            client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
-    return name
 
 
 @contextmanager

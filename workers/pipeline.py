@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from buildfarm.builder import RELEASE_APART
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
-from buildfarm.promotion import RELEASE_APART
 from workers import buildpacks, fetch
-from workers.boxes import Boxes
+from workers.attempt.attempt import Progress
 from workers.builder import Builder, Builders
 from workers.buildpacks import read_file
 from workers.buildpacks.previous import PreviousImage, read_previous
 from workers.cache import Caches
-from workers.exporter import Exporter
-from workers.progress import Progress
-from workers.sandbox import Sandboxes
-from workers.smoke import Smokes
-from workers.workspace import Workspaces
+from workers.export.exporter import Exporter
+from workers.ownership import attempt_name
+from workers.sandbox.container import Sandboxes
+from workers.sandbox.pool import Boxes
+from workers.sandbox.workspace import Workspaces
 
 
 @dataclass(frozen=True)
-class Tools:
-    """What builds on this node are made with; shared by all of them."""
+class AppTools:
+    """What apps are built with on this node; shared by all of its builds."""
 
     node_id: str
     stack: str
@@ -37,12 +37,10 @@ class Tools:
     boxes: Boxes
     exporter: Exporter
     caches: Caches
-    imager: str  # the image that image builds run in, repository@digest; pulled when the first one comes
-    smokes: Smokes
     profile: buildpacks.Profile
     supply: buildpacks.Supply
 
-    def during(self, check: Callable[[], None]) -> Tools:
+    def during(self, check: Callable[[], None]) -> AppTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
         return replace(
             self,
@@ -66,7 +64,7 @@ class Tools:
 def run(
     build: Build,
     request: BuildRequest,
-    tools: Tools,
+    tools: AppTools,
     progress: Progress,
     *,
     publish: Callable[[BuildResult], None],
@@ -149,11 +147,6 @@ def run(
         pinned = all(item.pinned for item in manifest.buildpacks)
         accept(result.model_copy(update={"phase_seconds": dict(progress.seconds)}), pinned)
         tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
-
-
-def attempt_name(build_id: str, attempt: int) -> str:
-    """Name of an attempt's sandbox and workspace; its build may have a later attempt on the same node."""
-    return f"buildfarm-{build_id}-{attempt}"
 
 
 def _environment(build: Build, stack: str) -> Mapping[str, str]:

@@ -22,18 +22,19 @@ from buildfarm.errors import (
     StoreError,
     VersionError,
 )
-from buildfarm.memo import input_digest
+from buildfarm.input_digest import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.queues import TASK
+from buildfarm.queue.app import TASK
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
-from workers import image_pipeline
-from workers.attempts import Attempts
-from workers.log import BuildLog
-from workers.pipeline import Tools, attempt_name, run
-from workers.progress import Progress, Times
+from workers.attempt.attempt import Progress, Times
+from workers.attempt.log import BuildLog
+from workers.attempt.running import Attempts
+from workers.image_builds import pipeline as image_pipeline
+from workers.ownership import attempt_name
+from workers.pipeline import AppTools, run
 
 _RETRY_WAIT_SECONDS_MAX = 60.0
 _TWICE_WAIT_SECONDS = 2.0
@@ -45,7 +46,8 @@ class Worker:
     """Does builds on this node."""
 
     settings: Settings
-    tools: Tools
+    tools: AppTools
+    image_tools: image_pipeline.ImageTools
     records: Records
     leases: Leases
     logs: Logs
@@ -151,7 +153,8 @@ class Worker:
             self._begun(build)
             request = build.request
             if isinstance(request, ImageRequest):
-                image_pipeline.run(build, request, tools, progress, publish=publish, accept=accept)
+                image_tools = self.image_tools.during(progress.check)
+                image_pipeline.run(build, request, image_tools, progress, publish=publish, accept=accept)
             else:
                 env = progress.persist(lambda: self.records.env(build))
                 request = request.model_copy(update={"env": env})

@@ -10,10 +10,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 
-from buildfarm.api import builds, hooks, operations, page, problems, sources, submitting
-from buildfarm.api.bounds import Bounds
+from buildfarm import __version__
+from buildfarm.api import problems
+from buildfarm.api.page import form as form_page
+from buildfarm.api.page import pages
+from buildfarm.api.request_limits import Bounds
+from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.services import Services
-from buildfarm.version import VERSION
 
 _ABOUT = """
 Source code in, container images out. Every request but those for health shows a token: `Authorization: Bearer bf_…`.
@@ -31,7 +34,7 @@ def make_application(services: Services) -> FastAPI:
 
     app = FastAPI(
         title="buildfarm",
-        version=VERSION,
+        version=__version__,
         description=_ABOUT,
         lifespan=lifespan,
         docs_url=None,
@@ -40,7 +43,7 @@ def make_application(services: Services) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    for part in (builds.router, sources.router, hooks.router, operations.router, page.router, submitting.router):
+    for part in (builds.router, sources.router, webhook.router, farm.router, pages.router, form_page.router):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(Bounds, metrics=services.metrics)

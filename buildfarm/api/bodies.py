@@ -7,22 +7,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from buildfarm.model import (
-    BUILDPACKS_MAX,
-    EXPIRES_SECONDS_MAX,
-    ArtifactSource,
-    Build,
-    BuildpackName,
-    BuildRequest,
-    ClassName,
-    Frozen,
-    HttpUrl,
-    Name,
-    Place,
-    RunPolicy,
-    Source,
-    State,
-)
+from buildfarm.fields import ClassName, Frozen, HttpUrl, Name
+from buildfarm.model import BUILDPACKS_MAX, EXPIRES_SECONDS_MAX, Build, BuildpackName, BuildRequest, RunPolicy, State
+from buildfarm.queue.view import Place
+from buildfarm.sources.address import ArtifactSource, Source
 from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"

@@ -9,11 +9,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from buildfarm.access import AuditEntry, Scope, Token
 from buildfarm.api.problems import RefusedError
 from buildfarm.api.services import Services
 from buildfarm.errors import NotFoundError
 from buildfarm.model import Build
-from buildfarm.store import AuditEntry, Scope, Token
 
 _HOUR = 3600
 

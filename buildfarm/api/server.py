@@ -8,19 +8,20 @@ from contextlib import ExitStack
 
 import uvicorn
 
+from buildfarm.access import Audit, Rates, Tokens
 from buildfarm.api.application import make_application
-from buildfarm.api.deliveries import Dispatcher, make_deliveries
-from buildfarm.api.feeds import Feeds
+from buildfarm.api.collector import make_standing
+from buildfarm.api.live.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.readiness import Readiness
 from buildfarm.api.services import Services
 from buildfarm.api.slots import Slots
-from buildfarm.api.standing import make_standing
 from buildfarm.api.uploads import Uploads
+from buildfarm.api.webhooks.delivery import make_deliveries
+from buildfarm.api.webhooks.dispatcher import Dispatcher
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
 from buildfarm.settings import Settings
-from buildfarm.store import Audit, Rates, Tokens
 from buildfarm.telemetry import logger, open_tracer, serve_metrics
 
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from buildfarm.api.feeds import Feeds
+from buildfarm.access import Audit, Rates, Tokens
+from buildfarm.api.live.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.readiness import Readiness
 from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Uploads
 from buildfarm.farm import Farm
-from buildfarm.store import Audit, Rates, Tokens
 from buildfarm.telemetry import Tracer
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from buildfarm.cli import api, build, buildpacks, builds, gc, images, local, nodes, queue, run
-from buildfarm.cli.edge import FarmGroup
+from buildfarm.cli.error_handler import FarmGroup
 
 
 @click.group(cls=FarmGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,11 +14,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from buildfarm.access import Audit, AuditEntry, Scope, Token, Tokens
 from buildfarm.api.server import serve
-from buildfarm.cli.edge import json_option
+from buildfarm.cli.error_handler import json_option
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
-from buildfarm.store import Audit, AuditEntry, Database, Scope, Token, Tokens
+from buildfarm.store import Database
 from buildfarm.telemetry import set_up_logging
 
 

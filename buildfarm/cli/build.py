@@ -13,24 +13,16 @@ from rich.console import Console
 from rich.text import Text
 
 from buildfarm.cli.buildpacks import pinned
-from buildfarm.cli.edge import Exit, connected_farm, json_option, sentence_of
+from buildfarm.cli.error_handler import Exit, connected_farm, json_option, sentence_of
 from buildfarm.cli.show import place_of, show_build, size
 from buildfarm.client import Client
+from buildfarm.config_vars import check_env, check_secrets
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
+from buildfarm.events import LogLine
 from buildfarm.farm import Farm
-from buildfarm.model import (
-    NAME_PATTERN,
-    ArchiveSource,
-    Build,
-    BuildRequest,
-    GitSource,
-    LogLine,
-    RunPolicy,
-    Source,
-    State,
-    check_env,
-    check_secrets,
-)
+from buildfarm.fields import NAME_PATTERN
+from buildfarm.model import Build, BuildRequest, RunPolicy, State
+from buildfarm.sources.address import ArchiveSource, GitSource, Source
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli.edge import inside_farm, json_option
+from buildfarm.cli.error_handler import inside_farm, json_option
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.farm import Farm
 

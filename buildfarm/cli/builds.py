@@ -7,7 +7,7 @@ import json
 import click
 from rich.console import Console
 
-from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.cli.show import show_build, show_list
 from buildfarm.errors import RequestError
 from buildfarm.model import State

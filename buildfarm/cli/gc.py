@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli.edge import json_option
+from buildfarm.cli.error_handler import json_option
 from buildfarm.cli.show import size
 from buildfarm.errors import SetupError
 from buildfarm.farm import Farm, open_farm
-from buildfarm.garbage import Rules, collect
-from buildfarm.oci.storage import Storage
+from buildfarm.gc.choose import Rules, collect
+from buildfarm.gc.storage import Storage
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
 

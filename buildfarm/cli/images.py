@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from buildfarm.cli.build import exit_of, follow
-from buildfarm.cli.edge import inside_farm, json_option, sentence_of
+from buildfarm.cli.error_handler import inside_farm, json_option, sentence_of
 from buildfarm.cli.show import show_build, size
 from buildfarm.errors import RequestError
 from buildfarm.farm import Farm
 from buildfarm.model import IMAGES, Build, ImageRequest, State
 from buildfarm.oci.manifest import Manifest
-from buildfarm.recipe import CHECKOUT, RECIPE_FILE, DockerfileRecipe, Recipe, build_order, find_recipes, read_recipe
+from buildfarm.recipes.folder import build_order, find_recipes, read_recipe
+from buildfarm.recipes.recipe import CHECKOUT, RECIPE_FILE, DockerfileRecipe, Recipe
 
 RECIPES = Path(__file__).parents[2] / "images"
 ARCHIVE = "archive"  # the name under which a file travels with its recipe

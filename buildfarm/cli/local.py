@@ -1,4 +1,4 @@
-"""``buildfarm up|down|status``: the whole farm on this machine, which `python -m workers.local` looks after."""
+"""``buildfarm up|down|status``: the whole farm on this machine, which `python -m localfarm` looks after."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from buildfarm.cli.edge import json_option
+from buildfarm.cli.error_handler import json_option
 from buildfarm.errors import SetupError
 
 
@@ -43,7 +43,7 @@ def status(as_json: bool) -> None:
 
 def _run(arguments: list[str], as_json: bool) -> None:
     # A process of its own, because the library knows no Docker: orchestrators install it without the nodes' part.
-    if importlib.util.find_spec("workers") is None:
+    if importlib.util.find_spec("localfarm") is None:
         raise SetupError("The build node's package is not installed here.", advice="Install all of buildfarm.")
-    command = [sys.executable, "-m", "workers.local", *arguments, *(["--json"] if as_json else [])]
+    command = [sys.executable, "-m", "localfarm", *arguments, *(["--json"] if as_json else [])]
     sys.exit(subprocess.run(command, check=False).returncode)

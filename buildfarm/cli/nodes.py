@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildfarm.cli.edge import connected_farm, json_option
+from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.cli.show import size
 from buildfarm.client import Client
 from buildfarm.farm import Farm
-from buildfarm.model import Node, NodeState
+from buildfarm.node import Node, NodeState
 
 _COLOURS = {NodeState.READY: "green", NodeState.CLOSED: "yellow", NodeState.DRAINING: "cyan", NodeState.GONE: "red"}
 

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from buildfarm.cli.edge import connected_farm, inside_farm, json_option
-from buildfarm.model import QueueRow
+from buildfarm.cli.error_handler import connected_farm, inside_farm, json_option
+from buildfarm.queue.view import QueueRow
 
 
 @click.command()

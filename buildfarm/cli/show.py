@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from buildfarm.model import Build, BuildResult, Failure, Phase, Place, State
+from buildfarm.model import Build, BuildResult, Failure, Phase, State
+from buildfarm.queue.view import Place
 
 COLOURS = {
     State.SUCCEEDED: "green",

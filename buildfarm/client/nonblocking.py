@@ -11,12 +11,16 @@ from typing import Any, Self
 
 import httpx
 
-from buildfarm import source
 from buildfarm.client import wire
 from buildfarm.errors import ApiError, BuildfarmError, NotFoundError
-from buildfarm.model import ArtifactSource, Build, Limits, LogLine, Node, Place, QueueView, Request, State
+from buildfarm.events import LogLine
+from buildfarm.model import Build, Request, State
+from buildfarm.node import Node
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
+from buildfarm.queue.view import Limits, Place, QueueView
+from buildfarm.sources import packing
+from buildfarm.sources.address import ArtifactSource
 
 
 class AsyncClient:
@@ -50,8 +54,8 @@ class AsyncClient:
         Raises SourceError, TooLargeError and RegistryError.
         """
         limit = (await self._ask(wire.Call("GET", "/v1/farm"))).json()["source_bytes"]
-        made, stream = await asyncio.to_thread(source.packed, directory, limit)
-        digest = source.digest_of(made)
+        made, stream = await asyncio.to_thread(packing.packed, directory, limit)
+        digest = packing.digest_of(made)
         try:
             await self._ask(wire.Call("GET", f"/v1/sources/{digest}", {"tenant": tenant}))
             return ArtifactSource(repository=f"sources/{tenant}", digest=Digest(digest)), 0

@@ -21,7 +21,9 @@ from buildfarm.errors import (
     RequestError,
     TooLateError,
 )
-from buildfarm.model import Build, BuildRequest, LogLine, Place, Request, State
+from buildfarm.events import LogLine
+from buildfarm.model import Build, BuildRequest, Request, State
+from buildfarm.queue.view import Place
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from buildfarm.errors import StoreError, StoreFullError
-from buildfarm.redis_address import parse_redis
+from buildfarm.queue.redis_address import parse_redis
 from buildfarm.settings import Settings
 from buildfarm.store.failover import MasterConnection, MasterTlsConnection
 

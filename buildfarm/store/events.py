@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from buildfarm.model import Event
+from buildfarm.events import Event
 from buildfarm.store.database import EVENTS_MAX, Database
 
 _KNOWN = frozenset(Event.model_fields)

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from buildfarm.errors import LeaseLost
-from buildfarm.model import LogLine, Phase
+from buildfarm.events import LogLine
+from buildfarm.model import Phase
 from buildfarm.settings import MIB, Settings
 from buildfarm.store.database import Database
 from buildfarm.store.leases import Lease

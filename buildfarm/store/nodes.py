@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildfarm.errors import NotFoundError
-from buildfarm.model import Node, NodeState
+from buildfarm.node import Node, NodeState
 from buildfarm.store.database import Database
 
 SILENT_SECONDS = 10.0  # a node that was silent for longer is gone

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from fleet import Fleet, Seen, open_fleet
 from rich.console import Console
 from rich.table import Table
 
-from verify.cluster.cluster import PROGRAMS
-from workers.local.packages import ensure_packages
+from localfarm.packages import ensure_packages
+from testkit.cluster.cluster import PROGRAMS
+from tests.faults.fleet import Fleet, Seen, open_fleet
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs/faults.md"

@@ -19,10 +19,10 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, Phase, State
 from buildfarm.settings import read_settings
-from verify.cluster import services
-from verify.cluster.cluster import Cluster, answers, cluster, golden_disk, wait_for_node
-from verify.cluster.machine import Machine
-from verify.cluster.shell import wait
+from testkit.cluster import services
+from testkit.cluster.cluster import Cluster, answers, cluster, golden_disk, wait_for_node
+from testkit.cluster.machine import Machine
+from testkit.cluster.shell import wait
 
 NODES = 3
 DRAIN_SECONDS = 20

@@ -11,8 +11,8 @@ import pytest
 from buildfarm.model import Phase
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
-from verify.cluster.cluster import wait_for_node
-from verify.cluster.shell import wait
+from testkit.cluster.cluster import wait_for_node
+from testkit.cluster.shell import wait
 
 
 @pytest.mark.fault(

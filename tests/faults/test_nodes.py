@@ -8,15 +8,16 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from fleet import DISK_FREE_BYTES, DRAIN_SECONDS
 
 from buildfarm.errors import TooLateError
-from buildfarm.model import NodeState, Phase, State
-from verify.cluster import network
-from verify.cluster.cluster import wait_for_node
-from verify.cluster.proxy import tag_hold
-from verify.cluster.services import REGISTRY_ADDRESS, REGISTRY_PORT
-from verify.cluster.shell import wait
+from buildfarm.model import Phase, State
+from buildfarm.node import NodeState
+from testkit.cluster import network
+from testkit.cluster.cluster import wait_for_node
+from testkit.cluster.proxy import tag_hold
+from testkit.cluster.services import REGISTRY_ADDRESS, REGISTRY_PORT
+from testkit.cluster.shell import wait
+from tests.faults.fleet import DISK_FREE_BYTES, DRAIN_SECONDS
 
 PHASES = [Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT]
 PROXY = (network.GATEWAY, 6501)
@@ -286,8 +287,8 @@ def test_a_build_is_cancelled(fleet, seen, phase):
 
 
 IMPATIENT = """
-import sys, workers.progress
-workers.progress._STUCK_SECONDS = 1.0
+import sys, workers.attempt.attempt
+workers.attempt.attempt._STUCK_SECONDS = 1.0
 from workers.__main__ import main
 sys.exit(main())
 """

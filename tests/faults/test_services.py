@@ -12,20 +12,13 @@ from contextlib import contextmanager
 import pytest
 
 from buildfarm.model import Phase, State
-from buildfarm.queues import queue_names
-from verify.cluster import network
-from verify.cluster.cluster import wait_for_node
-from verify.cluster.proxy import slow_proxy
-from verify.cluster.sentinels import sentinels
-from verify.cluster.services import (
-    REDIS_ADDRESS,
-    REDIS_PORT,
-    REGISTRY_ADDRESS,
-    REGISTRY_PORT,
-    redis_url,
-    registry_url,
-)
-from verify.cluster.shell import wait
+from buildfarm.queue.app import queue_names
+from testkit.cluster import network
+from testkit.cluster.cluster import wait_for_node
+from testkit.cluster.proxy import slow_proxy
+from testkit.cluster.sentinels import sentinels
+from testkit.cluster.services import REDIS_ADDRESS, REDIS_PORT, REGISTRY_ADDRESS, REGISTRY_PORT, redis_url, registry_url
+from testkit.cluster.shell import wait
 
 OUTAGE_SECONDS = 60
 FROZEN_SECONDS = 10

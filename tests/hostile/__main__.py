@@ -6,23 +6,21 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import api_attacks  # noqa: F401
-import canary  # noqa: F401
-import code_attacks  # noqa: F401
-import link_attacks
-import log_flood
-import long_paths
-import neighbours
-import others  # noqa: F401
-import sources  # noqa: F401
-from arena import open_arena
-from attack import ATTACKS
-
-from verify.table import Claims
+from testkit.table import Claims
+from tests.hostile import (
+    api_attacks,  # noqa: F401
+    canary,  # noqa: F401
+    code_attacks,  # noqa: F401
+    link_attacks,
+    log_flood,
+    long_paths,
+    neighbours,
+    others,  # noqa: F401
+    sources,  # noqa: F401
+)
+from tests.hostile.arena import open_arena
+from tests.hostile.attack import ATTACKS
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from arena import Arena
-from attack import Outcome, attack
-
-from buildfarm.model import BuildRequest, GitSource
-from buildfarm.store import Scope, Tokens
-from verify.serving import serving
+from buildfarm.access import Scope, Tokens
+from buildfarm.model import BuildRequest
+from buildfarm.sources.address import GitSource
+from testkit.serving import serving
+from tests.hostile.arena import Arena
+from tests.hostile.attack import Outcome, attack
 from verify.slow_clients import answered, slowest, stalled_uploads, trickling
 
 UPLOADS = 200

@@ -28,12 +28,13 @@ from typing import Any
 from pydantic import SecretStr
 
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import ArchiveSource, Build, BuildRequest, State
+from buildfarm.model import Build, BuildRequest, State
 from buildfarm.oci.manifest import Manifest
 from buildfarm.settings import Settings, read_settings
+from buildfarm.sources.address import ArchiveSource
+from localfarm import network
 from tests.hostile.watch import REPORT, read_report
 from workers.engine import open_engine
-from workers.local import network
 
 MIB = 1024 * 1024
 READY_SECONDS = 120

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from arena import Arena
-
 from buildfarm.model import Build, State
+from tests.hostile.arena import Arena
 
 Outcome = tuple[str, bool]
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from arena import Arena
-from attack import Outcome, attack
-
 from buildfarm.model import Build, State
 from buildfarm.oci.digest import Digest
+from tests.hostile.arena import Arena
+from tests.hostile.attack import Outcome, attack
 
 SCRIPT = """
 echo "digest $(printf %s "$CANARY_MARKED" | sha256sum)"

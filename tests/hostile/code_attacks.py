@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 
-from arena import Arena
-from attack import Outcome, attack, fails_with, probes_held, succeeds
-
 from buildfarm.model import State
+from tests.hostile.arena import Arena
+from tests.hostile.attack import Outcome, attack, fails_with, probes_held, succeeds
 
 ESCAPES = r"""
 through 'write /usr' touch /usr/x

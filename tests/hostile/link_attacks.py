@@ -18,11 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from arena import Arena
-from attack import Outcome, attack, probes_held
-
 from buildfarm.model import Build
 from buildfarm.oci.digest import Digest
+from tests.hostile.arena import Arena
+from tests.hostile.attack import Outcome, attack, probes_held
 
 COMPILE = "app.compile"
 DONE = "succeeded"

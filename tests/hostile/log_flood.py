@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from arena import MIB, Arena, open_arena
-
 from buildfarm.errors import StoreFullError
-from buildfarm.model import Build, LogLine, State
-from verify.small_redis import small_redis
-from verify.table import Claims
+from buildfarm.events import LogLine
+from buildfarm.model import Build, State
+from testkit.table import Claims
+from tests.hostile.arena import MIB, Arena, open_arena
+from verify.queue.small_redis import small_redis
 
 REDIS_MB = 200
 BUILDS = 10

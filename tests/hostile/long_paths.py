@@ -8,10 +8,9 @@ import tarfile
 import time
 from pathlib import Path
 
-from arena import MIB, Arena
-
 from buildfarm.model import Build, State
-from verify.table import Claims
+from testkit.table import Claims
+from tests.hostile.arena import MIB, Arena
 
 GROWTH_MAX_BYTES = 256 * MIB
 ENTRIES = int(os.environ.get("HOSTILE_ENTRIES", "400000"))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 
-from arena import Arena
-
 from buildfarm.model import Build, State
-from verify.table import Claims
+from testkit.table import Claims
+from tests.hostile.arena import Arena
 
 SLOWER_MAX = 1.5
 ROUNDS = 3

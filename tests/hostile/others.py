@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 
-from arena import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS, Arena
-from attack import Outcome, attack, probes_held, succeeds
-
 from buildfarm.model import Build, BuildRequest, State
+from tests.hostile.arena import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS, Arena
+from tests.hostile.attack import Outcome, attack, probes_held, succeeds
 
 CANARY = "canary-value-of-somebody-else"
 

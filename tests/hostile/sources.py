@@ -11,11 +11,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from arena import METADATA, PRIVATE, Arena
-from attack import Outcome, attack, fails_with, succeeds
 from pydantic import ValidationError
 
-from buildfarm.model import ArchiveSource, BuildRequest, GitSource, State
+from buildfarm.model import BuildRequest, State
+from buildfarm.sources.address import ArchiveSource, GitSource
+from tests.hostile.arena import METADATA, PRIVATE, Arena
+from tests.hostile.attack import Outcome, attack, fails_with, succeeds
 
 CANARY = "buildfarm-hostile-canary"
 

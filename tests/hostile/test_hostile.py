@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import api_attacks  # noqa: F401
-import canary  # noqa: F401
-import code_attacks  # noqa: F401
-import link_attacks
-import others  # noqa: F401
-import sources  # noqa: F401
-from arena import open_arena
-from attack import ATTACKS
-
 from buildfarm.errors import BuildfarmError
+from tests.hostile import (
+    api_attacks,  # noqa: F401
+    canary,  # noqa: F401
+    code_attacks,  # noqa: F401
+    link_attacks,
+    others,  # noqa: F401
+    sources,  # noqa: F401
+)
+from tests.hostile.arena import open_arena
+from tests.hostile.attack import ATTACKS
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,15 @@ from collections import Counter
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from lost_writes import go_back, remember
 
 from buildfarm.errors import Cancelled, LeaseLost
-from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, Failure, Fault, Limits, RunPolicy, State
-from buildfarm.queues import TASK
+from buildfarm.model import TRANSITIONS, BuildRequest, Failure, Fault, RunPolicy, State
+from buildfarm.queue.app import TASK
+from buildfarm.queue.transport import check_message, message_template
+from buildfarm.queue.view import Limits
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Accepted, Admission, Events, Full, Lease, Leases, Records, Terms, open_database
-from buildfarm.transport import check_message, message_template
+from tests.integration.lost_writes import go_back, remember
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")

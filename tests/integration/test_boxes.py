@@ -5,17 +5,16 @@ from __future__ import annotations
 import uuid
 from contextlib import ExitStack
 
-from conftest import Builds, _empty, build_node, wait_for, write_files
-
 from buildfarm.farm import open_farm
 from buildfarm.model import State
+from testkit.builds import Builds, build_node, empty_namespace, wait_for, write_files
 
 
 def test_builds_in_ready_sandboxes(services, tmp_path):
     own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
     write_files(tmp_path, {"index.html": "hello"})
     with ExitStack() as stack:
-        stack.callback(_empty, own)
+        stack.callback(empty_namespace, own)
         farm = stack.enter_context(open_farm(own))
         with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
             for number in range(2):

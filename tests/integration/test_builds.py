@@ -12,12 +12,13 @@ import tarfile
 import threading
 
 import pytest
-from conftest import EXAMPLES, gateway_of, wait_for, write_files
 
 from buildfarm.errors import TooLargeError
-from buildfarm.model import ArchiveSource, ArtifactSource, BuildRequest, Fault, GitSource, Phase, State
+from buildfarm.model import BuildRequest, Fault, Phase, State
 from buildfarm.oci.manifest import ImageConfig, Manifest
-from buildfarm.oci.validate import validate
+from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource
+from testkit.builds import EXAMPLES, gateway_of, wait_for, write_files
+from testkit.registry.validate import validate
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
-from conftest import Builds, build_node, write_files
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -28,6 +27,7 @@ from buildfarm.errors import RegistryError, StoreError
 from buildfarm.farm import open_farm
 from buildfarm.model import State
 from buildfarm.oci.registry import Registry
+from testkit.builds import Builds, build_node, write_files
 
 USER, PASSWORD = "farm", uuid.uuid4().hex
 ACL = "user default off\nuser {user} on >{password} ~{namespace}* &{namespace}* +@all -@admin -@dangerous +info\n"

@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from buildfarm.errors import Cancelled, CompileError, TooLargeError
-from buildfarm.model import ArtifactSource, BuildRequest
+from buildfarm.model import BuildRequest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.tree import tree_names
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import KnownLayers
-from tests.generated_trees import TREES, describe, plant
+from testkit.generated_trees import TREES, describe, plant
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
-from workers.exporter import Exporter
-from workers.signature import Remembered
+from workers.export.exporter import Exporter
+from workers.export.fingerprint import Remembered
 
 MIB = 1024 * 1024
 

@@ -7,14 +7,15 @@ import time
 from dataclasses import replace
 
 import pytest
-from lost_writes import go_back, remember
 
 from buildfarm.errors import LeaseLost, TooLateError, UnconfirmedError
-from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Phase, State
+from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, State
 from buildfarm.oci.digest import Digest
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases, Tags, Unclaimed
 from buildfarm.telemetry import logger
-from workers.tags import TagRepair, open_registry
+from tests.integration.lost_writes import go_back, remember
+from workers.upkeep.tag_repair import TagRepair, open_registry
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")

@@ -13,16 +13,17 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import Builds, wait_for
 
 from buildfarm.cli.images import RECIPES, submit
 from buildfarm.errors import RequestError
 from buildfarm.model import Phase, State
-from buildfarm.oci.validate import validate
-from buildfarm.recipe import BASE, find_recipes
+from buildfarm.recipes.folder import find_recipes
+from buildfarm.recipes.recipe import BASE
+from localfarm.beginnings import ensure_sent
+from localfarm.images import SUITE, ensure_base
+from testkit.builds import Builds, wait_for
+from testkit.registry.validate import validate
 from workers.engine import open_engine
-from workers.local.farm import ensure_sent
-from workers.local.images import SUITE, ensure_base
 
 CLEARED_SECONDS = 30
 REDIS = find_recipes(RECIPES)["redis"]

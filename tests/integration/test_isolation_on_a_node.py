@@ -14,17 +14,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import _empty, build_node, builds_network, gateway_of, wait_for, write_files
 
 from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest, State
-from workers.engine import open_engine
-from workers.firewall import Allowed, Firewall, bridge_of, remove_stale_chains
-from workers.local import network
-from workers.prewarm import pull
-from workers.sandbox import Sandboxes
-from workers.spec import SandboxSpec
-from workers.workspace import Workspaces
+from localfarm import network
+from testkit.builds import build_node, builds_network, empty_namespace, gateway_of, wait_for, write_files
+from workers.engine import open_engine, pull
+from workers.sandbox.container import Sandboxes
+from workers.sandbox.firewall import Allowed, Firewall, bridge_of, remove_stale_chains
+from workers.sandbox.spec import SandboxSpec
+from workers.sandbox.workspace import Workspaces
 
 CONNECT = "timeout 3 bash -c '</dev/tcp/pypi.org/443'"
 
@@ -209,7 +208,7 @@ def test_two_farms_on_one_engine_keep_their_lists_apart(services, client):
         for name, address in addresses.items():
             stack.enter_context(builds_network(services, name))
             own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:", "sandbox_network": name})
-            stack.callback(_empty, own)
+            stack.callback(empty_namespace, own)
             farm = stack.enter_context(open_farm(own))
             stack.enter_context(build_node(farm, BUILDFARM_SANDBOX_ALLOW=f"{address}/32"))
             bridges[name] = Firewall(bridge_of(client.api.inspect_network(name)), allowed=(Allowed(f"{address}/32"),))

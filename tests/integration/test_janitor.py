@@ -10,11 +10,10 @@ import pytest
 
 from buildfarm.telemetry import logger
 from workers.engine import open_engine
-from workers.janitor import Janitor
-from workers.pipeline import attempt_name
-from workers.sandbox import containers_of
-from workers.spec import LABEL_ATTEMPT, LABEL_NODE, smoke_image
-from workers.workspace import Workspaces
+from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, attempt_name, smoke_image
+from workers.sandbox.container import containers_of
+from workers.sandbox.workspace import Workspaces
+from workers.upkeep.janitor import Janitor
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import uuid
 from contextlib import ExitStack
 
 import pytest
-from conftest import Builds, _empty, build_node, wait_for, write_files
 
 from buildfarm.farm import open_farm
 from buildfarm.model import State
+from testkit.builds import Builds, build_node, empty_namespace, wait_for, write_files
 
 MIB = 1024 * 1024
 
@@ -27,7 +27,7 @@ def built(services):
         "BUILDFARM_IMAGE_BYTES": str(20 * MIB),
     }
     with ExitStack() as stack:
-        stack.callback(_empty, own)
+        stack.callback(empty_namespace, own)
         farm = stack.enter_context(open_farm(own))
         yield Builds(farm, stack.enter_context(build_node(farm, **limits)))
 

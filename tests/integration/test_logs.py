@@ -23,11 +23,13 @@ from hypothesis.stateful import (
 
 from buildfarm.errors import StoreFullError
 from buildfarm.farm import open_farm
-from buildfarm.model import ArtifactSource, BuildRequest, Failure, Fault, Limits, Phase, State
-from buildfarm.queues import TASK, make_celery, shard_of
+from buildfarm.model import BuildRequest, Failure, Fault, Phase, State
+from buildfarm.queue.app import TASK, make_celery, shard_of
+from buildfarm.queue.transport import message_template
+from buildfarm.queue.view import Limits
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, Lease, Leases, LogBounds, Logs, Records, Terms, open_database
-from buildfarm.transport import message_template
-from verify.small_redis import small_redis
+from verify.queue.small_redis import small_redis
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")

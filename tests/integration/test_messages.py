@@ -11,10 +11,11 @@ import time
 import uuid
 
 import pytest
-from conftest import wait_for
 
-from buildfarm.model import ArtifactSource, BuildRequest
-from buildfarm.queues import SUBMIT_QUEUE
+from buildfarm.model import BuildRequest
+from buildfarm.queue.app import SUBMIT_QUEUE
+from buildfarm.sources.address import ArtifactSource
+from testkit.builds import wait_for
 
 QUEUE = "build.interactive.0"
 DIGEST = "sha256:" + "a" * 64

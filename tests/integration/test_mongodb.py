@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
 
 from buildfarm.cli.images import RECIPES, submit
 from buildfarm.model import State
-from buildfarm.recipe import find_recipes
+from buildfarm.recipes.folder import find_recipes
+from testkit.builds import wait_for
 
 RECIPE = find_recipes(RECIPES)["mongodb"]
 # MongoDB 5.0.4, built for glibc 2.31, OpenSSL 1.1 and libcurl4, as bullseye has them

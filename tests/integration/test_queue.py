@@ -9,13 +9,14 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import wait_for, write_files
 
 from buildfarm.errors import ConflictError, QueueFullError, RequestError
-from buildfarm.memo import input_digest
-from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, Failure, Fault, GitSource, RunPolicy, State
+from buildfarm.input_digest import input_digest
+from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, RunPolicy, State
 from buildfarm.oci.digest import Digest
+from buildfarm.sources.address import ArtifactSource, GitSource
 from buildfarm.store import Lease, Leases
+from testkit.builds import wait_for, write_files
 
 DIGEST = Digest("sha256:" + "a" * 64)
 SOURCE = ArtifactSource(repository="sources/t", digest=DIGEST)

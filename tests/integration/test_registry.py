@@ -14,7 +14,7 @@ from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
-from buildfarm.oci.validate import validate
+from testkit.registry.validate import validate
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import EXAMPLES, Builds
 
 from buildfarm.model import State
-from verify.second_engine import PROGRAMS, second_engine
-from workers.local.packages import ensure_packages
+from localfarm.packages import ensure_packages
+from testkit.builds import EXAMPLES, Builds
+from testkit.second_engine import PROGRAMS, second_engine
 
 
 @pytest.mark.timeout(400)

@@ -7,14 +7,17 @@ import time
 
 import pytest
 
+from buildfarm.access import Rates, Scope, Tokens
 from buildfarm.cli.gc import used_digests
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.model import ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Node, NodeState, Phase, State
-from buildfarm.queues import queue_names, shard_of
-from buildfarm.store import Calls, Lease, Leases, Logs, Nodes, Rates, Scope, Tokens
+from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, State
+from buildfarm.node import Node, NodeState
+from buildfarm.queue.app import queue_names, shard_of
+from buildfarm.sources.address import ArtifactSource
+from buildfarm.store import Calls, Lease, Leases, Logs, Nodes
 from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import Metrics, logger
-from workers.sweeper import Sweeper
+from workers.upkeep.sweeper import Sweeper
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 

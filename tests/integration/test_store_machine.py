@@ -10,13 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from lost_writes import go_back, remember
 
 from buildfarm.errors import Cancelled, LeaseLost, TooLateError
-from buildfarm.model import TRANSITIONS, ArtifactSource, BuildRequest, BuildResult, Failure, Fault, Limits, Phase, State
-from buildfarm.queues import TASK
+from buildfarm.model import TRANSITIONS, BuildRequest, BuildResult, Failure, Fault, Phase, State
+from buildfarm.queue.app import TASK
+from buildfarm.queue.transport import message_template
+from buildfarm.queue.view import Limits
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, Lease, Leases, Logs, Records, Tags, Terms, open_database
-from buildfarm.transport import message_template
+from tests.integration.lost_writes import go_back, remember
 
 DIGEST = "sha256:" + "a" * 64
 REQUEST = BuildRequest(tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest=DIGEST))

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Builds, build_node, wait_for, write_files
 
 from buildfarm.errors import VersionError
-from buildfarm.model import ArtifactSource, BuildRequest, State
+from buildfarm.model import BuildRequest, State
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases
+from testkit.builds import Builds, build_node, wait_for, write_files
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)

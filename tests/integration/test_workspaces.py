@@ -11,7 +11,7 @@ import pytest
 MAKE_TWO = """
 import sys
 from pathlib import Path
-from workers.workspace import Workspaces
+from workers.sandbox.workspace import Workspaces
 workspaces = Workspaces(Path(sys.argv[1]), limit_bytes=64 * 1024**2, inodes=1000)
 with workspaces.make("one") as one, workspaces.make("two") as two:
     assert one.mount.is_mount() and two.mount.is_mount()

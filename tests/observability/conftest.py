@@ -9,9 +9,9 @@ import pytest
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
-from verify import browser, prometheus
-from verify.live import live_farm
-from workers.local.packages import ensure_packages
+from localfarm.packages import ensure_packages
+from testkit.live import live_farm
+from testkit.observability import browser, prometheus
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from verify.looking import look
-from verify.prometheus import metric_names, rule_names
-from workers.local.packages import find_program
+from localfarm.packages import find_program
+from testkit.observability.looking import look
+from testkit.observability.prometheus import metric_names, rule_names
 
 
 @pytest.fixture(scope="module")

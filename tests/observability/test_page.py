@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from buildfarm.model import State
-from verify.browser import window
-from verify.pages import SHOTS, sign_in, visit_all
+from testkit.observability.browser import window
+from testkit.observability.pages import SHOTS, sign_in, visit_all
 
 
 @pytest.fixture(scope="module")

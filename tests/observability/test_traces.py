@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from buildfarm.telemetry.traces import ids_of
-from verify.live import live_farm
+from testkit.live import live_farm
 
 
 class Collector(http.server.BaseHTTPRequestHandler):

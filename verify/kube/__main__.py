@@ -16,17 +16,17 @@ from pydantic import SecretStr
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
-from verify.cluster import services
-from verify.cluster.cluster import PROGRAMS, answers, cluster
-from verify.cluster.shell import run, wait
+from localfarm.packages import ensure_packages
+from testkit.cluster import services
+from testkit.cluster.cluster import PROGRAMS, answers, cluster
+from testkit.cluster.shell import run, wait
+from testkit.table import Claims
 from verify.kube import trials
 from verify.kube.builds import Builds
 from verify.kube.client import Client
 from verify.kube.control import start_control_plane
 from verify.kube.installation import IMAGES, NAMESPACE, Installation, service_images, write_values
 from verify.kube.node import add_node, connect_pods
-from verify.table import Claims
-from workers.local.packages import ensure_packages
 
 ROOT = Path(__file__).parents[2]
 TRIALS = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildRequest, State
-from verify.cluster.shell import wait
+from testkit.cluster.shell import wait
 
 _END_SECONDS = 240
 

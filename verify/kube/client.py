@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verify.cluster.shell import run
-from verify.kube_tools import HELM
+from testkit.chart.tools import HELM
+from testkit.cluster.shell import run
 
 _SECONDS = 600.0
 

@@ -7,9 +7,9 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from verify.cluster.machine import Machine
-from verify.cluster.network import address_of
-from verify.cluster.shell import run, wait
+from testkit.cluster.machine import Machine
+from testkit.cluster.network import address_of
+from testkit.cluster.shell import run, wait
 
 LOST_AFTER_SECONDS = 20  # less makes nodes flap here: they report every 10 s, on two busy processors
 

@@ -12,13 +12,13 @@ import yaml
 from buildfarm import __version__
 from buildfarm.farm import Farm
 from buildfarm.settings import Settings
-from verify.cluster import services
-from verify.cluster.network import address_of
-from verify.cluster.shell import run, wait
+from testkit.chart.manifests import CHART
+from testkit.cluster import services
+from testkit.cluster.network import address_of
+from testkit.cluster.shell import run, wait
 from verify.kube.builds import Builds
 from verify.kube.client import Client, is_ready
 from verify.kube.node import Node
-from verify.manifests import CHART
 
 RELEASE, NAMESPACE = "farm", "builds"
 WORKERS = "farm-buildfarm-worker"

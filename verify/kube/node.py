@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from verify.cluster.cluster import Cluster
-from verify.cluster.machine import Machine
-from verify.cluster.network import PREFIX, address_of, namespace_of
-from verify.cluster.shell import run
+from testkit.cluster.cluster import Cluster
+from testkit.cluster.machine import Machine
+from testkit.cluster.network import PREFIX, address_of, namespace_of
+from testkit.cluster.shell import run
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _CAP_SYS_RESOURCE = 24

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from buildfarm.model import Build, State
-from verify.cluster.shell import run, wait
+from testkit.chart.manifests import CHART, VALUE_SETS
+from testkit.cluster.shell import run, wait
+from testkit.table import Claims
 from verify.kube.builds import outcome
 from verify.kube.client import is_ready
 from verify.kube.control import LOST_AFTER_SECONDS
 from verify.kube.installation import LABEL, STORAGE_CLASS, TOLERATION, WORKERS, Installation, service_images
 from verify.kube.node import Node
-from verify.manifests import CHART, VALUE_SETS
-from verify.table import Claims
-from workers.pod import ANNOTATION
+from workers.upkeep.pod import ANNOTATION
 
 _COST_SECONDS = 4  # a worker looks every 2 s
 _DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data")

@@ -5,14 +5,14 @@
 
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.build import Built, build, launch_layers
+from workers.buildpacks.buildpack_cache import Kept
 from workers.buildpacks.choice import Chosen, detect
-from workers.buildpacks.kept import Kept
+from workers.buildpacks.fetcher import Supply
 from workers.buildpacks.manifests import AppManifest, read_manifests
 from workers.buildpacks.profile import PROFILES, Profile
 from workers.buildpacks.secrets import refuse_secrets
 from workers.buildpacks.slugignore import leave_out
 from workers.buildpacks.steps import Steps
-from workers.buildpacks.supply import Supply
 
 __all__ = [
     "PROFILES",

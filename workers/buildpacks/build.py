@@ -19,8 +19,8 @@ from workers.buildpacks.previous import PreviousImage
 from workers.buildpacks.procfile import merge_types
 from workers.buildpacks.profile import Profile
 from workers.buildpacks.steps import FOLDER, Steps
-from workers.launch_layers import LaunchLayer, LaunchLayers
-from workers.workspace import Workspace
+from workers.export.launch_layers import LaunchLayer, LaunchLayers
+from workers.sandbox.workspace import Workspace
 
 Reports = Mapping[str, Mapping[str, ReportValue]]
 

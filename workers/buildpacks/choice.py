@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from buildfarm.buildpack import Buildpack, BundledBuildpack, parse_buildpack
+from buildfarm.buildpacks.address import Buildpack, BundledBuildpack, parse_buildpack
 from buildfarm.errors import DetectError
 from buildfarm.model import BuildRequest
 from workers.buildpacks import classic, cnb
 from workers.buildpacks.classic import Detected
 from workers.buildpacks.cnb import Group
+from workers.buildpacks.fetcher import Supplied, Supply
 from workers.buildpacks.manifests import AppManifest
 from workers.buildpacks.steps import Steps
-from workers.buildpacks.supply import Supplied, Supply
 
 URL_VARIABLE = "BUILDPACK_URL"
 

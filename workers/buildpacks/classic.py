@@ -13,8 +13,8 @@ from buildfarm.oci.digest import Digest
 from workers.buildpacks.procfile import CONTROL
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.buildpacks.steps import FOLDER, Steps
-from workers.sandbox import CAPTURE_BYTES_MAX
-from workers.workspace import Workspace
+from workers.sandbox.output import CAPTURE_BYTES_MAX
+from workers.sandbox.workspace import Workspace
 
 NONE_TAKES = 100
 

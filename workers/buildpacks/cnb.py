@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from buildfarm.errors import AppError, CompileError, DetectError
 from workers.buildpacks.classic import compile_error
-from workers.buildpacks.nested import NestedTooDeepError, parse_json
+from workers.buildpacks.fetcher import Supplied
 from workers.buildpacks.steps import Steps
-from workers.buildpacks.supply import Supplied
-from workers.workspace import Workspace
+from workers.sandbox.nested import NestedTooDeepError, parse_json
+from workers.sandbox.workspace import Workspace
 
 # platform.md, "Exit Codes"
 _NONE_DETECTED = (20, 21)

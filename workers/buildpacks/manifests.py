@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from buildfarm.buildpack import Buildpack, parse_buildpack
+from buildfarm.buildpacks.address import Buildpack, parse_buildpack
+from buildfarm.config_vars import check_env
 from buildfarm.errors import CompileError, DetectError
-from buildfarm.model import check_env
-from workers.buildpacks.nested import NestedTooDeepError, parse_json, parse_toml
+from workers.sandbox.nested import NestedTooDeepError, parse_json, parse_toml
 
 # In this order: the first that names buildpacks decides.
 FILES = (".buildpacks", "project.toml", "scalingo.json", "app.json")

@@ -11,7 +11,7 @@ from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
 from buildfarm.oci.registry import Registry
-from workers.buildpacks.nested import parse_json
+from workers.sandbox.nested import parse_json
 
 LIFECYCLE_LABEL = "io.buildpacks.lifecycle.metadata"
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from buildfarm.config_vars import ENV_NAME, ENV_NAMES_MAX
 from buildfarm.errors import CompileError
-from buildfarm.model import ENV_NAME, ENV_NAMES_MAX, ReportValue
-from workers.buildpacks.nested import parse_json
+from buildfarm.model import ReportValue
 from workers.buildpacks.procfile import CONTROL, PROCESS_TYPE, TYPES_MAX
+from workers.sandbox.nested import parse_json
 
 REPORT_KEYS_MAX = 50
 REPORT_CHARS_MAX = 200  # values carry what users wrote

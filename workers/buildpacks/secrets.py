@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from buildfarm.errors import CompileError
+from workers.attempt.mask import Mask
 from workers.buildpacks.build import Built
-from workers.mask import Mask
 
 
 def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from workers.sandbox import Ended, Sandbox
+from workers.sandbox.container import Ended, Sandbox
 
 BIN = "/usr/lib/buildfarm"
 FOLDER = "/tmp/buildpacks"

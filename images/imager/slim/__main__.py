@@ -1,8 +1,9 @@
 """Makes an image's tree from the distribution's packages: ``python3 slim < PLAN.json``.
 
-It runs as an ordinary user in a sandbox. The plan is `buildfarm.recipe.Plan` as JSON; the recipe's folder is /app, and
-what it leaves is /cache/tree, the image's files, and /cache/report.json. What it says goes to the build's log. It ends
-with 1 and a last line that says why where the recipe asks for what is not there, and with 3 for an archive.
+It runs as an ordinary user in a sandbox. The plan is `buildfarm.recipes.plan.Plan` as JSON; the recipe's folder is
+/app, and what it leaves is /cache/tree, the image's files, and /cache/report.json. What it says goes to the build's
+log. It ends with 1 and a last line that says why where the recipe asks for what is not there, and with 3 for an
+archive.
 """
 
 import json

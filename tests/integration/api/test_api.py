@@ -11,10 +11,12 @@ import time
 import httpx
 import pytest
 
+from buildfarm.access import Audit, Tokens
 from buildfarm.errors import InternalError
-from buildfarm.model import BuildRequest, GitSource, Phase, State
-from buildfarm.store import Audit, Leases, LogBounds, Logs, Tokens
-from verify.serving import serving
+from buildfarm.model import BuildRequest, Phase, State
+from buildfarm.sources.address import GitSource
+from buildfarm.store import Leases, LogBounds, Logs
+from testkit.serving import serving
 
 KEY = {"Idempotency-Key": "k"}
 GIT = {"kind": "git", "url": "https://git.example.org/a.git"}

@@ -13,7 +13,6 @@ import uuid
 
 import httpx
 import pytest
-from conftest import wait_for
 
 from buildfarm.client import AsyncClient, Client
 from buildfarm.errors import (
@@ -25,10 +24,13 @@ from buildfarm.errors import (
     SourceError,
     TooLateError,
 )
+from buildfarm.events import LogLine
 from buildfarm.farm import Farm
-from buildfarm.model import BuildRequest, BuildResult, GitSource, LogLine, Phase, State
+from buildfarm.model import BuildRequest, BuildResult, Phase, State
+from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, Logs
-from verify.serving import serving
+from testkit.builds import wait_for
+from testkit.serving import serving
 from verify.slow_clients import stalled_uploads
 
 

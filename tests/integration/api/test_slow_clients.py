@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
-from conftest import wait_for
 
-from buildfarm.memo import input_digest
-from buildfarm.model import BuildRequest, BuildResult, GitSource
+from buildfarm.access import Audit, Scope, Tokens
+from buildfarm.input_digest import input_digest
+from buildfarm.model import BuildRequest, BuildResult
 from buildfarm.oci.digest import Digest
-from buildfarm.store import Audit, Scope, Tokens
-from verify.serving import serving
+from buildfarm.sources.address import GitSource
+from testkit.builds import wait_for
+from testkit.serving import serving
 from verify.slow_clients import address_of, answered, slowest, stalled_uploads, upload_head
 
 KEY = {"Idempotency-Key": "k"}

@@ -13,18 +13,19 @@ import time
 
 import httpcore
 import pytest
-from conftest import wait_for
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from buildfarm.api.deliveries import Deliveries
+from buildfarm.access.webhooks import Delivery, Webhooks
 from buildfarm.api.metrics import ApiMetrics
-from buildfarm.api.outbound import PrivateAddressError, check_url, parse_networks, post
+from buildfarm.api.webhooks.delivery import Deliveries
+from buildfarm.api.webhooks.outbound import PrivateAddressError, check_url, parse_networks, post
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.model import BuildRequest, GitSource
-from buildfarm.store.webhooks import Delivery, Webhooks
-from verify.serving import serving
+from buildfarm.model import BuildRequest
+from buildfarm.sources.address import GitSource
+from testkit.builds import wait_for
+from testkit.serving import serving
 from verify.slow_clients import trickling
 
 LOOPBACK = parse_networks("127.0.0.0/8")

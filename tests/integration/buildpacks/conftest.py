@@ -5,39 +5,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import write_files
 
-from buildfarm.model import Fault, State
-
-SHEBANG = "#!/bin/bash\n"
-
-
-def succeeded(built, build):
-    assert build.state is State.SUCCEEDED, f"{build.failure}\n{built.log(build)}"
-    return build.result
-
-
-def failed(build, code, *told):
-    assert build.state is State.FAILED
-    assert (build.failure.code, build.failure.fault) == (code, Fault.APP)
-    words = f"{build.failure.message} {build.failure.advice} {' '.join(build.failure.log_tail)}"
-    for word in told:
-        assert word in words
-
-
-def run_image(built, build, *command, entrypoint=None, env=()):
-    """What a command in the image prints, without an end of line."""
-    image = built.farm.image(build)
-    options = [word for pair in env for word in ("--env", pair)] + (["--entrypoint", entrypoint] if entrypoint else [])
-    # What pulling says would stand beside what the app says.
-    subprocess.run(["docker", "pull", "--quiet", image], check=True, capture_output=True)
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--network=none", *options, image, *command],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return (done.stdout + done.stderr).rstrip("\n")
+from testkit.buildpacks import SHEBANG
+from testkit.builds import write_files
 
 
 @pytest.fixture(scope="session")

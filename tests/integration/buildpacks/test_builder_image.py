@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.oci.manifest import ImageConfig, Manifest
-from workers.local.images import SUITE
+from localfarm.images import SUITE
 
 BUILDER = Path(__file__).parents[3] / "images/builder"
 

@@ -1,6 +1,6 @@
 """The classic contract, a test a clause: tiny buildpacks, and what can be seen of them in the log, image or container.
 
-docs/buildpacks.md lists the clauses; tests/unit/test_clauses.py keeps the list and these tests equal.
+docs/buildpacks.md lists the clauses; tests/unit/docs/test_clauses.py keeps the list and these tests equal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from buildpacks.conftest import failed, run_image, succeeded
+from testkit.buildpacks import failed, run_image, succeeded
 
 OBSERVER = r"""
 echo "ARGUMENTS=$1,$2,$3,$#"

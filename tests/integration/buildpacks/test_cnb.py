@@ -8,8 +8,8 @@ import re
 import pytest
 
 from buildfarm.oci.manifest import ImageConfig, Manifest
-from buildfarm.oci.validate import validate
-from buildpacks.conftest import failed, run_image, succeeded
+from testkit.buildpacks import failed, run_image, succeeded
+from testkit.registry.validate import validate
 
 OBSERVER = r"""
 echo "ARGUMENTS=$1,$2,$(basename $3)"

@@ -8,9 +8,9 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
-from conftest import EXAMPLES, wait_for
 
-from buildpacks.conftest import run_image, succeeded
+from testkit.buildpacks import run_image, succeeded
+from testkit.builds import EXAMPLES, wait_for
 
 APPS = {
     "apt": ["apt", "procfile"],

@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Builds, build_node, gateway_of, write_files
 
 from buildfarm.errors import RequestError
-from buildpacks.conftest import SHEBANG, failed, succeeded
+from testkit.buildpacks import SHEBANG, failed, succeeded
+from testkit.builds import Builds, build_node, gateway_of, write_files
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,121 @@
+"""How the whole farm stands, read when Prometheus asks: right also when all nodes are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from buildfarm.errors import BuildfarmError
+from buildfarm.farm import Farm
+from buildfarm.node import NodeState
+from buildfarm.queue.app import queue_names
+from buildfarm.queue.view import QueueRow
+
+_TENANTS_MAX = 200
+_WAITING = ("held", "queued", "running")
+
+
+class Standing(Collector):
+    """The queue by class, nodes, slots, and whether Redis and the registry answer. ``tenants`` adds rows by tenant."""
+
+    def __init__(self, farm: Farm, *, tenants: bool) -> None:
+        self._farm = farm
+        self._tenants = tenants
+
+    def describe(self) -> list[Metric]:
+        """Nothing is asked when it is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges; those that need Redis are left out where it is away, and `buildfarm_redis_up` says so."""
+        yield _gauge("buildfarm_registry_up", "1 where the registry answers", self._registry_up())
+        try:
+            found = [*self._queue(), *self._nodes(), *self._redis()]
+        except BuildfarmError:
+            yield _gauge("buildfarm_redis_up", "1 where Redis answers", 0)
+            return
+        yield _gauge("buildfarm_redis_up", "1 where Redis answers", 1)
+        yield from found
+
+    def _queue(self) -> Iterator[Metric]:
+        view = self._farm.queue(_TENANTS_MAX if self._tenants else 0)
+        builds = GaugeMetricFamily("buildfarm_queue_builds", "Builds by state", labels=["build_class", "state"])
+        oldest = GaugeMetricFamily(
+            "buildfarm_queue_oldest_seconds",
+            "For how long the oldest build waits; 0: none does",
+            labels=["build_class"],
+        )
+        for row in view.classes:
+            for state in _WAITING:
+                builds.add_metric([row.build_class, state], getattr(row, state))
+            oldest.add_metric([row.build_class], row.oldest_seconds or 0)
+        yield builds
+        yield oldest
+        if self._tenants:
+            yield _by_tenant(view.tenants)
+
+    def _nodes(self) -> Iterator[Metric]:
+        nodes = self._farm.nodes()
+        states = GaugeMetricFamily("buildfarm_nodes", "Build nodes by state", labels=["state"])
+        for state in NodeState:
+            states.add_metric([state], sum(node.state is state for node in nodes))
+        yield states
+        living = [node for node in nodes if node.state is not NodeState.GONE]
+        yield _gauge("buildfarm_farm_slots", "Slots of all living nodes", sum(node.slots for node in living))
+        yield _gauge("buildfarm_farm_slots_busy", "Of them in use", sum(node.busy for node in living))
+        # A name that dashboards for Celery know.
+        up = GaugeMetricFamily("celery_worker_up", "1 for each living node", labels=["hostname"])
+        for node in living:
+            up.add_metric([f"buildfarm@{node.id}"], 1)
+        yield up
+
+    def _redis(self) -> Iterator[Metric]:
+        database, settings = self._farm.database, self._farm.settings
+        with database.failures():
+            info: Any = database.client.info("memory")
+            pipeline = database.client.pipeline(transaction=False)
+            names = queue_names(settings.classes, settings.shards)
+            for name in names:
+                pipeline.llen(database.key(name))
+            lengths = pipeline.execute()
+        yield _gauge("buildfarm_redis_used_bytes", "Memory that Redis uses", info["used_memory"])
+        yield _gauge("buildfarm_redis_max_bytes", "Memory that Redis may use; 0: no limit", info["maxmemory"])
+        kept, dropped = self._farm.log_streams.kept_bytes()
+        yield _gauge("buildfarm_logs_bytes", "Logs that are kept in Redis", kept)
+        yield CounterMetricFamily("buildfarm_logs_dropped_bytes", "Dropped of logs to keep their bounds", dropped)
+        messages = GaugeMetricFamily("celery_queue_length", "Messages in a queue", labels=["queue_name"])
+        for name, length in zip(names, lengths, strict=True):
+            messages.add_metric([name], length)
+        yield messages
+
+    def _registry_up(self) -> int:
+        try:
+            self._farm.quick_registry.ping()
+        except BuildfarmError:
+            return 0
+        return 1
+
+
+def make_standing(farm: Farm) -> Standing:
+    """A collector of this farm."""
+    return Standing(farm, tenants=farm.settings.metrics_tenants)
+
+
+def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
+    builds = GaugeMetricFamily(
+        "buildfarm_tenant_queue_builds", "Builds by tenant and state", labels=["tenant", "state"]
+    )
+    totals: dict[tuple[str, str], int] = {}
+    for row in rows:
+        for state in _WAITING:
+            totals[row.tenant, state] = totals.get((row.tenant, state), 0) + getattr(row, state)
+    for (tenant, state), count in totals.items():
+        builds.add_metric([tenant, state], count)
+    return builds
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, told, value=value)

@@ -1,0 +1,1 @@
+"""What clients follow: feeds from Redis, sent as server-sent events."""

@@ -1,0 +1,95 @@
+"""Server-sent events (WHATWG HTML, section 9.2): a build's log, and the farm's changes of state, as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from buildfarm.api.live.feeds import Entry, Feed, Feeds
+from buildfarm.api.slots import Slots
+from buildfarm.model import State
+
+EVENT_STREAM = "text/event-stream"
+
+_BEAT_SECONDS = 15.0
+_AGAIN_MILLISECONDS = 1000
+_STATUS = ("state", "phase", "attempt", "node")
+_FINAL = frozenset(state.value for state in State if state.final)
+
+
+class LiveStream(StreamingResponse):
+    """Events that hold one of the token's live streams until they end or their client leaves."""
+
+    def __init__(self, events: AsyncIterator[bytes], slots: Slots, token_id: str) -> None:
+        super().__init__(events, media_type=EVENT_STREAM)
+        self._slots = slots
+        self._token_id = token_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends them. Raises RefusedError before the first byte if there is no slot left."""
+        with self._slots.take(self._token_id):
+            await super().__call__(scope, receive, send)
+
+
+async def log_events(feeds: Feeds, build_id: str, after: str) -> AsyncIterator[bytes]:
+    """The lines after a position, and what becomes of the build, until it has ended and all was sent."""
+    stream, record = f"build:{build_id}:log", f"build:{build_id}"
+    async with feeds.follow(stream, _line, record=record, ended=_has_ended) as feed:
+        yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
+        told: dict[str, str] = {}
+        async for entries in _batches(feed, after):
+            status = {name: feed.record[name] for name in _STATUS if name in feed.record}
+            if status and status != told:
+                told = status
+                yield _event("build", status)
+            yield b"".join(entry.encoded for entry in entries) if entries else b""
+        yield _event("end", {"state": feed.record.get("state", "")})
+
+
+async def state_events(feeds: Feeds, after: str, visible: Callable[[Entry], bool]) -> AsyncIterator[bytes]:
+    """Changes of builds' states after a position, those that the caller may see; it never ends by itself."""
+    async with feeds.follow("events", _change) as feed:
+        yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
+        async for entries in _batches(feed, after):
+            yield b"".join(entry.encoded for entry in entries if visible(entry))
+
+
+async def _batches(feed: Feed, after: str) -> AsyncIterator[list[Entry]]:
+    """What is new, as often as there is; an empty one where only the record changed."""
+    while True:
+        ended = feed.ended
+        entries = await feed.after(after)
+        if entries:
+            after = entries[-1].position
+            yield entries
+        elif ended:
+            yield []
+            return
+        elif await feed.change(_BEAT_SECONDS):
+            yield []
+        else:
+            # A comment, so that nothing on the way takes the connection for dead.
+            yield [Entry(after, {}, b": still here\n\n")]
+
+
+def _line(position: str, fields: Mapping[str, str]) -> bytes:
+    line = {"position": position, "attempt": int(fields["a"]), "phase": fields["p"], "text": fields["t"]}
+    return _event("line", line, position)
+
+
+def _change(position: str, fields: Mapping[str, str]) -> bytes:
+    return _event("change", fields, position)
+
+
+def _event(name: str, data: Mapping[str, object], position: str = "") -> bytes:
+    identity = f"id: {position}\n" if position else ""
+    # In ASCII: many clients split lines also at U+2028, which a build may print.
+    return f"{identity}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _has_ended(record: Mapping[str, str]) -> bool:
+    # No record: it expired while somebody followed.
+    return not record or record.get("state") in _FINAL

@@ -1,0 +1,237 @@
+"""The page: the same farm for people, made on the server. htmx asks again for the parts that change."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from buildfarm.access import Scope
+from buildfarm.api.bodies import AFTER_PATTERN
+from buildfarm.api.caller import Caller, caller_of
+from buildfarm.api.live.server_sent import LiveStream, log_events
+from buildfarm.api.page import sentences
+from buildfarm.api.page.waterfall import draw, spans_of
+from buildfarm.api.problems import RefusedError, problem_of
+from buildfarm.api.routes.builds import BuildId
+from buildfarm.api.services import Services
+from buildfarm.errors import BuildfarmError
+from buildfarm.model import Build, State
+
+COOKIE = "buildfarm_session"
+_LISTED = 50
+# Its parts ask every two or three seconds; a person may have some of them open.
+_CALLS_PER_HOUR_FACTOR = 10
+
+_templates = Environment(loader=PackageLoader("buildfarm.api"), autoescape=select_autoescape(), trim_blocks=True)
+_templates.globals.update({name: getattr(sentences, name) for name in (
+    "duration", "in_words", "moment", "size", "source_in_words", "whose_fault",
+)})  # fmt: skip
+
+
+class SignInFirstError(BuildfarmError):
+    """Nobody is signed in in this browser."""
+
+
+class PageRoute(APIRoute):
+    """A route whose failures are pages too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler, with that edge around it."""
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await inner(request)
+            except SignInFirstError:
+                return _to_sign_in(request)
+            except BuildfarmError as error:
+                status, _, _ = problem_of(error)
+                values = {"title": "It did not work", "message": error.message, "advice": error.advice}
+                return HTMLResponse(render(request, None, "error.html", **values), status)
+
+        return handle
+
+
+def visitor(request: Request) -> Caller:
+    """Who is signed in. Raises SignInFirstError and RefusedError."""
+    services: Services = request.app.state.services
+    token = services.tokens.session(request.cookies.get(COOKIE, ""))
+    if token is None:
+        raise SignInFirstError("Nobody is signed in.")
+    if request.method == "POST":
+        same_origin(request)
+    calls = services.farm.settings.api_calls_per_hour * _CALLS_PER_HOUR_FACTOR
+    caller = caller_of(request, services, token, calls, "page")
+    caller.require(Scope.READ)
+    return caller
+
+
+def same_origin(request: Request) -> None:
+    """A form of another site changes nothing here. Raises RefusedError."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if site not in (None, "same-origin", "none") or not own:
+        raise RefusedError(403, "request.origin", "The form was sent from another site.")
+
+
+Visitor = Annotated[Caller, Depends(visitor)]
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/")
+def builds(request: Request, caller: Visitor, state: str = "", after: str = "") -> Response:
+    """The newest builds."""
+    if not re.fullmatch(AFTER_PATTERN, after):
+        raise RefusedError(
+            422, "request.invalid", "`after` is not a position in the list of builds.",
+            advice="Open the list without it, then follow its links.",
+        )  # fmt: skip
+    wanted = {"queued": {State.QUEUED, State.HELD}}.get(state) or {one for one in State if one == state}
+    found, following = caller.services.farm.page(_LISTED, tenant=caller.tenant, states=frozenset(wanted), after=after)
+    place = f"/?state={state if wanted else ''}" + (f"&after={after}" if after else "")
+    values = {"builds": found, "state": state, "next": following, "here": "/"}
+    return _live(request, caller, "builds", place, values)
+
+
+@router.get("/builds/{build_id}")
+def build(request: Request, build_id: BuildId, caller: Visitor, part: str = "") -> Response:
+    """One build; with ``part`` all of it but its log."""
+    found = caller.build(build_id)
+    template = "_build.html" if part else "build.html"
+    return HTMLResponse(render(request, caller, template, here="", **_of_build(caller, found)))
+
+
+@router.get("/builds/{build_id}/log")
+def log(build_id: BuildId, caller: Visitor) -> StreamingResponse:
+    """The whole log as text."""
+    caller.build(build_id)
+    lines = (f"{line.text}\n" for line in caller.services.farm.logs(build_id))
+    return StreamingResponse(lines, media_type="text/plain; charset=utf-8")
+
+
+@router.get("/builds/{build_id}/live")
+def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingResponse:
+    """The log as it grows."""
+    caller.build(build_id)
+    after = request.headers.get("last-event-id", "0")
+    if not after.replace("-", "", 1).isdecimal():
+        raise RefusedError(422, "request.invalid", "Last-Event-ID is no position of this log.")
+    services = caller.services
+    return LiveStream(log_events(services.feeds, build_id, after), services.streams, caller.token.id)
+
+
+@router.post("/builds/{build_id}/cancel")
+def cancel(build_id: BuildId, caller: Visitor) -> Response:
+    """Ends a build."""
+    caller.require(Scope.SUBMIT)
+    found = caller.build(build_id)
+    if not caller.services.farm.cancel(build_id).final:
+        caller.note("build.cancel", build_id, tenant=found.request.tenant)
+    return RedirectResponse(f"/builds/{build_id}", 303)
+
+
+@router.get("/nodes")
+def nodes(request: Request, caller: Visitor) -> Response:
+    """The build nodes."""
+    if caller.tenant is not None:
+        raise RefusedError(403, "request.operator", "The nodes are shown to the farm's operators only.")
+    values = {"nodes": caller.services.farm.nodes(), "here": "/nodes"}
+    return _live(request, caller, "nodes", "/nodes?", values)
+
+
+@router.get("/queue")
+def queue(request: Request, caller: Visitor) -> Response:
+    """Who waits."""
+    found = caller.services.farm.queue(tenants_max=50)
+    if caller.tenant is not None:
+        own = tuple(row for row in found.tenants if row.tenant == caller.tenant)
+        found = found.model_copy(update={"classes": (), "tenants": own})
+    return _live(request, caller, "queue", "/queue?", {"queue": found, "here": "/queue"})
+
+
+@router.get("/sign-in")
+def sign_in_form(request: Request) -> Response:
+    """Asks for a token."""
+    values = {"next": request.query_params.get("next", "/"), "refused": ""}
+    return HTMLResponse(render(request, None, "sign_in.html", **values))
+
+
+@router.post("/sign-in")
+def sign_in(request: Request, token: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
+    """Opens a session: the browser keeps its name, and never the token."""
+    same_origin(request)
+    services: Services = request.app.state.services
+    address = request.client.host if request.client else ""
+    wait = services.rates.take("sign-in", address, 30, 300)
+    known = None if wait else services.tokens.verify(token.strip())
+    if known is None or Scope.READ not in known.scopes:
+        reason = "Too many tries; wait a while." if wait else "This token does not open the page."
+        return HTMLResponse(render(request, None, "sign_in.html", next=next, refused=reason), 429 if wait else 401)
+    # Only a path of this page: never a way to another site.
+    target = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/"
+    response = RedirectResponse(target, 303)
+    response.set_cookie(
+        COOKIE, services.tokens.open_session(known), httponly=True, samesite="strict",
+        secure=request.url.scheme == "https", path="/",
+    )  # fmt: skip
+    return response
+
+
+@router.post("/sign-out")
+def sign_out(request: Request) -> Response:
+    """Ends the session."""
+    same_origin(request)
+    services: Services = request.app.state.services
+    services.tokens.close_session(request.cookies.get(COOKIE, ""))
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(COOKIE, path="/")
+    return response
+
+
+def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
+    farm = caller.services.farm
+    layers = found.result.layers if found.result else ()
+    own = [layer for layer in layers if layer.origin != "builder"]
+    return {
+        "build": found,
+        "image": farm.image(found) if found.result else "",
+        "place": farm.place(found),
+        "waterfall": draw(spans_of(found, time.time())),
+        "builder_layers": [layer for layer in layers if layer.origin == "builder"],
+        "reused_bytes": sum(layer.size_bytes for layer in own if layer.reused),
+        "largest_bytes": max((layer.size_bytes for layer in own), default=1),
+    }
+
+
+def _live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:
+    """A whole page, or its changing part where htmx asks for it; 204 where that has not changed."""
+    part, seen = render(request, caller, f"_{name}.html", refresh="", **values), request.query_params.get("seen")
+    version = hashlib.sha256(part.encode()).hexdigest()[:16]
+    if seen == version:
+        return Response(status_code=204)
+    template = f"_{name}.html" if request.headers.get("hx-request") else f"{name}.html"
+    separator = "" if place.endswith("?") else "&"
+    return HTMLResponse(render(request, caller, template, refresh=f"{place}{separator}seen={version}", **values))
+
+
+def render(request: Request, caller: Caller | None, template: str, **values: Any) -> str:
+    """A template's text; ``here`` is the page's place in the menu."""
+    return _templates.get_template(template).render(caller=caller, key=secrets.token_hex(12), **{"here": "", **values})
+
+
+def _to_sign_in(request: Request) -> Response:
+    if request.headers.get("hx-request"):
+        return Response(status_code=204, headers={"HX-Redirect": "/sign-in"})
+    where = request.url.path if request.method == "GET" else "/"
+    return RedirectResponse(f"/sign-in?next={where}", 303)

@@ -1,0 +1,77 @@
+"""How builds are told to people on the page. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from buildfarm.model import Build, Fault, State
+from buildfarm.sources.address import ArtifactSource, GitSource, Source
+from buildfarm.telemetry.masking import mask
+
+_ENDINGS = {
+    State.HELD: "Waits for another build of its tenant to end.",
+    State.SUPERSEDED: "A newer build took its place.",
+    State.CANCELLED: "Cancelled by its owner.",
+}
+
+
+def in_words(build: Build) -> str:
+    """What happened, in one sentence."""
+    told = _ENDINGS.get(build.state, "")
+    match build.state:
+        case State.FAILED if build.failure:
+            told = build.failure.message
+        case State.SUCCEEDED if build.memo_of:
+            told = "Taken from an equal build; nothing was built."
+        case State.SUCCEEDED if build.result:
+            moved = build.result.uploaded_bytes
+            told = f"Image ready; {size(moved)} sent." if moved else "Image ready; nothing had to be sent."
+        case State.RUNNING if build.cancel_requested:
+            told = "It is being cancelled."
+        case State.RUNNING:
+            told = f"On {build.node}." if build.attempt < 2 else f"On {build.node}, attempt {build.attempt}."
+        case State.QUEUED:
+            told = "Waits to be tried again." if build.attempt else "Waits for a free slot."
+    return told
+
+
+def whose_fault(build: Build) -> str:
+    """A failure's headline."""
+    if build.failure is None:
+        return ""
+    return "The app could not be built" if build.failure.fault is Fault.APP else "The farm failed, not the app"
+
+
+def source_in_words(source: Source) -> str:
+    """Where the code came from."""
+    if isinstance(source, ArtifactSource):
+        return f"sent, {source.digest[:19]}"
+    if isinstance(source, GitSource):
+        return f"{mask(source.url)} at {source.ref}"
+    return mask(source.url)
+
+
+def duration(seconds: float) -> str:
+    """A time span for people."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def moment(seconds: float) -> str:
+    """A point in time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(count_bytes: float) -> str:
+    """A number of bytes."""
+    value = float(count_bytes)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

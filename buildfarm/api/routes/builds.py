@@ -1,0 +1,165 @@
+"""Builds over HTTP: submit, look, list, cancel, and their logs."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+
+from buildfarm.api.bodies import BuildFilter, BuildPage, BuildView, Cancelled, NewBuild
+from buildfarm.api.caller import Caller, Reader, Submitter
+from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, log_events
+from buildfarm.api.problems import RefusedError, responses
+from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.model import Build, BuildRequest, State
+from buildfarm.sources.address import ArtifactSource
+
+router = APIRouter(prefix="/v1/builds", tags=["builds"])
+
+BuildId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["5f2a9c1e7b3d4860"])]
+Position = Annotated[str, Query(pattern=r"^\d{1,15}(-\d{1,10})?$", description="only lines after this position")]
+
+_COMMON = (401, 403, 422, 429, 503)
+
+
+@router.post("", status_code=202, responses=responses(400, 404, 413, *_COMMON))
+def submit(
+    new: NewBuild,
+    response: Response,
+    caller: Submitter,
+    key: Annotated[
+        str,
+        Header(
+            alias="Idempotency-Key",
+            pattern=r"^[\x21-\x7e]{1,255}$",
+            description="of your own making: the same key gives back the same build, however often it is sent",
+            examples=["push-4711"],
+        ),
+    ],
+) -> BuildView:
+    """Accept a build. Once this answers, the build will be built or its failure told."""
+    build = accept(caller, new, key)
+    response.headers["Location"] = f"/v1/builds/{build.id}"
+    return view(caller, build)
+
+
+@router.get("", responses=responses(*_COMMON))
+def list_builds(caller: Reader, wanted: Annotated[BuildFilter, Query()]) -> BuildPage:
+    """The newest builds first, a page at a time."""
+    found, following = caller.services.farm.page(
+        wanted.limit,
+        tenant=caller.tenant_of(wanted.tenant),
+        app=wanted.app,
+        states=frozenset(wanted.state),
+        after=wanted.after,
+    )
+    return BuildPage(builds=tuple(view(caller, build) for build in found), next=following)
+
+
+@router.get("/{build_id}", responses=responses(404, *_COMMON))
+def get(build_id: BuildId, caller: Reader) -> BuildView:
+    """The build as it is now, with its result or failure, or its place in the queue."""
+    return view(caller, caller.build(build_id))
+
+
+@router.post("/{build_id}/cancel", status_code=202, responses=responses(400, 404, 409, 413, *_COMMON))
+def cancel(build_id: BuildId, caller: Submitter) -> Cancelled:
+    """End a build: at once where it waits, within seconds where it runs."""
+    build = caller.build(build_id)
+    found = caller.services.farm.cancel(build_id)
+    if found.final:
+        raise RefusedError(409, "request.ended", f"Build {build_id} has ended already: it is {found}.")
+    caller.note("build.cancel", build_id, tenant=build.request.tenant)
+    return Cancelled(id=build_id, found=found)
+
+
+@router.get(
+    "/{build_id}/log",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The lines so far",
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        **responses(404, *_COMMON),
+    },
+)
+def log(
+    build_id: BuildId,
+    caller: Reader,
+    after: Position = "0",
+    form: Annotated[Literal["text", "ndjson"], Query(alias="format", description="ndjson: a LogLine a line")] = "text",
+) -> StreamingResponse:
+    """The whole log so far."""
+    caller.build(build_id)
+
+    def lines() -> Iterator[str]:
+        for line in caller.services.farm.logs(build_id, after=after):
+            yield f"{line.text}\n" if form == "text" else f"{line.model_dump_json()}\n"
+
+    media_type = "text/plain; charset=utf-8" if form == "text" else "application/x-ndjson"
+    return StreamingResponse(lines(), media_type=media_type)
+
+
+@router.get(
+    "/{build_id}/log/live",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "Server-sent events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        **responses(404, *_COMMON),
+    },
+)
+def live_log(
+    build_id: BuildId,
+    caller: Reader,
+    after: Position = "0",
+    last_event_id: Annotated[str, Header(description="where to go on after a cut; it wins over `after`")] = "",
+) -> StreamingResponse:
+    """The log as it grows (server-sent events): `line` with a LogLine, `build` where its state changed, at last `end`.
+
+    The id of each `line` is its position: sent as `Last-Event-ID` after a cut, no line is lost or doubled.
+    """
+    caller.build(build_id)
+    if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
+        raise RequestError("Last-Event-ID is no position of this log.", advice="Send the id of the last event you saw.")
+    events = log_events(caller.services.feeds, build_id, last_event_id or after)
+    return LiveStream(events, caller.services.streams, caller.token.id)
+
+
+def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
+    """Submits for the caller. Raises RefusedError, RequestError, NotFoundError and what `Farm.submit` does."""
+    services = caller.services
+    tenant = caller.tenant_of(new.tenant)
+    if tenant is None:
+        raise RequestError("Whose app is it?", advice="A token for all tenants names the tenant.")
+    if isinstance(new.source, ArtifactSource) and new.source.repository != f"sources/{tenant}":
+        # Another tenant's source is told like one that is not there.
+        caller.note("source.read", new.source.repository[:200], "denied")
+        raise NotFoundError(f"There is no source {new.source.digest}.", advice="Send it: POST /v1/sources.")
+    wait = services.rates.take("builds", tenant, services.farm.settings.api_builds_per_minute, 60)
+    if wait:
+        raise RefusedError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
+    try:
+        request = BuildRequest(**{**dict(new), "tenant": tenant, "idempotency_key": key})
+    except ValidationError as error:
+        raise RequestError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
+    started = time.time()
+    build = services.farm.submit(request)
+    services.tracer.add(build.id, "submit", started, time.time(), {"buildfarm.tenant": tenant})
+    caller.note("build.submit", build.id, tenant=tenant)
+    return build
+
+
+def view(caller: Caller, build: Build) -> BuildView:
+    """The build as the caller may see it."""
+    farm = caller.services.farm
+    place = None if build.state.final or build.state is State.RUNNING else farm.place(build)
+    return BuildView.of(build, farm.image(build) if build.result else None, place)

@@ -1,0 +1,155 @@
+"""The farm itself over HTTP: what it is, whether it is well, its nodes, and its events."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from buildfarm import __version__
+from buildfarm.api.bodies import BuilderView, Draining, FarmView, Health, NewBuilder, NewLimits
+from buildfarm.api.caller import Admin, Caller, Operator, Reader
+from buildfarm.api.live.feeds import Entry
+from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_events
+from buildfarm.api.problems import responses
+from buildfarm.api.services import Services
+from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.fields import Name
+from buildfarm.node import Node, NodeState
+from buildfarm.queue.view import Limits, QueueView
+
+router = APIRouter()
+
+NodeId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
+TenantName = Annotated[Name, Path()]
+
+_TENANTS_MAX = 1000
+_COMMON = (401, 403, 422, 429, 503)
+
+
+@router.get("/healthz", tags=["health"], status_code=204)
+async def alive() -> Response:
+    """Whether the API runs. It needs no token."""
+    return Response(status_code=204)
+
+
+@router.get("/readyz", tags=["health"], responses={503: {"model": Health, "description": "A part is away"}})
+async def ready(request: Request, response: Response) -> Health:
+    """Whether Redis and the registry answer too. It needs no token."""
+    services: Services = request.app.state.services
+    found = await services.readiness.look()
+    response.status_code = 200 if found.ok else 503
+    return found
+
+
+@router.get("/v1/farm", tags=["farm"], responses=responses(*_COMMON))
+def farm(caller: Reader) -> FarmView:
+    """What a client must know of the farm, and what its token is."""
+    settings = caller.services.farm.settings
+    return FarmView(
+        version=__version__,
+        registry=caller.services.farm.registry.host,
+        source_bytes=settings.source_bytes,
+        tenant=caller.tenant,
+        scopes=tuple(sorted(caller.token.scopes)),
+    )
+
+
+@router.get("/v1/nodes", tags=["farm"], responses=responses(*_COMMON))
+def nodes(caller: Operator) -> list[Node]:
+    """The build nodes."""
+    return caller.services.farm.nodes()
+
+
+@router.post("/v1/nodes/{node}/drain", tags=["farm"], status_code=202, responses=responses(400, 404, 413, *_COMMON))
+def drain(node: NodeId, caller: Admin) -> Draining:
+    """Ask a node to take no more builds, to end those it has, and to leave."""
+    caller.services.farm.drain(node)
+    caller.note("node.drain", node)
+    return Draining(node=node)
+
+
+@router.get("/v1/builder", tags=["farm"], responses=responses(*_COMMON))
+def builder(caller: Operator) -> BuilderView:
+    """The builder image, and how many nodes have it."""
+    return _builder(caller)
+
+
+@router.put("/v1/builder", tags=["farm"], responses=responses(400, 404, 413, *_COMMON))
+def promote(new: NewBuilder, caller: Admin) -> BuilderView:
+    """Make an image of the farm's registry the builder of every node. Builds go on; nodes pull it beside them."""
+    promoted = caller.services.farm.promote_builder(new.reference)
+    caller.note("builder.promote", promoted)
+    return _builder(caller)
+
+
+@router.get("/v1/queue", tags=["queue"], responses=responses(*_COMMON))
+def queue(caller: Reader) -> QueueView:
+    """How the queue stands: by class, and by tenant. A tenant sees its own part."""
+    found = caller.services.farm.queue(_TENANTS_MAX)
+    if caller.tenant is None:
+        return found
+    own = tuple(row for row in found.tenants if row.tenant == caller.tenant)
+    return found.model_copy(update={"classes": (), "tenants": own})
+
+
+@router.get("/v1/limits", tags=["queue"], responses=responses(*_COMMON))
+def limits_set(caller: Operator) -> dict[str, int]:
+    """The limits that were set: `tenant:running`, `tenant:waiting` and `tenant/app:running`."""
+    return caller.services.farm.limits_set()
+
+
+@router.get("/v1/limits/{tenant}", tags=["queue"], responses=responses(404, *_COMMON))
+def limits(tenant: TenantName, caller: Reader, app: Name | None = None) -> Limits:
+    """What a tenant may have running and waiting at once, and each of its apps."""
+    if caller.tenant not in (None, tenant):
+        raise NotFoundError(f"There is no tenant {tenant}.")
+    return caller.services.farm.limits(tenant, app)
+
+
+@router.put("/v1/limits/{tenant}", tags=["queue"], responses=responses(400, 413, *_COMMON))
+def set_limits(tenant: TenantName, new: NewLimits, caller: Admin) -> Limits:
+    """Change a tenant's limits, or one app's; null goes back to the farm's settings. They count at once."""
+    values = new.model_dump(include=new.model_fields_set - {"app"})
+    found = caller.services.farm.set_limits(tenant, new.app, **values)
+    caller.note("limits.set", f"{tenant}/{new.app or ''} {values}", tenant=tenant)
+    return found
+
+
+@router.get(
+    "/v1/events/live",
+    tags=["events"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "Server-sent events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
+        **responses(*_COMMON),
+    },
+)
+def live_events(
+    caller: Reader,
+    after: Annotated[str, Query(pattern=r"^(\$|\d{1,15}(-\d{1,10})?)$", description="$: from now on")] = "$",
+    last_event_id: Annotated[str, Header(description="where to go on after a cut")] = "",
+) -> StreamingResponse:
+    """Changes of builds' states as they come (server-sent events): `change`, with build, state, attempt and node."""
+    position = last_event_id or after
+    if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
+        raise RequestError("Last-Event-ID is no position.", advice="Send the id of the last event you saw.")
+    if position == "$":
+        position = caller.services.farm.events.last()
+
+    def visible(entry: Entry) -> bool:
+        return not entry.fields or caller.tenant in (None, entry.fields.get("tenant"))
+
+    services = caller.services
+    return LiveStream(state_events(services.feeds, position, visible), services.streams, caller.token.id)
+
+
+def _builder(caller: Caller) -> BuilderView:
+    current, living = (
+        caller.services.farm.builder(),
+        [node for node in caller.services.farm.nodes() if node.state is not NodeState.GONE],
+    )
+    ready = sum(bool(node.builder) and current.endswith(node.builder) for node in living)
+    return BuilderView(builder=current, nodes_ready=ready, nodes=len(living))

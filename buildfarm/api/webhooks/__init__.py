@@ -1,0 +1,1 @@
+"""Webhooks: signed deliveries over connections that reach no private network."""

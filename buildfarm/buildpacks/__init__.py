@@ -1,0 +1,1 @@
+"""How buildpacks are named, and pinned to what they are now."""

@@ -1,0 +1,115 @@
+"""Buildpacks pinned where they are named: what a branch, a tag or an address is now becomes a digest.
+
+Whoever names the buildpack makes these requests, from the machine he is at. A node does it in the build's sandbox for
+what an app's own files name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from buildfarm.buildpacks.address import (
+    ARTIFACTS,
+    ArchiveBuildpack,
+    ArtifactBuildpack,
+    Buildpack,
+    BundledBuildpack,
+    GitBuildpack,
+    parse_buildpack,
+)
+from buildfarm.errors import RequestError
+from buildfarm.oci.connection import NotInRegistryError, OtherContentError
+from buildfarm.oci.registry import Registry
+
+ARTIFACT_TYPE = "application/vnd.buildfarm.buildpack.v1"
+
+_GIT_SECONDS = 60
+_PROTOCOLS = "http:https:ssh:git"
+_HTTP_SECONDS = 30
+_ARCHIVE_BYTES_MAX = 512 * 1024 * 1024
+
+
+def pin(text: str, registry: Registry) -> Buildpack:
+    """The buildpack that is called so, with what it is now. Raises RequestError, and RegistryError."""
+    try:
+        buildpack = parse_buildpack(text)
+    except ValueError as error:
+        raise RequestError(f"{error}.") from error
+    if buildpack.pinned:
+        return buildpack
+    match buildpack:
+        case GitBuildpack():
+            return replace(buildpack, ref=_commit(buildpack))
+        case ArchiveBuildpack():
+            return replace(buildpack, sha256=_sha256(buildpack.url))
+        case ArtifactBuildpack():
+            return replace(buildpack, reference=_artifact_digest(buildpack, registry))
+        case BundledBuildpack():
+            return buildpack
+
+
+def artifact_repository(directory: Path) -> str:
+    """Where a folder's buildpack is kept in the registry. Raises RequestError where its name cannot be used."""
+    repository = ARTIFACTS + directory.resolve().name.lower()
+    try:
+        parse_buildpack(f"oci:{repository}:latest")
+    except ValueError as error:
+        raise RequestError(
+            f"The folder's name {directory.resolve().name!r} cannot name a buildpack.",
+            advice="Use lower-case letters, digits, dots and dashes.",
+        ) from error
+    return repository
+
+
+def _commit(buildpack: GitBuildpack) -> str:
+    ref = buildpack.ref
+    # An annotated tag names itself first and its commit, with ^{}, after.
+    names = [ref, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS}
+    try:
+        done = subprocess.run(
+            ["git", "ls-remote", "--", buildpack.url, *names],
+            env=environment, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RequestError(
+            f"{buildpack.url} cannot be asked: {error}.", advice="Name the commit: URL#<40 hexadecimal digits>."
+        ) from error
+    if done.returncode != 0:
+        raise RequestError(f"{buildpack.url} cannot be read: {(done.stderr.strip().splitlines() or ['?'])[-1]}.")
+    lines = done.stdout.splitlines()
+    if not lines:
+        raise RequestError(f"{buildpack.url} has no branch or tag {ref!r}.")
+    return lines[-1].partition("\t")[0]
+
+
+def _sha256(url: str) -> str:
+    total, size = hashlib.sha256(), 0
+    try:
+        # The bytes themselves count, not what a server's own compression makes of them.
+        headers = {"accept-encoding": "identity"}
+        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=_HTTP_SECONDS) as response:
+            response.raise_for_status()
+            for piece in response.iter_raw():
+                size += len(piece)
+                if size > _ARCHIVE_BYTES_MAX:
+                    raise RequestError(f"{url} is larger than {_ARCHIVE_BYTES_MAX:,} bytes.")
+                total.update(piece)
+    except httpx.HTTPError as error:
+        raise RequestError(f"{url} cannot be fetched: {error}.") from error
+    return total.hexdigest()
+
+
+def _artifact_digest(buildpack: ArtifactBuildpack, registry: Registry) -> str:
+    try:
+        return str(registry.get_manifest(buildpack.repository, buildpack.reference)[2])
+    except NotInRegistryError as error:
+        raise RequestError(f"The farm's registry has no {buildpack}.") from error
+    except (OtherContentError, ValueError) as error:
+        raise RequestError(f"{buildpack} is no artifact: {error}.") from error

@@ -1,0 +1,47 @@
+"""The whole input of a build as one digest: equal inputs give the same image."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from buildfarm.buildpacks.address import parse_buildpack
+from buildfarm.model import BuildRequest, Request
+from buildfarm.seal import Seal
+from buildfarm.settings import Settings
+from buildfarm.sources.address import ArtifactSource, GitSource, Source
+
+# Settings that decide what an image's bytes are; limits only decide whether there is one.
+_SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types", "profile")
+_FIELDS = ("tenant", "app", "source", "env", "buildpacks", "buildpack_order")
+# 2: earlier memos ignored branches of buildpacks that the app's own files name.
+_VERSION = 2
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def input_digest(request: Request, builder: str, settings: Settings) -> str:
+    """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
+
+    Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
+    branch moves, also one that a buildpack comes from. Buildpacks that the app's own files name are not known here: see
+    `workers.pipeline.run`. ``builder`` is the digest of the builder image; the farm's own
+    buildpacks are in it.
+    """
+    if not isinstance(request, BuildRequest) or not builder or not _is_pinned(request.source):
+        return ""
+    buildpacks = (*request.buildpacks, *request.buildpack_order)
+    if "BUILDPACK_URL" in request.env or not all(parse_buildpack(name).pinned for name in buildpacks):
+        return ""
+    content = {
+        "version": _VERSION,
+        "request": request.model_dump(mode="json", include=set(_FIELDS)),
+        "builder": builder,
+        "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
+    }
+    return Seal(settings.farm_key.get_secret_value()).digest(json.dumps(content, sort_keys=True).encode())
+
+
+def _is_pinned(source: Source) -> bool:
+    if isinstance(source, GitSource):
+        return _COMMIT.fullmatch(source.ref) is not None
+    return isinstance(source, ArtifactSource) or bool(source.sha256)

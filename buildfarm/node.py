@@ -1,0 +1,40 @@
+"""A build node as others see it: its heartbeat."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from buildfarm.fields import Frozen
+
+
+class NodeState(StrEnum):
+    """Whether a build node takes builds."""
+
+    READY = "ready"  # it takes builds
+    CLOSED = "closed"  # it takes none for now; its reason says why, and it opens again by itself
+    DRAINING = "draining"  # it takes none any more, ends those it has, and leaves
+    GONE = "gone"  # it gave no sign of life for a while; its builds run elsewhere
+
+
+class Node(Frozen):
+    """A build node's heartbeat."""
+
+    id: str
+    version: str = ""  # of the farm's code on it
+    state: NodeState
+    reason: str = ""  # why it takes no builds
+    slots: int
+    builds: tuple[str, ...] = ()  # ids of those that run on it
+    builder: str = ""  # digest of the builder that its next build gets
+    disk_free_bytes: int = 0
+    seen_at: float = 0.0  # by the store's clock
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it takes builds."""
+        return self.state is NodeState.READY
+
+    @property
+    def busy(self) -> int:
+        """How many of its slots are in use."""
+        return len(self.builds)

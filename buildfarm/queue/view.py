@@ -1,0 +1,41 @@
+"""How the queue stands: limits, positions, and a row for each class and tenant."""
+
+from __future__ import annotations
+
+from buildfarm.fields import Frozen
+
+
+class Limits(Frozen):
+    """What a tenant may have at once, and each of its apps."""
+
+    tenant_running: int  # builds that run or are about to
+    tenant_waiting: int  # builds that wait; beyond it submit is refused
+    app_running: int
+
+
+class Place(Frozen):
+    """Where a waiting build stands."""
+
+    position: int  # it starts at the latest as this one of its class, if no other tenant comes
+    wait_seconds: float | None  # expected until it starts; None where no build of its class started lately
+
+
+class QueueRow(Frozen):
+    """How a class of builds stands, or one tenant's part of it."""
+
+    build_class: str
+    tenant: str = ""  # empty: all tenants
+    held: int
+    queued: int
+    running: int
+    oldest_seconds: float | None  # for how long the oldest one waits
+    started: int  # in the last minutes
+    share: float = 1.0  # of all starts of the class in the last minutes
+
+
+class QueueView(Frozen):
+    """The whole queue: a row for each class, and those of the tenants with the oldest builds."""
+
+    minutes: int  # what `started` and `share` look back to
+    classes: tuple[QueueRow, ...]
+    tenants: tuple[QueueRow, ...]

@@ -1,0 +1,1 @@
+"""Sources of apps: how they are addressed, and how directories are packed."""

@@ -1,0 +1,53 @@
+"""What the scripts need to know of the settings to admit builds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from buildfarm.queue.view import Limits
+from buildfarm.settings import Settings
+from buildfarm.store.database import APP_INDEX_MAX, EVENTS_MAX, INDEX_MAX
+
+LOOK_BACK_MINUTES = 5
+
+_AHEAD = 4  # a tenant's queued builds of a class; the others are held, so that Celery's queues stay short
+_KEY_SECONDS = 86_400
+_STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What every script of admission is told: classes, limits where none were set, bounds of what is kept."""
+
+    classes: dict[str, int]  # their weights
+    limits: Limits
+    record_seconds: float
+    message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
+
+    @classmethod
+    def of(cls, settings: Settings, message: str) -> Terms:
+        """The terms of these settings."""
+        limits = Limits(
+            tenant_running=settings.tenant_running_max,
+            tenant_waiting=settings.tenant_waiting_max,
+            app_running=settings.app_running_max,
+        )
+        return cls(settings.classes, limits, settings.record_seconds, message)
+
+    def encode(self) -> str:
+        """As the scripts read them."""
+        return json.dumps(
+            {
+                "classes": [{"name": name, "weight": weight} for name, weight in self.classes.items()],
+                **self.limits.model_dump(),
+                "message": self.message,
+                "ahead": _AHEAD,
+                "events_max": EVENTS_MAX,
+                "index_max": INDEX_MAX,
+                "app_index_max": APP_INDEX_MAX,
+                "record_seconds": int(self.record_seconds),
+                "key_seconds": _KEY_SECONDS,
+                "started_seconds": _STARTED_SECONDS,
+            }
+        )

@@ -1,0 +1,81 @@
+"""``python -m localfarm up|down|status``: what ``buildfarm up|down|status`` calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import click
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+
+from buildfarm.cli.error_handler import Exit, FarmGroup, tell
+from buildfarm.errors import SetupError
+from buildfarm.settings import STATE_DIRECTORY, read_settings
+from buildfarm.telemetry import set_up_logging
+from localfarm import farm
+
+json_option = click.option("--json", "as_json", is_flag=True)
+
+
+@click.group(cls=FarmGroup)
+def main() -> None:
+    """The whole farm on this machine."""
+    set_up_logging(read_settings())
+
+
+@main.command()
+@click.option("--worker/--no-worker", default=True)
+@click.option("--redis-port", type=int)
+@click.option("--registry-port", type=int)
+@json_option
+def up(worker: bool, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
+    """Brings the farm up."""
+    state = farm.up(STATE_DIRECTORY, node=worker, redis_port=redis_port, registry_port=registry_port, say=_say)
+    if as_json:
+        click.echo(
+            json.dumps({"redis": state.redis_address, "registry": state.registry_address, "builder": state.builder})
+        )
+    else:
+        click.echo(f"The farm is up: redis {state.redis_address}, registry {state.registry_address}")
+
+
+@main.command()
+@click.option("--purge", is_flag=True)
+@click.option("--now", is_flag=True)
+@json_option
+def down(purge: bool, now: bool, as_json: bool) -> None:
+    """Takes the farm down."""
+    gone = farm.down(STATE_DIRECTORY, purge=purge, now=now, say=_say)
+    click.echo(json.dumps({"removed": gone}) if as_json else f"Removed: {', '.join(gone) or 'nothing'}")
+
+
+@main.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Says which parts run."""
+    parts = farm.status(STATE_DIRECTORY)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(part) for part in parts]))
+    else:
+        for part in parts:
+            click.secho(f"{part.name:<10}{'up' if part.up else 'down':<6}", nl=False, fg="green" if part.up else "red")
+            click.echo(part.detail)
+    sys.exit(0 if all(part.up for part in parts) else Exit.FARM_FAULT)
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _run() -> None:
+    try:
+        main()
+    except (DockerException, RequestException) as error:
+        tell(SetupError(f"The Docker engine refuses: {error}"))
+        sys.exit(Exit.SETUP)
+
+
+if __name__ == "__main__":
+    _run()

@@ -1,0 +1,216 @@
+"""The local farm as a whole: up, down, and what of it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+
+from buildfarm.errors import SetupError
+from buildfarm.oci.registry import Registry
+from buildfarm.settings import Settings, read_settings
+from buildfarm.store import Nodes, open_database
+from buildfarm.telemetry import logger
+from localfarm import api, images, network, services, worker
+from localfarm.beginnings import Say, ensure_sent, send_beginnings
+from localfarm.engine import connect, find_engine
+from localfarm.packages import ensure_packages
+from localfarm.slim import Maker
+from localfarm.state import (
+    DEFAULT_DOCKER_URL,
+    LocalState,
+    forget,
+    locked,
+    make_directory,
+    read_state,
+    secret_file,
+    write_state,
+)
+from localfarm.waiting import run_side_by_side
+from workers.sandbox.workspace import Workspaces
+from workers.upkeep.janitor import Janitor
+
+BUILDER_REPOSITORY = "builder"
+NOW_SECONDS = 2.0
+# Programs that a build node calls.
+PROGRAMS = {"tar": "tar", "mkfs.ext4": "e2fsprogs", "mount": "mount", "iptables": "iptables"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the farm, and whether it is as it should be."""
+
+    name: str
+    up: bool
+    detail: str
+
+
+def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: int | None, say: Say) -> LocalState:
+    """Makes everything run that does not; what runs as it should is not touched. Raises SetupError."""
+    make_directory(directory)
+    with locked(directory):
+        old = read_state(directory)
+        # A node that runs stays part of the farm, though this run would do without one: it follows a new builder.
+        node = node or worker.running_worker(directory) is not None
+        password_file = secret_file(directory, "redis-password")
+        state = old or LocalState(redis_password=password_file.read_text())
+        state = replace(
+            state,
+            farm_key=secret_file(directory, "farm-key").read_text(),
+            redis_port=redis_port or state.redis_port,
+            registry_port=registry_port or state.registry_port,
+            docker_url=os.environ.get("BUILDFARM_DOCKER_URL") or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_URL,
+            worker=node,
+        )
+        client = find_engine(state.docker_url, directory, say)
+        settings = read_settings()
+        services_network = network.ensure_services(client, say)
+        ensure_packages(PROGRAMS, say)
+        # Another base is the builder's; all else stands on Debian, whose packages the small images are made of.
+        debian = images.ensure_base(client, state.docker_url, "", say)
+        base = images.ensure_base(client, state.docker_url, settings.base, say) if settings.base else debian
+        (builder,), (imager, redis, storage) = run_side_by_side(
+            [
+                lambda: [images.ensure_image(client, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say)],
+                lambda: _service_images(client, state, debian, directory, say),
+            ]
+        )
+        write_state(directory, state)
+        for service in (
+            services.redis_service(redis, state, password_file),
+            services.registry_service(storage, state),
+        ):
+            services.ensure_service(client, services_network, service, say)
+        services.wait_for_services(client, state)
+        # Its name depends on where Redis is, which is known to other processes from here on.
+        network.ensure_builds(client, read_settings().sandbox_network, say)
+        with Registry(f"http://{state.registry_address}") as registry:
+            state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
+            send_beginnings(client, registry, debian, imager, say)
+        write_state(directory, state)
+        if old is not None and old.builder not in ("", state.builder):
+            say("builder: promoting it, its recipe changed")
+            _promote(read_settings(), state.builder)
+        if node:
+            _ensure_worker(directory, say)
+            _ensure_api(directory, moved=old is None or old.variables() != state.variables(), say=say)
+        return state
+
+
+def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
+    """Stops everything; with ``purge`` also forgets it. Returns what is gone. Raises SetupError."""
+    state = read_state(directory)
+    if state is None:
+        return []
+    with locked(directory):
+        settings = read_settings()
+        gone = []
+        say("node: draining" if not now else "node: stopping")
+        if worker.stop_worker(directory, NOW_SECONDS if now else settings.drain_seconds):
+            gone.append("node")
+        if api.stop_api(directory):
+            gone.append("api")
+        client = connect(state.docker_url)
+        if client is None:
+            raise SetupError(
+                f"The Docker engine at {state.docker_url} does not answer, so its containers cannot be removed.",
+                advice="Start it and run `buildfarm down` again.",
+            )
+        _clean_up(client, settings)
+        gone += services.remove_services(client, data=purge)
+        gone += network.remove_networks(client, settings.sandbox_network)
+        if purge:
+            gone += images.remove_images(client)
+            shutil.rmtree(settings.cache_directory, ignore_errors=True)
+            forget(directory)
+        return gone
+
+
+def status(directory: Path) -> list[Part]:
+    """Every part of the farm, whether it runs or not."""
+    state = read_state(directory)
+    if state is None:
+        return [Part("farm", False, "it never was up here; run `buildfarm up`")]
+    settings = read_settings()
+    client = connect(state.docker_url)
+    parts = [
+        Part("engine", client is not None, state.docker_url),
+        Part("redis", services.redis_answers(state), state.redis_address),
+        Part("registry", services.registry_answers(state), state.registry_address),
+        Part("builder", bool(state.builder), state.builder or "it was never pushed"),
+    ]
+    if state.worker:
+        parts.append(_node_part(directory, settings))
+        there = api.running_api(directory) is not None and api.answers(settings)
+        parts.append(Part("api", there, api.address(settings) if there else f"its log is {directory / api.LOG_FILE}"))
+    return parts
+
+
+def _node_part(directory: Path, settings: Settings) -> Part:
+    process, node = worker.running_worker(directory), worker.find_node(settings)
+    if process is None:
+        return Part("node", False, f"no process; its log is {directory / worker.LOG_FILE}")
+    if node is None:
+        return Part("node", False, f"process {process.pid} gives no sign of life")
+    if not node.accepting:
+        return Part("node", False, f"{node.id} takes no builds: {node.reason}")
+    return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
+
+
+def _service_images(
+    client: docker.DockerClient, state: LocalState, debian: str, directory: Path, say: Say
+) -> list[str]:
+    """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
+    imager = images.ensure_image(client, images.IMAGER, debian, say=say)
+    maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
+    return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
+
+
+def _promote(settings: Settings, builder: str) -> None:
+    database = open_database(settings)
+    try:
+        Nodes(database).promote(builder)
+    finally:
+        database.close()
+
+
+def _promoted(settings: Settings) -> str:
+    database = open_database(settings)
+    try:
+        return Nodes(database).promoted() or settings.builder
+    finally:
+        database.close()
+
+
+def _ensure_worker(directory: Path, say: Say) -> None:
+    """A node runs and takes builds on the farm's newest builder."""
+    settings = read_settings()
+    node = worker.find_node(settings)
+    if worker.running_worker(directory) is not None:
+        if node is not None and node.accepting and _promoted(settings).endswith(node.builder):
+            return
+        say("node: draining, to start it anew")
+        worker.stop_worker(directory, settings.drain_seconds)
+    say("node: starting; its engine pulls the builder where it lacks it")
+    worker.start_worker(directory, settings)
+
+
+def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:
+    settings = read_settings()
+    if api.running_api(directory) is not None:
+        if not moved and api.answers(settings):
+            return
+        api.stop_api(directory)
+    say(f"api: starting on {api.address(settings)}; `buildfarm tokens make` opens it")
+    api.start_api(directory, settings)
+
+
+def _clean_up(client: docker.DockerClient, settings: Settings) -> None:
+    """What a killed node could not."""
+    workspaces = Workspaces(
+        settings.workspace_directory / settings.node_id, settings.workspace_bytes, settings.workspace_inodes
+    )
+    Janitor(client, settings.node_id, workspaces, set, logger()).clean()

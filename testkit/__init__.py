@@ -1,0 +1,1 @@
+"""Nodes, services, browsers and validators for tests, benches and the verified claims."""

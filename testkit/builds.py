@@ -1,0 +1,171 @@
+"""Real build nodes, builds on them, and a network of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from buildfarm.farm import Farm, open_farm
+from buildfarm.model import Build, BuildRequest
+from buildfarm.settings import Settings
+from localfarm import network
+from workers.engine import open_engine
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+READY_SECONDS = 120
+
+
+@contextmanager
+def builds_network(settings: Settings, name: str) -> Iterator[str]:
+    """A network of these tests' own: network rules belong to a bridge, and other nodes' stay as they are."""
+    client = open_engine(settings.docker_url)
+    try:
+        network.ensure_networks(client, name, lambda _: None)
+        yield name
+        network.remove_networks(client, name)
+    finally:
+        client.close()
+
+
+def gateway_of(name: str) -> str:
+    """This machine's address on a network of the engine."""
+    ask = ["docker", "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", name]
+    return subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@dataclass
+class NodeProcess:
+    """A build node in a process of its own."""
+
+    id: str
+    process: subprocess.Popen[bytes]
+    workspaces: Path
+    log: Path
+
+    def left_behind(self) -> list[str]:
+        """Containers and workspaces of this node that are there now."""
+        ask = ["docker", "ps", "--all", "--quiet", "--filter", f"label=buildfarm.node={self.id}"]
+        containers = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
+        folder = self.workspaces / self.id
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
+        return containers + [path.name for path in (folder.iterdir() if folder.is_dir() else ())] + mounts
+
+
+@dataclass
+class Builds:
+    """Submits builds and waits for their end."""
+
+    farm: Farm
+    node: NodeProcess | None
+
+    @property
+    def tenant(self) -> str:
+        """One of this run's own: no app of it was ever built before."""
+        return self.farm.settings.namespace.strip(":")
+
+    def __call__(self, directory: Path, app: str = "app", **fields: Any) -> Build:
+        """The build of this folder, ended."""
+        source, _ = self.farm.pack(directory, self.tenant)
+        return self.request(source=source, app=app, **fields)
+
+    def request(self, **fields: Any) -> Build:
+        """The build of this request, ended."""
+        return self.ended(self.submit(**fields))
+
+    def submit(self, **fields: Any) -> str:
+        """Submits a build of this run's tenant, and returns its id."""
+        return self.farm.submit(BuildRequest(tenant=self.tenant, **{"app": "app", **fields})).id
+
+    def ended(self, build_id: str) -> Build:
+        """Follows the build to its end."""
+        items = [item for item in self.farm.follow(build_id) if isinstance(item, Build)]
+        return items[-1]
+
+    def log(self, build: Build) -> str:
+        """The whole log, a line each."""
+        return "\n".join(line.text for line in self.farm.logs(build.id))
+
+
+@contextmanager
+def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Iterator[NodeProcess]:
+    """A node of this farm that takes builds, for the length of the block; it is drained at the end.
+
+    ``code`` is a folder with another version of the farm's code.
+    """
+    node_id = f"test-{uuid.uuid4().hex[:8]}"
+    workspaces = Path("/var/lib/buildfarm/test-workspaces")
+    workspaces.mkdir(parents=True, exist_ok=True)
+    log = workspaces / f"{node_id}.log"
+    environment = {
+        **os.environ,
+        "BUILDFARM_NAMESPACE": farm.settings.namespace,
+        "BUILDFARM_NODE_ID": node_id,
+        "BUILDFARM_WORKSPACE_DIRECTORY": str(workspaces),
+        "BUILDFARM_CACHE_DIRECTORY": str(workspaces / f"{node_id}.caches"),
+        "BUILDFARM_LOG_FORMAT": "json",
+        "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
+        # What tests serve to builds, they serve on the builds' own bridge.
+        "BUILDFARM_SANDBOX_ALLOW": f"{gateway_of(farm.settings.sandbox_network)}/32",
+        **({"PYTHONPATH": str(code)} if code else {}),
+        **variables,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers"], cwd=code, env=environment, stdout=output, stderr=output
+        )
+    node = NodeProcess(node_id, process, workspaces, log)
+    try:
+        wait_for(lambda: _accepts(farm, node), READY_SECONDS, lambda: log.read_text()[-2000:])
+        yield node
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(workspaces / f"{node_id}.caches", ignore_errors=True)
+        for path in (log, workspaces / f"{node_id}.lock"):
+            path.unlink(missing_ok=True)
+
+
+def wait_for(check: Callable[[], object], seconds: float, told: Callable[[], object] = str) -> None:
+    """Returns as soon as ``check`` is true; fails with what ``told`` says when it is not in time."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not check():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {told()}"
+        pause.wait(0.05)
+
+
+def write_files(directory: Path, files: Mapping[str, str]) -> Path:
+    """Writes a folder's files by their names, and returns the folder."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return directory
+
+
+def _accepts(farm: Farm, node: NodeProcess) -> bool:
+    assert node.process.poll() is None, node.log.read_text()[-2000:]
+    return any(found.id == node.id and found.accepting for found in farm.nodes())
+
+
+def empty_namespace(settings: Settings) -> None:
+    """Deletes every key of a test's farm."""
+    with open_farm(settings) as farm:
+        client = farm.database.client
+        for key in client.scan_iter(f"{settings.namespace}*", count=1000):
+            client.delete(key)

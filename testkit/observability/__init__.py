@@ -1,0 +1,1 @@
+"""A browser and a Prometheus, and what they are asked."""

@@ -1,0 +1,57 @@
+"""A look at a live farm through Prometheus: what every panel draws, and what every alert says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from testkit.live import Live
+from testkit.observability.prometheus import Drawn, Prometheus, expressions, filled, prometheus
+from testkit.serving import free_port
+
+_SECONDS = 30
+_STEADY_SECONDS = 6
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen."""
+
+    drawn: list[Drawn]
+    rules: list[dict[str, Any]]
+    names: set[str]  # of all metrics that were scraped
+    exemplars: int
+
+
+def look(live: Live) -> Look:
+    """Lets the farm build, and asks everything while it does."""
+    api_metrics = live.api.metrics_url.removeprefix("http://").removesuffix("/metrics")
+    with prometheus({"buildfarm-node": live.node_metrics, "buildfarm-api": api_metrics}, free_port()) as server:
+        deadline = time.monotonic() + 30
+        while not server.scraped(2):
+            if time.monotonic() > deadline:
+                raise RuntimeError("Prometheus does not reach the farm's metrics")
+            time.sleep(0.2)
+        live.exercise()
+        # Something runs and waits while the questions are asked.
+        working = threading.Thread(target=live.exercise)
+        working.start()
+        time.sleep(_STEADY_SECONDS)
+        try:
+            return _ask(server)
+        finally:
+            working.join()
+
+
+def _ask(server: Prometheus) -> Look:
+    variables = {"node": ".*", "tenant": "shop", "datasource": ""}
+    drawn = [
+        server.draw(board, panel, filled(expr, _SECONDS, variables), _SECONDS) for board, panel, expr in expressions()
+    ]
+    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    now = time.time()
+    exemplars = server.get("query_exemplars", query="buildfarm_phase_seconds_bucket", start=now - 300, end=now)
+    found = sum(len(series["exemplars"]) for series in exemplars)
+    return Look(drawn, rules, set(server.get("label/__name__/values")), found)

@@ -1,0 +1,1 @@
+"""Farms with simulated nodes."""

@@ -1,0 +1,137 @@
+"""A simulated build node: the real Celery worker, task and store, with a pipeline that sleeps in place of building.
+
+``python -m testkit.queue.node`` reads the farm's settings; BENCH_SECONDS is how long a build takes. It also knows a
+task that does nothing, to compare with.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from buildfarm.farm import open_farm
+from buildfarm.model import Build, BuildRequest, BuildResult, Phase
+from buildfarm.oci.digest import Digest
+from buildfarm.queue.app import queue_names
+from buildfarm.settings import read_settings
+from buildfarm.store import Leases, Nodes
+from buildfarm.telemetry import Metrics, logger, open_tracer, set_up_logging
+from workers.attempt.attempt import Progress
+from workers.attempt.running import Attempts
+from workers.image_builds.pipeline import ImageTools
+from workers.pipeline import AppTools
+from workers.queue.consumer import consume
+from workers.tasks import Worker, register
+from workers.upkeep.drain import Drain
+from workers.upkeep.jobs import Upkeep
+from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper
+
+NOTHING = "bench.nothing"
+DIGEST = Digest("sha256:" + "b" * 64)
+
+_LONG_PHASES = (Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT)
+
+
+class SleepingTools:
+    """What the worker asks of a node's tools when nothing is built."""
+
+    @property
+    def builder(self) -> Any:
+        """What builds would stand on."""
+        return SimpleNamespace(digest=DIGEST)
+
+    @property
+    def exporter(self) -> SleepingTools:
+        """The registry's part."""
+        return self
+
+    def during(self, check: Callable[[], None]) -> SleepingTools:
+        """The same tools: nothing here takes long."""
+        return self
+
+    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
+        """Asks for the digest before and after, as the real one does."""
+        for _ in range(2):
+            wanted()
+
+
+def sleep(seconds: float) -> Callable[..., None]:
+    """A pipeline with the phases and writes of the real one."""
+
+    def run(
+        build: Build,
+        request: BuildRequest,
+        tools: AppTools,
+        progress: Progress,
+        *,
+        publish: Callable[[BuildResult], None],
+        accept: Callable[[BuildResult], None],
+    ) -> None:
+        for phase in _LONG_PHASES:
+            with progress.phase(phase):
+                if phase is Phase.COMPILE and seconds:
+                    _wait(seconds, progress)
+        result = BuildResult(
+            repository=request.repository,
+            digest=DIGEST,
+            tag=request.tag,
+            layers=(),
+            uploaded_bytes=0,
+            phase_seconds=dict(progress.seconds),
+            node="bench",
+            attempt=build.attempt,
+        )
+        with progress.phase(Phase.PUBLISH):
+            publish(result)
+        accept(result)
+
+    return run
+
+
+def _wait(seconds: float, progress: Progress) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))
+        progress.check()
+
+
+def main() -> None:
+    settings = read_settings()
+    set_up_logging(settings)
+    log = logger(node=settings.node_id)
+    with open_farm(settings) as farm:
+        metrics = Metrics()
+        attempts = Attempts(metrics)
+        drain = Drain(attempts, settings.drain_seconds, log, lambda restart: os._exit(1))
+        leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
+        queues = queue_names(settings.classes, settings.shards)
+        sweeper = Sweeper(
+            settings.node_id, farm.records, leases, Nodes(farm.database), queues, settings.resend_seconds, metrics, log
+        )
+        upkeep = Upkeep(log, lambda job: None)
+        upkeep.every(SWEEP_SECONDS, sweeper.sweep, "sweep")
+        worker = Worker(
+            settings, cast("AppTools", SleepingTools()), cast("ImageTools", None),
+            farm.records, leases, farm.log_streams, attempts, metrics,
+            open_tracer(settings, "bench"), trouble=lambda: "", rest=lambda: None,
+            run_app=sleep(float(os.environ.get("BENCH_SECONDS", "0"))),
+        )  # fmt: skip
+        register(farm.celery, worker)
+
+        @farm.celery.task(name=NOTHING, ignore_result=True)
+        def nothing(argument: str) -> None:
+            """What a bare Celery task costs."""
+
+        try:
+            consume(settings, farm.celery, lambda: True, drain)
+        except SystemExit:
+            pass
+        finally:
+            upkeep.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""A build's log: from bytes to lines, in order, and nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.errors import StoreError
+from buildfarm.model import Phase
+from workers.attempt.log import LINE_CHARS_MAX, TAIL_LINES, BuildLog, clean
+
+
+class Kept:
+    """Where a log goes, in a list."""
+
+    def __init__(self):
+        self.lines = []
+        self.batches = []
+        self.away = False
+
+    def __call__(self, phase, lines, batch):
+        self.batches.append(batch)
+        if self.away:
+            raise StoreError("Redis does not answer.")
+        self.lines += [(phase, line) for line in lines]
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_pieces_of_any_length_give_the_same_lines(pieces):
+    kept = Kept()
+    log = BuildLog(kept)
+    for piece in pieces:
+        log.write(piece)
+    log.flush(now=True)
+    whole = b"".join(pieces)
+    expected = whole.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    assert [line for _, line in kept.lines] == [clean(line) for line in expected]
+
+
+def test_a_line_belongs_to_the_phase_it_began_in():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"one\nhalf")
+    log.enter(Phase.COMPILE)
+    log.write(b"two\n")
+    log.flush(now=True)
+    assert kept.lines == [(Phase.PREPARE, "one"), (Phase.PREPARE, "half"), (Phase.COMPILE, "two")]
+
+
+def test_a_batch_that_is_sent_again_keeps_its_number():
+    kept = Kept()
+    log = BuildLog(kept)
+    kept.away = True
+    log.write(b"a\n")
+    log.flush()
+    kept.away = False
+    log.write(b"b\n")
+    log.flush()
+    assert kept.batches == [1, 1, 2]
+
+
+def test_lines_wait_while_redis_is_away_and_keep_their_order():
+    kept = Kept()
+    log = BuildLog(kept)
+    kept.away = True
+    log.write(b"a\nb\n")
+    log.flush(now=True)
+    assert kept.lines == []
+    kept.away = False
+    log.write(b"c\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["a", "b", "c"]
+
+
+def test_the_tail_is_the_newest_lines_that_say_something():
+    log = BuildLog(Kept())
+    log.write(b"".join(f"line {n}\n\n".encode() for n in range(100)))
+    assert log.tail[-1] == "line 99"
+    assert len(log.tail) == TAIL_LINES
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"\x1b[31mred\x1b[0m", "red"),
+        (b" 10%\r 50%\r100%", "100%"),
+        (b"windows\r", "windows"),
+        (b"\x1b]0;title\x07text", "0;titletext"),
+        (b"bell\x07 null\x00", "bell null"),
+        (b"tab\tstays", "tab\tstays"),
+        ("grüße".encode(), "grüße"),
+        (b"\xff", "\ufffd"),
+        ("a\u202egnp.exe".encode(), "a<U+202E>gnp.exe"),
+    ],
+)
+def test_what_a_reader_sees(raw, shown):
+    assert clean(raw) == shown
+
+
+def test_an_endless_line_is_cut():
+    log_lines = Kept()
+    log = BuildLog(log_lines)
+    for _ in range(10):
+        log.write(b"x" * LINE_CHARS_MAX)
+    log.flush(now=True)
+    assert all(len(line) <= LINE_CHARS_MAX + len(" [cut]") for _, line in log_lines.lines)
+
+
+def test_a_flood_that_cannot_be_sent_is_bounded_and_the_log_says_so(monkeypatch):
+    monkeypatch.setattr("workers.attempt.log._WAITING_LINES_MAX", 5)
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"".join(f"{n}\n".encode() for n in range(8)))
+    log.flush(now=True)
+    told, *lines = [line for _, line in kept.lines]
+    assert told.startswith("[3 lines are missing here")
+    assert lines == ["3", "4", "5", "6", "7"]
+
+
+def test_long_lines_that_cannot_be_sent_are_bounded_by_their_memory(monkeypatch):
+    monkeypatch.setattr("workers.attempt.log.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("workers.attempt.log._SLOW_SECONDS", 0)
+    kept = Kept()
+    kept.away = True
+    log = BuildLog(kept)
+    for _ in range(3000):
+        log.write(("\U0001f600" * LINE_CHARS_MAX + "\n").encode())
+        log.flush()
+    kept.away = False
+    log.flush(now=True)
+    lines = [line for _, line in kept.lines]
+    assert sum(map(sys.getsizeof, lines)) < 5 * 1024 * 1024
+    told = next(line for line in lines if "lines are missing here" in line)
+    assert int(told[1:].split(" ")[0]) == 3000 - (len(lines) - 1)
+
+
+def test_the_rest_of_an_endless_line_is_left_out_and_the_next_line_is_whole():
+    kept = Kept()
+    log = BuildLog(kept)
+    for _ in range(10):
+        log.write(b"x" * LINE_CHARS_MAX)
+    log.write(b"xx\nnext\n\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["x" * LINE_CHARS_MAX + " [cut]", "next", ""]
+
+
+def test_a_log_over_its_limit_says_so_once_and_keeps_its_end(monkeypatch):
+    monkeypatch.setattr("workers.attempt.log.time.sleep", lambda seconds: None)
+    kept = Kept()
+    log = BuildLog(kept, limit_bytes=1000)
+    for number in range(100_000):
+        log.write(f"line {number}\n".encode())
+    log.flush(now=True)
+    lines = [line for _, line in kept.lines]
+    assert len(lines) < 20
+    assert lines[-1].startswith("The log is over its limit of 1000 bytes")
+    assert log.tail[-1] == "line 99999"
+
+
+@given(st.integers(1, 40), st.integers(0, 9000))
+def test_a_secret_is_hidden_wherever_it_stands_and_however_it_comes(size, before):
+    kept = Kept()
+    log = BuildLog(kept)
+    log.hide(["correct horse/battery"])
+    content = b"." * before + b"correct horse/battery Y29ycmVjdCBob3JzZS9iYXR0ZXJ5 correct%20horse%2Fbattery end"
+    for start in range(0, len(content), size * 50):
+        log.write(content[start : start + size * 50])
+    log.flush(now=True)
+    text = "".join(line for _, line in kept.lines)
+    assert not any(word in text for word in ("correct", "battery", "Y29ycmVj"))
+    assert log.hidden("is correct horse/battery") == "is [hidden]"
+
+
+def test_lines_of_a_secret_are_hidden_one_by_one():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.hide(["-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----"])
+    log.write(b"key: MIIEvQIBADAN, ab\n")
+    log.flush(now=True)
+    assert [line for _, line in kept.lines] == ["key: [hidden], ab"]
+
+
+def test_what_could_not_be_sent_is_not_sent_twice():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"a\n")
+    kept.away = True
+    assert not log.flush()
+    kept.away = False
+    assert log.flush()
+    assert log.flush()
+    assert [line for _, line in kept.lines] == ["a"]
+
+
+def test_who_ends_a_build_does_not_wait_for_its_flood():
+    kept = Kept()
+    log = BuildLog(kept)
+    log.write(b"".join(f"{n}\n".encode() for n in range(1000)))
+    log.skip()
+    log.flush(now=True)
+    told, *lines = [line for _, line in kept.lines]
+    assert told.startswith(f"[{1000 - TAIL_LINES} lines are missing here")
+    assert lines == [str(n) for n in range(1000 - TAIL_LINES, 1000)]
+
+
+@pytest.mark.parametrize(("piece", "free", "slowed"), [(b"x" * 64_000, 50, 100), (b"a short line\n" * 100, 100, 200)])
+def test_a_flood_is_read_at_a_pace_and_a_talkative_build_is_not(monkeypatch, piece, free, slowed):
+    slept = []
+    monkeypatch.setattr("workers.attempt.log.time.sleep", slept.append)
+    log = BuildLog(Kept(), limit_bytes=1000)
+    for _ in range(free):
+        log.write(piece)
+    assert not slept
+    for _ in range(slowed):
+        log.write(piece)
+    assert len(slept) > 50
+    assert 0.2 < max(slept) <= 0.25

@@ -1,0 +1,45 @@
+"""The engine's framed output, taken apart."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.sandbox.output import CAPTURE_BYTES_MAX, Output
+
+FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
+
+
+def encode(frames):
+    return b"".join(struct.pack(">BxxxL", kind, len(payload)) + payload for kind, payload in frames)
+
+
+@given(FRAMES, st.integers(1, 40), st.booleans())
+def test_frames_survive_any_cut(frames, step, capture):
+    logged = bytearray()
+    output = Output(logged.extend, capture)
+    stream = encode(frames)
+    for at in range(0, len(stream), step):
+        output.feed(stream[at : at + step])
+    assert bytes(output.captured) == b"".join(payload for kind, payload in frames if capture and kind == 1)
+    assert bytes(logged) == b"".join(payload for kind, payload in frames if not capture or kind == 2)
+
+
+def test_what_is_captured_has_a_bound():
+    output = Output(lambda piece: None, True)
+    for _ in range(10):
+        output.feed(encode([(1, b"x" * 20_000)]))
+    assert len(output.captured) == CAPTURE_BYTES_MAX
+    assert output.cut
+
+
+def test_output_that_just_fits_is_not_cut():
+    output = Output(lambda piece: None, True)
+    for _ in range(4):
+        output.feed(encode([(1, b"x" * (CAPTURE_BYTES_MAX // 4))]))
+    assert len(output.captured) == CAPTURE_BYTES_MAX
+    assert not output.cut
+    output.feed(encode([(2, b"x"), (1, b"x")]))
+    assert output.cut

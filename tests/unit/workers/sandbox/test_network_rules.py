@@ -1,0 +1,168 @@
+"""When network rules count as confirmed, which networks are refused, and which addresses are the farm's own."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildfarm.errors import NodeError, SetupError
+from buildfarm.settings import Settings
+from workers.sandbox.firewall import Firewall
+from workers.sandbox.network_rules import CONFIRMED_SECONDS_MAX, Confirmation, FarmHosts, NetworkRules, refuse_ipv6
+
+NETWORK = {"Name": "builds", "Id": "ad205428ac519dd2fce08e26", "Options": {}, "EnableIPv6": False}
+
+
+def test_rules_that_were_never_set_are_not_confirmed():
+    assert "they were not set yet" in Confirmation().trouble(0)
+
+
+def test_a_failure_is_forgiven_for_half_a_minute_and_then_named():
+    rules = Confirmation()
+    rules.succeed(100)
+    rules.fail("iptables failed on the node: busy.")
+    assert rules.trouble(130) == ""
+    assert rules.trouble(131) == "its network rules were not confirmed for 31 s: iptables failed on the node: busy"
+    rules.succeed(140)
+    assert rules.trouble(141) == ""
+    assert rules.trouble(180) == "its network rules were not confirmed for 40 s: the next check did not end"
+
+
+def test_what_cannot_be_right_counts_at_once():
+    rules = Confirmation()
+    rules.succeed(100)
+    rules.fail("The network has IPv6.", at_once=True)
+    assert rules.trouble(100) == "its network rules are not confirmed: The network has IPv6"
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(("set", "failed", "refused"))), max_size=30))
+def test_a_node_is_open_only_if_it_set_the_rules_recently_and_they_were_not_refused_since(steps):
+    rules, now, set_at = Confirmation(), 0.0, None
+    for pause, step in steps:
+        now += pause
+        if step == "set":
+            rules.succeed(now)
+            set_at = now
+        else:
+            rules.fail("x", at_once=step == "refused")
+            set_at = None if step == "refused" else set_at
+        assert (not rules.trouble(now)) == (set_at is not None and now - set_at <= CONFIRMED_SECONDS_MAX)
+
+
+def test_a_network_with_ipv6_is_refused_and_one_without_is_not():
+    refuse_ipv6(NETWORK)
+    with pytest.raises(SetupError, match="builds has IPv6") as caught:
+        refuse_ipv6({**NETWORK, "EnableIPv6": True})
+    assert "docker network rm builds" in caught.value.advice
+
+
+class Engine:
+    """Describes one network, as the engine would."""
+
+    def __init__(self):
+        self.network = dict(NETWORK)
+        self.api = SimpleNamespace(inspect_network=lambda name: self.network)
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Rules by bridge, in place of iptables."""
+    rules: dict[str, Firewall] = {}
+    listed: dict[str, str] = {}
+
+    def keep(firewall):
+        rules[firewall.bridge] = firewall
+        listed[f"BUILDFARM-F-{firewall.bridge}"] = f"-A {firewall.denied}"
+
+    monkeypatch.setattr(Firewall, "obstacle", lambda firewall: "")
+    monkeypatch.setattr(Firewall, "set", keep)
+    monkeypatch.setattr(Firewall, "in_force", lambda firewall: dict(listed))
+    return SimpleNamespace(rules=rules, listed=listed)
+
+
+def answering(monkeypatch, names):
+    def answer(host, *_, **__):
+        if host not in names:
+            raise socket.gaierror(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in names[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+def test_the_farms_names_are_resolved_each_time_the_rules_are_set(monkeypatch, kernel):
+    names = {"redis": ["203.0.113.1"], "registry": ["127.0.0.1"]}
+    answering(monkeypatch, names)
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(("redis://:x@redis:6379/0", "https://registry")))
+    rules.keep()
+    assert kernel.rules["br-ad205428ac51"].denied == ("203.0.113.1",)
+    names["redis"] = ["203.0.113.2"]
+    rules.keep()
+    assert kernel.rules["br-ad205428ac51"].denied == ("203.0.113.2",)
+    del names["redis"]
+    rules.keep()
+    assert kernel.rules["br-ad205428ac51"].denied == ("203.0.113.2",)
+
+
+def test_a_name_that_never_resolved_leaves_the_rules_unconfirmed(monkeypatch, kernel):
+    answering(monkeypatch, {})
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(("https://registry",)))
+    with pytest.raises(NodeError, match="cannot resolve registry"):
+        rules.keep()
+    assert "cannot resolve registry" in rules.trouble()
+    assert not rules.confirmed
+
+
+def test_one_of_several_sentinels_may_be_gone(monkeypatch):
+    answering(monkeypatch, {"a": ["203.0.113.1"]})
+    assert FarmHosts(("redis+sentinel://a:1,b:2/main",)).addresses() == {"203.0.113.1"}
+
+
+def test_a_host_with_ipv6_alone_needs_no_rule(monkeypatch):
+    answering(monkeypatch, {"registry": ["2001:db8::1"]})
+    assert FarmHosts(("https://registry",)).addresses() == set()
+
+
+def test_ipv6_that_appears_while_the_node_runs_closes_it_at_once(kernel):
+    engine = Engine()
+    rules = NetworkRules(engine, "builds", (), FarmHosts(()))
+    rules.keep()
+    assert rules.confirmed
+    engine.network["EnableIPv6"] = True
+    with pytest.raises(SetupError):
+        rules.keep()
+    assert "IPv6" in rules.trouble()
+
+
+def test_rules_that_another_process_overwrites_are_not_confirmed_and_removed_ones_are(kernel):
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(()))
+    chain = "BUILDFARM-F-br-ad205428ac51"
+    kernel.listed[chain] = "-A what an earlier run left"
+    rules.keep()
+    kernel.listed.clear()
+    rules.keep()
+    kernel.listed[chain] = "-A another farm's"
+    with pytest.raises(NodeError, match="Another process changed the rules of the network builds"):
+        rules.keep()
+    rules.keep()
+
+
+def test_a_node_that_can_set_no_rules_says_so_and_is_not_closed_by_it(monkeypatch, kernel):
+    monkeypatch.setattr(Firewall, "obstacle", lambda firewall: "the worker is not root")
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(()))
+    rules.keep()
+    assert (rules.obstacle, rules.trouble(), rules.confirmed) == ("the worker is not root", "", False)
+
+
+def test_each_farm_has_a_network_of_its_own():
+    def name(**values):
+        return Settings(**{"redis_url": "redis://:secret@r:6379/0", "namespace": "a:", **values}).sandbox_network
+
+    assert name() == name(redis_url="redis://:other-password@r:6379/0")
+    assert (
+        len({name(), name(namespace="b:"), name(redis_url="redis://r:6379/1"), name(redis_url="redis://s:6379/0")}) == 4
+    )
+    assert name(sandbox_network="mine") == "mine"

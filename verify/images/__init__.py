@@ -1,0 +1,1 @@
+"""The promises of the farm's own images."""

@@ -1,0 +1,46 @@
+"""Secrets out of text: what a build prints by accident of its secret config vars is not shown.
+
+A build that wants to tell its own secrets can always write them in another way; this is no wall, but a net.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from buildfarm.config_vars import SECRET_CHARS_MIN
+
+SHOWN = "[hidden]"
+
+
+class Mask:
+    """Knows some secrets, each as it is, line by line, URL-encoded and in base64."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            lines = [line.strip() for line in (secret, *secret.splitlines())]
+            for line in filter(lambda text: len(text) >= SECRET_CHARS_MIN, lines):
+                encoded = base64.b64encode(line.encode()).decode()
+                forms |= {line, quote(line, safe=""), encoded.rstrip("="), encoded.translate(_URL_SAFE).rstrip("=")}
+        # The longest first: a line of a secret must not be taken out of the middle of the whole.
+        self._forms = sorted(forms, key=lambda form: (-len(form), form))
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest form."""
+        return max((len(form.encode()) for form in self._forms), default=0)
+
+    def hide(self, text: str) -> str:
+        """The text without them."""
+        for form in self._forms:
+            text = text.replace(form, SHOWN)
+        return text
+
+    def finds(self, text: str) -> bool:
+        """Whether one of them is in the text."""
+        return any(form in text for form in self._forms)
+
+
+_URL_SAFE = str.maketrans("+/", "-_")

@@ -1,0 +1,131 @@
+"""Where buildpacks come from: each that a build may use is brought into its sandbox, and named by its digest.
+
+Addresses are fetched by the sandbox, as sources are; the node itself asks only the farm's registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from buildfarm.buildpacks.address import ArchiveBuildpack, ArtifactBuildpack, Buildpack, BundledBuildpack, GitBuildpack
+from buildfarm.buildpacks.pin import ARTIFACT_TYPE
+from buildfarm.errors import DetectError, NodeError
+from buildfarm.oci.connection import NotInRegistryError, OtherContentError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.manifest import Manifest
+from buildfarm.oci.registry import Registry
+from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, Kept
+from workers.buildpacks.steps import FOLDER, Steps
+
+_ENTRIES_MAX = 100_000
+_TOO_LARGE = (73, 74)
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """A buildpack that is at hand in the sandbox, as the folder ``name`` of /tmp/buildpacks."""
+
+    name: str
+    source: str  # pinned as well as it can be
+    kind: Literal["classic", "cnb"] = "classic"
+    digest: Digest | None = None  # one of the builder's own is there once it is looked at
+    folders: tuple[str, ...] = ()  # of Cloud Native Buildpacks, where each buildpack.toml is
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Brings buildpacks into sandboxes; one a node."""
+
+    registry: Registry
+    kept: Kept
+
+    def bring(self, wanted: Sequence[Buildpack], tenant: str, steps: Steps) -> tuple[Supplied, ...]:
+        """Each of them, in their order. Raises DetectError, RegistryError and what a sandbox raises."""
+        return tuple(self._bring(number, item, tenant, steps) for number, item in enumerate(wanted, start=1))
+
+    def _bring(self, number: int, wanted: Buildpack, tenant: str, steps: Steps) -> Supplied:
+        if isinstance(wanted, BundledBuildpack):
+            return Supplied(wanted.name, str(wanted))
+        name = f"{number}-{wanted.name}"
+        pinned = self._pin(wanted, steps)
+        source = str(pinned) if pinned.pinned else ""
+        digest = self.kept.find(tenant, source) if source else None
+        if digest is None or not self._take(name, digest, steps):
+            steps.say(f"Fetching the buildpack {pinned}")
+            self._fetch(name, pinned, steps)
+            digest = self.kept.keep(tenant, source, lambda take: _give(name, take, steps))
+        told = steps.run("tell", name, capture=True).stdout.decode(errors="replace").splitlines()
+        kind: Literal["classic", "cnb"] = "cnb" if told[:1] == ["cnb"] else "classic"
+        folders = tuple(line for line in told[1:] if line.startswith(f"{FOLDER}/{name}"))
+        return Supplied(name, str(pinned), kind, digest, folders)
+
+    def _pin(self, wanted: Buildpack, steps: Steps) -> Buildpack:
+        """What a branch or tag is now. A request's were pinned when it was made; those of an app's file are here."""
+        match wanted:
+            case GitBuildpack() if not wanted.pinned:
+                ended = steps.run("resolve-git", wanted.url, wanted.ref, capture=True)
+                if ended.code != 0:
+                    raise DetectError(
+                        f"The buildpack's repository {wanted.url} cannot be reached.",
+                        advice="The log's last lines say why.",
+                    )
+                commit = ended.stdout.decode(errors="replace").strip()
+                if not commit:
+                    raise DetectError(f"The buildpack's repository {wanted.url} has no branch or tag {wanted.ref!r}.")
+                return replace(wanted, ref=commit)
+            case ArtifactBuildpack() if not wanted.pinned:
+                return replace(wanted, reference=self._manifest(wanted)[1])
+        return wanted
+
+    def _take(self, name: str, digest: Digest, steps: Steps) -> bool:
+        """From what the node keeps; False where it was forgotten meanwhile."""
+        try:
+            return steps.run("take", name, stdin=self.kept.read(digest)).code == 0
+        except OSError:
+            return False
+
+    def _fetch(self, name: str, wanted: Buildpack, steps: Steps) -> None:
+        match wanted:
+            case GitBuildpack():
+                ended = steps.run_into(name, "fetch-git", wanted.url, wanted.ref)
+            case ArchiveBuildpack():
+                limits = [str(BUILDPACK_BYTES_MAX), str(BUILDPACK_BYTES_MAX), str(_ENTRIES_MAX)]
+                ended = steps.run_into(name, "fetch-archive", wanted.url, wanted.sha256 or "-", *limits)
+            case ArtifactBuildpack():
+                return self._fetch_artifact(name, wanted, steps)
+            case _:
+                raise AssertionError("the builder's own are not fetched")
+        if ended.code in _TOO_LARGE:
+            raise DetectError(f"The buildpack {wanted} is larger than the farm takes, or than the build's workspace.")
+        if ended.code != 0:
+            raise DetectError(f"The buildpack {wanted} could not be fetched.", advice="The log's last lines say why.")
+        return None
+
+    def _fetch_artifact(self, name: str, wanted: ArtifactBuildpack, steps: Steps) -> None:
+        """A folder that was packed here has a single one above it; a buildpackage's layers are a file system."""
+        manifest, _ = self._manifest(wanted)
+        strip = "1" if manifest.artifact_type == ARTIFACT_TYPE else "0"
+        if sum(layer.size for layer in manifest.layers) > BUILDPACK_BYTES_MAX:
+            raise DetectError(f"The buildpack {wanted} is larger than {BUILDPACK_BYTES_MAX:,} bytes.")
+        for layer in manifest.layers:
+            pieces = self.registry.get_blob(wanted.repository, layer.digest, limit_bytes=layer.size)
+            if steps.run("take", name, strip, stdin=pieces).code != 0:
+                raise DetectError(f"The buildpack {wanted} cannot be unpacked.", advice="The log's last lines say why.")
+
+    def _manifest(self, wanted: ArtifactBuildpack) -> tuple[Manifest, Digest]:
+        try:
+            media_type, content, digest = self.registry.get_manifest(wanted.repository, wanted.reference)
+            return Manifest.parse(content, media_type), digest
+        except NotInRegistryError as error:
+            raise DetectError(
+                f"The buildpack {wanted} is not in the farm's registry.", advice="See `buildfarm buildpacks list`."
+            ) from error
+        except (OtherContentError, ValueError) as error:
+            raise DetectError(f"The buildpack {wanted} is no artifact: {error}.") from error
+
+
+def _give(name: str, take: Callable[[bytes], None], steps: Steps) -> None:
+    if steps.give(name, take).code != 0:
+        raise NodeError(f"The buildpack {name} cannot be kept.")

@@ -1,0 +1,1 @@
+"""From an app's built files to layers in the registry."""

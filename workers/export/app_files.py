@@ -1,0 +1,54 @@
+"""The files of one app as the exporter reads them: all of them, those of one layer, and the archive of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+
+from buildfarm.errors import TooLargeError
+from buildfarm.oci.tree import Found, content_bytes
+from workers.build_folder import Archive, BuildFolder
+from workers.export.fingerprint import identity_of, shape_of
+from workers.export.layering import SOURCE, PlannedLayer
+
+APP_USER = 1000
+
+
+@dataclass(frozen=True)
+class AppFiles:
+    """What is exported, and where to."""
+
+    root: BuildFolder
+    source_names: Set[str]
+    left_out: Set[str]
+    prefix: bytes  # entries of the farm's own, before the source's
+    repository: str
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """A planned layer: what makes it, and what it is known by."""
+
+    origin: str
+    archive: Archive
+    prefix: bytes  # entries of the farm's own, before those of the archive
+    shape: str
+    identity: str
+
+    @classmethod
+    def of(cls, app: AppFiles, layer: PlannedLayer, salt: str) -> MadeFrom:
+        prefix = app.prefix if layer.origin == SOURCE else b""
+        archive = app.root.archive(layer.found, owner=APP_USER)
+        prints = (fingerprint(layer.found, prefix, salt) for fingerprint in (shape_of, identity_of))
+        return cls(layer.origin, archive, prefix, *prints)
+
+
+def refuse_too_large(layers: Iterable[Sequence[Found]], limit_bytes: int) -> None:
+    """Before anything is sent. Raises TooLargeError."""
+    # Links to one file from several layers are a file in each.
+    total_bytes = sum(content_bytes(found) for found in layers)
+    if total_bytes > limit_bytes:
+        raise TooLargeError(
+            f"The built app has {total_bytes:,} bytes, which is larger than the limit of {limit_bytes:,}.",
+            advice="Leave out what it does not need when it runs.",
+        )

@@ -1,0 +1,229 @@
+"""The phases export and publish: an app's files become layers over the builder's, and the tag moves last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from buildfarm.errors import StoreError
+from buildfarm.model import BuildRequest, Layer
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
+from buildfarm.oci.layer import LayerStream, hash_raw
+from buildfarm.oci.manifest import Compression, Kind, LayerDigests
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.tree import Entry, header_entries
+from buildfarm.store import KnownLayer
+from workers.build_folder import BuildFolder
+from workers.builder import Builder
+from workers.export.app_files import APP_USER, AppFiles, MadeFrom, refuse_too_large
+from workers.export.fingerprint import Remembered
+from workers.export.launch_layers import LaunchLayers, plan_launch_layers, process_links
+from workers.export.layering import plan_layers
+from workers.export.path_rules import refuse_unfit
+
+PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
+
+_LAYERS_AT_ONCE = 2  # each holds a set of buffers
+_PORT = "8080/tcp"
+
+
+class Known(Protocol):
+    """Layers that any node has sent, by their shape. Both raise StoreError."""
+
+    def get(self, shape: str) -> KnownLayer | None: ...
+
+    def put(self, shape: str, layer: KnownLayer) -> None: ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An image whose blobs and manifest are in the registry, under its digest alone."""
+
+    image: ComposedImage
+    layers: tuple[Layer, ...]
+    uploaded_bytes: int
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """Writes apps' images to the registry. Every method raises RegistryError where it fails."""
+
+    registry: Registry
+    compression: Compression
+    threads: int
+    media_types: Kind
+    image_bytes: int
+    layer_min_bytes: int
+    layers_max: int
+    known: Known
+    remembered: Remembered = field(default_factory=Remembered)
+    check: Callable[[], None] = lambda: None
+
+    def during(self, check: Callable[[], None]) -> Exporter:
+        """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
+        return replace(self, registry=self.registry.during(check), check=check)
+
+    def export(
+        self,
+        app: BuildFolder,
+        builder: Builder,
+        request: BuildRequest,
+        *,
+        source_names: Set[str],
+        process_types: Mapping[str, str],
+        variables: Mapping[str, str],
+        labels: Mapping[str, str],
+        left_out: Set[str] = frozenset(),
+        launch: LaunchLayers | None = None,
+    ) -> Exported:
+        """The image of the files in ``app``. Nothing may change them meanwhile.
+
+        ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
+        names that do not come into the image. The layers of ``launch`` are below the app's. Raises TooLargeError where
+        the files are over the limit, CompileError where an image cannot hold one, and NodeError where they cannot be
+        read.
+        """
+        with ThreadPoolExecutor(1, "mount") as side:
+            mounted = side.submit(self._mount, builder, request.repository)
+            below = self._launch_layers(launch, request) if launch else ()
+            prefix = _own_entries(process_types, launch)
+            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, request.repository))
+            mounted.result()
+        layers = (*below, *own)
+        if launch:
+            by_path = {planned.path: layer for planned, layer in zip(launch.layers, below, strict=False)}
+            labels = {**labels, **launch.labels(by_path, own)}
+        changes = RuntimeConfig(
+            entrypoint=("/start",),
+            cmd=("web",),
+            user=f"{APP_USER}:{APP_USER}",
+            working_dir="/app",
+            env=variables,
+            labels={**labels, "io.buildfarm.process-types": json.dumps(dict(sorted(process_types.items())))},
+            exposed_ports=(_PORT,) if "web" in process_types else (),
+        )
+        image = compose(
+            builder.manifest,
+            builder.config,
+            [AddedLayer(_digests(layer), layer.origin) for layer in layers],
+            changes=changes,
+            kind=self.media_types,
+            compression=self.compression,
+        )
+        # An image with a new layer has a new config.
+        self.registry.put_blob(request.repository, image.config, look=all(layer.reused for layer in layers))
+        self.registry.put_manifest(request.repository, image.manifest, image.media_type, tag=None)
+        uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
+        return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
+
+    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
+        """Points the tag at the image that ``wanted`` says. Raises RegistryError."""
+        self.registry.move_tag(repository, tag, wanted)
+
+    def _mount(self, builder: Builder, repository: str) -> None:
+        for layer in builder.manifest.layers:
+            if not self.registry.mount(repository, layer.digest, builder.repository):
+                self._copy(builder.repository, repository, layer.digest, layer.size)
+
+    def _copy(self, source: str, repository: str, digest: Digest, size: int) -> None:
+        """For registries that do not mount: the bytes travel once, when the app is new."""
+        if not self.registry.has_blob(repository, digest):
+            self.registry.put_blob(repository, self.registry.read_blob(source, digest, limit_bytes=size))
+
+    def _app_layers(self, app: AppFiles) -> tuple[Layer, ...]:
+        """From the bottom up; each is in the registry."""
+        with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
+            # The small ones on top first: the big ones below have begun.
+            made = [side.submit(self._layer, app, layer) for layer in reversed(self._planned(app))]
+            try:
+                for layer in as_completed(made):
+                    layer.result()
+            except BaseException:
+                side.shutdown(wait=False, cancel_futures=True)  # what still waits need not begin
+                raise
+            return tuple(layer.result() for layer in reversed(made))
+
+    def _planned(self, app: AppFiles) -> tuple[MadeFrom, ...]:
+        """From the bottom up. The listing goes with the return: letting go of 25,000 entries at the end took 5 ms."""
+        listing = app.root.scan()
+        found = [item for item in listing.found if item.name not in app.left_out] if app.left_out else listing.found
+        refuse_unfit(found)
+        planned = plan_layers(found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
+        refuse_too_large([layer.found for layer in planned], self.image_bytes)
+        return tuple(MadeFrom.of(app, layer, self.compression) for layer in planned)
+
+    def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
+        """From the bottom up; those of the previous image are there already."""
+        app = AppFiles(launch.root, frozenset(), frozenset(), b"", request.repository)
+        listing = launch.root.scan()
+        refuse_unfit(listing.found)
+        planned = plan_launch_layers(launch, listing.found)
+        refuse_too_large([item.found for item in planned if not isinstance(item, Layer)], self.image_bytes)
+        return tuple(
+            item if isinstance(item, Layer) else self._layer(app, MadeFrom.of(app, item, self.compression))
+            for item in planned
+        )
+
+    def _layer(self, app: AppFiles, source: MadeFrom) -> Layer:
+        """Reused where the registry has it, and made and sent where it has not."""
+        layer = self.remembered.get(source.identity)
+        if layer is None and (guess := self._guess(source.shape)) is not None:
+            # Reading costs a third of making; a layer of the same shape says that it is worth it.
+            archive = source.archive
+            diff_id = hash_raw(archive.argv, prefix=source.prefix, names=archive.names, check=self.check)
+            layer = guess if diff_id == guess.digests.diff_id else None
+        reused = layer is not None and self._is_there(layer, app.repository)
+        if layer is None or not reused:
+            layer = KnownLayer(self._send(app.repository, source), app.repository)
+            with suppress(StoreError):  # only speed is lost
+                self.known.put(source.shape, layer)
+        self.remembered.put(source.identity, layer)
+        return Layer(
+            digest=layer.digests.digest,
+            diff_id=layer.digests.diff_id,
+            size_bytes=layer.digests.size_bytes,
+            uncompressed_bytes=layer.digests.uncompressed_bytes,
+            origin=source.origin,
+            reused=reused,
+        )
+
+    def _guess(self, shape: str) -> KnownLayer | None:
+        try:
+            return self.known.get(shape)
+        except StoreError:
+            return None
+
+    def _is_there(self, layer: KnownLayer, repository: str) -> bool:
+        """Whether this repository has the layer, or could take it over; what is known may be out of date."""
+        digest = layer.digests.digest
+        if self.registry.has_blob(repository, digest):
+            return True
+        return layer.repository != repository and self.registry.mount(repository, digest, layer.repository)
+
+    def _send(self, repository: str, source: MadeFrom) -> LayerDigests:
+        return self.registry.upload(
+            repository,
+            lambda: LayerStream(
+                source.archive.argv,
+                prefix=source.prefix,
+                names=source.archive.names,
+                compression=self.compression,
+                limit_bytes=self.image_bytes,
+                threads=self.threads,
+            ),
+        )
+
+
+def _own_entries(process_types: Mapping[str, str], launch: LaunchLayers | None) -> bytes:
+    """Each process type's command, and links to its launcher where it has one."""
+    commands = [Entry(f"{PROCESSES}/{name}", f"{line}\n".encode()) for name, line in sorted(process_types.items())]
+    return header_entries([*commands, *(process_links(launch) if launch else ())])
+
+
+def _digests(layer: Layer) -> LayerDigests:
+    return LayerDigests(layer.digest, layer.diff_id, layer.size_bytes, layer.uncompressed_bytes or 0)

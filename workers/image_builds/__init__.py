@@ -1,0 +1,1 @@
+"""Builds of the farm's own images, from a recipe to a tested image in the registry."""

@@ -1,0 +1,1 @@
+"""How messages reach the node: the consumer, its gate, and builds submitted as messages."""

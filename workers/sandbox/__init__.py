@@ -1,0 +1,1 @@
+"""Where untrusted code runs: containers, their limits, their file systems and their network."""

@@ -1,0 +1,233 @@
+"""The sandbox: a container of the builder image in which the customer's code runs, and nothing else does.
+
+Steps run by ``exec`` in one container per build. A step's verdict comes from inspecting it, never from the end of its
+output: an engine that is killed ends the output cleanly.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+
+from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
+from workers.engine import engine_failures
+from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
+from workers.sandbox.output import Output
+from workers.sandbox.spec import SandboxSpec
+from workers.sandbox.workspace import Workspace
+
+_TICK_SECONDS = 0.25
+_RECEIVE_BYTES = 64 * 1024
+_ASK_SECONDS = 1.0
+_END_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a step ended: its exit code, and its standard output where it was asked for."""
+
+    code: int
+    stdout: bytes = b""
+    cut: bool = False  # there was more output than CAPTURE_BYTES_MAX
+
+
+@dataclass(frozen=True)
+class Sandboxes:
+    """Makes the sandboxes of one node."""
+
+    client: docker.DockerClient
+    spec: SandboxSpec
+    silence_seconds: float
+
+    @contextmanager
+    def make(self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str]) -> Iterator[Sandbox]:
+        """A running sandbox for the length of the block; after it there is no container of this name. NodeError."""
+        with engine_failures("make a sandbox"):
+            container = self.client.containers.create(image, **self.spec.options(name, workspace, environment))
+        try:
+            with engine_failures("start a sandbox"):
+                container.start()
+            yield Sandbox(self.client, str(container.id), workspace.owner, self.silence_seconds, self.spec.network)
+        finally:
+            remove_container(self.client, str(container.id))
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """One running container."""
+
+    client: docker.DockerClient
+    container_id: str
+    owner: int
+    silence_seconds: float
+    network: str
+    environment: Mapping[str, str] = field(default_factory=dict)  # of its steps, beside what all sandboxes have
+
+    def runs(self) -> bool:
+        """Whether it is there and could run a step."""
+        try:
+            with engine_failures("inspect a sandbox"):
+                return bool(self.client.api.inspect_container(self.container_id)["State"]["Running"])
+        except NodeError:
+            return False
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        log: Callable[[bytes], None],
+        check: Callable[[], None],
+        stdin: Iterable[bytes] = (),
+        capture: bool = False,
+    ) -> Ended:
+        """Runs a command to its end. Its output goes to ``log``; with ``capture`` only its error output does.
+
+        ``check`` is called several times a second, and what it raises ends the step. Raises DeadlineError where the
+        command is silent for too long, OutOfMemoryError where its memory limit was what ended it, and NodeError.
+        """
+        with engine_failures("start a step"):
+            exec_id = self.client.api.exec_create(
+                self.container_id,
+                list(command),
+                stdin=True,
+                user=f"{self.owner}:{self.owner}",
+                workdir="/app",
+                environment=dict(self.environment),
+            )["Id"]
+            attached: Any = self.client.api.exec_start(exec_id, socket=True)
+        output = Output(log, capture)
+        stream = getattr(attached, "_sock", attached)
+        try:
+            self._pump(stream, exec_id, output, check, iter(stdin))
+        finally:
+            # A reader that went away with its socket open makes later calls to the engine hang.
+            with suppress(OSError):
+                attached.close()
+                stream.close()
+        code = self._verdict(exec_id, check)
+        if code != 0 and self._out_of_memory():
+            raise OutOfMemoryError(
+                "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
+            )
+        return Ended(code, bytes(output.captured), output.cut)
+
+    def cut_off(self) -> None:
+        """From now on it has no network. Raises NodeError."""
+        with engine_failures("cut a sandbox off"):
+            self.client.api.disconnect_container_from_network(self.container_id, self.network, force=True)
+
+    def kill(self) -> None:
+        """Ends every process of the sandbox; when it returns, there is none. Raises NodeError."""
+        deadline = time.monotonic() + _END_SECONDS
+        with engine_failures("end a sandbox"):
+            if self.client.api.inspect_container(self.container_id)["State"]["Running"]:
+                self.client.api.kill(self.container_id, signal="KILL")
+            while self.client.api.inspect_container(self.container_id)["State"]["Running"]:
+                if time.monotonic() > deadline:
+                    raise NodeError("A sandbox was killed and does not end.")
+                time.sleep(0.02)
+
+    def _pump(
+        self, stream: socket.socket, exec_id: str, output: Output, check: Callable[[], None], stdin: Iterator[bytes]
+    ) -> None:
+        """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
+        waiting: memoryview | None = memoryview(b"")
+        heard_at = asked_at = time.monotonic()
+        ended = False
+        stream.setblocking(False)
+        while True:
+            if waiting is not None and not waiting:
+                piece = next(stdin, None)
+                waiting = None if piece is None else memoryview(piece)
+                if waiting is None:
+                    stream.shutdown(socket.SHUT_WR)
+                heard_at = time.monotonic()
+            readable, writable, _ = select.select([stream], [stream] if waiting is not None else [], [], _TICK_SECONDS)
+            check()
+            try:
+                if writable and waiting is not None:
+                    waiting = waiting[stream.send(waiting) :]
+                if readable:
+                    piece = stream.recv(_RECEIVE_BYTES)
+                    if not piece:
+                        return
+                    output.feed(piece)
+                    heard_at = time.monotonic()
+            except BlockingIOError:
+                continue
+            except OSError:
+                return  # the verdict tells whether the step or the engine went away
+            now = time.monotonic()
+            if now - heard_at > self.silence_seconds:
+                raise DeadlineError(
+                    f"The build wrote nothing for {self.silence_seconds:.0f} s.",
+                    advice="Check whether it waits for input, or let it say what it does.",
+                )
+            if now - max(heard_at, asked_at) > _ASK_SECONDS:
+                asked_at = now
+                if ended:
+                    return
+                # Its last words may still be on their way: it gets one more silence of this length for them.
+                ended = not self._step(exec_id)["Running"]
+
+    def _step(self, exec_id: str) -> dict[str, Any]:
+        with engine_failures("tell how a step ended"):
+            found: dict[str, Any] = self.client.api.exec_inspect(exec_id)
+        return found
+
+    def _verdict(self, exec_id: str, check: Callable[[], None]) -> int:
+        deadline = time.monotonic() + self.silence_seconds
+        while True:
+            state = self._step(exec_id)
+            if not state["Running"]:
+                if state["ExitCode"] is None:
+                    raise NodeError("The node's Docker engine lost a step of the build.")
+                return int(state["ExitCode"])
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"A step closed its output and did not end for {self.silence_seconds:.0f} s.",
+                    advice="Let it write to its output until it ends.",
+                )
+            check()
+            time.sleep(0.02)
+
+    def _out_of_memory(self) -> bool:
+        """Whether the kernel ended a process of this sandbox for its memory."""
+        with engine_failures("inspect a sandbox"):
+            state = self.client.api.inspect_container(self.container_id)["State"]
+        if not state["Running"]:
+            if not state["OOMKilled"]:
+                raise NodeError(f"The sandbox ended under the build (code {state['ExitCode']}).")
+            return True
+        with engine_failures("read a sandbox's counters"):
+            # cgroup v1 and v2; both say "oom_kill N"
+            files = "/sys/fs/cgroup/memory/memory.oom_control /sys/fs/cgroup/memory.events"
+            exec_id = self.client.api.exec_create(
+                self.container_id, ["sh", "-c", f"cat {files} 2>/dev/null"], user=f"{self.owner}:{self.owner}"
+            )["Id"]
+            counters = self.client.api.exec_start(exec_id).decode()
+        return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in counters.splitlines())
+
+
+def remove_container(client: docker.DockerClient, container_id: str) -> None:
+    """Ends and removes a container; one that is gone already is as good. Raises NodeError."""
+    with engine_failures("remove a sandbox"):
+        try:
+            client.api.remove_container(container_id, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # 409: somebody else is removing it right now
+                raise
+
+
+def containers_of(client: docker.DockerClient, node_id: str) -> dict[str, str]:
+    """Sandboxes of this node that are there now: container id to the attempt it belongs to."""
+    with engine_failures("list sandboxes"):
+        found = client.api.containers(all=True, filters={"label": f"{LABEL_NODE}={node_id}"})
+    return {item["Id"]: item["Labels"].get(LABEL_ATTEMPT, "") for item in found}

@@ -1,0 +1,162 @@
+"""Keeps the network rules of the sandboxes in force, and reports for how long they have not been.
+
+A node takes builds only while the rules were confirmed within ``CONFIRMED_SECONDS_MAX``: an outage of iptables, of the
+engine or of the name server closes the node instead of opening the sandboxes.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+
+from buildfarm.errors import BuildfarmError, NodeError, SetupError
+from workers.engine import engine_failures
+from workers.sandbox.firewall import Allowed, Firewall, bridge_of, make_firewall
+
+CONFIRMED_SECONDS_MAX = 30.0
+
+_RESOLV = Path("/etc/resolv.conf")
+
+
+@dataclass
+class Confirmation:
+    """When the rules were last confirmed, and what went wrong since."""
+
+    _at: float | None = None
+    _reason: str = "they were not set yet"
+
+    def succeed(self, now: float) -> None:
+        """The rules were in force at this time."""
+        self._at, self._reason = now, "the next check did not end"
+
+    def fail(self, reason: str, *, at_once: bool = False) -> None:
+        """The rules could not be confirmed; with ``at_once``, what was confirmed before does not count any more."""
+        self._reason = reason.rstrip(".")
+        if at_once:
+            self._at = None
+
+    def trouble(self, now: float) -> str:
+        """Return why the node must not take builds; empty if the rules were confirmed recently enough."""
+        at = self._at
+        if at is None:
+            return f"its network rules are not confirmed: {self._reason}"
+        if now - at <= CONFIRMED_SECONDS_MAX:
+            return ""
+        return f"its network rules were not confirmed for {now - at:.0f} s: {self._reason}"
+
+
+class FarmHosts:
+    """The addresses of the farm's own services, resolved anew each time."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._places = [_hosts(url) for url in urls]
+        self._known: dict[str, frozenset[str]] = {}
+
+    def addresses(self) -> set[str]:
+        """Return all IPv4 addresses except loopback. A name that does not resolve keeps the addresses it had.
+
+        Raises NodeError if no host of one of the URLs has ever resolved.
+        """
+        found: set[str] = set()
+        for hosts in self._places:
+            for host in hosts:
+                self._known[host] = _resolve(host) or self._known.get(host, frozenset())
+            # Behind Sentinels one of several hosts may be down, and its name gone.
+            if not any(self._known[host] for host in hosts):
+                raise NodeError(f"The node cannot resolve {' or '.join(hosts)}, an address that builds must not reach.")
+            found |= {address for host in hosts for address in self._known[host]}
+        # IPv6 needs no rule: a sandbox has none. A host that has nothing else still counts as resolved.
+        return {address for address in found if ":" not in address and not address.startswith("127.")}
+
+
+@dataclass
+class NetworkRules:
+    """The rules of one network of the engine. ``keep`` runs in one thread; the others may run in any."""
+
+    client: docker.DockerClient
+    network: str
+    allowed: tuple[Allowed, ...]
+    farm: FarmHosts
+    resolv: Path = _RESOLV
+    obstacle: str | None = None  # why this node can set no rules at all; empty if it can, None before the first `keep`
+    _left: dict[str, str] = field(default_factory=dict)  # the rules by chain, as the last `keep` left them
+    _confirmation: Confirmation = field(default_factory=Confirmation)
+
+    def keep(self) -> None:
+        """Set the rules again and confirm them. Raises SetupError if the network cannot be filtered, NodeError."""
+        now = time.monotonic()
+        try:
+            self._keep()
+        except BuildfarmError as error:
+            self._confirmation.fail(error.message, at_once=isinstance(error, SetupError))
+            raise
+        self._confirmation.succeed(now)
+
+    def trouble(self) -> str:
+        """Return why no build may start; empty while the rules are confirmed, or if this node can set none at all."""
+        return "" if self.obstacle else self._confirmation.trouble(time.monotonic())
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the rules are in force, as far as this node can tell."""
+        return not self.obstacle and not self.trouble()
+
+    def allows(self, address: str) -> bool:
+        """Whether the allow list opens this address, on any port."""
+        return Firewall("", allowed=self.allowed).allows(address)
+
+    def inspect(self) -> dict[str, Any]:
+        """Return the network as the engine describes it. Raises NodeError, and SetupError if it has IPv6."""
+        with engine_failures("describe the sandboxes' network"):
+            network: dict[str, Any] = self.client.api.inspect_network(self.network)
+        refuse_ipv6(network)
+        return network
+
+    def _keep(self) -> None:
+        network = self.inspect()
+        obstacle = Firewall(bridge_of(network)).obstacle()
+        if self.obstacle is None:
+            self.obstacle = obstacle
+        if self.obstacle:
+            return
+        if obstacle:
+            raise NodeError(f"The node cannot set its network rules: {obstacle}.")
+        firewall = make_firewall(network, self.allowed, self.farm.addresses(), self.resolv)
+        found = firewall.in_force()
+        left, self._left = self._left, {}
+        firewall.set()
+        self._left = firewall.in_force()
+        if any(left.get(chain, rules) != rules for chain, rules in found.items()):
+            raise NodeError(
+                f"Another process changed the rules of the network {self.network}.",
+                advice="Give each farm on this engine a network of its own in BUILDFARM_SANDBOX_NETWORK.",
+            )
+
+
+def refuse_ipv6(network: dict[str, Any]) -> None:
+    """Raises SetupError if the engine gives the network's containers IPv6 addresses: the rules filter IPv4 only."""
+    if network.get("EnableIPv6"):
+        raise SetupError(
+            f"The sandboxes' network {network['Name']} has IPv6, which the farm's network rules do not filter.",
+            advice=f"Run `docker network rm {network['Name']}`; the next node that starts makes it without IPv6.",
+        )
+
+
+def _hosts(url: str) -> list[str]:
+    places = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    return [host for place in places if (host := urlsplit(f"//{place}").hostname)]
+
+
+def _resolve(host: str) -> frozenset[str]:
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(str(answer[4][0]) for answer in answers)

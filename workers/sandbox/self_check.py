@@ -1,0 +1,167 @@
+"""The node's proof that its sandboxes hold, before it takes builds: versions, and what a probe is and can do."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+
+from buildfarm.errors import SetupError
+from buildfarm.settings import Settings
+from buildfarm.telemetry import Logger, Metrics
+from workers.engine import engine_failures
+from workers.sandbox.container import Sandboxes
+from workers.sandbox.firewall import parse_allowed, remove_stale_chains
+from workers.sandbox.network_rules import FarmHosts, NetworkRules
+from workers.sandbox.workspace import Workspaces
+
+# Older ones lack what the sandbox is made with.
+_OLDEST = {"Engine": (20, 10, 0), "runc": (1, 1, 0)}
+# Known ways out of a container are closed from here on (CVE-2025-31133, -52565, -52881). A distribution may have closed
+# them in an older one, so this is a warning.
+_RUNC_SAFE = (1, 2, 8)
+
+_STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
+_PROBE = """
+grep -E '^(Cap|NoNewPrivs:|Seccomp:|Uid:)' /proc/self/status
+for place in /usr /etc /buildpacks; do touch $place/probe 2>/dev/null && echo "Written: $place"; done
+[ -e /var/run/docker.sock ] && echo 'Socket: there'
+[ -z "$1" ] || ! timeout 2 bash -c "</dev/tcp/$1/$2" 2>/dev/null || echo 'Node: reached'
+echo 'Probe: done'
+"""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """What keeps this node's sandboxes apart from everything else."""
+
+    client: docker.DockerClient
+    sandboxes: Sandboxes
+    workspaces: Workspaces
+    image: str  # the builder
+    rules: NetworkRules
+    gateway: str
+    logger: Logger
+
+    def prove(self) -> None:
+        """Sets the rules and tries a probe. Raises SetupError that names all that is not as it should be, NodeError."""
+        self._set_rules()
+        if not self.workspaces.bounded:
+            self.logger.warning(
+                "workspaces_not_bounded", reason="the worker is not root", advice="See docs/security.md."
+            )
+        with engine_failures("say what it is"):
+            version, info = self.client.version(), self.client.info()
+        runc = version_in(version, "runc")
+        if runc and runc < _RUNC_SAFE:
+            self.logger.warning("runc_is_old", version=".".join(map(str, runc)), advice="See docs/security.md.")
+        found = [*engine_differences(version, info, user_namespace=self.workspaces.user_offset > 0), *self._probe()]
+        if found:
+            raise SetupError(
+                f"This node's sandboxes would not hold: {'; '.join(found)}.",
+                advice="It takes no builds. docs/security.md says what each item is for.",
+            )
+
+    def _set_rules(self) -> None:
+        self.rules.keep()
+        if self.rules.obstacle:
+            self.logger.warning("network_rules_not_set", reason=self.rules.obstacle, advice="See docs/security.md.")
+        elif stale := remove_stale_chains():
+            self.logger.info("stale_network_rules_removed", bridges=stale)
+
+    def _probe(self) -> Iterator[str]:
+        name = f"buildfarm-probe-{secrets.token_hex(4)}"
+        spec = self.sandboxes.spec
+        with (
+            self.workspaces.make(name) as workspace,
+            self.sandboxes.make(self.image, name, workspace, {}) as sandbox,
+            _listener("" if self.rules.obstacle or self.rules.allows(self.gateway) else self.gateway) as port,
+        ):
+            with engine_failures("inspect a sandbox"):
+                inspected = self.client.api.inspect_container(sandbox.container_id)
+            yield from spec.differences(inspected, workspace)
+            arguments = [self.gateway, str(port)] if port else ["", ""]
+            ended = sandbox.run(
+                ["sh", "-c", _PROBE, "probe", *arguments], log=lambda _: None, check=lambda: None, capture=True
+            )
+            yield from probe_differences(ended.stdout.decode(errors="replace"), workspace.owner, spec.runtime)
+
+
+def make_isolation(
+    settings: Settings, sandboxes: Sandboxes, workspaces: Workspaces, image: str, logger: Logger, *, metrics: Metrics
+) -> Isolation:
+    """For a node of these settings. Raises SetupError and NodeError."""
+    rules = NetworkRules(
+        client=sandboxes.client,
+        network=settings.sandbox_network,
+        allowed=parse_allowed(settings.sandbox_allow),
+        farm=FarmHosts((settings.redis_url.get_secret_value(), settings.registry_url)),
+    )
+    metrics.network_rules_confirmed.set_function(lambda: rules.confirmed)
+    gateway = next(
+        (item["Gateway"] for item in rules.inspect()["IPAM"]["Config"] if "." in item.get("Gateway", "")), ""
+    )
+    return Isolation(sandboxes.client, sandboxes, workspaces, image, rules, gateway, logger)
+
+
+def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, user_namespace: bool) -> list[str]:
+    """What of the engine is not as sandboxes need it."""
+    found = []
+    for name, oldest in _OLDEST.items():
+        has = version_in(version, name)
+        if has and has < oldest:
+            found.append(f"{name} is {'.'.join(map(str, has))}, older than {'.'.join(map(str, oldest))}")
+    options = [option.partition(",")[0] for option in info.get("SecurityOptions") or ()]
+    if "name=seccomp" not in options:
+        found.append("the engine has no seccomp")
+    if ("name=userns" in options) != user_namespace:
+        what = "has a" if not user_namespace else "has no"
+        found.append(f"the engine {what} user namespace, and BUILDFARM_USER_NAMESPACE_OFFSET says otherwise")
+    return found
+
+
+def version_in(version: Mapping[str, Any], component: str) -> tuple[int, ...]:
+    """The version of a component of the engine; empty where it has none of that name."""
+    for item in version.get("Components") or ():
+        numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", item.get("Version", ""))
+        if item.get("Name") == component and numbers:
+            return tuple(int(number or 0) for number in numbers.groups())
+    return ()
+
+
+def probe_differences(output: str, owner: int, runtime: str) -> list[str]:
+    """What a probe could do that it should not, by its own output."""
+    said = dict(line.split(":", 1) for line in output.splitlines() if ":" in line)
+    if "Probe" not in said:
+        return ["the probe did not come to its end"]
+    wanted = {"Uid": str(owner), **_STATUS}
+    if runtime:
+        del wanted["Seccomp"]  # runtimes with a kernel of their own have filters of their own
+    found = []
+    for name, value in wanted.items():
+        first = (said.get(name, "").split() or ["nothing"])[0]
+        if (first.lstrip("0") or "0") != value:
+            found.append(f"a probe's {name} is {first}, not {value}")
+    if "Written" in said:
+        found.append(f"a probe could write to {said['Written'].strip()}")
+    if "Socket" in said:
+        found.append("a probe saw the engine's socket")
+    if "Node" in said:
+        found.append("a probe reached a port of this node")
+    return found
+
+
+@contextmanager
+def _listener(address: str) -> Iterator[int]:
+    """A port of this node that sandboxes would reach if the rules did not hold; 0 where nothing is to be tried."""
+    if not address:
+        yield 0
+        return
+    with socket.create_server((address, 0)) as server:
+        yield server.getsockname()[1]

@@ -1,0 +1,145 @@
+"""What a sandbox may do, as the options of its container; and whether a container really is one, by the engine's word.
+
+One module, so that what is asked for and what is checked cannot part. docs/security.md says why each line is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from docker.types import LogConfig, Mount, Ulimit
+
+from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
+from workers.sandbox.workspace import Workspace
+
+# The process that keeps a sandbox alive between its steps has a user of its own: the build cannot end it.
+KEEPER_ID = 9_999
+
+_CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
+_CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+)
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """The limits of every sandbox of one node."""
+
+    node_id: str
+    network: str
+    memory_bytes: int
+    cpus: float
+    pids_max: int
+    files_max: int
+    ca_bundle: Path | None
+    runtime: str = ""  # the engine's default where it is empty
+    user_namespace: str = ""  # "host" takes a sandbox out of the engine's remap
+
+    def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
+        """Arguments of docker-py's ``containers.create``."""
+        mounts = [Mount(inside, source, type="bind") for inside, source in _bind_sources(workspace).items()]
+        trusted: dict[str, str] = {}
+        if self.ca_bundle is not None:
+            mounts.append(Mount(_CA_BUNDLE, str(self.ca_bundle), type="bind", read_only=True))
+            trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE)
+        owner = workspace.owner
+        return {
+            "name": name,
+            "hostname": "build",
+            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
+            "entrypoint": ["sleep", "infinity"],
+            "command": [],
+            "environment": {**trusted, **environment},
+            "user": f"{KEEPER_ID}:{KEEPER_ID}",
+            "mounts": mounts,
+            # Config vars live in memory only: they are secrets more often than not.
+            "tmpfs": {"/platform/env": f"size=16m,mode=0700,uid={owner},gid={owner}"},
+            "init": True,
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            "network": self.network,
+            "ipc_mode": "private",
+            "runtime": self.runtime or None,
+            "userns_mode": self.user_namespace or None,
+            "mem_limit": self.memory_bytes,
+            "memswap_limit": self.memory_bytes,
+            "nano_cpus": int(self.cpus * 1e9),
+            "pids_limit": self.pids_max,
+            "ulimits": [
+                Ulimit(name="nofile", soft=self.files_max, hard=self.files_max),
+                # A core dump would write the build's memory, and with it its secrets, into the workspace.
+                Ulimit(name="core", soft=0, hard=0),
+            ],
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
+        }
+
+    def differences(self, inspected: Mapping[str, Any], workspace: Workspace) -> list[str]:
+        """What of a container differs from what was asked for; ``inspected`` is the engine's answer to an inspect."""
+        host = inspected["HostConfig"]
+        found = {name: _plain(host.get(name)) for name in _NONE}
+        wanted: dict[str, Any] = dict.fromkeys(_NONE)
+        exact = {
+            "CapDrop": ["ALL"],
+            "ReadonlyRootfs": True,
+            "Init": True,
+            "IpcMode": "private",
+            "NetworkMode": self.network,
+            "Memory": self.memory_bytes,
+            "MemorySwap": self.memory_bytes,
+            "NanoCpus": int(self.cpus * 1e9),
+            "PidsLimit": self.pids_max,
+            "UsernsMode": self.user_namespace,
+            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+        }
+        found |= {name: host.get(name) for name in exact}
+        wanted |= exact
+        found["Ulimits"] = {item["Name"]: (item["Soft"], item["Hard"]) for item in host.get("Ulimits") or ()}
+        wanted["Ulimits"] = {"nofile": (self.files_max, self.files_max), "core": (0, 0)}
+        found["User"], wanted["User"] = inspected["Config"]["User"], f"{KEEPER_ID}:{KEEPER_ID}"
+        found["Mounts"] = {item["Destination"]: (item["Source"], item["RW"]) for item in inspected["Mounts"]}
+        wanted["Mounts"] = {inside: (source, True) for inside, source in _bind_sources(workspace).items()} | (
+            {_CA_BUNDLE: (str(self.ca_bundle), False)} if self.ca_bundle else {}
+        )
+        if self.runtime:
+            found["Runtime"], wanted["Runtime"] = host.get("Runtime"), self.runtime
+        hidden = {"/proc/kcore", "/proc/keys", "/sys/firmware"} - set(host.get("MaskedPaths") or ())
+        differing = [f"{name} is {_short(found[name])}, not {_short(wanted[name])}" for name in wanted
+                     if found[name] != wanted[name]]  # fmt: skip
+        return differing + [f"{path} is not hidden" for path in sorted(hidden)]
+
+
+def _bind_sources(workspace: Workspace) -> dict[str, str]:
+    """Where the sandbox sees each folder, and what the engine mounts there."""
+    folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
+    return {inside: folder.bind_source for inside, folder in folders.items()}
+
+
+# Of these a sandbox has nothing; the engine writes the same nothing in several ways.
+_NONE = (
+    "Privileged", "CapAdd", "Devices", "DeviceRequests", "DeviceCgroupRules", "Binds", "VolumesFrom", "GroupAdd",
+    "PidMode", "UTSMode", "PortBindings", "PublishAllPorts", "OomKillDisable", "Sysctls", "Links", "ExtraHosts",
+)  # fmt: skip
+
+
+def seccomp_profile() -> str:
+    """The system calls of a sandbox: the engine's own profile, less what tools/make-seccomp takes out of it (JSON)."""
+    return resources.files(__package__).joinpath("seccomp.json").read_text().strip()
+
+
+def _plain(value: Any) -> Any:
+    return value or None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,1 @@
+"""What a node does beside its builds: heartbeat, sweeping, cleaning, pre-warming, draining."""

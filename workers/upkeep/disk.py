@@ -1,0 +1,60 @@
+"""The node's disk: how much of it is free, and what can go when that is too little."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from buildfarm.telemetry import Logger
+from workers.engine import engine_failures
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The node's disk: how much of it is free, and what can go when that is too little."""
+
+    client: docker.DockerClient
+    folders: Sequence[Path]  # one for each file system that builds write to
+    clean_bytes: int  # with less free, old things go
+    forget_caches: Callable[[int], int]  # so many bytes of those used longest ago; how many it were
+    builder: Callable[[], tuple[str, str]]  # repository as the engine knows it, and digest, of the one in use
+    logger: Logger
+
+    def free_bytes(self) -> int:
+        """Of the fullest file system."""
+        return min(shutil.disk_usage(folder).free for folder in self.folders)
+
+    def make_room(self) -> None:
+        """Keeps the disk under its high-water mark: caches used longest ago go first, then old builders. NodeError."""
+        missing_bytes = self.clean_bytes - self.free_bytes()
+        if missing_bytes <= 0:
+            return
+        freed_bytes = self.forget_caches(missing_bytes)
+        removed = self._remove_old_builders() if freed_bytes < missing_bytes else []
+        if freed_bytes or removed:
+            self.logger.warning("disk_cleaned", cache_bytes=freed_bytes, builders=removed)
+
+    def _remove_old_builders(self) -> list[str]:
+        repository, current = self.builder()
+        with engine_failures("list images"):
+            found = self.client.api.images(name=repository)
+        old = [
+            reference
+            for image in found
+            for reference in image["RepoDigests"] or ()
+            if reference.startswith(f"{repository}@") and not reference.endswith(current)
+        ]
+        removed = []
+        for reference in old:
+            try:
+                self.client.api.remove_image(reference)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # a build still stands on it
+                    raise
+            else:
+                removed.append(reference)
+        return removed

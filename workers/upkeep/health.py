@@ -1,0 +1,121 @@
+"""Whether this node is fit for builds, and its heartbeat that says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import docker
+
+from buildfarm import __version__
+from buildfarm.errors import BuildfarmError, NodeError
+from buildfarm.node import Node, NodeState
+from buildfarm.settings import Settings
+from buildfarm.store import Nodes
+from buildfarm.telemetry import Metrics, logger
+from workers.attempt.running import Attempts
+from workers.builder import Builders
+from workers.engine import engine_failures
+from workers.upkeep.drain import Drain
+from workers.upkeep.rest import Rest
+
+_LOOK_SECONDS_MAX = 120.0  # a look may wait for Redis and for the engine, each with a deadline
+
+
+@dataclass
+class Health:
+    """The node as it sees itself; ``engine`` is a client whose calls end soon."""
+
+    settings: Settings
+    engine: docker.DockerClient
+    free_bytes: Callable[[], int]
+    attempts: Attempts
+    builders: Builders
+    follow: Callable[[str], None]  # makes a promoted builder this node's own
+    drain: Drain
+    metrics: Metrics
+    nodes: Nodes
+    network: Callable[[], str] = lambda: ""  # why the sandboxes' network is not safe; empty if it is
+    reason: str = "it is starting"  # why no build may come; empty where one may
+    _rest: Rest = field(default_factory=Rest)
+    _looked_at: float = field(default_factory=time.monotonic)
+
+    def accepting(self) -> bool:
+        """Asked by the gate; answers at once."""
+        return not self.obstacle()
+
+    def obstacle(self) -> str:
+        """Why no build may come; empty where one may."""
+        return self.reason or self.network()
+
+    def alive(self) -> bool:
+        """Whether somebody still looks after the node: false only where nothing but a restart helps."""
+        return time.monotonic() - self._looked_at < _LOOK_SECONDS_MAX
+
+    def rest(self) -> None:
+        """The node failed a build that it should not have failed: it takes none for some seconds."""
+        self._rest.begin(time.monotonic())
+        self.reason = "it failed a build, and rests"
+
+    def beat(self) -> None:
+        """Looks at the node, tells the farm, and does what the farm wants. Raises StoreError."""
+        self._looked_at = time.monotonic()
+        free_bytes = self.free_bytes()
+        self.reason = self._look(free_bytes)
+        self.metrics.accepting.set(not self.reason)
+        self.metrics.slots.set(self.settings.slots)
+        self.metrics.disk(self.settings.workspace_directory)
+        if self.attempts.stuck():
+            self.drain.ask(restart=True)
+        node = Node(
+            id=self.settings.node_id,
+            version=__version__,
+            state=self._state(),
+            reason=self.reason,
+            slots=self.settings.slots,
+            builds=self.attempts.builds(),
+            builder=self.builders.current.digest,
+            disk_free_bytes=free_bytes,
+        )
+        orders = self.nodes.beat(node)
+        if orders.drain:
+            self.drain.ask()
+        self.follow(orders.builder)
+        self.metrics.builder_ready.set(not orders.builder or orders.builder.endswith(self.builders.current.digest))
+
+    def leave(self) -> None:
+        """The node is gone in good order."""
+        try:
+            self.nodes.leave(self.settings.node_id)
+        except BuildfarmError as error:
+            logger().warning("node_not_removed", reason=error.message)
+
+    def trouble(self) -> str:
+        """What is wrong with the node itself; empty where nothing is."""
+        free_bytes = self.free_bytes()
+        if free_bytes < self.settings.disk_free_bytes:
+            return (
+                f"its disk is full ({free_bytes / 1e9:.1f} GB free, {self.settings.disk_free_bytes / 1e9:.1f} needed)"
+            )
+        try:
+            with engine_failures("answer"):
+                self.engine.ping()
+        except NodeError:
+            return "its Docker engine does not answer"
+        return ""
+
+    def _look(self, free_bytes: int) -> str:
+        if self.drain.begun:
+            return "it is draining"
+        if self.attempts.stuck():
+            return "a build does not let go of its slot"
+        if trouble := self.trouble() or self.network():
+            return trouble
+        seconds = self._rest.seconds_left(time.monotonic())
+        return f"it failed a build, and rests for {seconds:.0f} s" if seconds else ""
+
+    def _state(self) -> NodeState:
+        if self.drain.begun:
+            return NodeState.DRAINING
+        return NodeState.CLOSED if self.reason else NodeState.READY

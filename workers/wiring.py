@@ -1,0 +1,152 @@
+"""Makes a node's parts once, from the settings, and connects them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import docker
+
+from buildfarm.farm import Farm
+from buildfarm.oci.manifest import ImageConfig
+from buildfarm.settings import Settings
+from buildfarm.store import KnownLayers
+from buildfarm.telemetry import Logger, Metrics, logger
+from workers.builder import Builder, Builders
+from workers.buildpacks import PROFILES, Kept, Supply
+from workers.cache import Caches
+from workers.engine import engine_failures
+from workers.export.exporter import Exporter
+from workers.fetch import SourceLimits
+from workers.image_builds.pipeline import ImageTools
+from workers.image_builds.smoke import Smokes
+from workers.pipeline import AppTools
+from workers.sandbox.container import Sandboxes
+from workers.sandbox.pool import Boxes
+from workers.sandbox.spec import SandboxSpec
+from workers.sandbox.workspace import Workspaces
+from workers.upkeep.disk import Disk
+from workers.upkeep.prewarm import prewarm
+
+STACK = "trixie"  # of a builder that does not say
+
+
+def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, log: Logger) -> Disk:
+    """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError."""
+    with engine_failures("tell where its data is"):
+        engine = Path(client.info()["DockerRootDir"])
+    folders = [tools.workspaces.directory, settings.cache_directory]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def builder() -> tuple[str, str]:
+        current = tools.builders.current
+        return current.image.partition("@")[0], current.digest
+
+    return Disk(
+        client=client,
+        folders=[*folders, *([engine] if engine.is_dir() else [])],
+        clean_bytes=settings.disk_clean_bytes,
+        forget_caches=tools.caches.forget,
+        builder=builder,
+        logger=log,
+    )
+
+
+def measured_prewarm(client: docker.DockerClient, farm: Farm, builder: str, metrics: Metrics) -> Builder:
+    started = time.monotonic()
+    warm = prewarm(client, farm.registry, builder)
+    metrics.prewarm_seconds.set(time.monotonic() - started)
+    return warm
+
+
+def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> AppTools:
+    """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
+    workspaces = Workspaces(
+        settings.workspace_directory / settings.node_id,
+        settings.workspace_bytes,
+        settings.workspace_inodes,
+        settings.user_namespace_offset,
+    )
+    sandboxes = Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds)
+    builder = measured_prewarm(client, farm, farm.builder(), metrics)
+    return AppTools(
+        node_id=settings.node_id,
+        stack=_stack(builder),
+        compile_network=settings.compile_network,
+        source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
+        builders=Builders(builder),
+        registry=farm.registry,
+        workspaces=workspaces,
+        sandboxes=sandboxes,
+        boxes=Boxes(workspaces, sandboxes, settings.warm_sandboxes),
+        exporter=Exporter(
+            registry=farm.registry,
+            compression=settings.compression,
+            threads=settings.compression_threads,
+            media_types=settings.media_types,
+            image_bytes=settings.image_bytes,
+            layer_min_bytes=settings.layer_min_bytes,
+            layers_max=settings.max_app_layers,
+            known=KnownLayers(farm.database),
+        ),
+        caches=Caches(
+            registry=farm.registry,
+            directory=settings.cache_directory,
+            cache_bytes=settings.cache_bytes,
+            copies_bytes=settings.cache_copies_bytes,
+            threads=settings.compression_threads,
+            logger=logger(node=settings.node_id),
+            count=lambda result: metrics.cache_restores.labels(result).inc(),
+        ),
+        profile=PROFILES[settings.profile],
+        supply=Supply(farm.registry, Kept(settings.buildpack_directory, settings.buildpack_copies_bytes)),
+    )
+
+
+def make_image_tools(settings: Settings, client: docker.DockerClient, tools: AppTools) -> ImageTools:
+    """What this node builds the farm's own images with, beside the apps and within the same limits."""
+    return ImageTools(
+        node_id=settings.node_id,
+        builders=tools.builders,
+        source_limits=tools.source_limits,
+        registry=tools.registry,
+        workspaces=tools.workspaces,
+        sandboxes=tools.sandboxes,
+        media_types=settings.media_types,
+        threads=settings.compression_threads,
+        imager=settings.imager,
+        smokes=Smokes(client, settings.node_id, settings.memory_bytes, settings.pids_max),
+    )
+
+
+def _stack(builder: Builder) -> str:
+    """What the builder image calls itself, in its environment."""
+    lines = ImageConfig.parse(builder.config).runtime.get("Env") or ()
+    values: dict[str, str] = dict(line.partition("=")[::2] for line in lines)
+    return values.get("STACK", STACK)
+
+
+def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:
+    return SandboxSpec(
+        node_id=settings.node_id,
+        network=ensure_network(client, settings.sandbox_network),
+        memory_bytes=settings.memory_bytes,
+        cpus=min(settings.cpus, os.cpu_count() or 1),
+        pids_max=settings.pids_max,
+        files_max=settings.files_max,
+        ca_bundle=settings.ca_bundle,
+        runtime=settings.sandbox_runtime,
+        user_namespace=settings.sandbox_user_namespace,
+    )
+
+
+def ensure_network(client: docker.DockerClient, name: str) -> str:
+    """The bridge network of the sandboxes, in which they cannot reach one another. Raises NodeError."""
+    with engine_failures("make the sandboxes' network"):
+        if not client.networks.list(names=[f"^{name}$"]):
+            # An engine may give every new network IPv6 by default, which the network rules do not filter.
+            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.enable_ipv6": "false"}
+            client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
+    return name
