@@ -212,7 +212,7 @@ def _build(farm: Farm, directory: Path, name: str, *, node: str | None = None) -
     """The digest of an app built from scratch by a given node; other nodes' builds do not count."""
     source, _ = farm.pack(directory, "bench")
     while True:
-        submitted = farm.submit(BuildRequest(tenant="bench", app=f"same-{name}", source=source, memo=False))
+        submitted = farm.submit(BuildRequest(tenant="bench", app=f"same-{name}", source=source, cached_result=False))
         ended = [item for item in farm.follow(submitted.id) if isinstance(item, Build)][-1]
         if ended.state is not State.SUCCEEDED or ended.result is None:
             raise SystemExit(f"{name}: {ended.failure}")

@@ -84,7 +84,7 @@ def submit_at_depth(shallow: Farm, deep: Farm) -> dict[str, Any]:
             started = time.monotonic()
             build = farm.submit(request)
             submitted = time.monotonic()
-            farm.place(build)
+            farm.queue_position(build)
             times[name].append(submitted - started)
             places[name].append(time.monotonic() - submitted)
     return {"submit": _medians(times), "place": _medians(places)}
@@ -129,7 +129,7 @@ def _build_all(farm: Farm, prefix: str, count: int) -> None:
 
 
 def _request(tenant: str, app: str = "app") -> BuildRequest:
-    return BuildRequest(tenant=tenant, app=app, source=SOURCE, memo=False)
+    return BuildRequest(tenant=tenant, app=app, source=SOURCE, cached_result=False)
 
 
 def _seconds(step: Callable[[], object], count: int) -> float:

@@ -24,7 +24,7 @@ from buildfarm.node import Node
 from buildfarm.oci.registry import Registry
 from buildfarm.queue.app import TASK, make_celery, shard_of
 from buildfarm.queue.transport import message_template
-from buildfarm.queue.view import Limits, Place, QueueView
+from buildfarm.queue.view import Limits, QueuePosition, QueueView
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.sources import packing
@@ -32,17 +32,17 @@ from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import (
     LIMIT_MAX,
     Admission,
+    AdmissionPolicy,
     BuildpackOrder,
+    CachedResult,
     Database,
     Events,
     Full,
     LogBounds,
     Logs,
-    Memo,
     Nodes,
     Pages,
     Records,
-    Terms,
     open_database,
 )
 from buildfarm.telemetry import logger
@@ -99,8 +99,8 @@ class Farm:
             known = ", ".join(self.settings.classes)
             raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
         queue = shard_of(request.tenant, build_class, self.settings.shards)
-        memo = self._memo(request)
-        accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, memo)
+        cached = self._cached_result(request)
+        accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, cached)
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
         if not self.records.is_of(accepted, request):
@@ -111,7 +111,7 @@ class Farm:
         if not accepted.confirmed:
             raise self._unconfirmed(accepted.build_id)
         build = accepted.build or self.records.get(accepted.build_id)
-        if memo and build.memo_of:
+        if cached and build.result_of:
             self._move_tag(build)
         return build
 
@@ -205,9 +205,9 @@ class Farm:
                 build = self.records.get(build_id)
         return build
 
-    def place(self, build: Build) -> Place | None:
+    def queue_position(self, build: Build) -> QueuePosition | None:
         """Where a waiting build stands in the queue; None where it does not wait."""
-        return self.admission.place(build)
+        return self.admission.queue_position(build)
 
     def queue(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands, by class and by tenant."""
@@ -263,15 +263,15 @@ class Farm:
         Nodes(self.database).promote(builder)
         return builder
 
-    def _memo(self, request: Request) -> Memo | None:
+    def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
-        if not getattr(request, "memo", False):
+        if not getattr(request, "cached_result", False):
             return None
         digest = input_digest(request, self.builder().partition("@")[2], self.settings)
-        memo = self.records.memo(digest) if digest else None
+        cached = self.records.cached_result(digest) if digest else None
         try:
-            if memo and self.quick_registry.has_manifest(memo.result.repository, memo.result.digest):
-                return memo
+            if cached and self.quick_registry.has_manifest(cached.result.repository, cached.result.digest):
+                return cached
         except RegistryError as error:
             logger().warning("memo_not_checked", reason=error.message)
         return None
@@ -336,7 +336,7 @@ def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Fa
         settings.registry_url, timeout_seconds=_QUICK_SECONDS, attempts=1, ca=settings.registry_ca
     )
     celery = make_celery(settings)
-    admission = Admission(database, Terms.of(settings, message_template(TASK)))
+    admission = Admission(database, AdmissionPolicy.of(settings, message_template(TASK)))
     try:
         yield Farm(
             settings=settings,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     Field,
     field_validator,
     model_validator,
@@ -90,7 +91,7 @@ class RunPolicy(StrEnum):
     LATEST_ALWAYS = "latest_always"  # and also ends the one that runs
 
 
-class Delivery(Frozen):
+class QueueOptions(Frozen):
     """How a request is queued; the same for every kind of build."""
 
     build_class: ClassName | None = None  # one of the setting `classes`; None: its first
@@ -99,7 +100,7 @@ class Delivery(Frozen):
     expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None  # waits no longer than this
 
 
-class BuildRequest(Delivery):
+class BuildRequest(QueueOptions):
     """What a customer wants built."""
 
     tenant: Name
@@ -113,7 +114,8 @@ class BuildRequest(Delivery):
     buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
     # detected in this order; empty: the builder's own order
     buildpack_order: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
-    memo: bool = True  # an equal input that was built before gives that image; False: it is built all the same
+    # An equal input that was built before gives that image; False: it is built all the same. Records have it as `memo`.
+    cached_result: bool = Field(default=True, validation_alias=AliasChoices("cached_result", "memo"))
 
     @field_validator("env")
     @classmethod
@@ -141,7 +143,7 @@ class BuildRequest(Delivery):
         return self.repository
 
 
-class ImageRequest(Delivery):
+class ImageRequest(QueueOptions):
     """What an operator wants built: an image of the farm's own, from a recipe in place of an app."""
 
     image: Name  # the recipe's name
@@ -258,6 +260,6 @@ class Build(Frozen):
     cancel_requested: bool = False
     expires_at: float | None = None  # waiting ends here, with a failure
     superseded_by: str | None = None  # the newer build that took its place
-    memo_of: str | None = None  # the build that made this image; nothing was built for this one
+    result_of: str | None = None  # the build that made this image; nothing was built for this one
     result: BuildResult | None = None
     failure: Failure | None = None

@@ -9,7 +9,7 @@ import httpx
 from buildfarm.errors import SetupError
 from buildfarm.settings import Settings
 from localfarm import process
-from localfarm.packages import tail
+from localfarm.packages import last_lines
 from localfarm.waiting import wait_until
 
 PID_FILE = "api.pid"
@@ -30,7 +30,7 @@ def start_api(directory: Path, settings: Settings) -> None:
     if not wait_until(lambda: not started.alive or answers(settings), READY_SECONDS) or not started.alive:
         process.stop(directory / PID_FILE, STOP_SECONDS)
         raise SetupError(
-            f"The API did not start:\n{tail(log.read_text(errors='replace'))}",
+            f"The API did not start:\n{last_lines(log.read_text(errors='replace'))}",
             advice="Where its port is taken, choose another in BUILDFARM_API_PORT.",
         )
 

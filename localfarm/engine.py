@@ -12,7 +12,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from buildfarm.errors import SetupError
-from localfarm.packages import ensure_packages, find_program, run_command, tail
+from localfarm.packages import ensure_packages, find_program, last_lines, run_command
 from localfarm.state import DEFAULT_DOCKER_URL
 from localfarm.waiting import wait_until
 
@@ -67,7 +67,7 @@ def _start(directory: Path, say: Callable[[str], None]) -> docker.DockerClient:
     log = directory / "dockerd.log"
     _launch(log)
     if not wait_until(lambda: connect(DEFAULT_DOCKER_URL) is not None, START_SECONDS):
-        written = tail(log.read_text(errors="replace")) if log.exists() else "(see the system's journal)"
+        written = last_lines(log.read_text(errors="replace")) if log.exists() else "(see the system's journal)"
         raise SetupError(f"The Docker engine did not start within {START_SECONDS} s:\n{written}")
     client = connect(DEFAULT_DOCKER_URL)
     if client is None:

@@ -23,7 +23,7 @@ from localfarm.network import SERVICES
 from localfarm.packages import ensure_packages, find_program, run_command
 from localfarm.slim import Maker
 from workers.build_folder import BuildFolder
-from workers.image_builds.dockerfile import Limits, Making
+from workers.image_builds.dockerfile import DockerfileBuild, EngineLimits
 
 RECIPES = Path(__file__).parents[1] / "images"
 SUITE = "trixie"
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class SlimRecipe:
+class LocalSlimImage:
     """An image that the imager makes, of one version of a ``recipe.toml``."""
 
     folder: str  # relative to images/
@@ -73,8 +73,8 @@ DEBIAN = Distribution(SUITE, "debian", "13")
 # built again.
 BUILDER = "builder"
 IMAGER = "imager"
-REDIS = SlimRecipe("databases/redis", "8.0")
-REGISTRY = SlimRecipe("registry", "trixie")
+REDIS = LocalSlimImage("databases/redis", "8.0")
+REGISTRY = LocalSlimImage("registry", "trixie")
 
 
 def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: Say) -> str:
@@ -134,13 +134,13 @@ def build_image(
     wanted = _dockerfile_recipe(folder).dockerfile
     filled = distribution_of(client, base).fill(wanted)
     # Containers of a build need a way out that does not depend on the engine's default bridge.
-    limits = Limits(SERVICES, SILENCE_SECONDS, ca_bundle=ca_bundle)
+    limits = EngineLimits(SERVICES, SILENCE_SECONDS, ca_bundle=ca_bundle)
     written: list[bytes] = []
     with tempfile.TemporaryDirectory() as parent:
         context = Path(parent) / "context"
         try:
             wanted.take_along(RECIPES / folder, context)
-            making = Making(client, BuildFolder(context), filled, base, name, limits)
+            making = DockerfileBuild(client, BuildFolder(context), filled, base, name, limits)
             making.run(log=written.append, check=_deadline(BUILD_SECONDS), cache=cache)
         except BuildfarmError as error:
             tail = b"".join(written)[-_TAIL_BYTES:].decode(errors="replace")
@@ -176,7 +176,7 @@ def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
     return Distribution(stack, name, version)
 
 
-def ensure_slim(maker: Maker, recipe: SlimRecipe, say: Say) -> str:
+def ensure_slim(maker: Maker, recipe: LocalSlimImage, say: Say) -> str:
     """The name of the image of this recipe, made where it is not there yet."""
     made_of = _fingerprint([maker.imager, recipe.version], [recipe.folder])
     name = f"{NAME}/{recipe.name}:{made_of}"

@@ -60,9 +60,9 @@ def run_command(command: Sequence[str], seconds: float) -> None:
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"`{' '.join(command)}` did not end within {seconds:.0f} s.") from error
     if done.returncode != 0:
-        raise SetupError(f"`{' '.join(command)}` ended with {done.returncode}:\n{tail(done.stdout)}")
+        raise SetupError(f"`{' '.join(command)}` ended with {done.returncode}:\n{last_lines(done.stdout)}")
 
 
-def tail(text: str, lines: int = TAIL_LINES) -> str:
+def last_lines(text: str, lines: int = TAIL_LINES) -> str:
     """The end of a log, where the reason of a failure stands."""
     return "\n".join(text.strip().splitlines()[-lines:])

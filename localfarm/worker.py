@@ -10,7 +10,7 @@ from buildfarm.node import Node, NodeState
 from buildfarm.settings import Settings
 from buildfarm.store import Nodes, open_database
 from localfarm import process
-from localfarm.packages import tail
+from localfarm.packages import last_lines
 from localfarm.waiting import wait_until
 
 PID_FILE = "worker.pid"
@@ -34,7 +34,7 @@ def start_worker(directory: Path, settings: Settings) -> None:
         return not started.alive or (node is not None and node.accepting and node.seen_at >= begun_at)
 
     if not wait_until(ready, READY_SECONDS) or not started.alive:
-        raise SetupError(f"The build node did not start:\n{tail(log.read_text(errors='replace'))}")
+        raise SetupError(f"The build node did not start:\n{last_lines(log.read_text(errors='replace'))}")
 
 
 def stop_worker(directory: Path, seconds: float) -> bool:

@@ -39,10 +39,10 @@ class Live:
         """The folder of an example."""
         return EXAMPLES / name
 
-    def submit(self, example: str, tenant: str, app: str, *, memo: bool = False) -> Build:
+    def submit(self, example: str, tenant: str, app: str, *, cached_result: bool = False) -> Build:
         """One of the examples; it is built even if it was before."""
         source, _ = self.farm.pack(EXAMPLES / example, tenant)
-        return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, memo=memo))
+        return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, cached_result=cached_result))
 
     def submit_script(self, script: str, tenant: str, app: str) -> Build:
         """A build that runs this bash script, as the script ``build`` of a Node app."""

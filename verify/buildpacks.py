@@ -117,7 +117,7 @@ def rebuild(farm: Farm, name: str) -> tuple[float, float]:
 
 def compile_seconds(farm: Farm, directory: Path, app: str) -> float:
     source, _ = farm.pack(directory, TENANT)
-    submitted = farm.submit(BuildRequest(tenant=TENANT, app=app, source=source, memo=False))
+    submitted = farm.submit(BuildRequest(tenant=TENANT, app=app, source=source, cached_result=False))
     ended = [item for item in farm.follow(submitted.id) if isinstance(item, Build)][-1]
     if ended.state is not State.SUCCEEDED or ended.result is None:
         raise SystemExit(f"build {ended.id} of {app} {ended.state}: {ended.failure}")

@@ -178,7 +178,7 @@ class Caches:
             freed_bytes += size_bytes
         return freed_bytes
 
-    def forget_halves(self) -> None:
+    def remove_partial(self) -> None:
         """Removes half-written copies. For the node's start: nobody writes one then."""
         for half in self.directory.glob(f"{_HALF}*"):
             half.unlink(missing_ok=True)

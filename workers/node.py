@@ -12,9 +12,9 @@ from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.queue.app import queue_names
 from buildfarm.settings import Settings
-from buildfarm.store import Calls, Leases, Nodes
+from buildfarm.store import Leases, Nodes, Wakeups
 from buildfarm.telemetry import Metrics, Probes, logger, open_tracer, serve_metrics
-from workers.attempt.running import Attempts
+from workers.attempt.running import RunningAttempts
 from workers.engine import open_engine
 from workers.pipeline import AppTools
 from workers.queue import submissions
@@ -25,7 +25,7 @@ from workers.upkeep.builder_follower import Follower
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
 from workers.upkeep.janitor import Janitor
-from workers.upkeep.jobs import Upkeep
+from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
@@ -55,12 +55,12 @@ def run(settings: Settings) -> bool:
         resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port, probes))
         farm.registry.observe(metrics.registry_answered)
         tracer = resources.enter_context(closing(open_tracer(settings, "buildfarm-node")))
-        attempts = Attempts(metrics)
+        attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
         log.info("prewarmed", builder=tools.builders.current.image)
-        tools.forget_halves()
-        running = lambda: attempts.names() | tools.boxes.names()  # noqa: E731
+        tools.remove_partial()
+        running = lambda: attempts.names() | tools.pool.names()  # noqa: E731
         janitor = Janitor(client, settings.node_id, tools.workspaces, running, log)
         janitor.clean()
         isolation = make_isolation(
@@ -78,8 +78,8 @@ def run(settings: Settings) -> bool:
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         queues = queue_names(settings.classes, settings.shards)
         sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
-        upkeep = Upkeep(log, lambda job: metrics.upkeep_failures.labels(job).inc())
-        calls = resources.enter_context(closing(Calls(farm.database)))
+        upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
+        wakeups = resources.enter_context(closing(Wakeups(farm.database)))
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("sweep", SWEEP_SECONDS, sweeper.sweep),
@@ -92,8 +92,8 @@ def run(settings: Settings) -> bool:
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
-            ("fill", _FILL_SECONDS, lambda: tools.boxes.fill(tools.builder.image) if health.accepting() else None),
-            ("calls", 0, lambda: calls.hear(attempts.look)),
+            ("fill", _FILL_SECONDS, lambda: tools.pool.fill(tools.builder.image) if health.accepting() else None),
+            ("calls", 0, lambda: wakeups.wait(attempts.look)),
             *_pod_jobs(settings, attempts),
         ):
             upkeep.every(pause_seconds, job, name)
@@ -110,7 +110,7 @@ def run(settings: Settings) -> bool:
 
 
 def _consume_until_stopped(
-    settings: Settings, farm: Farm, *, health: Health, drain: Drain, upkeep: Upkeep, tools: AppTools
+    settings: Settings, farm: Farm, *, health: Health, drain: Drain, upkeep: PeriodicJobs, tools: AppTools
 ) -> None:
     """Takes builds until the node is to stop, and leaves the farm in order."""
     try:
@@ -122,10 +122,10 @@ def _consume_until_stopped(
         upkeep.close()
         health.leave()
         with suppress(BuildfarmError):  # an unreachable engine leaves them to the next start
-            tools.boxes.empty()
+            tools.pool.empty()
 
 
-def _pod_jobs(settings: Settings, attempts: Attempts) -> Iterator[tuple[str, float, Callable[[], None]]]:
+def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What is to be done again and again where the node is a pod: name, pause and job."""
     if settings.kubernetes_url:
         pod = Pod(settings.kubernetes_url, settings.node_id)

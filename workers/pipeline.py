@@ -10,7 +10,7 @@ from buildfarm.builder import RELEASE_APART
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from workers import buildpacks, fetch
-from workers.attempt.attempt import Progress
+from workers.attempt.attempt import Attempt
 from workers.builder import Builder, Builders
 from workers.buildpacks import read_file
 from workers.buildpacks.previous import PreviousImage, read_previous
@@ -18,7 +18,7 @@ from workers.cache import Caches
 from workers.export.exporter import Exporter
 from workers.ownership import attempt_name
 from workers.sandbox.container import Sandboxes
-from workers.sandbox.pool import Boxes
+from workers.sandbox.pool import SandboxPool
 from workers.sandbox.workspace import Workspaces
 
 
@@ -34,11 +34,11 @@ class AppTools:
     registry: Registry
     workspaces: Workspaces
     sandboxes: Sandboxes
-    boxes: Boxes
+    pool: SandboxPool
     exporter: Exporter
     caches: Caches
     profile: buildpacks.Profile
-    supply: buildpacks.Supply
+    fetcher: buildpacks.BuildpackFetcher
 
     def during(self, check: Callable[[], None]) -> AppTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
@@ -50,10 +50,10 @@ class AppTools:
             exporter=self.exporter.during(check),
         )
 
-    def forget_halves(self) -> None:
+    def remove_partial(self) -> None:
         """Remove copies that a killed process left half-written; for the node's start."""
-        self.caches.forget_halves()
-        self.supply.kept.forget_halves()
+        self.caches.remove_partial()
+        self.fetcher.cache.remove_partial()
 
     @property
     def builder(self) -> Builder:
@@ -65,7 +65,7 @@ def run(
     build: Build,
     request: BuildRequest,
     tools: AppTools,
-    progress: Progress,
+    attempt: Attempt,
     *,
     publish: Callable[[BuildResult], None],
     accept: Callable[[BuildResult, bool], None],
@@ -77,44 +77,44 @@ def run(
     """
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
-        with progress.phase(Phase.PREPARE):
+        with attempt.phase(Phase.PREPARE):
             workspace, sandbox = resources.enter_context(
-                tools.boxes.take(name, tools.builder.image, _environment(build, tools.stack))
+                tools.pool.take(name, tools.builder.image, _environment(build, tools.stack))
             )
             version = fetch.fetch(
                 request.source,
                 tools.registry,
                 sandbox,
                 tools.source_limits,
-                log=progress.write,
-                check=progress.check,
+                log=attempt.write,
+                check=attempt.check,
             )
             sandbox = replace(sandbox, environment={**sandbox.environment, "SOURCE_VERSION": version})
             if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
-                fetch.enter(folder, sandbox, log=progress.write, check=progress.check)
+                fetch.enter(folder, sandbox, log=attempt.write, check=attempt.check)
             source_names = frozenset(item.name for item in workspace.app.scan().found)
-            restored = tools.caches.restore(request, tools.stack, sandbox, log=progress.write, check=progress.check)
+            restored = tools.caches.restore(request, tools.stack, sandbox, log=attempt.write, check=attempt.check)
             manifest = buildpacks.read_manifests(lambda name: read_file(workspace.app, name))
             variables = {**manifest.env, **request.env}
-            fetch.write_config_vars(variables, sandbox, log=progress.write, check=progress.check)
+            fetch.write_config_vars(variables, sandbox, log=attempt.write, check=attempt.check)
             steps = buildpacks.Steps(
                 sandbox,
-                progress.write,
-                progress.check,
+                attempt.write,
+                attempt.check,
                 vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
                 release_apart=tools.builder.platform == RELEASE_APART,
             )
             left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
-        with progress.phase(Phase.DETECT):
-            chosen = buildpacks.detect(request, manifest, tools.supply, steps)
-            restored = tools.caches.keep_for(chosen.names, restored, sandbox, log=progress.write, check=progress.check)
-        with progress.phase(Phase.COMPILE):
+        with attempt.phase(Phase.DETECT):
+            chosen = buildpacks.detect(request, manifest, tools.fetcher, steps)
+            restored = tools.caches.keep_for(chosen.names, restored, sandbox, log=attempt.write, check=attempt.check)
+        with attempt.phase(Phase.COMPILE):
             if not tools.compile_network:
                 sandbox.cut_off()
             previous = read_previous(tools.registry, request) if chosen.group else PreviousImage()
             built = buildpacks.build(chosen, workspace, steps, tools.profile, previous)
             buildpacks.refuse_secrets(built, [request.env[name] for name in request.secrets])
-        with progress.phase(Phase.EXPORT):
+        with attempt.phase(Phase.EXPORT):
             sandbox.kill()
             workspace.freeze()
             exported = tools.exporter.export(
@@ -128,7 +128,7 @@ def run(
                 left_out=left_out,
                 launch=buildpacks.launch_layers(built, request, tools.builder, workspace, previous),
             )
-            progress.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
+            attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
         result = BuildResult(
             repository=request.repository,
             digest=exported.image.digest,
@@ -138,14 +138,14 @@ def run(
             buildpacks=built.used,
             formation=dict(manifest.formation),
             uploaded_bytes=exported.uploaded_bytes,
-            phase_seconds=dict(progress.seconds),
+            phase_seconds=dict(attempt.seconds),
             node=tools.node_id,
             attempt=build.attempt,
         )
-        with progress.phase(Phase.PUBLISH):
+        with attempt.phase(Phase.PUBLISH):
             publish(result)
         pinned = all(item.pinned for item in manifest.buildpacks)
-        accept(result.model_copy(update={"phase_seconds": dict(progress.seconds)}), pinned)
+        accept(result.model_copy(update={"phase_seconds": dict(attempt.seconds)}), pinned)
         tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 
 

@@ -29,9 +29,9 @@ from buildfarm.queue.app import TASK
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
-from workers.attempt.attempt import Progress, Times
+from workers.attempt.attempt import Attempt, Times
 from workers.attempt.log import BuildLog
-from workers.attempt.running import Attempts
+from workers.attempt.running import RunningAttempts
 from workers.image_builds import pipeline as image_pipeline
 from workers.ownership import attempt_name
 from workers.pipeline import AppTools, run
@@ -51,7 +51,7 @@ class Worker:
     records: Records
     leases: Leases
     logs: Logs
-    attempts: Attempts
+    attempts: RunningAttempts
     metrics: Metrics
     tracer: Tracer
     trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
@@ -85,7 +85,7 @@ class Worker:
             self._refuse_twice(lease, log)
             return
         log.info("build_started")
-        ended = Ended()
+        ended = Outcome()
         ended.outcome = self._attempt(lease, log, ended)
         self._tell(lease, ended, log)
 
@@ -97,12 +97,12 @@ class Worker:
         with suppress(StoreError):  # then the lease ends by itself
             self.leases.give_back(lease, failure, counts=False, wait_seconds=_TWICE_WAIT_SECONDS)
 
-    def _attempt(self, lease: Lease, log: Logger, ended: Ended) -> str:
+    def _attempt(self, lease: Lease, log: Logger, ended: Outcome) -> str:
         settings = self.settings
         build_log = BuildLog(
             lambda phase, lines, batch: self.logs.append(lease, phase, lines, batch), settings.log_bytes
         )
-        progress = Progress(
+        attempt = Attempt(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
             times=Times(settings.renew_seconds, settings.build_seconds, settings.outage_seconds),
@@ -110,29 +110,29 @@ class Worker:
             logger=log,
         )
         name = attempt_name(lease.build_id, lease.attempt)
-        with progress, self.attempts.entered(name, lease.build_id, progress):
+        with attempt, self.attempts.entered(name, lease.build_id, attempt):
             try:
-                return self._run(lease, progress, log, ended)
+                return self._run(lease, attempt, log, ended)
             except Interruption as reason:
                 log.info("build_interrupted", reason=reason.message)
-                return self._interrupted(lease, reason, progress)
+                return self._interrupted(lease, reason, attempt)
             except StoreError as error:
                 log.warning("record_not_written", reason=error.message)
                 return "lost"
 
-    def _run(self, lease: Lease, progress: Progress, log: Logger, ended: Ended) -> str:
+    def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
 
-        tools = self.tools.during(progress.check)
+        tools = self.tools.during(attempt.check)
 
         def publish(result: BuildResult) -> None:
-            progress.persist(lambda: self.leases.publish(lease, request.target, result))
-            progress.decide()
+            attempt.persist(lambda: self.leases.publish(lease, request.target, result))
+            attempt.decide()
             # What was just published is what the tag is to point at; it is asked again once the tag has moved.
             published = iter([result.digest])
 
             def wanted() -> str:
-                asked = next(published, None) or progress.persist(lambda: self.records.tag_target(request.target))
+                asked = next(published, None) or attempt.persist(lambda: self.records.tag_target(request.target))
                 return asked or result.digest  # Redis lost the publication: nothing says where else it should be
 
             try:
@@ -143,67 +143,67 @@ class Worker:
                 raise
 
         def accept(result: BuildResult, pinned: bool = True) -> None:
-            progress.end_log()
+            attempt.end_log()
             same = input_digest(request, tools.builder.digest, self.settings) if pinned else ""
-            progress.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
+            attempt.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
             self.metrics.image_made(result, lease.build_id)
 
         try:
-            build = ended.build = lease.build or progress.persist(lambda: self.records.get(lease.build_id))
+            build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = build.request
             if isinstance(request, ImageRequest):
-                image_tools = self.image_tools.during(progress.check)
-                image_pipeline.run(build, request, image_tools, progress, publish=publish, accept=accept)
+                image_tools = self.image_tools.during(attempt.check)
+                image_pipeline.run(build, request, image_tools, attempt, publish=publish, accept=accept)
             else:
-                env = progress.persist(lambda: self.records.env(build))
+                env = attempt.persist(lambda: self.records.env(build))
                 request = request.model_copy(update={"env": env})
-                progress.log.hide([env[name] for name in request.secrets])
-                self.run_app(build, request, tools, progress, publish=publish, accept=accept)
+                attempt.log.hide([env[name] for name in request.secrets])
+                self.run_app(build, request, tools, attempt, publish=publish, accept=accept)
         except AppError as error:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
-                return self._give_back(lease, NodeError(f"The node failed: {trouble}."), progress, log, ended)
+                return self._give_back(lease, NodeError(f"The node failed: {trouble}."), attempt, log, ended)
             ended.code = error.code
-            progress.end_log()
-            failure = _failure(error, Fault.APP, progress)
-            progress.persist(lambda: self.leases.fail(lease, failure))
+            attempt.end_log()
+            failure = _failure(error, Fault.APP, attempt)
+            attempt.persist(lambda: self.leases.fail(lease, failure))
             for name, report in error.reports.items():
                 self.metrics.reported(name, report)
             return State.FAILED
         except FarmError as error:
-            return self._give_back(lease, error, progress, log, ended)
+            return self._give_back(lease, error, attempt, log, ended)
         except Interruption:
             raise
         except Exception as error:
-            log.exception("farm_bug", phase=progress.current)
+            log.exception("farm_bug", phase=attempt.current)
             bug = InternalError(f"A bug in the farm: {type(error).__name__}.")
-            return self._give_back(lease, bug, progress, log, ended)
+            return self._give_back(lease, bug, attempt, log, ended)
         return State.SUCCEEDED
 
-    def _give_back(self, lease: Lease, error: FarmError, progress: Progress, log: Logger, ended: Ended) -> str:
+    def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code
-        log.warning("attempt_failed", code=error.code, phase=progress.current, reason=error.message)
+        log.warning("attempt_failed", code=error.code, phase=attempt.current, reason=error.message)
         stopped = isinstance(error, NodeStopped)
-        if isinstance(error, NodeError) and progress.current is Phase.PREPARE and not stopped:
+        if isinstance(error, NodeError) and attempt.current is Phase.PREPARE and not stopped:
             # Nothing of the customer has run yet: this node is ill, and would fail one build after the other.
             self.rest()
-        progress.end_log(soon=stopped)
-        failure = _failure(error, Fault.FARM, progress)
+        attempt.end_log(soon=stopped)
+        failure = _failure(error, Fault.FARM, attempt)
         counts = not isinstance(error, NodeStopped | UnavailableError | StoreError)
         wait_seconds = 0.0 if stopped else retry_wait_seconds(lease.attempt)
-        answer = progress.persist(
+        answer = attempt.persist(
             lambda: self.leases.give_back(lease, failure, counts=counts, wait_seconds=wait_seconds)
         )
         if answer == State.QUEUED:
             return "given_back"
         return "lost" if answer == "stale" else answer
 
-    def _interrupted(self, lease: Lease, reason: Interruption, progress: Progress) -> str:
+    def _interrupted(self, lease: Lease, reason: Interruption, attempt: Attempt) -> str:
         if not isinstance(reason, Cancelled):
             return "lost"
         try:
-            progress.end_log(soon=True)
+            attempt.end_log(soon=True)
             return self.leases.cancel(lease)
         except (Interruption, StoreError):
             return "lost"
@@ -222,7 +222,7 @@ class Worker:
             self.metrics.waited(build.started_at - build.submitted_at, build.id)
             self.tracer.add(build.id, "queue", build.submitted_at, build.started_at)
 
-    def _tell(self, lease: Lease, ended: Ended, log: Logger) -> None:
+    def _tell(self, lease: Lease, ended: Outcome, log: Logger) -> None:
         """Metrics, trace and log of an attempt that is over."""
         tenant = ended.build.request.tenant if ended.build else ""
         self.metrics.attempt_ended(ended.outcome, ended.code, tenant)
@@ -240,7 +240,7 @@ class Worker:
 
 
 @dataclass
-class Ended:
+class Outcome:
     """What is known of an attempt when it is over."""
 
     outcome: str = ""
@@ -278,13 +278,13 @@ def register(app: Celery, worker: Worker) -> None:
             logger(node=worker.settings.node_id).warning("message_dropped", reason="it names no build")
 
 
-def _failure(error: BuildfarmError, fault: Fault, progress: Progress) -> Failure:
+def _failure(error: BuildfarmError, fault: Fault, attempt: Attempt) -> Failure:
     return Failure(
         code=error.code,
         fault=fault,
-        phase=progress.current,
-        message=progress.log.hidden(error.message),
+        phase=attempt.current,
+        message=attempt.log.hidden(error.message),
         advice=error.advice,
-        log_tail=progress.log.tail,
+        log_tail=attempt.log.tail,
         reports={name: dict(report) for name, report in error.reports.items()},
     )

@@ -14,16 +14,16 @@ from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers
 from buildfarm.telemetry import Logger, Metrics, logger
 from workers.builder import Builder, Builders
-from workers.buildpacks import PROFILES, Kept, Supply
+from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.cache import Caches
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
 from workers.fetch import SourceLimits
 from workers.image_builds.pipeline import ImageTools
-from workers.image_builds.smoke import Smokes
+from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
 from workers.sandbox.container import Sandboxes
-from workers.sandbox.pool import Boxes
+from workers.sandbox.pool import SandboxPool
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.disk import Disk
@@ -80,7 +80,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         registry=farm.registry,
         workspaces=workspaces,
         sandboxes=sandboxes,
-        boxes=Boxes(workspaces, sandboxes, settings.warm_sandboxes),
+        pool=SandboxPool(workspaces, sandboxes, settings.warm_sandboxes),
         exporter=Exporter(
             registry=farm.registry,
             compression=settings.compression,
@@ -101,7 +101,9 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
             count=lambda result: metrics.cache_restores.labels(result).inc(),
         ),
         profile=PROFILES[settings.profile],
-        supply=Supply(farm.registry, Kept(settings.buildpack_directory, settings.buildpack_copies_bytes)),
+        fetcher=BuildpackFetcher(
+            farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes)
+        ),
     )
 
 
@@ -117,7 +119,7 @@ def make_image_tools(settings: Settings, client: docker.DockerClient, tools: App
         media_types=settings.media_types,
         threads=settings.compression_threads,
         imager=settings.imager,
-        smokes=Smokes(client, settings.node_id, settings.memory_bytes, settings.pids_max),
+        smokes=SmokeTests(client, settings.node_id, settings.memory_bytes, settings.pids_max),
     )
 
 

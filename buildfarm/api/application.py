@@ -14,7 +14,7 @@ from buildfarm import __version__
 from buildfarm.api import problems
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import pages
-from buildfarm.api.request_limits import Bounds
+from buildfarm.api.request_limits import RequestLimits
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.services import Services
 
@@ -46,7 +46,7 @@ def make_application(services: Services) -> FastAPI:
     for part in (builds.router, sources.router, webhook.router, farm.router, pages.router, form_page.router):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
-    app.add_middleware(Bounds, metrics=services.metrics)
+    app.add_middleware(RequestLimits, metrics=services.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     return app
 

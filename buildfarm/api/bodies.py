@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from buildfarm.fields import ClassName, Frozen, HttpUrl, Name
 from buildfarm.model import BUILDPACKS_MAX, EXPIRES_SECONDS_MAX, Build, BuildpackName, BuildRequest, RunPolicy, State
-from buildfarm.queue.view import Place
+from buildfarm.queue.view import QueuePosition
 from buildfarm.sources.address import ArtifactSource, Source
 from buildfarm.store import LIMIT_MAX
 
@@ -33,7 +33,7 @@ class NewBuild(Frozen):
     source: Source
     env: dict[str, str] = Field(default_factory=dict, description="config vars, for the buildpacks; not in the image")
     buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
-    memo: bool = Field(True, description="take the image of an equal build that succeeded")
+    cached_result: bool = Field(True, description="take the image of an equal build that succeeded")
     build_class: ClassName | None = None
     run_policy: RunPolicy = RunPolicy.LATEST_QUEUED
     expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
@@ -43,15 +43,17 @@ class BuildView(Build):
     """A build; values of its config vars are hidden."""
 
     image: str | None = None  # the reference under which the farm's registry gives it out
-    place: Place | None = None  # in the queue, of a waiting build
+    queue_position: QueuePosition | None = None  # in the queue, of a waiting build
 
     @classmethod
-    def of(cls, build: Build, image: str | None, place: Place | None = None) -> BuildView:
+    def of(cls, build: Build, image: str | None, queue_position: QueuePosition | None = None) -> BuildView:
         """The build as others may see it."""
         request = build.request
         if isinstance(request, BuildRequest) and request.env:
             request = request.model_copy(update={"env": dict.fromkeys(request.env, HIDDEN)})
-        return cls.model_construct(**{**dict(build), "request": request, "image": image, "place": place})
+        return cls.model_construct(
+            **{**dict(build), "request": request, "image": image, "queue_position": queue_position}
+        )
 
 
 class BuildFilter(Frozen):
@@ -71,7 +73,7 @@ class BuildPage(Frozen):
     next: str | None = Field(None, description="give it as `after` for the next page; null at the end")
 
 
-class Cancelled(Frozen):
+class CancelledView(Frozen):
     """What a cancelled build was found doing. One that ran ends within seconds."""
 
     id: str
@@ -137,7 +139,7 @@ class FarmView(Frozen):
     scopes: tuple[str, ...]  # the token's
 
 
-class Health(Frozen):
+class HealthView(Frozen):
     """Whether the API, and what it needs, answers."""
 
     ok: bool

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import anyio
 
-from buildfarm.api.bodies import Health
+from buildfarm.api.bodies import HealthView
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 
@@ -22,10 +22,10 @@ class Readiness:
         self._farm = farm
         self._threads = anyio.CapacityLimiter(2)
         self._lock = asyncio.Lock()
-        self._found: Health | None = None
+        self._found: HealthView | None = None
         self._found_at = 0.0
 
-    async def look(self) -> Health:
+    async def look(self) -> HealthView:
         """Whether both answer. A registry that hangs delays this by two seconds."""
         async with self._lock:
             if self._found is None or time.monotonic() - self._found_at > _FRESH_SECONDS:
@@ -33,11 +33,11 @@ class Readiness:
                 self._found_at = time.monotonic()
             return self._found
 
-    async def _ask(self) -> Health:
+    async def _ask(self) -> HealthView:
         redis, registry = await asyncio.gather(
             self._answers(self._farm.database.uptime_seconds), self._answers(self._farm.quick_registry.ping)
         )
-        return Health(ok=redis and registry, redis=redis, registry=registry)
+        return HealthView(ok=redis and registry, redis=redis, registry=registry)
 
     async def _answers(self, ask: Callable[[], object]) -> bool:
         try:

@@ -38,7 +38,7 @@ _HEADERS = {
 }
 
 
-class Bounds:
+class RequestLimits:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:

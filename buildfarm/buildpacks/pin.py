@@ -1,6 +1,6 @@
 """Buildpacks pinned where they are named: what a branch, a tag or an address is now becomes a digest.
 
-Whoever names the buildpack makes these requests, from the machine he is at. A node does it in the build's sandbox for
+These requests are made from the caller's own machine. A node does it in the build's sandbox for
 what an app's own files name.
 """
 

@@ -43,7 +43,7 @@ from buildfarm.sources.address import ArchiveSource, GitSource, Source
     show_default=True,
     help="Take the place of older builds of the app: of none, of waiting ones, or also of the running one.",
 )
-@click.option("--no-memo", is_flag=True, help="Build although an equal input was built before.")
+@click.option("--rebuild", is_flag=True, help="Build although an equal input was built before.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key gives the same build, also from two callers.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="Fail where it waits for longer than this.")
 @click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
@@ -61,7 +61,7 @@ def build(
     sha256: str | None,
     build_class: str | None,
     run_policy: str,
-    no_memo: bool,
+    rebuild: bool,
     idempotency_key: str | None,
     expires_in: float | None,
     detach: bool,
@@ -97,7 +97,7 @@ def build(
                 buildpacks=tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks,
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),
-                memo=not no_memo,
+                cached_result=not rebuild,
                 idempotency_key=idempotency_key,
                 expires_in_seconds=expires_in,
             )
@@ -131,7 +131,7 @@ def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool)
 
 
 def _status(farm: Farm | Client, build: Build) -> str:
-    place = farm.place(build) if build.state in {State.HELD, State.QUEUED} else None
+    place = farm.queue_position(build) if build.state in {State.HELD, State.QUEUED} else None
     if place is not None:
         return f"{build.state}, {place_of(place)}"
     return f"{build.state} {build.phase or ''} on {build.node}" if build.node else build.state

@@ -35,7 +35,7 @@ def show(build_id: str, as_json: bool) -> None:
             click.echo(build.model_dump_json())
             return
         console = Console(highlight=False)
-        show_build(console, build, farm.image(build) if build.result else "", farm.place(build))
+        show_build(console, build, farm.image(build) if build.result else "", farm.queue_position(build))
         for line in build.failure.log_tail if build.failure else ():
             console.print(f"  {line}", markup=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
-from buildfarm.queue.view import Place
+from buildfarm.queue.view import QueuePosition
 
 COLOURS = {
     State.SUCCEEDED: "green",
@@ -20,7 +20,7 @@ COLOURS = {
 }
 
 
-def show_build(console: Console, build: Build, image: str, place: Place | None = None) -> None:
+def show_build(console: Console, build: Build, image: str, place: QueuePosition | None = None) -> None:
     """A build with its result or failure, or its place in the queue."""
     request = build.request
     _row(console, "build", build.id)
@@ -28,8 +28,8 @@ def show_build(console: Console, build: Build, image: str, place: Place | None =
     _row(console, "state", Text(build.state, style=COLOURS.get(build.state, "")))
     if build.superseded_by:
         _row(console, "by", f"{build.superseded_by}, a newer build")
-    if build.memo_of:
-        _row(console, "image of", f"{build.memo_of}, which had the same input")
+    if build.result_of:
+        _row(console, "image of", f"{build.result_of}, which had the same input")
     if place is not None:
         _row(console, "place", place_of(place))
     if build.node:
@@ -66,7 +66,7 @@ def show_failure(console: Console, failure: Failure) -> None:
         console.print(Text(failure.advice), soft_wrap=True)
 
 
-def place_of(place: Place) -> str:
+def place_of(place: QueuePosition) -> str:
     """A place in the queue for people."""
     wait = "" if place.wait_seconds is None else f", starts in about {max(place.wait_seconds, 1):.0f} s"
     return f"number {place.position} at the latest{wait}"

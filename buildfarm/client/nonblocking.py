@@ -18,7 +18,7 @@ from buildfarm.model import Build, Request, State
 from buildfarm.node import Node
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
-from buildfarm.queue.view import Limits, Place, QueueView
+from buildfarm.queue.view import Limits, QueuePosition, QueueView
 from buildfarm.sources import packing
 from buildfarm.sources.address import ArtifactSource
 
@@ -158,9 +158,9 @@ class AsyncClient:
         """Makes an image of the farm's registry the builder of every node; returns it as repository@digest."""
         return str((await self._ask(wire.Call("PUT", "/v1/builder", body={"reference": reference}))).json()["builder"])
 
-    async def place(self, build: Build) -> Place | None:
+    async def queue_position(self, build: Build) -> QueuePosition | None:
         """Where a waiting build stands in the queue; None where it does not wait."""
-        return (await self._seen(build.id)).place
+        return (await self._seen(build.id)).queue_position
 
     async def queue(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands, by class and by tenant."""
@@ -200,7 +200,7 @@ class AsyncClient:
 
     async def _events(self, build_id: str, after: str, deadline: float | None = None) -> AsyncIterator[tuple[str, Any]]:
         """Events of a live log until its end, over any number of connections."""
-        events, failures = wire.Events(), 0
+        events, failures = wire.EventParser(), 0
         while True:
             headers = {"Last-Event-ID": events.last} if events.last else {}
             left = wire.SILENCE_SECONDS if deadline is None else max(0.05, deadline - time.monotonic())

@@ -23,7 +23,7 @@ from buildfarm.errors import (
 )
 from buildfarm.events import LogLine
 from buildfarm.model import Build, BuildRequest, Request, State
-from buildfarm.queue.view import Place
+from buildfarm.queue.view import QueuePosition
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ TRIES = 4
 UPLOAD_TRIES = 8
 PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 40.0  # of a live stream; the API sends something every 15 s
-_OURS = ("image", "place")  # members of a build that the API adds
+_OURS = ("image", "queue_position")  # members of a build that the API adds
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Seen:
 
     build: Build
     image: str | None
-    place: Place | None
+    queue_position: QueuePosition | None
 
 
 def decode(answer: httpx.Response, kind: type[T]) -> T:
@@ -67,8 +67,10 @@ def decode(answer: httpx.Response, kind: type[T]) -> T:
 def seen(values: dict[str, Any]) -> Seen:
     """A build as the API gives it."""
     own = {name: values.pop(name, None) for name in _OURS}
-    place = Place.model_validate(own["place"], extra="ignore") if own["place"] else None
-    return Seen(Build.model_validate(values, extra="ignore"), own["image"], place)
+    queue_position = (
+        QueuePosition.model_validate(own["queue_position"], extra="ignore") if own["queue_position"] else None
+    )
+    return Seen(Build.model_validate(values, extra="ignore"), own["image"], queue_position)
 
 
 def submission(request: Request, key: str | None) -> Call:
@@ -130,7 +132,7 @@ def unreachable(url: str, error: Exception) -> ApiError:
     )
 
 
-class Events:
+class EventParser:
     """Server-sent events out of bytes as they come (WHATWG HTML, section 9.2.6); remembers where to go on."""
 
     def __init__(self, last: str = "") -> None:

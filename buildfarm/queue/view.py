@@ -13,10 +13,10 @@ class Limits(Frozen):
     app_running: int
 
 
-class Place(Frozen):
+class QueuePosition(Frozen):
     """Where a waiting build stands."""
 
-    position: int  # it starts at the latest as this one of its class, if no other tenant comes
+    position: int  # worst-case position in its class, if no new tenant arrives
     wait_seconds: float | None  # expected until it starts; None where no build of its class started lately
 
 

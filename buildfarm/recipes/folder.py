@@ -39,7 +39,7 @@ def find_recipes(root: Path) -> dict[str, Path]:
 
 
 def build_order(wanted: str, made_from: Mapping[str, Iterable[str]]) -> list[str]:
-    """``wanted`` and everything it is made from, what comes first first. Raises RecipeError for a circle."""
+    """``wanted`` and everything it is made from, in build order. Raises RecipeError on a cycle."""
     needed, waiting = set[str](), [wanted]
     while waiting:
         name = waiting.pop()

@@ -1,7 +1,7 @@
 """The builds' records in Redis: the truth about every build. One subject a module, one atomic step a Lua script."""
 
 from buildfarm.store.admission import LIMIT_MAX, Admission
-from buildfarm.store.admission_policy import Terms
+from buildfarm.store.admission_policy import AdmissionPolicy
 from buildfarm.store.buildpack_order import BuildpackOrder
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
@@ -10,17 +10,18 @@ from buildfarm.store.leases import UNREADABLE, Lease, Leases, Unclaimed
 from buildfarm.store.logs import LogBounds, Logs
 from buildfarm.store.nodes import Nodes
 from buildfarm.store.pages import Pages
-from buildfarm.store.records import Accepted, Full, Memo, Records
+from buildfarm.store.records import Accepted, CachedResult, Full, Records
 from buildfarm.store.tags import Tags
-from buildfarm.store.wakeups import Calls
+from buildfarm.store.wakeups import Wakeups
 
 __all__ = [
     "LIMIT_MAX",
     "UNREADABLE",
     "Accepted",
     "Admission",
+    "AdmissionPolicy",
     "BuildpackOrder",
-    "Calls",
+    "CachedResult",
     "Database",
     "Events",
     "Full",
@@ -30,12 +31,11 @@ __all__ = [
     "Leases",
     "LogBounds",
     "Logs",
-    "Memo",
     "Nodes",
     "Pages",
     "Records",
     "Tags",
-    "Terms",
     "Unclaimed",
+    "Wakeups",
     "open_database",
 ]

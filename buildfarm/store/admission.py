@@ -1,4 +1,4 @@
-"""Who is queued and who waits: every change of a build's state with what follows from it, and how the queue stands."""
+"""Admission: state changes of builds and their consequences, and queue statistics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError
 from buildfarm.model import Build, Failure, Fault, State
-from buildfarm.queue.view import Limits, Place, QueueRow, QueueView
-from buildfarm.store.admission_policy import LOOK_BACK_MINUTES, Terms
+from buildfarm.queue.view import Limits, QueuePosition, QueueRow, QueueView
+from buildfarm.store.admission_policy import LOOK_BACK_MINUTES, AdmissionPolicy
 from buildfarm.store.database import Database
 
 LIMIT_MAX = 100_000
@@ -36,7 +36,7 @@ class Admission:
     """
 
     database: Database
-    terms: Terms
+    terms: AdmissionPolicy
 
     def overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
         """As `Records.send_overdue` says."""
@@ -92,7 +92,7 @@ class Admission:
         pairs = [part for name, value in values.items() for part in (f"{owner}:{name}", "" if value is None else value)]
         self.change("limits", tenant, app or "", *pairs)
 
-    def place(self, build: Build) -> Place | None:
+    def queue_position(self, build: Build) -> QueuePosition | None:
         """Where a build stands in the queue; None where it does not wait. Its cost does not grow with the queue."""
         tenant, build_class = build.request.tenant, build.build_class
         key, buckets = self.database.key, self._buckets(self.database.now())
@@ -111,7 +111,7 @@ class Admission:
         position = max(min(total, (rank + 1) * tenants), 1)
         starts = sum(int(number or 0) for number in started)
         seconds = sum(seconds for _, seconds in buckets)
-        return Place(position=position, wait_seconds=position * seconds / starts if starts else None)
+        return QueuePosition(position=position, wait_seconds=position * seconds / starts if starts else None)
 
     def view(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands: all classes, and of each the tenants whose builds wait longest."""

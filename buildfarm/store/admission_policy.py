@@ -17,7 +17,7 @@ _STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
 
 
 @dataclass(frozen=True)
-class Terms:
+class AdmissionPolicy:
     """What every script of admission is told: classes, limits where none were set, bounds of what is kept."""
 
     classes: dict[str, int]  # their weights
@@ -26,7 +26,7 @@ class Terms:
     message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
 
     @classmethod
-    def of(cls, settings: Settings, message: str) -> Terms:
+    def of(cls, settings: Settings, message: str) -> AdmissionPolicy:
         """The terms of these settings."""
         limits = Limits(
             tenant_running=settings.tenant_running_max,

@@ -25,7 +25,7 @@ _SCAN_COUNT = 1000
 
 
 @dataclass(frozen=True)
-class Memo:
+class CachedResult:
     """An equal build that succeeded, and its result as the record has it."""
 
     build_id: str
@@ -62,10 +62,12 @@ class Records:
         """Where they are kept."""
         return self.admission.database
 
-    def submit(self, build_id: str, request: Request, queue: str, memo: Memo | None = None) -> Accepted | Full:
+    def submit(
+        self, build_id: str, request: Request, queue: str, cached: CachedResult | None = None
+    ) -> Accepted | Full:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
-        With a ``memo`` it has succeeded at once, unless another build of the app is on its way. Its id or its
+        With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
         config vars are kept apart and encrypted. Raises RequestError where there is no key for them, and StoreFullError
         if Redis is nearly full.
@@ -73,10 +75,10 @@ class Records:
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
         answer, confirmed = self.admission.change_confirmed(
-            "submit", build_id, shown.model_dump_json(), f"{request.tenant} {request.app} {request.target}", queue,
+            "submit", build_id, _stored(shown), f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
-            self.seal.digest(_content(request)), memo.result.model_dump_json() if memo else "",
-            memo.build_id if memo else "", memo.result.digest if memo else "", self.seal.close(build_id, env),
+            self.seal.digest(_content(request)), cached.result.model_dump_json() if cached else "",
+            cached.build_id if cached else "", cached.result.digest if cached else "", self.seal.close(build_id, env),
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
@@ -102,13 +104,13 @@ class Records:
             sealed: Any = self.database.client.get(self.database.key("build", build.id, "env"))
         return self.seal.open(build.id, str(sealed or ""))
 
-    def memo(self, input_digest: str) -> Memo | None:
+    def cached_result(self, input_digest: str) -> CachedResult | None:
         """A build of this input that succeeded; whether its image is still there is not known here."""
         with self.database.failures():
             build_id: Any = self.database.client.get(self.database.key("memo", input_digest))
             result: Any = self.database.client.hget(self.database.key("build", build_id), "result") if build_id else ""
         try:
-            return Memo(build_id, BuildResult.model_validate_json(result, extra="ignore")) if result else None
+            return CachedResult(build_id, BuildResult.model_validate_json(result, extra="ignore")) if result else None
         except ValueError:
             return None  # a newer version wrote it: the request is built
 
@@ -191,6 +193,14 @@ class Records:
         return self.database.key("app", f"{tenant}/{app}")
 
 
+def _stored(request: Request, exclude: set[str] | None = None) -> str:
+    """The request as records have it, under the names that nodes of the version before read."""
+    values = request.model_dump(mode="json", exclude=exclude)
+    if "cached_result" in values:
+        values["memo"] = values.pop("cached_result")
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+
+
 def decode(fields: dict[str, str]) -> Build:
     """Return a record's hash as a Build, without what only newer versions of the farm know.
 
@@ -222,12 +232,14 @@ def _digests(state: str | None, request: str | None, result: str | None, publish
 
 
 def _content(request: Request) -> bytes:
-    return request.model_dump_json(exclude={"idempotency_key"}).encode()
+    return _stored(request, exclude={"idempotency_key"}).encode()
 
 
 def _decode(fields: dict[str, str]) -> Build:
     values: dict[str, Any] = {name: fields[name] for name in _PLAIN if fields.get(name)}
     values["build_class"] = fields.get("queue", "").removeprefix("build.").partition(".")[0]
+    if "memo_of" in values:
+        values["result_of"] = values.pop("memo_of")
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])

@@ -15,14 +15,14 @@ CHANNEL = "calls"
 _WAIT_SECONDS = 1.0
 
 
-class Calls:
+class Wakeups:
     """What one node hears. A call that is lost is made up for by the next renewal of the build's lease."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pubsub: Any = None
 
-    def hear(self, called: Callable[[str], None]) -> None:
+    def wait(self, called: Callable[[str], None]) -> None:
         """Waits a second for calls, and hands on the build's id of each. Raises StoreError."""
         try:
             with self._database.failures():

@@ -19,14 +19,14 @@ from buildfarm.queue.app import queue_names
 from buildfarm.settings import read_settings
 from buildfarm.store import Leases, Nodes
 from buildfarm.telemetry import Metrics, logger, open_tracer, set_up_logging
-from workers.attempt.attempt import Progress
-from workers.attempt.running import Attempts
+from workers.attempt.attempt import Attempt
+from workers.attempt.running import RunningAttempts
 from workers.image_builds.pipeline import ImageTools
 from workers.pipeline import AppTools
 from workers.queue.consumer import consume
 from workers.tasks import Worker, register
 from workers.upkeep.drain import Drain
-from workers.upkeep.jobs import Upkeep
+from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper
 
 NOTHING = "bench.nothing"
@@ -65,37 +65,37 @@ def sleep(seconds: float) -> Callable[..., None]:
         build: Build,
         request: BuildRequest,
         tools: AppTools,
-        progress: Progress,
+        attempt: Attempt,
         *,
         publish: Callable[[BuildResult], None],
         accept: Callable[[BuildResult], None],
     ) -> None:
         for phase in _LONG_PHASES:
-            with progress.phase(phase):
+            with attempt.phase(phase):
                 if phase is Phase.COMPILE and seconds:
-                    _wait(seconds, progress)
+                    _wait(seconds, attempt)
         result = BuildResult(
             repository=request.repository,
             digest=DIGEST,
             tag=request.tag,
             layers=(),
             uploaded_bytes=0,
-            phase_seconds=dict(progress.seconds),
+            phase_seconds=dict(attempt.seconds),
             node="bench",
             attempt=build.attempt,
         )
-        with progress.phase(Phase.PUBLISH):
+        with attempt.phase(Phase.PUBLISH):
             publish(result)
         accept(result)
 
     return run
 
 
-def _wait(seconds: float, progress: Progress) -> None:
+def _wait(seconds: float, attempt: Attempt) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, 0.1))
-        progress.check()
+        attempt.check()
 
 
 def main() -> None:
@@ -104,14 +104,14 @@ def main() -> None:
     log = logger(node=settings.node_id)
     with open_farm(settings) as farm:
         metrics = Metrics()
-        attempts = Attempts(metrics)
+        attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, lambda restart: os._exit(1))
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         queues = queue_names(settings.classes, settings.shards)
         sweeper = Sweeper(
             settings.node_id, farm.records, leases, Nodes(farm.database), queues, settings.resend_seconds, metrics, log
         )
-        upkeep = Upkeep(log, lambda job: None)
+        upkeep = PeriodicJobs(log, lambda job: None)
         upkeep.every(SWEEP_SECONDS, sweeper.sweep, "sweep")
         worker = Worker(
             settings, cast("AppTools", SleepingTools()), cast("ImageTools", None),

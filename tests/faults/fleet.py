@@ -116,7 +116,7 @@ class Fleet:
         """A build's id; ``script`` runs in its phase compile, and so many random megabytes are in its source."""
         source, _ = self.farm.pack(self.app(script, megabytes), self.tenant)
         name = app or f"a{uuid.uuid4().hex[:8]}"
-        request = BuildRequest(tenant=self.tenant, app=name, source=source, memo=False, run_policy="all")
+        request = BuildRequest(tenant=self.tenant, app=name, source=source, cached_result=False, run_policy="all")
         return self.farm.submit(request).id
 
     def app(self, script: str = "", megabytes: int = 0) -> Path:

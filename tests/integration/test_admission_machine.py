@@ -20,7 +20,7 @@ from buildfarm.queue.app import TASK
 from buildfarm.queue.transport import check_message, message_template
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import Accepted, Admission, Events, Full, Lease, Leases, Records, Terms, open_database
+from buildfarm.store import Accepted, Admission, AdmissionPolicy, Events, Full, Lease, Leases, Records, open_database
 from tests.integration.lost_writes import go_back, remember
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -44,7 +44,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def open(self):
         namespace = f"test-{uuid.uuid4().hex[:8]}:"
         self.database = open_database(self.service_settings.model_copy(update={"namespace": namespace}))
-        terms = Terms({"interactive": 4, "bulk": 1}, LIMITS, 60, message_template(TASK))
+        terms = AdmissionPolicy({"interactive": 4, "bulk": 1}, LIMITS, 60, message_template(TASK))
         admission = Admission(self.database, terms)
         self.records = Records(admission)
         self.admission = admission
@@ -232,7 +232,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             )
         for build in builds:
             waits = build.state in {State.HELD, State.QUEUED}
-            assert (self.admission.place(build) is not None) == waits
+            assert (self.admission.queue_position(build) is not None) == waits
             assert (build.state is State.SUPERSEDED) <= (build.superseded_by in self.ids)
             if build.state is State.QUEUED:
                 assert build.id in self.messages()

@@ -66,7 +66,7 @@ def failed(build, code, told):
 
 def test_a_python_app_is_built_twice_the_same_and_sent_once(built):
     cold = built(EXAMPLES / "python", "python")
-    cached = built(EXAMPLES / "python", "python", memo=False)
+    cached = built(EXAMPLES / "python", "python", cached_result=False)
     first, second = succeeded(built, cold), succeeded(built, cached)
     assert "Restored from the cache" not in built.log(cold)
     assert "Restored from the cache" in built.log(cached)

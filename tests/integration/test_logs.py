@@ -28,7 +28,7 @@ from buildfarm.queue.app import TASK, make_celery, shard_of
 from buildfarm.queue.transport import message_template
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import Admission, Lease, Leases, LogBounds, Logs, Records, Terms, open_database
+from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, LogBounds, Logs, Records, open_database
 from verify.queue.small_redis import small_redis
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -38,7 +38,7 @@ EXAMPLES = int(os.environ.get("BUILDFARM_TEST_EXAMPLES", "30"))
 TENANTS = ("t", "u", "v")
 BOUNDS = LogBounds(head=600, tail=3000, tenant=22_000, farm=40_000, kept_seconds=3600)
 EACH = 20_000  # half of all
-TERMS = Terms(
+TERMS = AdmissionPolicy(
     {"interactive": 1}, Limits(tenant_running=50, tenant_waiting=50, app_running=50), 60, message_template(TASK)
 )
 MARK = re.compile(r"\[(\d[\d,]*|Lines)(?: lines)? are missing here: ")

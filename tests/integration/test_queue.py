@@ -157,15 +157,15 @@ def test_an_equal_input_is_answered_with_its_image(farm, leases):
     succeed(farm, leases, first, repository=repository, digest=image)
 
     same = farm.submit(request(tenant=tenant))
-    assert (same.state, same.memo_of, same.result.digest) == (State.SUCCEEDED, first.id, image)
+    assert (same.state, same.result_of, same.result.digest) == (State.SUCCEEDED, first.id, image)
     assert farm.registry.get_manifest(repository, "latest")[2] == image
     assert farm.wait(same.id).id == same.id
-    for other in ({"memo": False}, {"env": {"A": "1"}}, {"buildpacks": ("static",)}):
+    for other in ({"cached_result": False}, {"env": {"A": "1"}}, {"buildpacks": ("static",)}):
         build = farm.submit(request(tenant=tenant, run_policy="all", **other))
-        assert (build.memo_of, farm.cancel(build.id)) == (None, State.QUEUED)
+        assert (build.result_of, farm.cancel(build.id)) == (None, State.QUEUED)
     # Where a build of the app is on its way, it would publish after the answer.
-    farm.submit(request(tenant=tenant, memo=False, run_policy="all"))
-    assert farm.submit(request(tenant=tenant, run_policy="all")).memo_of is None
+    farm.submit(request(tenant=tenant, cached_result=False, run_policy="all"))
+    assert farm.submit(request(tenant=tenant, run_policy="all")).result_of is None
 
 
 def test_an_image_that_is_gone_is_built_again(farm, leases):
@@ -225,12 +225,12 @@ def test_a_waiting_build_tells_its_place(farm, leases):
     builds = [farm.submit(request(f"app-{number}")) for number in range(6)]
     others = [farm.submit(request(tenant=f"u-{number}")) for number in range(3)]
     # Four tenants take turns: the first of each is among the first four, the second of t among the next.
-    assert [farm.place(build).position for build in builds] == [4, 8, 9, 9, 9, 9]
-    assert [farm.place(build).position for build in others] == [4, 4, 4]
-    assert farm.place(builds[0]).wait_seconds is None
+    assert [farm.queue_position(build).position for build in builds] == [4, 8, 9, 9, 9, 9]
+    assert [farm.queue_position(build).position for build in others] == [4, 4, 4]
+    assert farm.queue_position(builds[0]).wait_seconds is None
     leases.claim(builds[0].id, "n")
-    assert farm.place(farm.get(builds[0].id)) is None
-    assert farm.place(builds[1]).wait_seconds > 0
+    assert farm.queue_position(farm.get(builds[0].id)) is None
+    assert farm.queue_position(builds[1]).wait_seconds > 0
     view = farm.queue()
     interactive = view.classes[0]
     assert (interactive.held, interactive.queued, interactive.running, interactive.started) == (1, 7, 1, 1)

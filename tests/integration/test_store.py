@@ -14,7 +14,7 @@ from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, St
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.app import queue_names, shard_of
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import Calls, Lease, Leases, Logs, Nodes
+from buildfarm.store import Lease, Leases, Logs, Nodes, Wakeups
 from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import Metrics, logger
 from workers.upkeep.sweeper import Sweeper
@@ -235,15 +235,15 @@ def test_all_records_are_looked_at_for_what_the_registry_must_keep(farm, leases)
 
 
 def test_a_call_reaches_who_listens(farm):
-    calls, heard = Calls(farm.database), []
-    calls.hear(heard.append)
+    wakeups, heard = Wakeups(farm.database), []
+    wakeups.wait(heard.append)
     build = farm.submit(request())
     Leases(farm.admission, 9, 3).claim(build.id, "n")
     farm.cancel(build.id)
     for _ in range(5):
         if not heard:
-            calls.hear(heard.append)
-    calls.close()
+            wakeups.wait(heard.append)
+    wakeups.close()
     assert heard == [build.id]
 
 

@@ -17,7 +17,7 @@ from buildfarm.queue.app import TASK
 from buildfarm.queue.transport import message_template
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import Admission, Lease, Leases, Logs, Records, Tags, Terms, open_database
+from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, Logs, Records, Tags, open_database
 from tests.integration.lost_writes import go_back, remember
 
 DIGEST = "sha256:" + "a" * 64
@@ -36,7 +36,9 @@ RESULT = BuildResult(
     attempt=1,
 )
 ATTEMPTS_MAX = 2
-TERMS = Terms({"interactive": 1}, Limits(tenant_running=9, tenant_waiting=9, app_running=1), 60, message_template(TASK))
+TERMS = AdmissionPolicy(
+    {"interactive": 1}, Limits(tenant_running=9, tenant_waiting=9, app_running=1), 60, message_template(TASK)
+)
 BEFORE = "sha256:" + "b" * 64  # the image of an earlier build
 
 

@@ -153,7 +153,7 @@ def test_nodes_of_both_versions_share_the_work(farm, previous, tmp_path):
     builds = Builds(farm, None)
     source, _ = farm.pack(write_files(tmp_path, {"index.html": "hello\n"}), builds.tenant)
     with build_node(farm) as new, build_node(farm, code=previous) as old:
-        ids = [builds.submit(source=source, app=f"app-{number}", memo=False) for number in range(8)]
+        ids = [builds.submit(source=source, app=f"app-{number}", cached_result=False) for number in range(8)]
         ended = [builds.ended(build_id) for build_id in ids]
     assert {(build.state, build.attempt) for build in ended} == {(State.SUCCEEDED, 1)}
     assert {build.node for build in ended} <= {new.id, old.id}

@@ -48,7 +48,7 @@ def test_submit_queue_and_phases_are_one_trace(collector):
     with live_farm(BUILDFARM_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}") as farm:
         source, _ = farm.farm.pack(farm.example("static"), "shop")
         with farm.api.as_("shop", "submit") as client:
-            body = {"app": "traced", "source": source.model_dump(mode="json"), "memo": False}
+            body = {"app": "traced", "source": source.model_dump(mode="json"), "cached_result": False}
             build_id = client.post("/v1/builds", json=body, headers={"Idempotency-Key": "t"}).json()["id"]
         farm.farm.wait(build_id, timeout_seconds=60)
     trace, root = ids_of(build_id)

@@ -29,7 +29,7 @@ from testkit.table import Claims
 from verify.images.builds import PROGRAMS, Built, build_image, build_images, plan, usual_install
 from verify.images.icu import same_answers
 from verify.images.notify import tells_manager
-from workers.image_builds.smoke import SERVER, Server, Smokes
+from workers.image_builds.smoke import SERVER, Server, SmokeTests
 
 VERSIONS = (
     ("redis", "6.0"),
@@ -144,7 +144,7 @@ def encrypted(claims: Claims, client: docker.DockerClient, image: str, name: str
                     f'echo "$PEM" >/tmp/ca && exec {cli} --tls --cacert /tmp/ca -h {SERVER} -p 6380 ping',
                 ]
                 variables = {"PEM": pem, "REDISCLI_AUTH": server.password}
-                answers.append(smokes(client).ask(image, server, "verify", tuple(command), variables)[1])
+                answers.append(smokes(client).run_client(image, server, "verify", tuple(command), variables)[1])
     held = answers[0] == "PONG" and "certificate verify failed" in answers[1]
     claims.add(
         f"{name} {version} speaks TLS, and its client refuses a stranger's certificate",
@@ -245,8 +245,8 @@ def same_on_two_engines(claims: Claims, settings: Settings, first: dict[tuple[st
             claims.add(f"{name} {version} is the same on a second engine", f"{digest[:26]} on {built.build.node}", held)
 
 
-def smokes(client: docker.DockerClient) -> Smokes:
-    return Smokes(client, "verify", MEMORY_BYTES, 512)
+def smokes(client: docker.DockerClient) -> SmokeTests:
+    return SmokeTests(client, "verify", MEMORY_BYTES, 512)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Builds:
         """A build's id; it is an app of its own, and its compile phase takes this long."""
         app = f"a{uuid.uuid4().hex[:8]}"
         source, _ = self.farm.pack(self.app(seconds), "kube")
-        return self.farm.submit(BuildRequest(tenant="kube", app=app, source=source, memo=False)).id
+        return self.farm.submit(BuildRequest(tenant="kube", app=app, source=source, cached_result=False)).id
 
     def app(self, seconds: float) -> Path:
         """The folder of an app that takes this long to build."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from buildfarm.client.wire import Events
+from buildfarm.client.wire import EventParser
 from buildfarm.model import BuildRequest, Phase
 from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, Logs
@@ -99,7 +99,7 @@ async def _crowd(api: Api, build_id: str, token: str, followers: int, write: _Wr
 
 
 async def _one(client: httpx.AsyncClient, build_id: str, ready: asyncio.Semaphore) -> list[str]:
-    events, lines = Events(), []
+    events, lines = EventParser(), []
     async with client.stream("GET", f"/v1/builds/{build_id}/log/live") as answer:
         ready.release()
         async for piece in answer.aiter_raw():

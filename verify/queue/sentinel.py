@@ -105,7 +105,7 @@ def _submit(farm: Farm, number: int) -> str:
     tenant = f"tenant-{number // 4}"
     source = ArtifactSource(repository=f"sources/{tenant}", digest="sha256:" + f"{number:064x}")
     return farm.submit(
-        BuildRequest(tenant=tenant, app=f"app-{number}", source=source, memo=False), build_id=f"{number:016x}"
+        BuildRequest(tenant=tenant, app=f"app-{number}", source=source, cached_result=False), build_id=f"{number:016x}"
     ).id
 
 

@@ -43,7 +43,8 @@ def run(claims: Claims) -> None:
         for _ in range(NODES):
             stack.enter_context(node(farm, SLOTS, BUILD_SECONDS))
         ids = [
-            farm.submit(request(f"tenant-{number // 4}", f"app-{number}", memo=False)).id for number in range(BUILDS)
+            farm.submit(request(f"tenant-{number // 4}", f"app-{number}", cached_result=False)).id
+            for number in range(BUILDS)
         ]
         deadline = time.monotonic() + 300
         for build_id in ids:

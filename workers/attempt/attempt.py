@@ -1,4 +1,4 @@
-"""How far an attempt is: its phases and their times, its log, its lease kept alive, and the word to stop."""
+"""The state of a running attempt: phases, timings, log, lease renewal and stop signal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Times:
     outage: float  # Redis or the registry may be away for this long
 
 
-class Progress:
+class Attempt:
     """One attempt at a build. A context manager: inside, threads renew the lease with ``renew`` and send the log.
 
     An attempt goes on while Redis is away: whatever it writes carries its number and is refused when another attempt

@@ -110,7 +110,7 @@ class BuildLog:
             time.sleep(min(ahead_seconds, _SLOW_SECONDS))
 
     def skip(self) -> None:
-        """Leaves out what waits, but for the newest lines: who ends a build does not wait for its flood to be sent."""
+        """Drops all queued lines but the newest, so that ending a build does not wait for a log flood."""
         with self._lock:
             while len(self._waiting) > TAIL_LINES:
                 self._drop()

@@ -1,6 +1,6 @@
 """Secrets out of text: what a build prints by accident of its secret config vars is not shown.
 
-A build that wants to tell its own secrets can always write them in another way; this is no wall, but a net.
+Best effort, not a security boundary: a build can always print its secrets in another form.
 """
 
 from __future__ import annotations

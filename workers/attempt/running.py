@@ -1,4 +1,4 @@
-"""The attempts that run on this node now: who they are, and how they are reached from outside their threads."""
+"""The attempts that run on this node now, and how other threads reach them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 from buildfarm.errors import BuildfarmError
 from buildfarm.telemetry import Metrics
-from workers.attempt.attempt import Progress
+from workers.attempt.attempt import Attempt
 
 
 @dataclass(frozen=True)
-class Attempts:
+class RunningAttempts:
     """Safe to use from several threads."""
 
     metrics: Metrics
-    _running: dict[str, tuple[str, Progress]] = field(default_factory=dict)  # by the attempt's name: build id, progress
+    _running: dict[str, tuple[str, Attempt]] = field(default_factory=dict)  # by the attempt's name: build id, progress
     # Re-entrant: a signal's handler may come in while its own thread is inside.
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
-    def entered(self, name: str, build_id: str, progress: Progress) -> Iterator[None]:
+    def entered(self, name: str, build_id: str, progress: Attempt) -> Iterator[None]:
         """This attempt runs here for the length of the block; at its end nothing of it is left."""
         with self._lock:
             self._running[name] = build_id, progress

@@ -1,13 +1,14 @@
 """The phases detect and compile: which buildpacks take the app, and what they make of it.
 
-`detect` brings them by `Supply` and asks them; `build` runs them: classic ones, or a group of Cloud Native ones.
+`detect` brings them by `BuildpackFetcher` and asks them; `build` runs them: classic ones, or a group of Cloud Native
+ones.
 """
 
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.build import Built, build, launch_layers
-from workers.buildpacks.buildpack_cache import Kept
+from workers.buildpacks.buildpack_cache import BuildpackCache
 from workers.buildpacks.choice import Chosen, detect
-from workers.buildpacks.fetcher import Supply
+from workers.buildpacks.fetcher import BuildpackFetcher
 from workers.buildpacks.manifests import AppManifest, read_manifests
 from workers.buildpacks.profile import PROFILES, Profile
 from workers.buildpacks.secrets import refuse_secrets
@@ -17,12 +18,12 @@ from workers.buildpacks.steps import Steps
 __all__ = [
     "PROFILES",
     "AppManifest",
+    "BuildpackCache",
+    "BuildpackFetcher",
     "Built",
     "Chosen",
-    "Kept",
     "Profile",
     "Steps",
-    "Supply",
     "build",
     "detect",
     "launch_layers",

@@ -74,7 +74,7 @@ def build(
 
 
 def _used(chosen: Chosen, reports: Reports) -> tuple[UsedBuildpack, ...]:
-    sources = {item.name: item.source for item in chosen.supplied}
+    sources = {item.name: item.source for item in chosen.fetched}
     return tuple(
         UsedBuildpack(
             name=item.name.partition("-")[2] if item.name in sources and item.name != sources[item.name] else item.name,
@@ -91,7 +91,7 @@ def _used_members(chosen: Chosen) -> tuple[UsedBuildpack, ...]:
     """Several may have come in one buildpackage, and then have its digest."""
     used = []
     for member in (chosen.group or cnb.NOBODY).members:
-        for item in chosen.supplied:
+        for item in chosen.fetched:
             if Path(member.folder).is_relative_to(f"{FOLDER}/{item.name}") and item.digest is not None:
                 digest: Digest = item.digest
                 used.append(

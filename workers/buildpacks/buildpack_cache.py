@@ -21,7 +21,7 @@ _HALF = "half-"
 
 
 @dataclass(frozen=True)
-class Kept:
+class BuildpackCache:
     """Archives in ``directory``, at most ``limit_bytes`` together; what was not used for longest goes first.
 
     Each tenant finds only what was fetched for it: a sandbox did that, after it had read what a tenant's own address
@@ -77,7 +77,7 @@ class Kept:
         self._forget_oldest()
         return digest
 
-    def forget_halves(self) -> None:
+    def remove_partial(self) -> None:
         """Remove what a killed process left half-written. Another node on this machine may be writing meanwhile."""
         for half in self.directory.glob(f"{_HALF}*"):
             with suppress(OSError), half.open("rb") as file:

@@ -12,7 +12,7 @@ from buildfarm.model import BuildRequest
 from workers.buildpacks import classic, cnb
 from workers.buildpacks.classic import Detected
 from workers.buildpacks.cnb import Group
-from workers.buildpacks.fetcher import Supplied, Supply
+from workers.buildpacks.fetcher import BuildpackFetcher, FetchedBuildpack
 from workers.buildpacks.manifests import AppManifest
 from workers.buildpacks.steps import Steps
 
@@ -25,7 +25,7 @@ class Chosen:
 
     classic: tuple[Detected, ...] = ()
     group: Group | None = None
-    supplied: tuple[Supplied, ...] = field(default=())
+    fetched: tuple[FetchedBuildpack, ...] = field(default=())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,18 +33,18 @@ class Chosen:
         return tuple(item.name for item in self.classic) + tuple(item.id for item in (self.group or cnb.NOBODY).members)
 
 
-def detect(request: BuildRequest, manifest: AppManifest, supply: Supply, steps: Steps) -> Chosen:
-    """Asks the buildpacks. Raises DetectError, and what `Supply.bring` raises."""
+def detect(request: BuildRequest, manifest: AppManifest, fetcher: BuildpackFetcher, steps: Steps) -> Chosen:
+    """Asks the buildpacks. Raises DetectError, and what `BuildpackFetcher.fetch` raises."""
     wanted = named_buildpacks(request, manifest)
     if wanted:
-        return _all_of(supply.bring(wanted, request.tenant, steps), steps)
+        return _all_of(fetcher.fetch(wanted, request.tenant, steps), steps)
     order = [parse_buildpack(text) for text in request.buildpack_order]
     if not order:
         chosen = _first_of((), steps)
         if chosen is not None:
             return chosen
     for bundle in _bundles(order):
-        chosen = _first_of(supply.bring(bundle, request.tenant, steps), steps)
+        chosen = _first_of(fetcher.fetch(bundle, request.tenant, steps), steps)
         if chosen is not None:
             return chosen
     raise DetectError(
@@ -75,22 +75,22 @@ def _bundles(order: Sequence[Buildpack]) -> Iterator[tuple[Buildpack, ...]]:
             yield from ((item,) for item in items)
 
 
-def _all_of(supplied: tuple[Supplied, ...], steps: Steps) -> Chosen:
-    if all(item.kind == "classic" for item in supplied):
-        detected = classic.detect([item.name for item in supplied], steps, every=True)
-        return Chosen(classic=detected, supplied=supplied)
-    if any(item.kind == "classic" for item in supplied):
-        names = ", ".join(item.name for item in supplied if item.kind == "classic")
+def _all_of(fetched: tuple[FetchedBuildpack, ...], steps: Steps) -> Chosen:
+    if all(item.kind == "classic" for item in fetched):
+        detected = classic.detect([item.name for item in fetched], steps, every=True)
+        return Chosen(classic=detected, fetched=fetched)
+    if any(item.kind == "classic" for item in fetched):
+        names = ", ".join(item.name for item in fetched if item.kind == "classic")
         raise DetectError(
             f"Classic and Cloud Native Buildpacks cannot build one app together; {names} is classic.",
             advice="Name buildpacks of one kind.",
         )
-    return Chosen(group=cnb.detect(supplied, steps, must=True), supplied=supplied)
+    return Chosen(group=cnb.detect(fetched, steps, must=True), fetched=fetched)
 
 
-def _first_of(supplied: tuple[Supplied, ...], steps: Steps) -> Chosen | None:
-    if supplied and supplied[0].kind == "cnb":
-        group = cnb.detect(supplied, steps, must=False)
-        return Chosen(group=group, supplied=supplied) if group is not None else None
-    detected = classic.detect([item.name for item in supplied], steps, every=False)
-    return Chosen(classic=detected, supplied=supplied) if detected else None
+def _first_of(fetched: tuple[FetchedBuildpack, ...], steps: Steps) -> Chosen | None:
+    if fetched and fetched[0].kind == "cnb":
+        group = cnb.detect(fetched, steps, must=False)
+        return Chosen(group=group, fetched=fetched) if group is not None else None
+    detected = classic.detect([item.name for item in fetched], steps, every=False)
+    return Chosen(classic=detected, fetched=fetched) if detected else None

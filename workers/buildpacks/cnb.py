@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from buildfarm.errors import AppError, CompileError, DetectError
 from workers.buildpacks.classic import compile_error
-from workers.buildpacks.fetcher import Supplied
+from workers.buildpacks.fetcher import FetchedBuildpack
 from workers.buildpacks.steps import Steps
 from workers.sandbox.nested import NestedTooDeepError, parse_json
 from workers.sandbox.workspace import Workspace
@@ -114,9 +114,9 @@ class _Answer:
         return str(self.told.get("failure", ""))[:1000]
 
 
-def detect(supplied: Sequence[Supplied], steps: Steps, *, must: bool) -> Group | None:
+def detect(fetched: Sequence[FetchedBuildpack], steps: Steps, *, must: bool) -> Group | None:
     """The group that takes the app; None where none does and it need not. Raises DetectError."""
-    asked = {"order": [[list(item.folders) for item in supplied]]}
+    asked = {"order": [[list(item.folders) for item in fetched]]}
     answer = _ask("detect", asked, steps, DetectError)
     if answer.code in _NONE_DETECTED:
         if not must:

@@ -16,7 +16,7 @@ from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
-from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, Kept
+from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
 from workers.buildpacks.steps import FOLDER, Steps
 
 _ENTRIES_MAX = 100_000
@@ -24,42 +24,42 @@ _TOO_LARGE = (73, 74)
 
 
 @dataclass(frozen=True)
-class Supplied:
+class FetchedBuildpack:
     """A buildpack that is at hand in the sandbox, as the folder ``name`` of /tmp/buildpacks."""
 
     name: str
     source: str  # pinned as well as it can be
     kind: Literal["classic", "cnb"] = "classic"
-    digest: Digest | None = None  # one of the builder's own is there once it is looked at
+    digest: Digest | None = None  # None for bundled buildpacks until detect reports it
     folders: tuple[str, ...] = ()  # of Cloud Native Buildpacks, where each buildpack.toml is
 
 
 @dataclass(frozen=True)
-class Supply:
+class BuildpackFetcher:
     """Brings buildpacks into sandboxes; one a node."""
 
     registry: Registry
-    kept: Kept
+    cache: BuildpackCache
 
-    def bring(self, wanted: Sequence[Buildpack], tenant: str, steps: Steps) -> tuple[Supplied, ...]:
+    def fetch(self, wanted: Sequence[Buildpack], tenant: str, steps: Steps) -> tuple[FetchedBuildpack, ...]:
         """Each of them, in their order. Raises DetectError, RegistryError and what a sandbox raises."""
-        return tuple(self._bring(number, item, tenant, steps) for number, item in enumerate(wanted, start=1))
+        return tuple(self._fetch_one(number, item, tenant, steps) for number, item in enumerate(wanted, start=1))
 
-    def _bring(self, number: int, wanted: Buildpack, tenant: str, steps: Steps) -> Supplied:
+    def _fetch_one(self, number: int, wanted: Buildpack, tenant: str, steps: Steps) -> FetchedBuildpack:
         if isinstance(wanted, BundledBuildpack):
-            return Supplied(wanted.name, str(wanted))
+            return FetchedBuildpack(wanted.name, str(wanted))
         name = f"{number}-{wanted.name}"
         pinned = self._pin(wanted, steps)
         source = str(pinned) if pinned.pinned else ""
-        digest = self.kept.find(tenant, source) if source else None
+        digest = self.cache.find(tenant, source) if source else None
         if digest is None or not self._take(name, digest, steps):
             steps.say(f"Fetching the buildpack {pinned}")
             self._fetch(name, pinned, steps)
-            digest = self.kept.keep(tenant, source, lambda take: _give(name, take, steps))
+            digest = self.cache.keep(tenant, source, lambda take: _give(name, take, steps))
         told = steps.run("tell", name, capture=True).stdout.decode(errors="replace").splitlines()
         kind: Literal["classic", "cnb"] = "cnb" if told[:1] == ["cnb"] else "classic"
         folders = tuple(line for line in told[1:] if line.startswith(f"{FOLDER}/{name}"))
-        return Supplied(name, str(pinned), kind, digest, folders)
+        return FetchedBuildpack(name, str(pinned), kind, digest, folders)
 
     def _pin(self, wanted: Buildpack, steps: Steps) -> Buildpack:
         """What a branch or tag is now. A request's were pinned when it was made; those of an app's file are here."""
@@ -82,7 +82,7 @@ class Supply:
     def _take(self, name: str, digest: Digest, steps: Steps) -> bool:
         """From what the node keeps; False where it was forgotten meanwhile."""
         try:
-            return steps.run("take", name, stdin=self.kept.read(digest)).code == 0
+            return steps.run("take", name, stdin=self.cache.read(digest)).code == 0
         except OSError:
             return False
 

@@ -19,7 +19,7 @@ class Steps:
     log: Callable[[bytes], None]
     check: Callable[[], None]
     vars_in_environment: bool = False
-    release_apart: bool = False  # the builder is of the contract before the one where compile can do both
+    release_apart: bool = False  # platform 1: release runs as a separate step
 
     def run(self, program: str, *arguments: str, stdin: Iterable[bytes] = (), capture: bool = False) -> Ended:
         """A program of the farm's own, by its name. Raises what the sandbox raises."""

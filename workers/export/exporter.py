@@ -149,7 +149,7 @@ class Exporter:
             return tuple(layer.result() for layer in reversed(made))
 
     def _planned(self, app: AppFiles) -> tuple[MadeFrom, ...]:
-        """From the bottom up. The listing goes with the return: letting go of 25,000 entries at the end took 5 ms."""
+        """From the bottom up. The listing is freed on return; freeing 25,000 entries at the end cost 5 ms."""
         listing = app.root.scan()
         found = [item for item in listing.found if item.name not in app.left_out] if app.left_out else listing.found
         refuse_unfit(found)

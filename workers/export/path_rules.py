@@ -1,4 +1,4 @@
-"""Names that an image cannot hold: refused before anything is sent, as the app's fault."""
+"""Rejects paths that a layer cannot store, before anything is uploaded. That is the app's fault."""
 
 from __future__ import annotations
 

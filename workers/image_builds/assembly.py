@@ -1,4 +1,4 @@
-"""An image build's phase compile: a recipe becomes a tree of files, in a sandbox of the imager image."""
+"""The compile phase of an image build: turns a recipe into a file tree in a sandbox of the imager image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from buildfarm.errors import RecipeError, SourceError, TooLargeError
 from buildfarm.recipes.plan import SlimPlan
 from workers.build_folder import BuildFolder, NotPlainError
-from workers.image_builds.last_line import Tail
+from workers.image_builds.last_line import LastLine
 from workers.sandbox.container import Ended, Sandbox
 from workers.sandbox.workspace import Workspace
 
@@ -41,7 +41,7 @@ def unpack_recipe(pieces: Iterable[bytes], sandbox: Sandbox, *, log: Log, check:
 
 def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace, *, log: Log, check: Check) -> Assembled:
     """Makes the tree. Raises RecipeError, SourceError for an archive, TooLargeError, and what the sandbox raises."""
-    tail = Tail(log)
+    tail = LastLine(log)
     command = ["python3", f"{_BIN}/slim"]
     ended = sandbox.run(command, log=tail.take, check=check, stdin=[plan.model_dump_json().encode()])
     if ended.code != 0:

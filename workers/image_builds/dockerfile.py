@@ -28,7 +28,7 @@ from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.recipes.parts import Dockerfile
 from workers.build_folder import BuildFolder
 from workers.engine import engine_failures, long_call
-from workers.image_builds.last_line import Tail
+from workers.image_builds.last_line import LastLine
 
 _TICK_SECONDS = 0.25
 _CPU_PERIOD_MICROSECONDS = 100_000
@@ -44,7 +44,7 @@ Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Limits:
+class EngineLimits:
     """What the steps of a Dockerfile may use."""
 
     network: str
@@ -65,7 +65,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Making:
+class DockerfileBuild:
     """One image to be built: of the files in ``context``, on ``base``, under the name ``image`` on the engine."""
 
     client: docker.DockerClient
@@ -73,7 +73,7 @@ class Making:
     dockerfile: Dockerfile
     base: str
     image: str
-    limits: Limits
+    limits: EngineLimits
 
     @contextmanager
     def held(self, *, log: Log, check: Check) -> Iterator[None]:
@@ -96,7 +96,7 @@ class Making:
         """
         if not self.context.has_file(self.dockerfile.file):
             raise RecipeError(f"There is no {self.dockerfile.file} in what the recipe takes along.")
-        heard = _Heard(Tail(log), made)
+        heard = _Heard(LastLine(log), made)
         with (
             engine_failures("build the image"),
             packed(self.context, self.dockerfile, self.limits.ca_bundle) as pieces,
@@ -146,7 +146,7 @@ def packed(context: BuildFolder, dockerfile: Dockerfile, ca_bundle: Path | None)
 class _Heard:
     """What the engine says of a build."""
 
-    tail: Tail
+    tail: LastLine
     made: Callable[[str], None]
     done: bool = field(default=False, init=False)
 

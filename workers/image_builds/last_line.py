@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Tail:
+class LastLine:
     """Hands output on, and keeps its last line."""
 
     log: Callable[[bytes], None]

@@ -16,16 +16,16 @@ from buildfarm.recipes.parts import Budget
 from buildfarm.recipes.plan import DockerfilePlan, SlimPlan
 from buildfarm.recipes.recipe import BASE, CHECKOUT, IMAGER, IMAGER_VERSION, RECIPE_BYTES_MAX, RECIPE_FILE, parse_recipe
 from workers import fetch
-from workers.attempt.attempt import Progress
+from workers.attempt.attempt import Attempt
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.builder import Builders
 from workers.engine import pull
 from workers.image_builds.assembly import assemble
-from workers.image_builds.dockerfile import Limits, Making
+from workers.image_builds.dockerfile import DockerfileBuild, EngineLimits
 from workers.image_builds.from_engine import read_image
 from workers.image_builds.made_image import MadeImage, layers_of, send_image
 from workers.image_builds.slim import check_budget, make_image, write_archive
-from workers.image_builds.smoke import Smokes
+from workers.image_builds.smoke import SmokeTests
 from workers.ownership import attempt_name, smoke_image
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.workspace import Workspace, Workspaces
@@ -44,7 +44,7 @@ class ImageTools:
     media_types: Kind
     threads: int  # that compress layers
     imager: str  # the image that slim images are built in, repository@digest; pulled for the first one
-    smokes: Smokes
+    smokes: SmokeTests
 
     def during(self, check: Callable[[], None]) -> ImageTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
@@ -55,7 +55,7 @@ def run(
     build: Build,
     request: ImageRequest,
     tools: ImageTools,
-    progress: Progress,
+    attempt: Attempt,
     *,
     publish: Callable[[BuildResult], None],
     accept: Callable[[BuildResult], None],
@@ -66,25 +66,25 @@ def run(
     """
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
-        with progress.phase(Phase.PREPARE):
+        with attempt.phase(Phase.PREPARE):
             workspace = resources.enter_context(tools.workspaces.make(name))
-            attempt = _Attempt(name, tools, workspace, progress, resources)
-            plan = attempt.fetch(request)
+            steps = _Steps(name, tools, workspace, attempt, resources)
+            plan = steps.fetch(request)
             needed = pull(tools.sandboxes.client, tools.registry, _needed(plan, tools))
-        with progress.phase(Phase.COMPILE):
+        with attempt.phase(Phase.COMPILE):
             made = (
-                attempt.assemble(plan, needed)
+                steps.assemble(plan, needed)
                 if isinstance(plan, SlimPlan)
-                else attempt.build(plan, needed, layers_of(tools.registry, request.repository, request.tag))
+                else steps.build(plan, needed, layers_of(tools.registry, request.repository, request.tag))
             )
-            progress.say(figures(made.image))
+            attempt.say(figures(made.image))
             check_budget(made.budget, made.image, f"{plan.name} {plan.version}")
-        with progress.phase(Phase.SMOKE), made.on_engine():
-            tools.smokes.run(plan, attempt.image, name, workspace.own, say=progress.say, check=progress.check)
-        with progress.phase(Phase.EXPORT):
+        with attempt.phase(Phase.SMOKE), made.on_engine():
+            tools.smokes.run(plan, steps.image, name, workspace.own, say=attempt.say, check=attempt.check)
+        with attempt.phase(Phase.EXPORT):
             layers = send_image(tools.registry, request.repository, made.image)
             uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
-            progress.say(f"Image {made.image.image.digest}, {uploaded_bytes:,} bytes uploaded")
+            attempt.say(f"Image {made.image.image.digest}, {uploaded_bytes:,} bytes uploaded")
         result = BuildResult(
             repository=request.repository,
             digest=made.image.image.digest,
@@ -92,13 +92,13 @@ def run(
             layers=layers,
             packages=made.packages,
             uploaded_bytes=uploaded_bytes,
-            phase_seconds=dict(progress.seconds),
+            phase_seconds=dict(attempt.seconds),
             node=tools.node_id,
             attempt=build.attempt,
         )
-        with progress.phase(Phase.PUBLISH):
+        with attempt.phase(Phase.PUBLISH):
             publish(result)
-        accept(result.model_copy(update={"phase_seconds": dict(progress.seconds)}))
+        accept(result.model_copy(update={"phase_seconds": dict(attempt.seconds)}))
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ class _Made:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _Steps:
     """One attempt, and the steps that differ between the kinds of recipe."""
 
     name: str
     tools: ImageTools
     workspace: Workspace
-    progress: Progress
+    attempt: Attempt
     resources: ExitStack
 
     @property
@@ -135,15 +135,15 @@ class _Attempt:
                 self.tools.registry,
                 sandbox,
                 self.tools.source_limits,
-                log=self.progress.write,
-                check=self.progress.check,
+                log=self.attempt.write,
+                check=self.attempt.check,
             )
         return plan_of(request, read_recipe(self.workspace))
 
     def assemble(self, plan: SlimPlan, imager: str) -> _Made:
         """The image of packages' files."""
         with self._sandbox(imager) as sandbox:
-            made = assemble(plan, sandbox, self.workspace, log=self.progress.write, check=self.progress.check)
+            made = assemble(plan, sandbox, self.workspace, log=self.attempt.write, check=self.attempt.check)
         own = self.workspace.own
         image = make_image(
             made.tree,
@@ -162,11 +162,13 @@ class _Attempt:
 
     def build(self, plan: DockerfilePlan, base: str, known: Mapping[Digest, LayerDigests]) -> _Made:
         """The image of a Dockerfile, which stays on the engine until the attempt ends."""
-        sandboxes, check = self.tools.sandboxes, self.progress.check
+        sandboxes, check = self.tools.sandboxes, self.attempt.check
         spec = sandboxes.spec
-        limits = Limits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
-        making = Making(sandboxes.client, read_checkout(self.workspace), plan.dockerfile, base, self.image, limits)
-        self.resources.enter_context(making.held(log=self.progress.write, check=check))
+        limits = EngineLimits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
+        making = DockerfileBuild(
+            sandboxes.client, read_checkout(self.workspace), plan.dockerfile, base, self.image, limits
+        )
+        self.resources.enter_context(making.held(log=self.attempt.write, check=check))
         kind = self.tools.media_types
         try:
             image = read_image(sandboxes.client, self.image, self.workspace.own, kind=kind, check=check, known=known)

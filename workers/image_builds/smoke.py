@@ -1,4 +1,4 @@
-"""An image build's phase smoke: the image runs as it will run for its users, and must do what its recipe says.
+"""The smoke phase of an image build: runs the image as users will, and checks what its recipe promises.
 
 A server starts on an empty volume, as the image's own user, without capabilities and with a read-only root; clients
 are containers of their own in the same network and reach it by name. The network leads nowhere else.
@@ -39,7 +39,7 @@ Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Smokes:
+class SmokeTests:
     """Runs smoke tests on this node's engine; the fields are the limits of each container."""
 
     client: docker.DockerClient
@@ -58,7 +58,7 @@ class Smokes:
             self._show(plan, image, name, say=say, check=check)
             return
         with self.server(plan, image, name, folder) as server:
-            test = Test(self, plan, image, name, server, say, check)
+            test = SmokeTest(self, plan, image, name, server, say, check)
             test.start()
             test.not_root()
             test.passwords()
@@ -77,7 +77,7 @@ class Smokes:
         """The features of an image that is no server, each in a container without a network."""
         for feature in plan.smoke.features:
             check()
-            judge(plan, feature.name, feature, *self.ask(image, None, name, feature.run, {}))
+            judge(plan, feature.name, feature, *self.run_client(image, None, name, feature.run, {}))
             say(f"smoke: {feature.name}")
 
     @contextmanager
@@ -146,7 +146,7 @@ class Smokes:
             "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
         }
 
-    def ask(
+    def run_client(
         self, image: str, server: Server | None, name: str, command: tuple[str, ...], environment: Mapping[str, str]
     ) -> tuple[int, str]:
         """A command in a client's container: how it ended, and what it printed. Raises NodeError."""
@@ -178,10 +178,10 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Test:
+class SmokeTest:
     """One run of the test, step by step; each raises SmokeError."""
 
-    smokes: Smokes
+    smokes: SmokeTests
     plan: SlimPlan
     image: str
     name: str
@@ -230,7 +230,7 @@ class Test:
         self.check()
         variable = self.plan.smoke.client_password
         environment = {variable: password or self.server.password} if variable else {}
-        code, printed = self.smokes.ask(self.image, self.server, self.name, step.run, environment)
+        code, printed = self.smokes.run_client(self.image, self.server, self.name, step.run, environment)
         judge(self.plan, name, step.model_copy(update={"code": None}) if any_code else step, code, printed)
         self.say(f"smoke: {name}")
 

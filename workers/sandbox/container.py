@@ -174,7 +174,7 @@ class Sandbox:
                 asked_at = now
                 if ended:
                     return
-                # Its last words may still be on their way: it gets one more silence of this length for them.
+                # Allow one more interval for trailing output.
                 ended = not self._step(exec_id)["Running"]
 
     def _step(self, exec_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Boxes: a workspace with a started sandbox in it, made for a build, or kept ready before there is one."""
+"""The sandbox pool: workspaces with a started sandbox in them, made for a build or ahead of one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workers.sandbox.workspace import Workspace, Workspaces
 
 
 @dataclass(frozen=True)
-class Box:
-    """One of them; ``resources`` removes it."""
+class PooledSandbox:
+    """A sandbox and its workspace; ``resources`` removes both."""
 
     name: str
     image: str
@@ -24,8 +24,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """The boxes of one node, of which up to ``ready_max`` wait for builds. Safe to use from several threads.
+class SandboxPool:
+    """The sandboxes of one node, of which up to ``ready_max`` wait for builds. Safe to use from several threads.
 
     Making one takes about half of the phase prepare; none is used twice.
     """
@@ -33,74 +33,74 @@ class Boxes:
     workspaces: Workspaces
     sandboxes: Sandboxes
     ready_max: int
-    _ready: list[Box] = field(default_factory=list)
+    _ready: list[PooledSandbox] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def take(self, name: str, image: str, environment: Mapping[str, str]) -> Iterator[tuple[Workspace, Sandbox]]:
         """A box of this image for one build, named ``name`` where it is made now. Raises NodeError."""
-        box = self._ready_one(image) or self._make(name, image)
+        pooled = self._ready_one(image) or self._make(name, image)
         try:
-            yield box.workspace, replace(box.sandbox, environment=environment)
+            yield pooled.workspace, replace(pooled.sandbox, environment=environment)
         finally:
-            self._remove(box)
+            self._remove(pooled)
 
     def fill(self, image: str) -> None:
         """Makes boxes until as many are ready as should be, and removes those of another image. Raises NodeError."""
-        self._remove_ready(lambda box: box.image != image)
+        self._remove_ready(lambda pooled: pooled.image != image)
         while len(self._ready) < self.ready_max:
-            box = self._make(f"buildfarm-ready-{secrets.token_hex(4)}", image)
+            pooled = self._make(f"buildfarm-ready-{secrets.token_hex(4)}", image)
             with self._lock:
-                self._ready.append(box)
+                self._ready.append(pooled)
 
     def empty(self) -> None:
         """Removes those that are ready: the node ends. Raises NodeError."""
-        self._remove_ready(lambda box: True)
+        self._remove_ready(lambda pooled: True)
 
     def names(self) -> set[str]:
         """Names of those that are ready, that are being made, or that a build has."""
         with self._lock:
             return set(self._names)
 
-    def _ready_one(self, image: str) -> Box | None:
+    def _ready_one(self, image: str) -> PooledSandbox | None:
         """One that still runs: an engine that died may have taken its sandboxes along."""
         while True:
             with self._lock:
-                box = next((box for box in self._ready if box.image == image), None)
-                if box is None:
+                pooled = next((pooled for pooled in self._ready if pooled.image == image), None)
+                if pooled is None:
                     return None
-                self._ready.remove(box)
-            if box.sandbox.runs():
-                return box
-            self._remove(box)
+                self._ready.remove(pooled)
+            if pooled.sandbox.runs():
+                return pooled
+            self._remove(pooled)
 
-    def _make(self, name: str, image: str) -> Box:
+    def _make(self, name: str, image: str) -> PooledSandbox:
         with self._lock:
             self._names.add(name)
         try:
             with ExitStack() as resources:
                 workspace = resources.enter_context(self.workspaces.make(name))
                 sandbox = resources.enter_context(self.sandboxes.make(image, name, workspace, {}))
-                return Box(name, image, workspace, sandbox, resources.pop_all())
+                return PooledSandbox(name, image, workspace, sandbox, resources.pop_all())
         except BaseException:
             self._forget(name)
             raise
 
-    def _remove(self, box: Box) -> None:
+    def _remove(self, pooled: PooledSandbox) -> None:
         try:
-            box.resources.close()
+            pooled.resources.close()
         finally:
-            self._forget(box.name)
+            self._forget(pooled.name)
 
-    def _remove_ready(self, unwanted: Callable[[Box], bool]) -> None:
+    def _remove_ready(self, unwanted: Callable[[PooledSandbox], bool]) -> None:
         with self._lock:
-            gone = [box for box in self._ready if unwanted(box)]
-            self._ready[:] = [box for box in self._ready if box not in gone]
-        for box in gone:
-            self._remove(box)
+            gone = [pooled for pooled in self._ready if unwanted(pooled)]
+            self._ready[:] = [pooled for pooled in self._ready if pooled not in gone]
+        for pooled in gone:
+            self._remove(pooled)
 
     def _forget(self, name: str) -> None:
-        """It is no one's any more: what may be left of it is the janitor's."""
+        """Nobody owns it now; the janitor removes any leftovers."""
         with self._lock:
             self._names.discard(name)

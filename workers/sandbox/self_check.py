@@ -1,4 +1,4 @@
-"""The node's proof that its sandboxes hold, before it takes builds: versions, and what a probe is and can do."""
+"""The start-up self-check: engine versions, and what a probe container can do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a sandbox may do, as the options of its container; and whether a container really is one, by the engine's word.
 
-One module, so that what is asked for and what is checked cannot part. docs/security.md says why each line is there.
+One module, so that request and check cannot drift apart. docs/security.md says why each line is there.
 """
 
 from __future__ import annotations

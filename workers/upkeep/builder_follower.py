@@ -24,7 +24,7 @@ class Follower:
         self._not_before = 0.0
 
     def follow(self, wanted: str) -> None:
-        """The promoted builder is this one, as repository@digest, or none. Returns at once."""
+        """Called with the currently promoted builder (repository@digest, or none). Returns at once."""
         current = self._builders.current
         if not wanted or wanted == f"{current.repository}@{current.digest}":
             return

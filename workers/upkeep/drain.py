@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from buildfarm.errors import NodeStopped
 from buildfarm.telemetry import Logger
-from workers.attempt.running import Attempts
+from workers.attempt.running import RunningAttempts
 
 _HAND_BACK_SECONDS_MAX = 20.0  # for clearing sandboxes away and telling the farm
 
@@ -17,7 +17,9 @@ _HAND_BACK_SECONDS_MAX = 20.0  # for clearing sandboxes away and telling the far
 class Drain:
     """The way out of this node's process. ``leave`` ends it by force, where a build does not let go of its slot."""
 
-    def __init__(self, attempts: Attempts, grace_seconds: float, logger: Logger, leave: Callable[[bool], None]) -> None:
+    def __init__(
+        self, attempts: RunningAttempts, grace_seconds: float, logger: Logger, leave: Callable[[bool], None]
+    ) -> None:
         self.begun = False
         self.restart = False  # whether the node starts anew afterwards
         self._attempts = attempts

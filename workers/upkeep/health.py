@@ -14,7 +14,7 @@ from buildfarm.node import Node, NodeState
 from buildfarm.settings import Settings
 from buildfarm.store import Nodes
 from buildfarm.telemetry import Metrics, logger
-from workers.attempt.running import Attempts
+from workers.attempt.running import RunningAttempts
 from workers.builder import Builders
 from workers.engine import engine_failures
 from workers.upkeep.drain import Drain
@@ -30,7 +30,7 @@ class Health:
     settings: Settings
     engine: docker.DockerClient
     free_bytes: Callable[[], int]
-    attempts: Attempts
+    attempts: RunningAttempts
     builders: Builders
     follow: Callable[[str], None]  # makes a promoted builder this node's own
     drain: Drain

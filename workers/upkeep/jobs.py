@@ -11,7 +11,7 @@ from buildfarm.telemetry import Logger
 _FAILED_SECONDS = 1.0
 
 
-class Upkeep:
+class PeriodicJobs:
     """Runs jobs until it is closed. One that fails is logged and tried again: none may end the node."""
 
     def __init__(self, logger: Logger, failed: Callable[[str], object]) -> None:

@@ -1,4 +1,4 @@
-"""The pod that this node is on Kubernetes: what its deletion would cost, kept up where scaling in looks for it."""
+"""Keeps this pod's deletion-cost annotation current, so that scale-in removes idle nodes first."""
 
 from __future__ import annotations
 

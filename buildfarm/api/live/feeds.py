@@ -33,7 +33,7 @@ _AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class FeedEntry:
     """One entry of a stream; ``encoded`` is what every follower is sent of it, made once."""
 
     position: str
@@ -64,12 +64,12 @@ class Feed:
         self._stream, self._record_key, self._is_final = stream, record, ended
         self._tail = stream + TAIL if record else ""
         self._encode = encode
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[FeedEntry] = deque()
         self._entries_bytes = 0
         self._from: Position | None = None  # every entry after this one is in `_entries`, or still to come
         self._changed = asyncio.Event()
 
-    async def after(self, position: str) -> list[Entry]:
+    async def after(self, position: str) -> list[FeedEntry]:
         """The next entries after this position; empty where there are none yet. Raises redis.RedisError."""
         order = position_of(position)
         if self._from is not None and order >= self._from:
@@ -114,7 +114,7 @@ class Feed:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    def _keep(self, entries: list[Entry]) -> None:
+    def _keep(self, entries: list[FeedEntry]) -> None:
         self._entries.extend(entries)
         self._entries_bytes += sum(len(entry.encoded) for entry in entries)
         while len(self._entries) > _KEPT_ENTRIES or self._entries_bytes > _KEPT_BYTES:
@@ -135,13 +135,13 @@ class Feed:
         cut: Any = await self._client.hget(self._record_key, CUT) if self._tail else None
         return marked(after, lines, cut, is_all=is_all)
 
-    def _entries_of(self, lines: list[Line]) -> list[Entry]:
-        return [Entry(position, fields, self._encode(position, fields)) for position, fields in lines]
+    def _entries_of(self, lines: list[Line]) -> list[FeedEntry]:
+        return [FeedEntry(position, fields, self._encode(position, fields)) for position, fields in lines]
 
 
-def _first_of(entries: Iterable[Entry]) -> list[Entry]:
+def _first_of(entries: Iterable[FeedEntry]) -> list[FeedEntry]:
     """The first of these, up to a bounded number of bytes; at least one if there is any."""
-    chosen: list[Entry] = []
+    chosen: list[FeedEntry] = []
     size_bytes = 0
     for entry in entries:
         size_bytes += len(entry.encoded)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from buildfarm.api.live.feeds import Entry, Feed, Feeds
+from buildfarm.api.live.feeds import Feed, FeedEntry, Feeds
 from buildfarm.api.slots import Slots
 from buildfarm.model import State
 
@@ -49,7 +49,7 @@ async def log_events(feeds: Feeds, build_id: str, after: str) -> AsyncIterator[b
         yield _event("end", {"state": feed.record.get("state", "")})
 
 
-async def state_events(feeds: Feeds, after: str, visible: Callable[[Entry], bool]) -> AsyncIterator[bytes]:
+async def state_events(feeds: Feeds, after: str, visible: Callable[[FeedEntry], bool]) -> AsyncIterator[bytes]:
     """Changes of builds' states after a position, those that the caller may see; it never ends by itself."""
     async with feeds.follow("events", _change) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
@@ -57,7 +57,7 @@ async def state_events(feeds: Feeds, after: str, visible: Callable[[Entry], bool
             yield b"".join(entry.encoded for entry in entries if visible(entry))
 
 
-async def _batches(feed: Feed, after: str) -> AsyncIterator[list[Entry]]:
+async def _batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
     """What is new, as often as there is; an empty one where only the record changed."""
     while True:
         ended = feed.ended
@@ -72,7 +72,7 @@ async def _batches(feed: Feed, after: str) -> AsyncIterator[list[Entry]]:
             yield []
         else:
             # A comment, so that nothing on the way takes the connection for dead.
-            yield [Entry(after, {}, b": still here\n\n")]
+            yield [FeedEntry(after, {}, b": still here\n\n")]
 
 
 def _line(position: str, fields: Mapping[str, str]) -> bytes:

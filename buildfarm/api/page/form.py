@@ -74,7 +74,7 @@ def _submit(caller: Caller, values: Mapping[str, str], content: BinaryIO | None)
             "tenant": tenant,
             "app": values["app"],
             "env": _config_vars(values["env"]),
-            "memo": not values["again"],
+            "cached_result": not values["again"],
         }
         # Checked with a source that is always there, before anything is sent.
         NewBuild(**request, source=GitSource(url="https://example.org/"))

@@ -206,7 +206,7 @@ def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
     return {
         "build": found,
         "image": farm.image(found) if found.result else "",
-        "place": farm.place(found),
+        "place": farm.queue_position(found),
         "waterfall": draw(spans_of(found, time.time())),
         "builder_layers": [layer for layer in layers if layer.origin == "builder"],
         "reused_bytes": sum(layer.size_bytes for layer in own if layer.reused),

@@ -21,7 +21,7 @@ def in_words(build: Build) -> str:
     match build.state:
         case State.FAILED if build.failure:
             told = build.failure.message
-        case State.SUCCEEDED if build.memo_of:
+        case State.SUCCEEDED if build.result_of:
             told = "Taken from an equal build; nothing was built."
         case State.SUCCEEDED if build.result:
             moved = build.result.uploaded_bytes

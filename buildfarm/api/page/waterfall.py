@@ -63,7 +63,7 @@ def spans_of(build: Build, now: float) -> list[Span]:
     if build.started_at is None:
         return [Span("queue", 0, _until(build, now), now=not build.state.final)]
     spans.append(Span("queue", 0, build.started_at - build.submitted_at))
-    if build.result is not None and build.memo_of is None:
+    if build.result is not None and build.result_of is None:
         seconds = build.result.phase_seconds
         # Of a build that was tried more than once only the last attempt's seconds are known: they stand at its end.
         at = max(_until(build, now) - sum(seconds.values()), spans[0].ends)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
-from buildfarm.api.bodies import BuildFilter, BuildPage, BuildView, Cancelled, NewBuild
+from buildfarm.api.bodies import BuildFilter, BuildPage, BuildView, CancelledView, NewBuild
 from buildfarm.api.caller import Caller, Reader, Submitter
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, log_events
 from buildfarm.api.problems import RefusedError, responses
@@ -68,14 +68,14 @@ def get(build_id: BuildId, caller: Reader) -> BuildView:
 
 
 @router.post("/{build_id}/cancel", status_code=202, responses=responses(400, 404, 409, 413, *_COMMON))
-def cancel(build_id: BuildId, caller: Submitter) -> Cancelled:
+def cancel(build_id: BuildId, caller: Submitter) -> CancelledView:
     """End a build: at once where it waits, within seconds where it runs."""
     build = caller.build(build_id)
     found = caller.services.farm.cancel(build_id)
     if found.final:
         raise RefusedError(409, "request.ended", f"Build {build_id} has ended already: it is {found}.")
     caller.note("build.cancel", build_id, tenant=build.request.tenant)
-    return Cancelled(id=build_id, found=found)
+    return CancelledView(id=build_id, found=found)
 
 
 @router.get(
@@ -161,5 +161,5 @@ def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
 def view(caller: Caller, build: Build) -> BuildView:
     """The build as the caller may see it."""
     farm = caller.services.farm
-    place = None if build.state.final or build.state is State.RUNNING else farm.place(build)
-    return BuildView.of(build, farm.image(build) if build.result else None, place)
+    queue_position = None if build.state.final or build.state is State.RUNNING else farm.queue_position(build)
+    return BuildView.of(build, farm.image(build) if build.result else None, queue_position)

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from buildfarm import __version__
-from buildfarm.api.bodies import BuilderView, Draining, FarmView, Health, NewBuilder, NewLimits
+from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewLimits
 from buildfarm.api.caller import Admin, Caller, Operator, Reader
-from buildfarm.api.live.feeds import Entry
+from buildfarm.api.live.feeds import FeedEntry
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_events
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
@@ -35,8 +35,8 @@ async def alive() -> Response:
     return Response(status_code=204)
 
 
-@router.get("/readyz", tags=["health"], responses={503: {"model": Health, "description": "A part is away"}})
-async def ready(request: Request, response: Response) -> Health:
+@router.get("/readyz", tags=["health"], responses={503: {"model": HealthView, "description": "A part is away"}})
+async def ready(request: Request, response: Response) -> HealthView:
     """Whether Redis and the registry answer too. It needs no token."""
     services: Services = request.app.state.services
     found = await services.readiness.look()
@@ -139,7 +139,7 @@ def live_events(
     if position == "$":
         position = caller.services.farm.events.last()
 
-    def visible(entry: Entry) -> bool:
+    def visible(entry: FeedEntry) -> bool:
         return not entry.fields or caller.tenant in (None, entry.fields.get("tenant"))
 
     services = caller.services

@@ -66,7 +66,7 @@ def test_a_build_is_the_same_seen_from_inside_and_outside(api, client):
     inside = api.farm.get(submitted.id)
     assert client.get(submitted.id) == inside
     assert inside in client.recent(10, tenant="shop", app="web")
-    assert client.place(submitted) == api.farm.place(inside)
+    assert client.queue_position(submitted) == api.farm.queue_position(inside)
     assert client.cancel(submitted.id) in (State.QUEUED, State.HELD)
     assert client.cancel(submitted.id) is State.CANCELLED
     assert client.wait(submitted.id).state is State.CANCELLED

@@ -165,7 +165,7 @@ def hanging():
         connection.close()
 
 
-def memo_of(farm, request, builder):
+def result_of(farm, request, builder):
     """Leaves a build behind that succeeded with this input."""
     digest = Digest("sha256:" + "a" * 64)
     result = BuildResult(
@@ -180,7 +180,7 @@ def memo_of(farm, request, builder):
 def test_a_registry_that_hangs_delays_submits_and_readiness_by_two_seconds(module_farm):
     builder = "sha256:" + "b" * 64
     request = BuildRequest(tenant="memo", app="web", source=GitSource(url="https://x/y", ref="c" * 40))
-    memo_of(module_farm, request, builder)
+    result_of(module_farm, request, builder)
     body = {"app": "web", "source": {"kind": "git", "url": "https://x/y", "ref": "c" * 40}}
     with (
         hanging() as registry,

@@ -175,7 +175,7 @@ def test_cache_dir_survives_a_success_and_not_a_failure(built, pack, app):
     probe = pack("caching", compile=lines)
     logs = []
     for env in ({}, {"FAIL": "1"}, {}):
-        logs.append(built.log(built(app(), "cached", buildpacks=[probe], env=env, memo=False)))
+        logs.append(built.log(built(app(), "cached", buildpacks=[probe], env=env, cached_result=False)))
     assert [re.search("CACHE=(.*)", log)[1] for log in logs] == ["", "x", "x"]
 
 

@@ -211,8 +211,8 @@ printf '[[processes]]\ntype = "web"\ncommand = ["cat", "/layers/probe_again/laun
 
 def test_cnb_layers_are_restored_by_their_flags_and_reused_from_the_image(built, pack_cnb, app):
     probe = pack_cnb("probe/again", build=REBUILD)
-    first = built(app(), "again", buildpacks=[probe], memo=False)
-    second = built(app(), "again", buildpacks=[probe], memo=False)
+    first = built(app(), "again", buildpacks=[probe], cached_result=False)
+    second = built(app(), "again", buildpacks=[probe], cached_result=False)
     log = built.log(second)
     succeeded(built, first)
     assert 'cached: toml="metadata" = {"of" = "cached"} files=c' in log

@@ -57,7 +57,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 def test_a_git_repository_is_pinned_kept_and_named_with_its_digest(built, served, app):
     url = f"{served[0]}/served.git"
-    builds = {ref: built(app(), "git", buildpacks=[f"{url}#{ref}"], memo=False) for ref in ("v1", "main")}
+    builds = {ref: built(app(), "git", buildpacks=[f"{url}#{ref}"], cached_result=False) for ref in ("v1", "main")}
     used = {ref: succeeded(built, build).buildpacks[0] for ref, build in builds.items()}
     commit = subprocess.run(
         ["git", "-C", str(served[1] / "work"), "rev-parse", "v1^{commit}"], check=True, capture_output=True, text=True
@@ -67,7 +67,7 @@ def test_a_git_repository_is_pinned_kept_and_named_with_its_digest(built, served
     assert "ONE" in built.log(builds["v1"])
     assert "TWO" in built.log(builds["main"])
     _Handler.asked.clear()
-    again = built(app(), "git", buildpacks=[used["v1"].source], memo=False)
+    again = built(app(), "git", buildpacks=[used["v1"].source], cached_result=False)
     assert succeeded(built, again).buildpacks[0] == used["v1"]
     assert _Handler.asked == []  # the node had it
 
@@ -83,7 +83,7 @@ def test_an_equal_build_is_answered_with_its_image_only_if_the_apps_files_pin_bu
     folder, name = app({".buildpacks": f"{served[0]}/served.git#{named}\n"}), f"memo-{len(named)}"
     first = built(folder, name)
     assert succeeded(built, first).buildpacks[0].source.startswith(f"{served[0]}/served.git#")
-    assert built(folder, name).memo_of == (first.id if remembered else None)
+    assert built(folder, name).result_of == (first.id if remembered else None)
 
 
 def test_an_archive_is_taken_with_its_digest_or_as_it_is(built, served, app):

@@ -149,7 +149,7 @@ def test_a_request_that_would_weigh_on_the_queue_is_refused(wrong):
 
 def test_a_request_is_queued_so_that_the_newest_wins_unless_it_says_otherwise():
     request = BuildRequest(tenant="t", app="a", source=SOURCE)
-    assert (request.run_policy, request.build_class, request.memo) == ("latest_queued", None, True)
+    assert (request.run_policy, request.build_class, request.cached_result) == ("latest_queued", None, True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.api.live.feeds import Entry, _first_of
+from buildfarm.api.live.feeds import FeedEntry, _first_of
 from buildfarm.api.problems import RefusedError
 from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Patience
@@ -102,7 +102,7 @@ def test_each_chunk_of_a_body_has_its_time(pieces, got):
 
 
 def test_what_is_sent_at_once_is_bounded_but_never_nothing():
-    large, small = Entry("1-0", {}, b"x" * 300_000), Entry("2-0", {}, b"x" * 60_000)
+    large, small = FeedEntry("1-0", {}, b"x" * 300_000), FeedEntry("2-0", {}, b"x" * 60_000)
     assert _first_of([]) == []
     assert _first_of([large, small]) == [large]
     assert _first_of([small] * 5) == [small] * 2

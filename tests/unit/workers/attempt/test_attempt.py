@@ -10,12 +10,12 @@ import pytest
 from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, StoreError
 from buildfarm.model import Phase
 from buildfarm.telemetry import logger
-from workers.attempt.attempt import Progress, Times
+from workers.attempt.attempt import Attempt, Times
 from workers.attempt.log import BuildLog
 
 
 def make(renew, *, outage_seconds=5.0, build_seconds=60.0, append=lambda phase, lines, batch: None):
-    return Progress(
+    return Attempt(
         renew,
         BuildLog(append),
         times=Times(renew=0.01, build=build_seconds, outage=outage_seconds),

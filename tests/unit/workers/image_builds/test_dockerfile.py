@@ -18,7 +18,7 @@ import pytest
 from buildfarm.errors import Cancelled, DeadlineError, NodeError, RecipeError
 from buildfarm.recipes.parts import Dockerfile
 from workers.build_folder import BuildFolder
-from workers.image_builds.dockerfile import Limits, Making, packed
+from workers.image_builds.dockerfile import DockerfileBuild, EngineLimits, packed
 
 WANTED = Dockerfile(takes=("tool",), file="tool/Dockerfile", target="small", arguments={"A": "b"}, trusts="ca.crt")
 
@@ -124,8 +124,8 @@ def engine(answer):
 
 def build(client, context, *, check=lambda: None, silence_seconds=5.0):
     log, steps = [], []
-    limits = Limits("builds", silence_seconds, memory_bytes=1000, cpus=1.5)
-    Making(client, BuildFolder(context), WANTED, "registry/base@sha256:0", "name:tag", limits).run(
+    limits = EngineLimits("builds", silence_seconds, memory_bytes=1000, cpus=1.5)
+    DockerfileBuild(client, BuildFolder(context), WANTED, "registry/base@sha256:0", "name:tag", limits).run(
         log=log.append, check=check, cache=False, made=steps.append
     )
     return b"".join(log), steps

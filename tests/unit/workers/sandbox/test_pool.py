@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.sandbox.pool import Boxes
+from workers.sandbox.pool import SandboxPool
 
 
 @dataclass(frozen=True)
@@ -47,51 +47,51 @@ def maker():
 
 
 def test_without_ready_ones_a_box_is_made_for_the_build_and_goes_with_it(maker):
-    boxes = Boxes(maker, maker, 0)
-    boxes.fill("image")
-    with boxes.take("build-1", "image", {"A": "1"}) as (workspace, sandbox):
+    pool = SandboxPool(maker, maker, 0)
+    pool.fill("image")
+    with pool.take("build-1", "image", {"A": "1"}) as (workspace, sandbox):
         assert (workspace.name, sandbox.name, sandbox.environment) == ("build-1", "build-1", {"A": "1"})
-        assert boxes.names() == {"build-1"}
-    assert (maker.there, boxes.names()) == ([], set())
+        assert pool.names() == {"build-1"}
+    assert (maker.there, pool.names()) == ([], set())
 
 
 def test_a_ready_box_is_taken_and_another_takes_its_place(maker):
-    boxes = Boxes(maker, maker, 1)
-    boxes.fill("image")
-    [ready] = boxes.names()
-    with boxes.take("build-1", "image", {}) as (_, sandbox):
+    pool = SandboxPool(maker, maker, 1)
+    pool.fill("image")
+    [ready] = pool.names()
+    with pool.take("build-1", "image", {}) as (_, sandbox):
         assert sandbox.name == ready
-        boxes.fill("image")
-        assert len(boxes.names()) == 2
-    assert ready not in boxes.names()
-    boxes.empty()
-    assert (maker.there, boxes.names()) == ([], set())
+        pool.fill("image")
+        assert len(pool.names()) == 2
+    assert ready not in pool.names()
+    pool.empty()
+    assert (maker.there, pool.names()) == ([], set())
 
 
 def test_boxes_of_another_builder_are_not_used(maker):
-    boxes = Boxes(maker, maker, 2)
-    boxes.fill("old")
-    with boxes.take("build-1", "new", {}) as (_, sandbox):
+    pool = SandboxPool(maker, maker, 2)
+    pool.fill("old")
+    with pool.take("build-1", "new", {}) as (_, sandbox):
         assert sandbox.name == "build-1"
-    old = boxes.names()
-    boxes.fill("new")
-    assert len(boxes.names()) == 2
-    assert not old & boxes.names()
+    old = pool.names()
+    pool.fill("new")
+    assert len(pool.names()) == 2
+    assert not old & pool.names()
 
 
 def test_a_box_that_died_is_not_used(maker):
-    boxes = Boxes(maker, maker, 1)
-    boxes.fill("image")
-    [ready] = boxes.names()
+    pool = SandboxPool(maker, maker, 1)
+    pool.fill("image")
+    [ready] = pool.names()
     maker.made[ready, 4].dead.append(True)
-    with boxes.take("build-1", "image", {}) as (_, sandbox):
+    with pool.take("build-1", "image", {}) as (_, sandbox):
         assert sandbox.name == "build-1"
     assert maker.there == []
 
 
 def test_what_cannot_be_made_leaves_nothing(maker):
-    boxes = Boxes(maker, maker, 1)
+    pool = SandboxPool(maker, maker, 1)
     maker.broken = True
     with pytest.raises(NodeError):
-        boxes.fill("image")
-    assert (maker.there, boxes.names()) == ([], set())
+        pool.fill("image")
+    assert (maker.there, pool.names()) == ([], set())

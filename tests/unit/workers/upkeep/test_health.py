@@ -11,7 +11,7 @@ import pytest
 
 from buildfarm.errors import NodeStopped
 from buildfarm.telemetry import Metrics, logger
-from workers.attempt.running import Attempts
+from workers.attempt.running import RunningAttempts
 from workers.cache import Caches
 from workers.tasks import Worker, retry_wait_seconds
 from workers.upkeep.drain import Drain
@@ -82,7 +82,7 @@ def test_a_build_waits_longer_after_each_attempt(attempt, seconds):
 
 
 def test_the_second_signal_hands_builds_back_at_once():
-    attempts, running = Attempts(Metrics()), Running()
+    attempts, running = RunningAttempts(Metrics()), Running()
     drain = Drain(attempts, 3600, logger(), lambda restart: None)
     with attempts.entered("a-1", "a", running):
         drain.signalled()
@@ -94,7 +94,7 @@ def test_the_second_signal_hands_builds_back_at_once():
 
 def test_builds_are_handed_back_when_the_grace_time_is_over():
     handed_back = threading.Event()
-    attempts, running = Attempts(Metrics()), Running()
+    attempts, running = RunningAttempts(Metrics()), Running()
     running.stop = lambda reason: handed_back.set()
     drain = Drain(attempts, 0.01, logger(), lambda restart: None)
     with attempts.entered("a-1", "a", running):
@@ -105,7 +105,7 @@ def test_builds_are_handed_back_when_the_grace_time_is_over():
 def test_a_slot_that_does_not_let_go_ends_the_process(monkeypatch):
     left = []
     gone = threading.Event()
-    attempts = Attempts(Metrics())
+    attempts = RunningAttempts(Metrics())
     drain = Drain(attempts, 0.01, logger(), lambda restart: (left.append(restart), gone.set()))
     monkeypatch.setattr(os, "kill", lambda pid, number: drain.signalled() if number == signal.SIGTERM else None)
     with attempts.entered("a-1", "a", Running()):
@@ -115,7 +115,7 @@ def test_a_slot_that_does_not_let_go_ends_the_process(monkeypatch):
 
 
 def test_a_call_reaches_every_attempt_of_the_build():
-    attempts, mine, other = Attempts(Metrics()), Running(), Running()
+    attempts, mine, other = RunningAttempts(Metrics()), Running(), Running()
     with attempts.entered("a-1", "a", mine), attempts.entered("b-1", "b", other):
         assert attempts.builds() == ("a", "b")
         attempts.look("a")
@@ -135,6 +135,6 @@ def test_the_caches_used_longest_ago_are_forgotten_first(tmp_path):
     caches = Caches(None, tmp_path, 100, 100, 1, logger())
     assert caches.forget(15) == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "half-x"]
-    caches.forget_halves()
+    caches.remove_partial()
     assert caches.forget(1000) == 20
     assert list(tmp_path.iterdir()) == []
