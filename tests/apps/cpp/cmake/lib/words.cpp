@@ -1,0 +1,3 @@
+#include "words.h"
+
+const char *words() { return "hello from " SHOP_VERSION; }

@@ -1,0 +1,7 @@
+const word = await Deno.readTextFile("dist/word.txt");
+
+export default {
+  fetch(): Response {
+    return new Response(`${word} from deno serve\n`);
+  },
+};

@@ -1,0 +1,3 @@
+package greet
+
+const Version = "1.2.0"

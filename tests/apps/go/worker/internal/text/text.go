@@ -1,0 +1,3 @@
+package text
+
+const Word = "hello"
