@@ -82,6 +82,17 @@ def test_imagemagick_makes_a_picture(run_in_builder):
     assert done.stdout == "PNG 8x8", done.stderr
 
 
+def test_a_native_module_of_node_compiles_with_the_builders_headers_alone(run_in_builder):
+    script = """mkdir addon && cd addon
+        echo '{ "targets": [{ "target_name": "a", "sources": ["a.c"] }] }' >binding.gyp
+        echo '#include <node_api.h>
+        NAPI_MODULE_INIT() { napi_value text; napi_create_string_utf8(env, "hello", 5, &text); return text; }' >a.c
+        gyp=/usr/local/lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js
+        node $gyp rebuild --nodedir=/usr/local >log 2>&1
+        node --print 'require("./build/Release/a.node")' || cat log"""
+    assert run_in_builder(script).stdout == "hello\n"
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_is_compiled_linked_and_run_against_a_library(run_in_builder, name):
     flags, body, expected = PROGRAMS[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,12 +17,6 @@ PYTHON = """
 case "$*" in
   *--version) echo "Python 3.13.5" ;;
   "-m venv"*) mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
-esac
-"""
-NPM = """
-case "$1" in
-  ci | install) mkdir -p node_modules; bash -c "$(jq -r '.scripts.postinstall // "true"' package.json)" ;;
-  --version) echo 10.9.2 ;;
 esac
 """
 RUBY = 'case "$*" in *RUBY_VERSION*) echo 3.3.8 ;; esac'
@@ -69,9 +62,8 @@ class Compile:
         ):
             text = text.replace(path, own)
         (bin_folder / "compile").write_text(text)
-        for found in ("find-python", "find-node"):
-            if (stub := self.folder / "programs" / found).exists():
-                shutil.copy(stub, bin_folder / found)
+        if (stub := self.folder / "programs" / "find-python").exists():
+            shutil.copy(stub, bin_folder / "find-python")
         env = self.folder / "env"
         shutil.rmtree(env, ignore_errors=True)
         write_files(env, config_vars) if config_vars else env.mkdir()
@@ -127,59 +119,6 @@ def test_python_packages_that_are_in_the_app_or_at_an_address_are_installed_each
     python.files(requirements__txt=f"flask==3.0\n{line}\n")
     assert RESTORED not in python()
     assert RESTORED not in python()
-
-
-@pytest.fixture
-def node(compile_of):
-    if shutil.which("jq") is None:
-        pytest.skip("the buildpack needs jq")
-    made = compile_of("nodejs")
-    made.program("npm", NPM)
-    made.program("node", "echo v22.1.0")
-    made.program("find-node", "echo /usr")
-    return made
-
-
-LOCK = json.dumps({"lockfileVersion": 3, "packages": {"node_modules/left-pad": {"version": "1.3.0"}}})
-
-
-def test_node_packages_come_from_the_cache_until_something_changes(node):
-    node.files(package__json=json.dumps({"scripts": {"start": "node ."}}), **{"package-lock__json": LOCK})
-    assert RESTORED not in node()
-    assert RESTORED in node()
-    assert RESTORED not in node(npm_config_registry="https://example.org/")
-    node.files(__npmrc="legacy-peer-deps=true\n")
-    assert RESTORED not in node(npm_config_registry="https://example.org/")
-    node.system("Package: libc6\nPackage: libvips\n")
-    assert RESTORED not in node(npm_config_registry="https://example.org/")
-
-
-def test_an_apps_own_install_script_runs_in_every_build(node):
-    scripts = {"postinstall": "mkdir -p dist && cp source.ts dist/app.js"}
-    node.files(package__json=json.dumps({"scripts": scripts}), source__ts="one", **{"package-lock__json": LOCK})
-    node()
-    shutil.rmtree(node.app / "dist")
-    node.files(source__ts="two")
-    assert RESTORED not in node()
-    assert (node.app / "dist/app.js").read_text() == "two"
-
-
-@pytest.mark.parametrize(
-    ("package", "lock", "others"),
-    [
-        ({"scripts": {"prepare": "true"}}, LOCK, {}),
-        ({"workspaces": ["a"]}, LOCK, {}),
-        ({}, json.dumps({"packages": {"node_modules/a": {"resolved": "a", "link": True}}}), {}),
-        ({"dependencies": {"a": "file:a"}}, LOCK, {}),
-        ({}, LOCK, {"patches/a": ""}),
-        ({}, LOCK, {"binding__gyp": "{}"}),
-    ],
-    ids=["prepare", "workspaces", "link", "file", "patches", "gyp"],
-)
-def test_where_installing_depends_on_other_files_it_is_done_in_every_build(node, package, lock, others):
-    node.files(package__json=json.dumps(package), **{"package-lock__json": lock}, **others)
-    node()
-    assert RESTORED not in node()
 
 
 def test_a_package_of_a_url_goes_with_its_line(compile_of):

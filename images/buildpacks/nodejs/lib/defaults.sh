@@ -1,0 +1,63 @@
+# Sourced by compile: variables that a build gets unless a config var says otherwise.
+
+# default NAME VALUE: names count without regard to case, as npm takes them.
+default() {
+  local name
+  for name in "${given[@]}"; do
+    if [ "${name,,}" = "${1,,}" ]; then return; fi
+  done
+  export "$1=$2"
+}
+
+set_defaults() {
+  local name
+  mapfile -t given < <(compgen -e)
+  default CI true
+  default NODE_ENV production
+  default npm_config_cache "$cache/npm"
+  default npm_config_update_notifier false
+  default npm_config_fund false
+  default npm_config_audit false
+  default npm_config_loglevel warn
+  default npm_config_logs_max 0
+  # Headers of this very Node, so that native modules compile without fetching them; npm warns of the older name since 11.
+  default npm_package_config_node_gyp_nodedir "$node_folder"
+  if [ "$manager" != npm ] || [ "${manager_version%%.*}" -lt 11 ]; then default npm_config_nodedir "$node_folder"; fi
+  if [ "$manager" = pnpm ]; then set_pnpms_defaults; fi
+  case $manager:$manager_linker in
+    yarn:) default YARN_CACHE_FOLDER "$cache/yarn" ;;
+    # Plug'n'Play runs the archives themselves: they become part of the app.
+    yarn:pnp) default YARN_ENABLE_GLOBAL_CACHE false ;;
+    yarn:*) if [ ! -d .yarn/cache ]; then default YARN_ENABLE_GLOBAL_CACHE true; fi ;;
+  esac
+  default YARN_GLOBAL_FOLDER "$cache/berry"
+  default YARN_ENABLE_TELEMETRY 0
+  default BUN_INSTALL_CACHE_DIR "$cache/bun"
+  # Each leaves a random number in the home folder, which is the app.
+  for name in NEXT ASTRO NUXT GATSBY; do default ${name}_TELEMETRY_DISABLED 1; done
+  default NG_CLI_ANALYTICS false
+  default DO_NOT_TRACK 1
+}
+
+set_pnpms_defaults() { # under both prefixes: pnpm reads the second one since 11, and no longer the first
+  local prefix
+  for prefix in npm_config pnpm_config; do
+    default ${prefix}_store_dir "$cache/pnpm"
+    default ${prefix}_cache_dir "$cache/pnpm-cache"
+    default ${prefix}_state_dir "$cache/pnpm-state"
+    default ${prefix}_package_import_method clone-or-copy
+    default ${prefix}_manage_package_manager_versions false
+    default ${prefix}_pm_on_fail ignore
+    default ${prefix}_confirm_modules_purge false
+    default ${prefix}_verify_deps_before_run false
+    default ${prefix}_update_notifier false
+  done
+}
+
+# What NODE_OPTIONS loads is there only once the dependencies are.
+as_default() {
+  if [[ ${NODE_OPTIONS:-} =~ (^|[[:space:]])(-r|--require|--import|--loader|--experimental-loader)[=[:space:]] ]] && [ -z "$installed" ]; then
+    unset NODE_OPTIONS
+  fi
+}
+installed=""

@@ -1,0 +1,170 @@
+"""The commands that install and prune, and whether an installed tree may be kept from build to build."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ranges
+from app import MANIFESTS, App, WrongFileError, read_manifest
+from managers import Manager
+
+# Scripts of a package that its manager runs while installing. They read files that are in no key.
+OWN_SCRIPTS = {
+    "preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies",
+    "pnpm:devPreinstall",
+}  # fmt: skip
+# Files that decide what is installed, beside the manifests and the lock file.
+SETTINGS = (
+    ".npmrc", ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs", ".pnpmfile.mjs", "pnpm-workspace.yaml", "bunfig.toml",
+    "patches", ".yarn/patches", ".yarn/plugins", ".yarn/releases",
+)  # fmt: skip
+_OF_DEVELOPMENT = {
+    "NPM_CONFIG_PRODUCTION",
+    "NPM_CONFIG_OMIT",
+    "NPM_CONFIG_ONLY",
+    "NPM_CONFIG_PROD",
+    "PNPM_CONFIG_PROD",
+    "YARN_PRODUCTION",
+}
+# Config vars that keep development dependencies
+_KEPT_BY = {
+    "NPM_CONFIG_PRODUCTION": "false", "YARN_PRODUCTION": "false", "PNPM_SKIP_PRUNING": "true",
+    "YARN2_SKIP_PRUNING": "true",
+}  # fmt: skip
+_LEFT_OUT = {"node_modules", ".git", ".yarn", "vendor"}
+_MOST_MANIFESTS = 2000
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The app's own packages: its root, and those of its workspaces."""
+
+    manifests: dict[str, dict[str, Any]]  # by path below the root
+    workspaces: bool
+
+    @property
+    def development(self) -> bool:
+        return any(manifest.get("devDependencies") for manifest in self.manifests.values())
+
+    def own_scripts(self) -> list[str]:
+        """Each as ``package.json: postinstall``."""
+        scripts = {path: manifest.get("scripts") for path, manifest in self.manifests.items()}
+        named = ((path, script) for path, table in scripts.items() if isinstance(table, dict) for script in table)
+        return [f"{path}: {script}" for path, script in named if script in OWN_SCRIPTS]
+
+    def local(self) -> list[str]:
+        """Dependencies that are files or folders of the app, whose content is in no key."""
+        found = []
+        for manifest in self.manifests.values():
+            for key in ("dependencies", "devDependencies", "optionalDependencies", "resolutions", "overrides"):
+                table = manifest.get(key)
+                for name, wanted in (table if isinstance(table, dict) else {}).items():
+                    if isinstance(wanted, str) and re.match(r"(file|portal|exec|\.{0,2}/|~/)", wanted):
+                        found.append(name)
+        return found
+
+
+def read_packages(app: App) -> Packages:
+    manifests = {app.manifest_name: app.manifest}
+    workspaces = bool(app.manifest.get("workspaces")) or "packages:" in app.text("pnpm-workspace.yaml")
+    if workspaces:
+        for path in _below(app.root):
+            try:
+                manifests[path] = read_manifest(app.root / path)
+            except WrongFileError:
+                continue  # a manager that reads this one says so itself
+    return Packages(manifests, workspaces)
+
+
+def _below(root: Path) -> list[str]:
+    found: list[str] = []
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name not in _LEFT_OUT)
+        relative = Path(folder).relative_to(root)
+        found += [str(relative / name) for name in MANIFESTS if name in files and relative != Path()]
+        if len(found) > _MOST_MANIFESTS:
+            break
+    return found
+
+
+def install(app: App, manager: Manager) -> str:
+    locked = bool(manager.lock)
+    if manager.berry:
+        return f"yarn install --{'immutable' if locked else 'no-immutable'}"
+    command, development = {
+        "npm": ("npm ci" if locked else "npm install --no-package-lock", " --include=dev"),
+        "pnpm": (f"pnpm install --{'' if locked else 'no-'}frozen-lockfile", " --prod=false"),
+        "yarn": (f"yarn install {_classic_lock(manager)}", " --production=false"),
+        "bun": ("bun install --frozen-lockfile" if locked else "bun install", ""),
+    }[manager.name]
+    return command + _unless_asked(app, development)
+
+
+def _classic_lock(manager: Manager) -> str:
+    return "--frozen-lockfile" if manager.lock else "--no-lockfile"
+
+
+def _unless_asked(app: App, option: str) -> str:
+    """Development dependencies are installed, for the build, unless a config var says something of them."""
+    named = {name.upper() for name in app.config}
+    return "" if named & _OF_DEVELOPMENT else option
+
+
+def prune(app: App, manager: Manager, packages: Packages, needed: str) -> tuple[str, str]:
+    """The command that drops development dependencies, or why there is none."""
+    if not packages.development:
+        return "", "there are no development dependencies"
+    if needed:
+        return "", f"the start needs {needed}, which is a development dependency"
+    for name, value in _KEPT_BY.items():
+        if app.config.get(name) == value:
+            return "", f"{name} is {value}"
+    if app.config.get("NODE_ENV", "production") != "production":
+        return "", "NODE_ENV is not production"
+    why_not = _why_not_pruned(app, manager, packages)
+    return ("", why_not) if why_not else (_prune(manager, packages), "")
+
+
+def _why_not_pruned(app: App, manager: Manager, packages: Packages) -> str:
+    if manager.name == "bun":
+        return "bun has no command for it"
+    if manager.berry and packages.own_scripts():
+        return "Yarn would run the app's own install scripts again, without what they need"
+    if manager.berry and ranges.satisfies(manager.version, "<4") and "workspace-tools" not in app.text(".yarnrc.yml"):
+        return "Yarn before 4 needs its plugin workspace-tools for it"
+    return ""
+
+
+def _prune(manager: Manager, packages: Packages) -> str:
+    if manager.berry:
+        return "yarn workspaces focus --all --production"
+    if manager.classic:
+        return f"yarn install --production --ignore-scripts --prefer-offline {_classic_lock(manager)}"
+    if manager.name == "pnpm" and packages.workspaces:
+        frozen = "" if manager.lock else "no-"
+        return f"pnpm install --prod --ignore-scripts --prefer-offline --{frozen}frozen-lockfile"
+    return "pnpm prune --prod --ignore-scripts" if manager.name == "pnpm" else "npm prune --omit=dev"
+
+
+def why_not_kept(app: App, manager: Manager, packages: Packages) -> str:
+    """Why the installed tree is made anew in each build; empty where it may come from the cache."""
+    own, local = packages.own_scripts(), packages.local()
+    reasons = {
+        "there is no lock file": not manager.lock,
+        "Plug'n'Play unpacks nothing": manager.plug_n_play,
+        f"the app's own scripts run in every build ({', '.join(own)})": own,
+        "binding.gyp is compiled in every build": app.has("binding.gyp"),
+        f"{', '.join(local)} is a part of the app": local,
+        "NODE_MODULES_CACHE is false": app.config.get("NODE_MODULES_CACHE") == "false",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def inputs(app: App, manager: Manager, packages: Packages) -> list[str]:
+    """The app's files that decide what is installed."""
+    named = [name for name in SETTINGS if (app.root / name).exists()]
+    return [*packages.manifests, *([manager.lock] if manager.lock else []), *named]

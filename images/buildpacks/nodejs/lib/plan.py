@@ -1,0 +1,191 @@
+"""``plan.py BUILD_DIR ENV_DIR``: prints the plan of a Node app as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import install
+import managers
+import starts
+import versions
+from app import MANIFESTS, App, WrongFileError, read_config
+
+# The programs of a package, where they are not called as it is.
+PROGRAMS = {
+    "nest": "@nestjs/cli", "ng": "@angular/cli", "remix-serve": "@remix-run/serve", "tsc": "typescript",
+    "react-router-serve": "@react-router/serve", "babel-node": "@babel/node", "strapi": "@strapi/strapi",
+}  # fmt: skip
+
+
+# What only starts another program
+RUNNERS = {"npx", "bunx", "pnpx", "exec", "dlx", "yarn", "pnpm", "bun", "run", "env"}
+_TOOL_FILES = (".nvmrc", ".node-version", ".tool-versions", "mise.toml", ".mise.toml")
+
+
+def main(root: str, config: str) -> None:
+    app = App(Path(root), read_config(Path(config)))
+    try:
+        plan = make(app)
+    except WrongFileError as wrong:
+        plan = {
+            "buildpack": "nodejs",
+            "found": [app.manifest_name],
+            "steps": [],
+            "processes": {},
+            "problems": [str(wrong)],
+        }
+    json.dump(plan, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def make(app: App) -> dict[str, Any]:
+    npm = builders_npm()
+    language, problem = versions.choose(app, builders_node())
+    manager, problems = managers.choose(app, language["version"], npm)
+    packages = install.read_packages(app)
+    start = starts.choose(app, manager)
+    commands = dict(app.processes) or ({"web": start.command} if start else {})
+    steps, parts = make_steps(app, manager, packages, start, commands)
+    return {
+        "buildpack": "nodejs",
+        "found": found(app, manager),
+        "manager": {
+            **{
+                key: getattr(manager, key)
+                for key in ("name", "version", "because", "linker", "digest", "path")
+                if getattr(manager, key)
+            },
+            "fetched": not manager.path and (manager.name, manager.version) != ("npm", npm),
+        },
+        "language": language,
+        "steps": steps,
+        **parts,
+        "processes": {"web": start.command} if start else {},
+        "environment": start.environment if start else {},
+        "runtime": at_run_time(app, manager, commands),
+        "because": start.because if start else "",
+        "warnings": warnings(app, manager, start),
+        "problems": [*([problem] if problem else []), *problems],
+    }
+
+
+def make_steps(
+    app: App,
+    manager: managers.Manager,
+    packages: install.Packages,
+    start: starts.Start | None,
+    commands: dict[str, str],
+) -> tuple[list[str], dict[str, Any]]:
+    """All commands in their order, and what is told of the installing and the pruning one."""
+    installing = install.install(app, manager)
+    pruning, why_not = install.prune(app, manager, packages, needed(app, commands))
+    scripts = [manager.run(name) for name in after(app)]
+    before = [manager.run(name) for name in ("heroku-prebuild", "scalingo-prebuild") if name in app.scripts]
+    steps = [*before, installing, *scripts, *(start.steps if start else ()), *([pruning] if pruning else [])]
+    not_kept = install.why_not_kept(app, manager, packages)
+    kept = {
+        "run": installing,
+        "kept": not not_kept,
+        "because": not_kept,
+        "inputs": install.inputs(app, manager, packages),
+    }
+    return steps, {"install": kept, "prune": {"run": pruning, "because": why_not}}
+
+
+def after(app: App) -> list[str]:
+    """The app's scripts that run when the dependencies are there."""
+    build = next((name for name in ("heroku-postbuild", "scalingo-postbuild", "build") if name in app.scripts), "")
+    cleanup = [name for name in ("heroku-cleanup", "scalingo-cleanup") if name in app.scripts]
+    return [*([build] if build else []), *cleanup]
+
+
+def needed(app: App, commands: dict[str, str]) -> str:
+    """A development dependency whose program a process is started with."""
+    for command in all_scripts(app, commands):
+        for part in re.split(r"[;&|]+", command):
+            for word in called(part.split()):
+                name = "/".join(word.split("/")[: 2 if word.startswith("@") else 1])
+                if (package := PROGRAMS.get(name, name)) in app.development:
+                    return package
+    return ""
+
+
+def called(words: list[str]) -> list[str]:
+    """The words of a simple command that may name packages: its program, and what Node is to load before."""
+    programs = [word for word in words if not re.match(r"[A-Za-z_]+=|-", word) and word not in RUNNERS]
+    loaded = [after for word, after in pairwise(words) if word in ("-r", "--require", "--import", "--loader")]
+    return [*programs[:1], *loaded]
+
+
+def all_scripts(app: App, commands: dict[str, str]) -> list[str]:
+    """The commands, and the scripts that they run."""
+    told, left = [], list(commands.values())
+    seen: set[str] = set()
+    while left:
+        told.append(left.pop(0))
+        for name in re.findall(r"\b(?:run|npm|yarn|pnpm|bun)\s+(?:run\s+)?([\w:.-]+)", told[-1]):
+            if name in app.scripts and name not in seen:
+                seen.add(name)
+                left += [app.scripts[part] for part in (f"pre{name}", name, f"post{name}") if part in app.scripts]
+    return told
+
+
+def at_run_time(app: App, manager: managers.Manager, commands: dict[str, str]) -> bool:
+    """Whether the package manager itself must be in the image."""
+    if manager.name == "npm":
+        return False
+    if manager.name == "bun" or manager.plug_n_play:
+        return True
+    text = "\n".join(all_scripts(app, commands))
+    return bool(re.search(r"\b(pnpm|pnpx|yarn|yarnpkg)\b", text))
+
+
+def found(app: App, manager: managers.Manager) -> list[str]:
+    names = [*MANIFESTS, *managers.LOCKS, *_TOOL_FILES, *install.SETTINGS, "Procfile"]
+    return [name for name in names if app.has(name)]
+
+
+def warnings(app: App, manager: managers.Manager, start: starts.Start | None) -> list[str]:
+    told = []
+    if not manager.lock and any(app.table(key) for key in ("dependencies", "devDependencies", "optionalDependencies")):
+        lock = next(name for name, kind in managers.LOCKS.items() if kind == manager.name and "shrinkwrap" not in name)
+        told.append(f"There is no {lock}: versions may differ from build to build. Commit one.")
+    if app.uses("@sveltejs/kit") and not app.uses("@sveltejs/adapter-node", "@sveltejs/adapter-static"):
+        told.append("SvelteKit's adapter-auto makes nothing that can be started here. Use @sveltejs/adapter-node.")
+    return told
+
+
+def builders_node() -> str:
+    """What the builder's Node is, from its headers: to start it takes 40 ms."""
+    program = Path(shutil.which("node") or "/usr/local/bin/node").resolve()
+    try:
+        header = (program.parents[1] / "include/node/node_version.h").read_text()
+        return ".".join(re.findall(r"#define NODE_(?:MAJOR|MINOR|PATCH)_VERSION (\d+)", header))
+    except OSError:
+        return told_by("node").removeprefix("v")
+
+
+def builders_npm() -> str:
+    program = Path(shutil.which("npm") or "/usr/local/bin/npm").resolve()
+    try:
+        return str(json.loads((program.parents[1] / "package.json").read_text())["version"])
+    except (OSError, ValueError, KeyError):
+        return told_by("npm")
+
+
+def told_by(program: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,64 @@
+# Sourced by compile: installs, prunes, and keeps the installed tree for the next build.
+keep=/usr/lib/buildfarm/keep
+
+install_dependencies() {
+  find . -name node_modules -type d -prune -exec rm -rf {} +
+  if [ "$kept" = true ]; then make_key; fi
+  echo "-----> $installing"
+  if [ -n "$key" ] && "$keep" restore "$cache" node_modules "$key" "$build"; then
+    echo "       Restored from the cache: nothing changed"
+    known=1
+    find_parts
+  else
+    perform "$installing"
+    find_parts
+    if [ -n "$key" ] && [ ${#parts[@]} -gt 0 ]; then "$keep" save "$cache" node_modules "$key" "$build" "${parts[@]}"; fi
+  fi
+  installed=1
+  if [ -n "$key" ]; then listing >/tmp/nodejs.installed; fi
+}
+
+make_key() {
+  key=$(env | grep -iE '^(npm_config|pnpm_config|npm|yarn|bun)_|^(NODE_ENV|CI)=' | LC_ALL=C sort |
+    sha256sum | xargs "$keep" key "$here/bin" "$here/lib" "node $node_version" "$manager $manager_version" "$installing" "${inputs[@]}")
+}
+
+find_parts() { # the folders that are kept: those of workspaces too
+  mapfile -t parts < <(find . -name node_modules -type d -prune ! -path './.git/*' -printf '%P\n' | LC_ALL=C sort)
+}
+
+# Everything in the trees, with what changes when it is written
+listing() {
+  if [ ${#parts[@]} = 0 ]; then return; fi
+  find "${parts[@]}" \( -type d -printf 'd\t\t\t\t%p\0' -o -printf '%y\t%s\t%T@\t%l\t%p\0' \) | LC_ALL=C sort -z
+}
+paths() { cut -z -f 5- | LC_ALL=C sort -z; }
+
+prune_dependencies() {
+  echo "-----> $pruning"
+  find_parts
+  for part in "${parts[@]}"; do rm -rf "$part/.cache"; done
+  listing >/tmp/nodejs.before
+  # What took nothing but the time of the manager the last time is done again, where the app's scripts left the tree alone.
+  if [ -z "$key" ] || ! cmp -s /tmp/nodejs.before /tmp/nodejs.installed; then
+    prune_anew
+  elif [ -n "$known" ] && "$keep" restore "$cache" node_modules.pruned "$key" /tmp/nodejs.pruned; then
+    xargs -0 -r rm -rf -- </tmp/nodejs.pruned/removed
+    cp -a /tmp/nodejs.pruned/changed/. .
+  else
+    prune_anew
+    rm -rf /tmp/nodejs.pruned && mkdir -p /tmp/nodejs.pruned/changed
+    listing >/tmp/nodejs.after
+    LC_ALL=C comm -z -23 <(paths </tmp/nodejs.before) <(paths </tmp/nodejs.after) >/tmp/nodejs.pruned/removed
+    LC_ALL=C comm -z -13 /tmp/nodejs.before /tmp/nodejs.after | paths | xargs -0 -r cp -a --parents --target-directory /tmp/nodejs.pruned/changed
+    "$keep" save "$cache" node_modules.pruned "$key" /tmp/nodejs.pruned
+  fi
+}
+
+prune_anew() {
+  case $manager in
+    # Not the packages' own scripts: they ran already. Yarn has a setting, and no option.
+    yarn) YARN_ENABLE_SCRIPTS=false perform "$pruning" ;;
+    *) perform "$pruning" ;;
+  esac
+}

@@ -1,0 +1,3 @@
+import { version } from "ms/package.json";
+
+export const load = () => ({ version });

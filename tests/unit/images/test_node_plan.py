@@ -1,0 +1,279 @@
+"""What the Node buildpack would do, by package.json, lock file and configuration."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).parents[3] / "images/buildpacks/nodejs/lib"
+SERVE = "/usr/lib/buildfarm/serve-static"
+
+
+@pytest.fixture(scope="module")
+def planner():
+    """The buildpack's own modules, which are no package: they run in the builder."""
+    names = ("app", "ranges", "versions", "managers", "install", "starts", "plan")
+    sys.path.insert(0, str(LIB))
+    yield importlib.import_module("plan")
+    sys.path.remove(str(LIB))
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def plan(planner, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "builders_node", lambda: "24.21.0")
+    monkeypatch.setattr(planner, "builders_npm", lambda: "11.21.2")
+
+    def make(package, files=(), **config):
+        contents = files if isinstance(files, dict) else dict.fromkeys(files, "")
+        for name, content in {"package.json": json.dumps(package), **contents}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content)
+        return planner.make(planner.App(tmp_path, config))
+
+    return make
+
+
+CLASSIC = {"yarn.lock": "# yarn lockfile v1\n"}
+
+
+def berry(version):
+    return {"yarn.lock": f"__metadata:\n  version: {version}\n"}
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "expected"),
+    [
+        ({}, {}, "npm 11.21.2"),
+        ({}, {"package-lock.json": "{}"}, "npm 11.21.2"),
+        ({}, {"npm-shrinkwrap.json": "{}"}, "npm 11.21.2"),
+        ({"engines": {"npm": ">=8"}}, {}, "npm 11.21.2"),
+        ({"engines": {"npm": "10.x"}}, {}, "npm 10.x"),
+        ({"engines": {"node": "18.12.0"}}, {}, "npm 9.9.4"),
+        ({"engines": {"node": "20.x"}}, {}, "npm 10.9.4"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, "pnpm 9.15.9"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n", "pnpm-workspace.yaml": "onlyBuiltDependencies: [a]\n"}, "pnpm 10.34.9"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: '6.0'\n"}, "pnpm 8.15.9"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: 5.4\n"}, "pnpm 7.33.7"),
+        ({"packageManager": "pnpm@9.1.0+sha512.abc"}, {}, "pnpm 9.1.0"),
+        ({"devEngines": {"packageManager": {"name": "pnpm", "version": "^10.0.0"}}}, {}, "pnpm ^10.0.0"),
+        ({"engines": {"pnpm": ">=10"}}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, "pnpm >=10"),
+        ({}, {"pnpm-workspace.yaml": "packages: [a]\n"}, "pnpm 10.34.9"),
+        ({}, CLASSIC, "yarn 1.22.22"),
+        ({"engines": {"yarn": "1.x"}}, CLASSIC, "yarn 1.22.22"),
+        ({}, berry(8), "yarn 4.18.1"),
+        ({}, berry(6), "yarn 3.8.7"),
+        ({"packageManager": "yarn@4.5.0"}, berry(8), "yarn 4.5.0"),
+        ({}, berry(8) | {".yarnrc.yml": "yarnPath: .yarn/releases/yarn-4.2.2.cjs\n"}, "yarn 4.2.2"),
+        ({}, {"bun.lock": ""}, "bun 1.4.5"),
+        ({}, {"bun.lockb": ""}, "bun 1.4.5"),
+        ({"packageManager": "bun@1.2.0"}, {"bun.lock": "", "yarn.lock": ""}, "bun 1.2.0"),
+    ],
+)  # fmt: skip
+def test_the_manager_is_the_one_of_the_app(plan, package, files, expected):
+    made = plan(package, files)
+    assert f"{made['manager']['name']} {made['manager']['version']}" == expected
+    assert made["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "sentence"),
+    [
+        (
+            {},
+            {"package-lock.json": "{}", **CLASSIC},
+            "There are lock files of npm and yarn: package-lock.json, yarn.lock.",
+        ),
+        (
+            {"packageManager": "yarn@4.1.0"},
+            {"pnpm-lock.yaml": ""},
+            "names yarn, and the lock file pnpm-lock.yaml is one of pnpm.",
+        ),
+        ({"packageManager": "cnpm@9"}, {}, "'cnpm' in packageManager in package.json is no package manager"),
+        ({"packageManager": "pnpm@nine"}, {}, "'nine' in packageManager in package.json is no version of pnpm."),
+        ({"engines": {"node": "banana"}}, {}, "'banana' in engines.node in package.json is no version of Node."),
+        ({}, {".nvmrc": "lts/banana"}, "'lts/banana' in .nvmrc is no version of Node."),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(plan, package, files, sentence):
+    assert any(sentence in problem for problem in plan(package, files)["problems"])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"'])
+def test_a_package_json_that_cannot_be_read_is_named(planner, tmp_path, capsys, text):
+    (tmp_path / "package.json").write_text(text)
+    planner.main(str(tmp_path), str(tmp_path / "env"))
+    assert json.loads(capsys.readouterr().out)["problems"] == [
+        "package.json is not valid JSON. Check it with a linter and build again."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "version", "because"),
+    [
+        ({}, {}, "24.21.0", "the builder's"),
+        ({"engines": {"node": ">=18 <25"}}, {".nvmrc": "20"}, "24.21.0", "engines.node in package.json asks for >=18 <25"),
+        ({"engines": {"node": "20.x || 22.x"}}, {}, "20.x || 22.x", "engines.node in package.json asks for 20.x || 22.x"),
+        ({"engines": {"node": "^24.30.0"}}, {}, "^24.30.0", "engines.node in package.json asks for ^24.30.0"),
+        ({}, {".nvmrc": "v22.3.0\n", ".node-version": "20"}, "22.3.0", ".nvmrc asks for 22.3.0"),
+        ({}, {".nvmrc": "lts/*"}, "24.21.0", "the builder's, which .nvmrc allows"),
+        ({}, {".nvmrc": "lts/hydrogen"}, "18.x", ".nvmrc asks for 18.x"),
+        ({}, {".nvmrc": "# ours\n22\n"}, "22", ".nvmrc asks for 22"),
+        ({}, {".node-version": "20.1.0", ".tool-versions": "nodejs 18.0.0"}, "20.1.0", ".node-version asks for 20.1.0"),
+        ({}, {".tool-versions": "python 3.1\nnodejs 18.20.1\n", "mise.toml": ""}, "18.20.1", ".tool-versions asks for 18.20.1"),
+        ({}, {"mise.toml": "[tools]\nnode = '22'\n"}, "22", "mise.toml asks for 22"),
+        ({}, {"mise.toml": "[tools]\nnode = {version = '22.1'}\n"}, "22.1", "mise.toml asks for 22.1"),
+        ({"devEngines": {"runtime": [{"name": "deno"}, {"name": "node", "version": "^22"}]}}, {}, "^22", "devEngines.runtime in package.json asks for ^22"),
+    ],
+)  # fmt: skip
+def test_the_node_is_the_one_that_the_app_asks_for_in_this_order(plan, package, files, version, because):
+    language = plan(package, files)["language"]
+    assert (language["version"], language["because"]) == (version, because)
+
+
+def uses(*names, **scripts):
+    return {"scripts": {"build": "x"} | scripts, "dependencies": dict.fromkeys(names, "1")}
+
+
+STANDALONE = {"next.config.mjs": "export default { output: 'standalone' }"}
+EXPORT = {"next.config.js": 'module.exports = { output: "export" }'}
+ANGULAR = {
+    "projects": {
+        "web": {
+            "projectType": "application",
+            "architect": {"build": {"builder": "@angular/build:application", "options": {}}},
+        }
+    }
+}
+
+
+def angular(**options):
+    ANGULAR["projects"]["web"]["architect"]["build"]["options"] = options
+    return {"angular.json": json.dumps(ANGULAR)}
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "command"),
+    [
+        ({"scripts": {"start": "node a.js"}}, {}, "node a.js"),
+        ({"scripts": {"start": "node a.js", "prestart": "x"}}, {}, "npm start"),
+        ({"scripts": {"start": "node a.js", "prestart": "x"}}, {"bun.lock": ""}, "bun run start"),
+        ({"scripts": {"start": "vite preview --port 1"}}, {"server.js": ""}, "vite preview --port 1"),
+        (uses("next"), {}, "next start --hostname 0.0.0.0 --port $PORT"),
+        (uses("next", start="next start"), {}, "next start"),
+        (uses("next", start="next dev"), {}, "next start --hostname 0.0.0.0 --port $PORT"),
+        (uses("next", start="next start"), STANDALONE, "node .next/standalone/server.js"),
+        (uses("next", start="next start"), EXPORT, f"{SERVE} out"),
+        (uses("next"), {"next.config.js": "// output: 'export'\n"}, "next start --hostname 0.0.0.0 --port $PORT"),
+        (uses("nuxt"), {}, "node .output/server/index.mjs"),
+        (uses("nuxt", build="nuxt generate"), {}, f"{SERVE} .output/public --fallback 200.html"),
+        (uses("@sveltejs/kit", "@sveltejs/adapter-node"), {"svelte.config.js": "adapter({ out: 'made' })"}, "node made"),
+        (uses("@sveltejs/kit", "@sveltejs/adapter-node"), {}, "node build"),
+        (uses("@sveltejs/kit", "@sveltejs/adapter-static"), {"svelte.config.js": "from 'adapter-static'; adapter({ fallback: '200.html' })"}, f"{SERVE} build --fallback 200.html"),
+        (uses("@remix-run/serve", "@remix-run/dev"), {"vite.config.ts": ""}, "remix-serve ./build/server/index.js"),
+        (uses("@remix-run/serve", "@remix-run/dev"), {}, "remix-serve ./build/index.js"),
+        (uses("@react-router/dev", "@react-router/serve"), {}, "react-router-serve ./build/server/index.js"),
+        (uses("@react-router/dev"), {"react-router.config.ts": "export default { ssr: false }"}, f"{SERVE} build/client --fallback index.html"),
+        (uses("astro"), {}, f"{SERVE} dist"),
+        (uses("astro", start="astro dev"), {}, f"{SERVE} dist"),
+        (uses("astro", "@astrojs/node"), {"astro.config.mjs": "import node from '@astrojs/node'"}, "node ./dist/server/entry.mjs"),
+        (uses("@angular/core", start="ng serve"), angular(), f"{SERVE} dist/web/browser --fallback index.html"),
+        (uses("@angular/core"), angular(outputPath="out"), f"{SERVE} out/browser --fallback index.html"),
+        (uses("@angular/core"), angular(ssr={"entry": "server.ts"}, outputMode="server"), "node dist/web/server/server.mjs"),
+        (uses("@tanstack/react-start", "nitro"), {}, "node .output/server/index.mjs"),
+        (uses("@nestjs/core", start="nest start"), {}, "node dist/main"),
+        (uses("@nestjs/core", **{"start": "nest start", "start:prod": "node dist/apps/main"}), {}, "node dist/apps/main"),
+        (uses("react-scripts", start="react-scripts start"), {}, f"{SERVE} build --fallback index.html"),
+        (uses("vite"), {"index.html": ""}, f"{SERVE} dist --fallback index.html"),
+        (uses("vite", start="vite"), {"index.html": ""}, f"{SERVE} dist --fallback index.html"),
+        (uses("vite"), {"index.html": "", "vite.config.js": "build: { outDir: 'www' }"}, f"{SERVE} www --fallback index.html"),
+        (uses("vite", "express"), {"index.html": "", "server.js": ""}, "node server.js"),
+        (uses("expo", start="expo start"), {}, f"{SERVE} dist --fallback index.html"),
+        (uses("@docusaurus/core", start="docusaurus start"), {}, f"{SERVE} build"),
+        (uses("gatsby", start="gatsby develop"), {}, f"{SERVE} public"),
+        (uses("vitepress", build="vitepress build docs"), {}, f"{SERVE} docs/.vitepress/dist"),
+        ({"main": "lib/web.js"}, {"lib/web.js": "", "server.js": ""}, "node lib/web.js"),
+        ({"main": "dist/web.js", "scripts": {"build": "tsc"}}, {"index.js": ""}, "node dist/web.js"),
+        ({}, {"server.js": "", "index.js": ""}, "node server.js"),
+        ({}, {"index.js": ""}, "node index.js"),
+        ({}, {"index.ts": "", "bun.lock": ""}, "bun run index.ts"),
+        ({}, {"public/index.html": ""}, f"{SERVE} public"),
+    ],
+)  # fmt: skip
+def test_how_it_starts(plan, package, files, command):
+    assert plan(package, files)["processes"] == {"web": command}
+
+
+def test_what_nothing_is_known_of_has_no_process(plan):
+    assert plan({"scripts": {"test": "x"}}, ["readme"])["processes"] == {}
+
+
+def test_next_standalone_gets_its_static_files_and_listens_on_all_addresses(plan):
+    made = plan(uses("next"), STANDALONE | {"public/a": ""})
+    assert made["steps"][-2:] == [
+        "cp -R .next/static .next/standalone/.next/static",
+        "cp -R public .next/standalone/public",
+    ]
+    assert made["environment"] == {"HOSTNAME": "0.0.0.0"}
+
+
+DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "steps"),
+    [
+        (DEVELOPMENT, ["package-lock.json"], ["npm ci --include=dev", "npm prune --omit=dev"]),
+        (DEVELOPMENT, [], ["npm install --no-package-lock --include=dev", "npm prune --omit=dev"]),
+        ({}, ["package-lock.json"], ["npm ci --include=dev"]),
+        (DEVELOPMENT, ["pnpm-lock.yaml"], ["pnpm install --frozen-lockfile --prod=false", "pnpm prune --prod --ignore-scripts"]),
+        (DEVELOPMENT, CLASSIC, ["yarn install --frozen-lockfile --production=false", "yarn install --production --ignore-scripts --prefer-offline --frozen-lockfile"]),
+        (DEVELOPMENT, berry(8), ["yarn install --immutable", "yarn workspaces focus --all --production"]),
+        (DEVELOPMENT, berry(6), ["yarn install --immutable"]),
+        (DEVELOPMENT, ["bun.lock"], ["bun install --frozen-lockfile"]),
+        (DEVELOPMENT | {"scripts": {"start": "tsx server.ts"}}, ["package-lock.json"], ["npm ci --include=dev"]),
+        (DEVELOPMENT | {"scripts": {"start": "node --import tsx server.ts"}}, ["package-lock.json"], ["npm ci --include=dev"]),
+        (DEVELOPMENT | {"scripts": {"start": "npm run serve", "serve": "PORT=1 tsx a.ts"}}, ["package-lock.json"], ["npm ci --include=dev"]),
+        (DEVELOPMENT, {"package-lock.json": "", "Procfile": "web: npx tsx server.ts\n"}, ["npm ci --include=dev"]),
+        ({"scripts": {"build": "a", "heroku-postbuild": "b", "heroku-prebuild": "c", "heroku-cleanup": "d"}}, ["package-lock.json"],
+         ["npm run heroku-prebuild", "npm ci --include=dev", "npm run heroku-postbuild", "npm run heroku-cleanup"]),
+    ],
+)  # fmt: skip
+def test_the_steps(plan, package, files, steps):
+    assert plan(package, files)["steps"] == steps
+
+
+@pytest.mark.parametrize(
+    "config", [{"NODE_ENV": "test"}, {"NPM_CONFIG_PRODUCTION": "false"}, {"PNPM_SKIP_PRUNING": "true"}]
+)
+def test_a_config_var_keeps_development_dependencies(plan, config):
+    assert "npm prune --omit=dev" not in plan(DEVELOPMENT, ["package-lock.json"], **config)["steps"]
+
+
+def test_the_linker_is_told_where_yarn_has_one(plan):
+    assert plan({}, berry(8))["manager"]["linker"] == "pnp"
+    assert plan({}, {".yarnrc.yml": "nodeLinker: node-modules\n"})["manager"]["linker"] == "node-modules"
+    assert "linker" not in plan({}, CLASSIC | {".yarnrc.yml": ""})["manager"]
+
+
+def test_a_config_var_that_leaves_them_out_is_not_overruled(plan):
+    assert plan({}, ["package-lock.json"], NPM_CONFIG_OMIT="dev")["steps"] == ["npm ci"]
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "expected"),
+    [
+        ("20.1.0", "^20", True), ("21.0.0", "^20", False), ("0.2.9", "^0.2.3", True), ("0.3.0", "^0.2.3", False), ("0.0.4", "^0.0.3", False),
+        ("20.9.9", "~20.9.0", True), ("20.10.0", "~20.9", False), ("20.5.0", "18 - 20", True), ("21.0.0", "18 - 20", False),
+        ("22.0.0", ">=18 <22 || >=23", False), ("23.1.0", ">= 18 < 22 || >= 23", True), ("20.0.0", ">20", False), ("21.0.0", ">20", True),
+        ("20.5.0", "<=20", True), ("24.1.0", "24.x", True), ("24.1.0", "24.1", True), ("24.1.0", "=24.1.0", True), ("24.1.0", "v24", True),
+        ("24.1.0", "*", True), ("24.1.0", "", True), ("24.1.0", "banana", False), ("20.0.0", ">=18, <21", True), ("1.2.3", "^1.x", True),
+    ],
+)  # fmt: skip
+def test_ranges_are_read_as_npm_reads_them(planner, version, text, expected):
+    assert sys.modules["ranges"].satisfies(version, text) is expected
