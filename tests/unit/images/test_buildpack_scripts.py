@@ -11,15 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-RESTORED = "Restored from the cache: nothing changed"
-
-PYTHON = """
-case "$*" in
-  *--version) echo "Python 3.13.5" ;;
-  "-m venv"*) mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
-esac
-"""
-RUBY = 'case "$*" in *RUBY_VERSION*) echo 3.3.8 ;; esac'
 
 
 def write_files(directory: Path, files: dict[str, str]) -> Path:
@@ -62,8 +53,6 @@ class Compile:
         ):
             text = text.replace(path, own)
         (bin_folder / "compile").write_text(text)
-        if (stub := self.folder / "programs" / "find-python").exists():
-            shutil.copy(stub, bin_folder / "find-python")
         env = self.folder / "env"
         shutil.rmtree(env, ignore_errors=True)
         write_files(env, config_vars) if config_vars else env.mkdir()
@@ -86,41 +75,6 @@ def compile_of(tmp_path):
     return make
 
 
-@pytest.fixture
-def python(compile_of):
-    made = compile_of("python")
-    made.program("python3", PYTHON)
-    made.program("find-python", f"echo {made.folder}/programs/python3")
-    return made
-
-
-def test_python_packages_of_an_index_come_from_the_cache_until_something_changes(python):
-    python.files(requirements__txt="# of https://example.org/\nflask==3.0 ; python_version > '3'\n")
-    assert RESTORED not in python()
-    assert RESTORED in python()
-    assert RESTORED not in python(PIP_INDEX_URL="https://example.org/simple")
-    python.system("Package: libc6\nPackage: libpq5\n")
-    assert RESTORED not in python(PIP_INDEX_URL="https://example.org/simple")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "libs/mylib",
-        "mylib @ file:///app/libs/mylib",
-        "mylib[extra]@ ./mylib",
-        "git+https://example.org/x@main",
-        "mylib-1.0-py3-none-any.whl",
-        "-e .",
-        "file:mylib",
-    ],
-)
-def test_python_packages_that_are_in_the_app_or_at_an_address_are_installed_each_time(python, line):
-    python.files(requirements__txt=f"flask==3.0\n{line}\n")
-    assert RESTORED not in python()
-    assert RESTORED not in python()
-
-
 def test_a_package_of_a_url_goes_with_its_line(compile_of):
     apt = compile_of("apt")
     apt.program("curl", 'touch "$8"; [ "$7" = --output ]')
@@ -137,47 +91,3 @@ def test_a_package_of_a_url_goes_with_its_line(compile_of):
 
 def unpacked(log):
     return [line.split()[-1] for line in log.splitlines() if "Unpacking" in line]
-
-
-@pytest.fixture
-def ruby(compile_of):
-    made = compile_of("ruby")
-    made.program("ruby", RUBY)
-    made.files(Gemfile="gem 'rake'\n", Rakefile="")
-    return made
-
-
-def bundle(rake):
-    return f"""
-case "$*" in
-  --version) echo "Bundler version 2.6.7" ;;
-  install) mkdir -p "$BUNDLE_PATH"; echo INSTALLED "$(ls "$BUNDLE_PATH")"; touch "$BUNDLE_PATH/gem" ;;
-  "exec rake -P") {rake} ;;
-  "exec rake assets:precompile") echo PRECOMPILED ;;
-esac
-"""
-
-
-@pytest.mark.parametrize(("task", "done"), [("assets:precompile", True), ("other", False)])
-def test_assets_are_compiled_however_much_rake_says(ruby, task, done):
-    ruby.program("bundle", bundle(f"echo 'rake {task}'; for i in {{1..40}}; do printf '%08192d\\n' 0 || exit 1; done"))
-    assert ("PRECOMPILED" in ruby()) is done
-
-
-def test_a_rakefile_that_cannot_be_loaded_fails_the_build_of_an_app_with_assets(ruby):
-    ruby.program("bundle", bundle("echo 'cannot load such file -- rspec' >&2; exit 1"))
-    assert "its tasks were not looked at" in ruby()
-    ruby.files(Gemfile="gem 'propshaft'\n")
-    told = ruby(code=1)
-    assert "cannot load such file" in told
-    assert "the assets cannot be compiled" in told
-
-
-def test_gems_of_another_builder_are_not_used(ruby):
-    ruby.program("bundle", bundle("true"))
-    assert "INSTALLED\n" in ruby().replace(" \n", "\n")
-    shutil.rmtree(ruby.app / "vendor")
-    assert "INSTALLED gem" in ruby()
-    shutil.rmtree(ruby.app / "vendor")
-    ruby.system("Package: libc6\nPackage: libpq5\n")
-    assert "INSTALLED\n" in ruby().replace(" \n", "\n")

@@ -1,0 +1,112 @@
+"""``plan.py BUILD_DIR ENV_DIR``: prints the plan of a Python app as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from python_plan import libraries, managers, requirements, starts, versions
+from python_plan.app import App, WrongFileError, read_config
+
+_LOOKED_FOR = (
+    *managers.LOCKS,
+    *managers.MANIFESTS,
+    ".python-version",
+    "runtime.txt",
+    ".tool-versions",
+    "mise.toml",
+    "manage.py",
+    "Procfile",
+)
+HOOKS = ("bin/pre_compile", "bin/post_compile")
+
+
+def main(root: str, config: str) -> None:
+    app = App(Path(root), read_config(Path(config)))
+    json.dump(make(app, ".".join(map(str, sys.version_info[:3]))), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def make(app: App, builders: str) -> dict[str, Any]:
+    """The plan; ``builders`` is the version of the builder's Python."""
+    try:
+        return _make(app, builders)
+    except WrongFileError as wrong:
+        return {
+            "buildpack": "python",
+            "found": _found(app),
+            "steps": [],
+            "processes": {},
+            "warnings": [],
+            "problems": [str(wrong)],
+        }
+
+
+def _make(app: App, builders: str) -> dict[str, Any]:
+    language, problem = versions.choose(app, builders)
+    manager, problems = managers.choose(app)
+    start = starts.choose(app, manager.names)
+    static = _collectstatic(app, manager.names)
+    return {
+        "buildpack": "python",
+        "found": _found(app),
+        "manager": {"name": manager.name, "version": manager.version, "because": manager.because},
+        "language": language,
+        "builder": builders,
+        "uv": managers.VERSIONS["uv"],
+        "steps": _steps(app, manager, static),
+        "install": {
+            "run": manager.run,
+            "kept": not manager.not_kept,
+            "because": manager.not_kept,
+            "inputs": manager.inputs,
+            "package": manager.package,
+        },
+        "project": manager.project._asdict(),
+        "collectstatic": static,
+        "processes": {"web": start.command} if start else {},
+        "because": start.because if start else "",
+        "warnings": _warnings(app, manager, start),
+        "problems": [*([problem] if problem else []), *problems],
+    }
+
+
+def _steps(app: App, manager: managers.Manager, static: str) -> list[str]:
+    before, after = (name if app.has(name) else "" for name in HOOKS)
+    return [step for step in (before, manager.run, manager.project.run, static, after) if step]
+
+
+def _collectstatic(app: App, names: starts.Names) -> str:
+    """The command that gathers Django's static files; nothing where the app has none, or does not want it."""
+    folder = starts.manage(app)
+    if not folder or "django" not in names or app.config.get("DISABLE_COLLECTSTATIC"):
+        return ""
+    settings = (
+        path
+        for pattern in ("*settings*.py", "*/*settings*.py", "*/settings/*.py", "*/*/settings*.py")
+        for path in (app.root / folder).glob(pattern)
+    )
+    used = any("django.contrib.staticfiles" in app.text(str(path.relative_to(app.root))) for path in settings)
+    return f"python {folder.removeprefix('./')}manage.py collectstatic --noinput" if used else ""
+
+
+def _found(app: App) -> list[str]:
+    hooks = [name for name in HOOKS if app.has(name)]
+    return [*(name for name in dict.fromkeys(_LOOKED_FOR) if app.has(name)), *hooks]
+
+
+def _warnings(app: App, manager: managers.Manager, start: starts.Start | None) -> list[str]:
+    told = libraries.hints(app, manager.names)
+    if manager.name != "pip" and not manager.lock:
+        command = managers.lock_command(manager)
+        told.append(
+            f"There is no lock file: versions may differ from build to build. Run '{command}' and commit its file."
+        )
+    other = app.first(*requirements.NAMES)
+    if manager.lock and other:
+        told.append(f"{other} is not read: {manager.lock} says what is installed.")
+    if start and start.warning and "web" not in app.processes:
+        told.append(start.warning)
+    return told
