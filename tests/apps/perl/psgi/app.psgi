@@ -1,0 +1,1 @@
+my $app = sub { [200, ["Content-Type", "text/plain"], ["hello from PSGI"]] };

@@ -1,0 +1,4 @@
+<?php
+
+require __DIR__ . "/../vendor/autoload.php";
+echo "hello from ", SALUTE, ", ", strtok($_SERVER["REQUEST_URI"], "?");

@@ -1,0 +1,3 @@
+<?php
+
+const SALUTE = "salute 1.0.0";
