@@ -21,6 +21,7 @@ lint: $(STAMP) ## ruff, mypy, import layers, sizes of rooms, modules and functio
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+	$(BIN)/python tools/house
 
 unit: $(STAMP) ## tests that need no service
 	$(BIN)/pytest tests/unit

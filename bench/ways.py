@@ -60,14 +60,16 @@ class Ours:
 
     def export(self) -> int:
         """Returns the layer bytes sent."""
-        exported = self.exporter.export(
+        repository, types = self.request.repository, {"web": "true"}
+        layers = self.exporter.send_layers(
             BuildFolder(self.root),
             self.builder,
-            self.request,
+            repository,
             source_names=self.tree.source_names,
-            process_types={"web": "true"},
-            variables={},
-            labels={},
+            process_types=types,
+        )
+        exported = self.exporter.write_image(
+            layers, self.builder, repository, process_types=types, variables={}, labels={}
         )
         self.made.append(exported.image.digest)
         return exported.uploaded_bytes

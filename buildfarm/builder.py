@@ -5,7 +5,7 @@ from __future__ import annotations
 from buildfarm.errors import RequestError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import ImageConfig, Manifest
+from buildfarm.oci.manifest import ImageConfig
 from buildfarm.oci.registry import Registry
 
 PLATFORM_LABEL = "buildfarm.platform"  # every builder has it; its value is the contract between builder and node
@@ -21,8 +21,7 @@ def check_builder(registry: Registry, reference: str) -> str:
     """
     repository, wanted = _parts(reference)
     try:
-        media_type, content, digest = registry.get_manifest(repository, wanted)
-        manifest = Manifest.parse(content, media_type)
+        manifest, digest = registry.read_manifest(repository, wanted)
         config = ImageConfig.parse(registry.read_blob(repository, manifest.config.digest))
     except NotInRegistryError as error:
         raise RequestError(

@@ -28,7 +28,8 @@ BuildfarmError
 │   ├── ConflictError           request.conflict: this idempotency key stands for another request
 │   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
-├── SetupError              setup: the local farm cannot be brought up; says what to do
+├── SetupError              setup: a part of the farm cannot start; says what to do
+│   └── SettingsError           setup.settings: a setting cannot be read or has no meaning
 └── Interruption            not a failure: the build ends because somebody said so
     ├── Cancelled               its owner asked for it
     └── LeaseLost               another attempt owns the build now; nothing more may be written
@@ -238,9 +239,15 @@ class NotFoundError(BuildfarmError):
 
 
 class SetupError(BuildfarmError):
-    """The local farm cannot be brought up or down."""
+    """A part of the farm cannot start on this machine as it is set up."""
 
     code = "setup"
+
+
+class SettingsError(SetupError):
+    """A setting cannot be read or has no meaning."""
+
+    code = "setup.settings"
 
 
 class Interruption(BuildfarmError):  # noqa: N818 - it is no error: somebody decided it

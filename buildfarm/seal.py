@@ -11,7 +11,7 @@ from functools import cached_property
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from buildfarm.errors import NodeError, RequestError
+from buildfarm.errors import NodeError, RequestError, SettingsError
 
 _ADVICE = "Set BUILDFARM_FARM_KEY to the same key everywhere: `buildfarm up` makes one, docs/security.md says how."
 
@@ -27,7 +27,7 @@ class Seal:
     keys: str
 
     def check(self) -> None:
-        """Raises RequestError where the keys are none."""
+        """Raises SettingsError if a key is not valid."""
         _ = self._fernet
 
     def close(self, build_id: str, env: Mapping[str, str]) -> str:
@@ -68,7 +68,9 @@ class Seal:
         try:
             ciphers = [Fernet(key + "=" * (-len(key) % 4)) for key in self._list]
         except ValueError as error:
-            raise RequestError("BUILDFARM_FARM_KEY is no key.", advice="It has 32 bytes in URL-safe base64.") from error
+            raise SettingsError(
+                "BUILDFARM_FARM_KEY is not a valid key.", advice="It has 32 bytes in URL-safe base64."
+            ) from error
         return MultiFernet(ciphers) if ciphers else None
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import SettingsError
 
 HOST_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 STATE_DIRECTORY = Path(os.environ.get("BUILDFARM_STATE_DIRECTORY", Path.home() / ".local/state/buildfarm"))
@@ -210,11 +210,11 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Raises RequestError that names the variable that cannot be read."""
+    """The settings of this process. Raises SettingsError that names the variable that cannot be read."""
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "BUILDFARM_" + str(first["loc"][0]).upper() if first["loc"] else "A setting"
         reason = first["msg"].removeprefix("Value error, ")
-        raise RequestError(f"{name} cannot be read: {reason}.", advice="See docs/settings.md.") from error
+        raise SettingsError(f"{name} cannot be read: {reason}.", advice="See docs/settings.md.") from error

@@ -140,8 +140,11 @@ def build_image(
         context = Path(parent) / "context"
         try:
             wanted.take_along(RECIPES / folder, context)
-            making = DockerfileBuild(client, BuildFolder(context), filled, base, name, limits)
-            making.run(log=written.append, check=_deadline(BUILD_SECONDS), cache=cache)
+            check = _deadline(BUILD_SECONDS)
+            making = DockerfileBuild(
+                client, BuildFolder(context), filled, base, name, limits, log=written.append, check=check
+            )
+            making.run(cache=cache)
         except BuildfarmError as error:
             tail = b"".join(written)[-_TAIL_BYTES:].decode(errors="replace")
             raise SetupError(

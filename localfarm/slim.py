@@ -6,7 +6,6 @@ The same steps as an image build on a node takes, less the smoke test: whether t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.tree import tar_command
 from buildfarm.recipes.folder import slim_plan
 from buildfarm.settings import Settings
+from workers.attempt.signals import go_on
 from workers.image_builds.assembly import assemble, unpack_recipe
 from workers.image_builds.slim import check_budget, make_image, write_archive
 from workers.sandbox.container import Sandboxes
@@ -29,8 +29,6 @@ _OWNER = 1000  # of the packed recipe; whoever unpacks it owns it
 _SILENCE_SECONDS = 300
 _NODE = "local"
 _TAIL_CHARS = 1500
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,14 @@ class Maker:
         log = _Log()
         with (
             workspaces.make(attempt) as workspace,
-            sandboxes.make(self.imager, attempt, workspace, {"HOME": "/tmp"}) as sandbox,
+            sandboxes.make(self.imager, attempt, workspace, {"HOME": "/tmp"}) as silent,
         ):
+            sandbox = silent.bound(log.take, go_on)
             packed = LayerStream(tar_command(recipe.resolve(), owner=_OWNER, names=False), compression="none")
             with packed:
-                unpack_recipe(packed, sandbox, log=log.take, check=_go_on)
+                unpack_recipe(packed, sandbox)
             try:
-                made = assemble(plan, sandbox, workspace, log=log.take, check=_go_on)
+                made = assemble(plan, sandbox, workspace)
             except BuildfarmError as error:
                 raise SetupError(f"{error.message}\n{log.text[-_TAIL_CHARS:]}", advice=error.advice) from error
             image = make_image(
@@ -107,7 +106,3 @@ class _Log:
 
     def take(self, piece: bytes) -> None:
         self.text += piece.decode(errors="replace")
-
-
-def _go_on() -> None:
-    """Nobody cancels this."""

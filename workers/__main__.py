@@ -11,12 +11,12 @@ from workers.node import run, start_anew
 
 
 def main() -> int:
-    """Returns the exit code: 0 after a drain, 1 where the node could not start."""
+    """Returns the exit code: 0 after a drain, 3 if a setting cannot be read, 1 if the node cannot start."""
     try:
         settings = read_settings()
     except BuildfarmError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there are no settings to set logging up with
-        return 1
+        return 3
     set_up_logging(settings)
     try:
         if run(settings):

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import content_bytes
 from buildfarm.telemetry import Logger
+from workers.attempt.signals import Check, go_on
 from workers.build_folder import Archive, BuildFolder
 from workers.sandbox.container import Sandbox
 
@@ -31,9 +32,6 @@ TAG = "cache"
 _OWNER = 1000
 _HALF = "half-"
 _CHUNK_BYTES = 1024 * 1024
-
-Log = Callable[[bytes], None]
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,13 @@ class Caches:
     threads: int
     logger: Logger
     count: Callable[[Literal["hit", "miss"]], object] = lambda result: None
+    check: Check = go_on
 
-    def restore(
-        self, request: BuildRequest, stack: str, sandbox: Sandbox, *, log: Log, check: Check
-    ) -> Restored | None:
+    def during(self, check: Check) -> Caches:
+        """The same caches for one attempt: what ``check`` raises ends a transfer within a second."""
+        return replace(self, registry=self.registry.during(check), check=check)
+
+    def restore(self, request: BuildRequest, stack: str, sandbox: Sandbox) -> Restored | None:
         """Fills the sandbox's /cache with what the app's last build on this stack kept; None where there is nothing.
 
         Raises what ends the build itself.
@@ -76,27 +77,25 @@ class Caches:
             pieces = self._pieces(_repository(request), blob)
             # In the sandbox: the archive holds what strangers' code wrote.
             command = ["tar", "--extract", "--gzip", "--no-same-owner", "--strip-components=1", "--directory=/cache"]
-            ended = sandbox.run(command, log=log, check=check, stdin=pieces)
+            ended = sandbox.run(command, stdin=pieces)
             if ended.code == 0:
                 self.count("hit")
-                log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
+                sandbox.log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
                 return Restored(manifest.annotations.get(DIFF_ID, ""), manifest.annotations.get(BUILDPACKS, ""))
             reason = f"tar ended with {ended.code}"
         except (RegistryError, OSError) as error:
             reason = str(error)
         self.logger.warning("cache_not_restored", reason=reason)
         self.count("miss")
-        _empty(sandbox, log, check)
+        _empty(sandbox)
         return None
 
-    def keep_for(
-        self, buildpacks: Sequence[str], restored: Restored | None, sandbox: Sandbox, *, log: Log, check: Check
-    ) -> Restored | None:
+    def keep_for(self, buildpacks: Sequence[str], restored: Restored | None, sandbox: Sandbox) -> Restored | None:
         """What was restored, if it comes from the same buildpacks; else /cache is emptied again."""
         if restored is None or restored.buildpacks == ",".join(buildpacks):
             return restored
-        log(b"-----> Cache dropped: it comes from other buildpacks\n")
-        _empty(sandbox, log, check)
+        sandbox.log(b"-----> Cache dropped: it comes from other buildpacks\n")
+        _empty(sandbox)
         return None
 
     def save(
@@ -107,7 +106,10 @@ class Caches:
         cache: BuildFolder,
         restored: Restored | None,
     ) -> None:
-        """Keeps the folder for the app's next build, unless it is what was restored. Nobody may write to it now."""
+        """Keeps the folder for the app's next build, unless it is what was restored. Nobody may write to it now.
+
+        Raises nothing that ends a build: this one has ended. A deadline or a drain ends the upload, and is logged.
+        """
         key = {STACK: stack, BUILDPACKS: ",".join(buildpacks)}
         try:
             found = cache.scan().found
@@ -123,7 +125,7 @@ class Caches:
 
     def _save(self, repository: str, archive: Archive, restored: Restored | None, key: Mapping[str, str]) -> None:
         argv, names = archive.argv, archive.names
-        if restored is not None and hash_raw(argv, names=names) == restored.diff_id:
+        if restored is not None and hash_raw(argv, names=names, check=self.check) == restored.diff_id:
             return
         kept = self.registry.upload(
             repository,
@@ -138,8 +140,7 @@ class Caches:
 
     def _manifest(self, request: BuildRequest) -> Manifest | None:
         try:
-            media_type, content, _ = self.registry.get_manifest(_repository(request), TAG)
-            return Manifest.parse(content, media_type)
+            return self.registry.read_manifest(_repository(request), TAG)[0]
         except NotInRegistryError:
             return None
         except ValueError as error:
@@ -199,6 +200,6 @@ def _repository(request: BuildRequest) -> str:
     return f"caches/{request.tenant}/{request.app}"
 
 
-def _empty(sandbox: Sandbox, log: Log, check: Check) -> None:
+def _empty(sandbox: Sandbox) -> None:
     # In the sandbox too: a tree that strangers made is no path for the node to walk.
-    sandbox.run(["find", "/cache", "-mindepth", "1", "-delete"], log=log, check=check)
+    sandbox.run(["find", "/cache", "-mindepth", "1", "-delete"])

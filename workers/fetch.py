@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 
 from buildfarm.errors import SourceError, TooLargeError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
-from buildfarm.oci.manifest import Descriptor, Manifest
+from buildfarm.oci.manifest import Descriptor
 from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, Source
 from workers.sandbox.container import Ended, Sandbox
@@ -36,9 +36,6 @@ find "$hidden" -mindepth 1 -maxdepth 1 -exec mv -t /app -- {} +
 rmdir "$hidden"
 """
 
-Log = Callable[[bytes], None]
-Check = Callable[[], None]
-
 
 @dataclass(frozen=True)
 class SourceLimits:
@@ -49,7 +46,7 @@ class SourceLimits:
     entries: int
 
 
-def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits, *, log: Log, check: Check) -> str:
+def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits) -> str:
     """Fills /app, and returns what the build sees as SOURCE_VERSION: of a git repository the commit.
 
     Raises SourceError, TooLargeError, RegistryError, and what the sandbox raises.
@@ -60,25 +57,25 @@ def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLi
         case ArtifactSource():
             blob = _blob(source, registry, limits.packed_bytes)
             pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
-            ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], log=log, check=check, stdin=pieces)
+            ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], stdin=pieces)
         case GitSource():
-            ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], log=log, check=check, capture=True)
-            log(ended.stdout)
+            ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], capture=True)
+            sandbox.log(ended.stdout)
             if told := _COMMIT.search(ended.stdout):
                 version = told[1].decode()
         case ArchiveSource():
             command = [f"{_BIN}/fetch-archive", source.url, source.sha256, str(limits.packed_bytes), *unpacked]
-            ended = sandbox.run(command, log=log, check=check)
+            ended = sandbox.run(command)
     _judge(ended, source)
     return version
 
 
-def enter(directory: str, sandbox: Sandbox, *, log: Log, check: Check) -> None:
+def enter(directory: str, sandbox: Sandbox) -> None:
     """Makes a folder of the source the whole of it (Scalingo's PROJECT_DIR): what is beside it is gone.
 
     Raises SourceError where there is no such folder, and what the sandbox raises.
     """
-    ended = sandbox.run(["bash", "-euc", _ENTER, "enter", directory], log=log, check=check)
+    ended = sandbox.run(["bash", "-euc", _ENTER, "enter", directory])
     if ended.code != 0:
         raise SourceError(
             f"PROJECT_DIR names {directory[:200]!r}, which is no folder of the source.",
@@ -86,7 +83,7 @@ def enter(directory: str, sandbox: Sandbox, *, log: Log, check: Check) -> None:
         )
 
 
-def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox, *, log: Log, check: Check) -> None:
+def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox) -> None:
     """Each config var as a file of /platform/env, its value without a newline added (Heroku, Buildpack API)."""
     if not variables:
         return
@@ -97,15 +94,14 @@ def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox, *, log: Lo
             info.size, info.mode = len(value.encode()), 0o600
             tar.addfile(info, BytesIO(value.encode()))
     command = ["tar", "--extract", "--no-same-owner", "--directory", "/platform/env"]
-    ended = sandbox.run(command, log=log, check=check, stdin=[archive.getvalue()])
+    ended = sandbox.run(command, stdin=[archive.getvalue()])
     if ended.code != 0:
         raise TooLargeError("The config vars are larger than 16 MiB.", advice="Keep files in the source.")
 
 
 def _blob(source: ArtifactSource, registry: Registry, limit_bytes: int) -> Descriptor:
     try:
-        media_type, content, _ = registry.get_manifest(source.repository, source.digest)
-        blob = Manifest.parse(content, media_type).layers[0]
+        blob = registry.read_manifest(source.repository, source.digest)[0].layers[0]
     except NotInRegistryError as error:
         raise SourceError(
             f"The source {source.digest} is not in the registry.", advice="Send it again: buildfarm build DIRECTORY."

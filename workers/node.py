@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
+from buildfarm.oci.registry import Registry
 from buildfarm.queue.app import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Leases, Nodes, Wakeups
@@ -76,24 +77,18 @@ def run(settings: Settings) -> bool:
         )  # fmt: skip
         probes.obstacle, probes.alive = health.obstacle, health.alive
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
-        queues = queue_names(settings.classes, settings.shards)
-        sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
-            ("sweep", SWEEP_SECONDS, sweeper.sweep),
-            ("logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)),
-            (
-                "tags",
-                TAGS_SECONDS,
-                TagRepair(farm.records, resources.enter_context(open_registry(settings)), log).repair,
-            ),
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             ("fill", _FILL_SECONDS, lambda: tools.pool.fill(tools.builder.image) if health.accepting() else None),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
+            *_farm_jobs(
+                settings, farm, leases, nodes, metrics, registry=resources.enter_context(open_registry(settings))
+            ),
             *_pod_jobs(settings, attempts),
         ):
             upkeep.every(pause_seconds, job, name)
@@ -125,8 +120,20 @@ def _consume_until_stopped(
             tools.pool.empty()
 
 
+def _farm_jobs(
+    settings: Settings, farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, registry: Registry
+) -> Iterator[tuple[str, float, Callable[[], None]]]:
+    """Upkeep of the whole farm, which every node does: name, pause and job."""
+    log = logger(node=settings.node_id)
+    queues = queue_names(settings.classes, settings.shards)
+    sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
+    yield "sweep", SWEEP_SECONDS, sweeper.sweep
+    yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)
+    yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
+
+
 def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[str, float, Callable[[], None]]]:
-    """What is to be done again and again where the node is a pod: name, pause and job."""
+    """Upkeep of a node that is a pod, likewise."""
     if settings.kubernetes_url:
         pod = Pod(settings.kubernetes_url, settings.node_id)
         yield "deletion_cost", _COST_SECONDS, lambda: pod.tell_cost(len(attempts.names()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from buildfarm.builder import RELEASE_APART
@@ -11,15 +11,15 @@ from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from workers import buildpacks, fetch
 from workers.attempt.attempt import Attempt
+from workers.attempt.finished import Finished
+from workers.attempt.signals import Check
 from workers.builder import Builder, Builders
-from workers.buildpacks import read_file
-from workers.buildpacks.previous import PreviousImage, read_previous
-from workers.cache import Caches
+from workers.cache import Caches, Restored
 from workers.export.exporter import Exporter
 from workers.ownership import attempt_name
-from workers.sandbox.container import Sandboxes
+from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.pool import SandboxPool
-from workers.sandbox.workspace import Workspaces
+from workers.sandbox.workspace import Workspace, Workspaces
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AppTools:
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
 
-    def during(self, check: Callable[[], None]) -> AppTools:
+    def during(self, check: Check) -> AppTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
         return replace(
             self,
@@ -48,6 +48,8 @@ class AppTools:
             builders=Builders(self.builder),
             registry=self.registry.during(check),
             exporter=self.exporter.during(check),
+            caches=self.caches.during(check),
+            fetcher=self.fetcher.during(check),
         )
 
     def remove_partial(self) -> None:
@@ -61,72 +63,50 @@ class AppTools:
         return self.builders.current
 
 
+@contextmanager
 def run(
-    build: Build,
-    request: BuildRequest,
-    tools: AppTools,
-    attempt: Attempt,
-    *,
-    publish: Callable[[BuildResult], None],
-    accept: Callable[[BuildResult, bool], None],
-) -> None:
-    """Builds, and hands the result to ``accept``; only then the cache is kept and the sandbox cleared away.
+    build: Build, request: BuildRequest, tools: AppTools, attempt: Attempt, publish: Callable[[BuildResult], None]
+) -> Iterator[Finished]:
+    """Builds, and yields the result while the workspace is there. After the block the cache is kept.
 
-    ``publish`` makes the image the app's newest. ``accept`` is also told whether all buildpacks that the app's files
-    name are pinned: if not, an equal request may give another image. Raises AppError, FarmError and Interruption.
+    ``request`` has its config vars. ``publish`` makes the image the app's newest. Raises AppError, FarmError and
+    Interruption.
     """
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
         with attempt.phase(Phase.PREPARE):
-            workspace, sandbox = resources.enter_context(
-                tools.pool.take(name, tools.builder.image, _environment(build, tools.stack))
-            )
-            version = fetch.fetch(
-                request.source,
-                tools.registry,
-                sandbox,
-                tools.source_limits,
-                log=attempt.write,
-                check=attempt.check,
-            )
-            sandbox = replace(sandbox, environment={**sandbox.environment, "SOURCE_VERSION": version})
-            if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
-                fetch.enter(folder, sandbox, log=attempt.write, check=attempt.check)
-            source_names = frozenset(item.name for item in workspace.app.scan().found)
-            restored = tools.caches.restore(request, tools.stack, sandbox, log=attempt.write, check=attempt.check)
-            manifest = buildpacks.read_manifests(lambda name: read_file(workspace.app, name))
-            variables = {**manifest.env, **request.env}
-            fetch.write_config_vars(variables, sandbox, log=attempt.write, check=attempt.check)
-            steps = buildpacks.Steps(
-                sandbox,
-                attempt.write,
-                attempt.check,
-                vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
-                release_apart=tools.builder.platform == RELEASE_APART,
-            )
-            left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
+            environment = buildpacks.environment(build, tools.stack)
+            pooled = tools.pool.take(name, tools.builder.image, environment, log=attempt.write, check=attempt.check)
+            workspace, sandbox = resources.enter_context(pooled)
+            source = _prepare(request, tools, workspace, sandbox)
         with attempt.phase(Phase.DETECT):
-            chosen = buildpacks.detect(request, manifest, tools.fetcher, steps)
-            restored = tools.caches.keep_for(chosen.names, restored, sandbox, log=attempt.write, check=attempt.check)
+            chosen = buildpacks.detect(request, source.manifest, tools.fetcher, source.steps)
+            restored = tools.caches.keep_for(chosen.names, source.restored, sandbox)
         with attempt.phase(Phase.COMPILE):
             if not tools.compile_network:
                 sandbox.cut_off()
-            previous = read_previous(tools.registry, request) if chosen.group else PreviousImage()
-            built = buildpacks.build(chosen, workspace, steps, tools.profile, previous)
+            previous = buildpacks.read_previous(tools.registry, request) if chosen.group else buildpacks.PreviousImage()
+            built = buildpacks.build(chosen, workspace, source.steps, tools.profile, previous)
             buildpacks.refuse_secrets(built, [request.env[name] for name in request.secrets])
         with attempt.phase(Phase.EXPORT):
             sandbox.kill()
             workspace.freeze()
-            exported = tools.exporter.export(
+            layers = tools.exporter.send_layers(
                 workspace.app,
                 tools.builder,
-                request,
-                source_names=source_names,
+                request.repository,
+                source_names=source.names,
+                left_out=source.left_out,
+                process_types=built.process_types,
+                launch=buildpacks.launch_layers(built, workspace, previous),
+            )
+            exported = tools.exporter.write_image(
+                layers,
+                tools.builder,
+                request.repository,
                 process_types=built.process_types,
                 variables=built.config_vars,
-                labels=_labels(build, version, tools.builder),
-                left_out=left_out,
-                launch=buildpacks.launch_layers(built, request, tools.builder, workspace, previous),
+                labels=buildpacks.image_labels(built, request, source.version, tools.builder, layers),
             )
             attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
         result = BuildResult(
@@ -136,7 +116,7 @@ def run(
             layers=exported.layers,
             process_types=dict(built.process_types),
             buildpacks=built.used,
-            formation=dict(manifest.formation),
+            formation=dict(source.manifest.formation),
             uploaded_bytes=exported.uploaded_bytes,
             phase_seconds=dict(attempt.seconds),
             node=tools.node_id,
@@ -144,31 +124,37 @@ def run(
         )
         with attempt.phase(Phase.PUBLISH):
             publish(result)
-        pinned = all(item.pinned for item in manifest.buildpacks)
-        accept(result.model_copy(update={"phase_seconds": dict(attempt.seconds)}), pinned)
+        yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
         tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 
 
-def _environment(build: Build, stack: str) -> Mapping[str, str]:
-    """What the classic contract promises to buildpacks beside their arguments."""
-    return {
-        "HOME": "/app",
-        "APP_DIR": "/app",
-        "APP": build.request.app,
-        "STACK": stack,
-        "REQUEST_ID": build.id,
-        "CURL_CONNECT_TIMEOUT": "30",
-        "CURL_TIMEOUT": "180",
-        # Older buildpacks count into it; what they count has no reader any more.
-        "BUILDPACK_LOG_FILE": "/dev/null",
-    }
+@dataclass(frozen=True)
+class _Prepared:
+    """What the phase prepare hands on."""
+
+    version: str  # what the build sees as SOURCE_VERSION
+    names: frozenset[str]  # of what came in with the source
+    left_out: frozenset[str]  # names that do not come into the image
+    manifest: buildpacks.AppManifest
+    restored: Restored | None
+    steps: buildpacks.Steps
 
 
-def _labels(build: Build, version: str, builder: Builder) -> Mapping[str, str]:
-    """Standard annotations (image-spec annotations.md). Nothing of this one build: the same source, the same image."""
-    return {
-        "org.opencontainers.image.title": f"{build.request.tenant}/{build.request.app}",
-        "org.opencontainers.image.revision": version,
-        "org.opencontainers.image.base.name": builder.repository,
-        "org.opencontainers.image.base.digest": builder.digest,
-    }
+def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandbox: Sandbox) -> _Prepared:
+    """Fills the sandbox with the source, the app's cache and its config vars."""
+    version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
+    sandbox = sandbox.with_variables({"SOURCE_VERSION": version})
+    if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
+        fetch.enter(folder, sandbox)
+    names = frozenset(item.name for item in workspace.app.scan().found)
+    restored = tools.caches.restore(request, tools.stack, sandbox)
+    manifest = buildpacks.read_manifests(lambda name: buildpacks.read_file(workspace.app, name))
+    variables = {**manifest.env, **request.env}
+    fetch.write_config_vars(variables, sandbox)
+    steps = buildpacks.Steps(
+        sandbox,
+        vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
+        release_apart=tools.builder.platform == RELEASE_APART,
+    )
+    left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
+    return _Prepared(version, names, left_out, manifest, restored, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from celery import Celery
@@ -23,18 +23,20 @@ from buildfarm.errors import (
     VersionError,
 )
 from buildfarm.input_digest import input_digest
-from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, State
+from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, Request, State
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.queue.app import TASK
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.telemetry import Logger, Metrics, Tracer, logger
+from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
+from workers.attempt.finished import Finished
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.image_builds import pipeline as image_pipeline
 from workers.ownership import attempt_name
-from workers.pipeline import AppTools, run
+from workers.pipeline import AppTools
 
 _RETRY_WAIT_SECONDS_MAX = 60.0
 _TWICE_WAIT_SECONDS = 2.0
@@ -57,7 +59,6 @@ class Worker:
     trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
     rest: Callable[[], None]  # the node takes no builds for a while
     unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
-    run_app: Callable[..., None] = run  # as `pipeline.run`; benches have a shorter one
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
@@ -122,44 +123,17 @@ class Worker:
 
     def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
-
         tools = self.tools.during(attempt.check)
-
-        def publish(result: BuildResult) -> None:
-            attempt.persist(lambda: self.leases.publish(lease, request.target, result))
-            attempt.decide()
-            # What was just published is what the tag is to point at; it is asked again once the tag has moved.
-            published = iter([result.digest])
-
-            def wanted() -> str:
-                asked = next(published, None) or attempt.persist(lambda: self.records.tag_target(request.target))
-                return asked or result.digest  # Redis lost the publication: nothing says where else it should be
-
-            try:
-                tools.exporter.move_tag(request.repository, request.tag, wanted)
-            except BaseException:
-                with suppress(StoreError):
-                    Tags(self.records.database).mark(request.target)
-                raise
-
-        def accept(result: BuildResult, pinned: bool = True) -> None:
-            attempt.end_log()
-            same = input_digest(request, tools.builder.digest, self.settings) if pinned else ""
-            attempt.persist(lambda: self.leases.succeed(lease, result, input_digest=same))
-            self.metrics.image_made(result, lease.build_id)
-
         try:
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
-            request = build.request
-            if isinstance(request, ImageRequest):
-                image_tools = self.image_tools.during(attempt.check)
-                image_pipeline.run(build, request, image_tools, attempt, publish=publish, accept=accept)
-            else:
-                env = attempt.persist(lambda: self.records.env(build))
-                request = request.model_copy(update={"env": env})
-                attempt.log.hide([env[name] for name in request.secrets])
-                self.run_app(build, request, tools, attempt, publish=publish, accept=accept)
+            request = self._request(build, attempt)
+
+            def publish(result: BuildResult) -> None:
+                self._publish(lease, request, result, tools, attempt)
+
+            with self.run_pipeline(build, request, tools, attempt, publish) as finished:
+                self._accept(lease, request, finished, tools, attempt)
         except AppError as error:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
@@ -180,6 +154,54 @@ class Worker:
             bug = InternalError(f"A bug in the farm: {type(error).__name__}.")
             return self._give_back(lease, bug, attempt, log, ended)
         return State.SUCCEEDED
+
+    def run_pipeline(
+        self,
+        build: Build,
+        request: Request,
+        tools: AppTools,
+        attempt: Attempt,
+        publish: Callable[[BuildResult], None],
+    ) -> AbstractContextManager[Finished]:
+        """What makes the image of such a request."""
+        if isinstance(request, ImageRequest):
+            return image_pipeline.run(build, request, self.image_tools.during(attempt.check), attempt, publish)
+        return pipeline.run(build, request, tools, attempt, publish)
+
+    def _request(self, build: Build, attempt: Attempt) -> Request:
+        """What the build asks for; an app's with its config vars, of which the log hides the secret ones."""
+        request = build.request
+        if isinstance(request, ImageRequest):
+            return request
+        env = attempt.persist(lambda: self.records.env(build))
+        attempt.log.hide([env[name] for name in request.secrets])
+        return request.model_copy(update={"env": env})
+
+    def _publish(self, lease: Lease, request: Request, result: BuildResult, tools: AppTools, attempt: Attempt) -> None:
+        """Makes the result the newest of its target, and moves the tag."""
+        attempt.persist(lambda: self.leases.publish(lease, request.target, result))
+        attempt.decide()
+        published = [result.digest]
+
+        def wanted() -> str:
+            """What was just published; once the tag has moved, what the record says by then."""
+            asked = published.pop() if published else attempt.persist(lambda: self.records.tag_target(request.target))
+            return asked or result.digest  # Redis lost the publication: nothing says where else it should be
+
+        try:
+            tools.exporter.move_tag(request.repository, request.tag, wanted)
+        except BaseException:
+            with suppress(StoreError):
+                Tags(self.records.database).mark(request.target)
+            raise
+
+    def _accept(self, lease: Lease, request: Request, finished: Finished, tools: AppTools, attempt: Attempt) -> None:
+        """Writes that the build has succeeded; from here on there is no lease."""
+        attempt.end_log()
+        same = input_digest(request, tools.builder.digest, self.settings) if finished.pinned else ""
+        attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
+        attempt.release()
+        self.metrics.image_made(finished.result, lease.build_id)
 
     def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code

@@ -15,7 +15,7 @@ from buildfarm.oci import retry, upload
 from buildfarm.oci.connection import Connection, NotInRegistryError, Observe, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_BYTES_MAX, MANIFEST_TYPES, LayerDigests
+from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_BYTES_MAX, MANIFEST_TYPES, LayerDigests, Manifest
 from buildfarm.oci.reference import check_repository, check_tag
 
 _T = TypeVar("_T")
@@ -149,6 +149,11 @@ class Registry:
     def get_manifest(self, repository: str, reference: str) -> tuple[str, bytes, Digest]:
         """Media type, bytes and digest of the manifest under this tag or digest; verified if it is a digest."""
         return self._retry(lambda: self._get_manifest(repository, reference))
+
+    def read_manifest(self, repository: str, reference: str) -> tuple[Manifest, Digest]:
+        """The manifest under this tag or digest, and its digest. Raises ValueError if it is not an image's."""
+        media_type, content, digest = self.get_manifest(repository, reference)
+        return Manifest.parse(content, media_type), digest
 
     def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
         """Points the tag at the image that ``wanted`` says, until what it says is what was done.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import SettingsError
 
 _SENTINEL = "+sentinel"
 _SENTINEL_PORT = 26379
@@ -70,11 +70,11 @@ class RedisAddress:
 
 
 def parse_redis(url: str, ca: Path | None = None) -> RedisAddress:
-    """Raises RequestError where it cannot be read; the message does not hold the URL, which has a password."""
+    """Raises SettingsError where it cannot be read; the message does not hold the URL, which has a password."""
     parts = urlsplit(url)
     tls = parts.scheme.startswith("rediss")
     if parts.scheme not in ("redis", "rediss", f"redis{_SENTINEL}", f"rediss{_SENTINEL}"):
-        raise RequestError(
+        raise SettingsError(
             "BUILDFARM_REDIS_URL is no redis://, rediss:// or redis+sentinel:// address.", advice=_ADVICE
         )
     login, _, places = parts.netloc.rpartition("@")
@@ -82,15 +82,15 @@ def parse_redis(url: str, ca: Path | None = None) -> RedisAddress:
     words = [word for word in parts.path.split("/") if word]
     behind = parts.scheme.endswith(_SENTINEL)
     if behind and not words:
-        raise RequestError("BUILDFARM_REDIS_URL names Sentinels, but no master.", advice=_ADVICE)
+        raise SettingsError("BUILDFARM_REDIS_URL names Sentinels, but no master.", advice=_ADVICE)
     number = words[1:] if behind else words
     try:
         hosts = tuple(_host(place, _SENTINEL_PORT if behind else _REDIS_PORT) for place in places.split(","))
         database = int(number[0]) if number else 0
     except ValueError as error:
-        raise RequestError("BUILDFARM_REDIS_URL has a port or database that is no number.", advice=_ADVICE) from error
+        raise SettingsError("BUILDFARM_REDIS_URL has a port or database that is no number.", advice=_ADVICE) from error
     if not behind and len(hosts) != 1:
-        raise RequestError("BUILDFARM_REDIS_URL names several hosts, but no Sentinels.", advice=_ADVICE)
+        raise SettingsError("BUILDFARM_REDIS_URL names several hosts, but no Sentinels.", advice=_ADVICE)
     return RedisAddress(
         url=url,
         hosts=hosts,

@@ -7,9 +7,7 @@ its spans to meet: the process that submits, the node that builds and a node tha
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +27,6 @@ class Tracer:
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("buildfarm") if provider else None
-
-    @property
-    def active(self) -> bool:
-        """Whether spans go anywhere."""
-        return self._tracer is not None
-
-    @contextmanager
-    def span(self, build_id: str, name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """A span below the build's root for the length of the block; an error that leaves it is noted."""
-        started = time.time()
-        failed = ""
-        try:
-            yield
-        except BaseException as error:
-            failed = type(error).__name__
-            raise
-        finally:
-            self.add(
-                build_id, name, started, time.time(), {**(attributes or {}), **({"error": failed} if failed else {})}
-            )
 
     def add(
         self, build_id: str, name: str, started: float, ended: float, attributes: Mapping[str, Any] | None = None

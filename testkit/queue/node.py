@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 from buildfarm.farm import open_farm
-from buildfarm.model import Build, BuildRequest, BuildResult, Phase
+from buildfarm.model import Build, BuildResult, Phase, Request
 from buildfarm.oci.digest import Digest
 from buildfarm.queue.app import queue_names
 from buildfarm.settings import read_settings
 from buildfarm.store import Leases, Nodes
 from buildfarm.telemetry import Metrics, logger, open_tracer, set_up_logging
 from workers.attempt.attempt import Attempt
+from workers.attempt.finished import Finished
 from workers.attempt.running import RunningAttempts
 from workers.image_builds.pipeline import ImageTools
 from workers.pipeline import AppTools
@@ -58,18 +60,20 @@ class SleepingTools:
             wanted()
 
 
-def sleep(seconds: float) -> Callable[..., None]:
-    """A pipeline with the phases and writes of the real one."""
+class SleepingWorker(Worker):
+    """A worker whose pipeline has the phases and writes of the real one; BENCH_SECONDS is the length of compile."""
 
-    def run(
+    @contextmanager
+    def run_pipeline(
+        self,
         build: Build,
-        request: BuildRequest,
+        request: Request,
         tools: AppTools,
         attempt: Attempt,
-        *,
         publish: Callable[[BuildResult], None],
-        accept: Callable[[BuildResult], None],
-    ) -> None:
+    ) -> Iterator[Finished]:
+        """Sleeps instead of building."""
+        seconds = float(os.environ.get("BENCH_SECONDS", "0"))
         for phase in _LONG_PHASES:
             with attempt.phase(phase):
                 if phase is Phase.COMPILE and seconds:
@@ -86,9 +90,7 @@ def sleep(seconds: float) -> Callable[..., None]:
         )
         with attempt.phase(Phase.PUBLISH):
             publish(result)
-        accept(result)
-
-    return run
+        yield Finished(result, pinned=True)
 
 
 def _wait(seconds: float, attempt: Attempt) -> None:
@@ -113,11 +115,10 @@ def main() -> None:
         )
         upkeep = PeriodicJobs(log, lambda job: None)
         upkeep.every(SWEEP_SECONDS, sweeper.sweep, "sweep")
-        worker = Worker(
+        worker = SleepingWorker(
             settings, cast("AppTools", SleepingTools()), cast("ImageTools", None),
             farm.records, leases, farm.log_streams, attempts, metrics,
             open_tracer(settings, "bench"), trouble=lambda: "", rest=lambda: None,
-            run_app=sleep(float(os.environ.get("BENCH_SECONDS", "0"))),
         )  # fmt: skip
         register(farm.celery, worker)
 

@@ -9,14 +9,12 @@ from workers.builder import Builder
 
 def read_manifest(farm: Farm, repository: str, digest: str) -> Manifest:
     """An image's manifest."""
-    media_type, content, _ = farm.registry.get_manifest(repository, digest)
-    return Manifest.parse(content, media_type)
+    return farm.registry.read_manifest(repository, digest)[0]
 
 
 def read_builder(farm: Farm) -> Builder:
     """The farm's builder, as a node knows it."""
     repository, _, digest = farm.builder().partition("@")
-    media_type, content, found = farm.registry.get_manifest(repository, digest)
-    manifest = Manifest.parse(content, media_type)
+    manifest, found = farm.registry.read_manifest(repository, digest)
     config = farm.registry.read_blob(repository, manifest.config.digest)
     return Builder(f"{farm.registry.host}/{farm.builder()}", repository, found, manifest, config)

@@ -18,6 +18,7 @@ from buildfarm.oci.tree import tree_names
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import KnownLayers
 from testkit.generated_trees import TREES, describe, plant
+from workers.attempt.signals import go_on
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.exporter import Exporter
@@ -53,14 +54,13 @@ def export(farm, builder):
         )
         artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
         request = BuildRequest(tenant=tenant, app=app, source=artifact)
-        exported = (exporter.during(check) if check else exporter).export(
-            BuildFolder(root),
-            builder,
-            request,
-            source_names={f"app/{name}" for name in source},
-            process_types={"web": "true"},
-            variables={},
-            labels={},
+        exporter, types = exporter.during(check or go_on), {"web": "true"}
+        source_names = {f"app/{name}" for name in source}
+        layers = exporter.send_layers(
+            BuildFolder(root), builder, request.repository, source_names=source_names, process_types=types
+        )
+        exported = exporter.write_image(
+            layers, builder, request.repository, process_types=types, variables={}, labels={}
         )
         return exported, f"{farm.registry.host}/{request.repository}@{exported.image.digest}"
 

@@ -79,7 +79,7 @@ def sandbox_of(services, client, directory):
 
 
 def run(sandbox, command):
-    return sandbox.run(["bash", "-c", command], log=lambda _: None, check=lambda: None, capture=True)
+    return sandbox.run(["bash", "-c", command], capture=True)
 
 
 def test_a_sandbox_is_cut_off_while_it_runs(services, client, tmp_path):

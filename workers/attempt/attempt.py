@@ -59,6 +59,7 @@ class Attempt:
         self._deadline = time.monotonic() + times.build
         self._stop_reason: BuildfarmError | None = None
         self._decided = False
+        self._released = False
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -112,9 +113,11 @@ class Attempt:
 
         It asks nobody, so that it may be called at any time.
         """
-        if self._stop_reason is not None and not (self._decided and isinstance(self._stop_reason, Cancelled)):
+        if self._stop_reason is not None and not self._too_late(self._stop_reason):
             raise self._stop_reason
         if time.monotonic() > self._limit:
+            if self._released:
+                raise NodeError("The time for what follows a build was over.")
             if self.current in _SENDING:
                 raise NodeError("The image could not be sent in time.")
             raise DeadlineError(
@@ -129,11 +132,17 @@ class Attempt:
 
     def stop(self, reason: BuildfarmError) -> None:
         """Ends the attempt at its next `check`."""
-        self._stop_reason = self._stop_reason or reason
+        if self._stop_reason is None or self._too_late(self._stop_reason):
+            self._stop_reason = reason
 
     def decide(self) -> None:
         """The build succeeds from here on: it is too late to cancel it."""
         self._decided = True
+
+    def release(self) -> None:
+        """The record is written: there is no lease to renew or to lose. Deadline and drain still end what follows."""
+        self._released = True
+        self._wake.set()
 
     def look(self) -> None:
         """Renews the lease now: there is something new to tell or to hear."""
@@ -166,6 +175,12 @@ class Attempt:
 
         self.persist(send)
 
+    def _too_late(self, reason: BuildfarmError) -> bool:
+        """Whether it no longer ends the attempt."""
+        return (self._decided and isinstance(reason, Cancelled)) or (
+            self._released and isinstance(reason, Interruption)
+        )
+
     @property
     def _limit(self) -> float:
         return self._deadline + (self._times.outage if self.current in _SENDING else 0)
@@ -192,7 +207,7 @@ class Attempt:
         self._wake.wait(self._times.renew)
         self._ended.wait(_TOGETHER_SECONDS)
         self._wake.clear()
-        return not self._ended.is_set()
+        return not (self._ended.is_set() or self._released)
 
     def _send_log(self) -> None:
         while not self._ended.is_set():

@@ -9,11 +9,13 @@ from workers.buildpacks.build import Built, build, launch_layers
 from workers.buildpacks.buildpack_cache import BuildpackCache
 from workers.buildpacks.choice import Chosen, detect
 from workers.buildpacks.fetcher import BuildpackFetcher
+from workers.buildpacks.labels import image_labels
 from workers.buildpacks.manifests import AppManifest, read_manifests
+from workers.buildpacks.previous import PreviousImage, read_previous
 from workers.buildpacks.profile import PROFILES, Profile
 from workers.buildpacks.secrets import refuse_secrets
 from workers.buildpacks.slugignore import leave_out
-from workers.buildpacks.steps import Steps
+from workers.buildpacks.steps import Steps, environment
 
 __all__ = [
     "PROFILES",
@@ -22,13 +24,17 @@ __all__ = [
     "BuildpackFetcher",
     "Built",
     "Chosen",
+    "PreviousImage",
     "Profile",
     "Steps",
     "build",
     "detect",
+    "environment",
+    "image_labels",
     "launch_layers",
     "leave_out",
     "read_file",
     "read_manifests",
+    "read_previous",
     "refuse_secrets",
 ]

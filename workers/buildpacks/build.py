@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildfarm.errors import AppError, CompileError
-from buildfarm.model import BuildRequest, Layer, ReportValue, UsedBuildpack
+from buildfarm.model import Layer, ReportValue, UsedBuildpack
 from buildfarm.oci.digest import Digest
-from workers.builder import Builder
 from workers.buildpacks import classic, cnb
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.choice import Chosen
 from workers.buildpacks.cnb import CnbBuild, CnbLayer
-from workers.buildpacks.labels import image_labels
 from workers.buildpacks.previous import PreviousImage
 from workers.buildpacks.procfile import merge_types
 from workers.buildpacks.profile import Profile
@@ -100,18 +98,11 @@ def _used_members(chosen: Chosen) -> tuple[UsedBuildpack, ...]:
     return tuple(used)
 
 
-def launch_layers(
-    built: Built, request: BuildRequest, builder: Builder, workspace: Workspace, previous: PreviousImage
-) -> LaunchLayers | None:
+def launch_layers(built: Built, workspace: Workspace, previous: PreviousImage) -> LaunchLayers | None:
     """What the exporter adds to the image; nothing where classic buildpacks made the app."""
     made = built.cnb
     if made is None:
         return None
-
-    def labels(launch: Mapping[str, Layer], app: Sequence[Layer]) -> Mapping[str, str]:
-        base = f"{builder.repository}@{builder.digest}"
-        return image_labels(made, request, base, launch=launch, app=app, builder=builder.layers())
-
     return LaunchLayers(
         root=workspace.layers,
         layers=tuple(
@@ -120,7 +111,6 @@ def launch_layers(
             if (origin := f"{layer.buildpack}:{layer.name}")
         ),
         process_types=tuple(built.process_types),
-        labels=labels,
     )
 
 

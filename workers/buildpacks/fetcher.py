@@ -16,6 +16,7 @@ from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
+from workers.attempt.signals import Check
 from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
 from workers.buildpacks.steps import FOLDER, Steps
 
@@ -40,6 +41,10 @@ class BuildpackFetcher:
 
     registry: Registry
     cache: BuildpackCache
+
+    def during(self, check: Check) -> BuildpackFetcher:
+        """The same fetcher for one attempt: what ``check`` raises ends a download within a second."""
+        return replace(self, registry=self.registry.during(check))
 
     def fetch(self, wanted: Sequence[Buildpack], tenant: str, steps: Steps) -> tuple[FetchedBuildpack, ...]:
         """Each of them, in their order. Raises DetectError, RegistryError and what a sandbox raises."""
@@ -116,8 +121,7 @@ class BuildpackFetcher:
 
     def _manifest(self, wanted: ArtifactBuildpack) -> tuple[Manifest, Digest]:
         try:
-            media_type, content, digest = self.registry.get_manifest(wanted.repository, wanted.reference)
-            return Manifest.parse(content, media_type), digest
+            return self.registry.read_manifest(wanted.repository, wanted.reference)
         except NotInRegistryError as error:
             raise DetectError(
                 f"The buildpack {wanted} is not in the farm's registry.", advice="See `buildfarm buildpacks list`."

@@ -1,33 +1,41 @@
-"""The labels by which tools know an image of Cloud Native Buildpacks (platform.md, "Labels"). Pure."""
+"""The labels of an app's image: standard ones, and those of Cloud Native Buildpacks. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from buildfarm.model import BuildRequest, Layer
+from buildfarm.model import BuildRequest
+from workers.builder import Builder
+from workers.buildpacks.build import Built
 from workers.buildpacks.cnb import CnbBuild
 from workers.buildpacks.previous import LIFECYCLE_LABEL
+from workers.export.exporter import SentLayers
 
 
 def image_labels(
-    built: CnbBuild,
-    request: BuildRequest,
-    base: str,
-    *,
-    launch: Mapping[str, Layer],
-    app: Sequence[Layer],
-    builder: Sequence[Layer],
-) -> dict[str, str]:
-    """``launch`` are the buildpacks' layers by their path below /layers, ``app`` the others from the bottom up.
+    built: Built, request: BuildRequest, version: str, builder: Builder, layers: SentLayers
+) -> Mapping[str, str]:
+    """Standard annotations (image-spec annotations.md), and what Cloud Native Buildpacks add if they made the app.
 
-    ``base`` is the builder's reference.
-
-    Every ``sha`` is a diff ID, the digest of the uncompressed layer.
+    Nothing identifies this one build: the same source gives the same image.
     """
+    standard = {
+        "org.opencontainers.image.title": f"{request.tenant}/{request.app}",
+        "org.opencontainers.image.revision": version,
+        "org.opencontainers.image.base.name": builder.repository,
+        "org.opencontainers.image.base.digest": builder.digest,
+    }
+    return standard if built.cnb is None else {**standard, **_lifecycle_labels(built.cnb, request, builder, layers)}
+
+
+def _lifecycle_labels(built: CnbBuild, request: BuildRequest, builder: Builder, layers: SentLayers) -> dict[str, str]:
+    """As platform.md, "Labels" has them. Every ``sha`` is a diff ID, the digest of the uncompressed layer."""
+    launch = {planned.path: layer for planned, layer in zip(built.launch_layers, layers.launch, strict=False)}
+    base = f"{builder.repository}@{builder.digest}"
     lifecycle = {
-        "app": [{"sha": layer.diff_id} for layer in app],
+        "app": [{"sha": layer.diff_id} for layer in layers.app],
         "buildpacks": [
             {
                 "key": buildpack.id,
@@ -47,7 +55,7 @@ def image_labels(
             }
             for buildpack in built.buildpacks
         ],
-        "runImage": {"topLayer": builder[-1].diff_id, "reference": base, "image": base.partition("@")[0]},
+        "runImage": {"topLayer": builder.layers()[-1].diff_id, "reference": base, "image": builder.repository},
     }
     build = {
         "processes": [

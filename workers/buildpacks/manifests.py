@@ -29,6 +29,11 @@ class AppManifest:
     env: Mapping[str, str] = field(default_factory=dict)  # config vars where the request has none of that name
     formation: Mapping[str, int] = field(default_factory=dict)  # process type to how many
 
+    @property
+    def pinned(self) -> bool:
+        """Whether all its buildpacks are: if not, an equal request can give another image."""
+        return all(item.pinned for item in self.buildpacks)
+
 
 def read_manifests(read: Callable[[str], str | None]) -> AppManifest:
     """Of all files that are there. Raises DetectError and CompileError that name the file and line."""

@@ -9,7 +9,7 @@ from typing import Any
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import ImageConfig, Manifest
+from buildfarm.oci.manifest import ImageConfig
 from buildfarm.oci.registry import Registry
 from workers.sandbox.nested import parse_json
 
@@ -27,8 +27,7 @@ class PreviousImage:
 def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
     """Raises RegistryError where the registry cannot be asked."""
     try:
-        media_type, content, _ = registry.get_manifest(request.repository, request.tag)
-        manifest = Manifest.parse(content, media_type)
+        manifest, _ = registry.read_manifest(request.repository, request.tag)
         config = ImageConfig.parse(registry.read_blob(request.repository, manifest.config.digest))
         told = parse_json((config.runtime.get("Labels") or {}).get(LIFECYCLE_LABEL, "{}"))
     except (NotInRegistryError, ValueError):

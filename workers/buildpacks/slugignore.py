@@ -31,7 +31,7 @@ def leave_out(app: BuildFolder, steps: Steps, profile: Profile) -> frozenset[str
     # In the sandbox, and each by its path below /app: the node follows no link that came with a source.
     paths = b"".join(os.fsencode(name.partition("/")[2]) + b"\0" for name in sorted(ignored))
     command = ["xargs", "--null", "--no-run-if-empty", "rm", "-rf", "--"]
-    steps.sandbox.run(command, log=steps.log, check=steps.check, stdin=[paths])
+    steps.sandbox.run(command, stdin=[paths])
     return frozenset()
 
 

@@ -1,10 +1,12 @@
-"""A build's sandbox together with where its output goes: what every step with buildpacks needs."""
+"""A build's sandbox as every step with buildpacks needs it: the builder's programs, and what they are promised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from buildfarm.model import Build
+from workers.attempt.signals import Log
 from workers.sandbox.container import Ended, Sandbox
 
 BIN = "/usr/lib/buildfarm"
@@ -16,15 +18,13 @@ class Steps:
     """Runs the builder's programs in one sandbox."""
 
     sandbox: Sandbox
-    log: Callable[[bytes], None]
-    check: Callable[[], None]
     vars_in_environment: bool = False
     release_apart: bool = False  # platform 1: release runs as a separate step
 
     def run(self, program: str, *arguments: str, stdin: Iterable[bytes] = (), capture: bool = False) -> Ended:
         """A program of the farm's own, by its name. Raises what the sandbox raises."""
         command = [f"{BIN}/{program}", *arguments]
-        return self.sandbox.run(command, log=self.log, check=self.check, stdin=stdin, capture=capture)
+        return self.sandbox.run(command, stdin=stdin, capture=capture)
 
     def run_buildpack(self, program: str, *arguments: str, capture: bool = False) -> Ended:
         """One that runs a buildpack: with the config vars in its environment where the stack promises that."""
@@ -35,16 +35,31 @@ class Steps:
     def run_into(self, name: str, program: str, *arguments: str) -> Ended:
         """One that fetches, into the folder of the buildpack of this name."""
         into = f"{FOLDER}/{name}"
-        made = self.sandbox.run(["mkdir", "-p", into], log=self.log, check=self.check)
+        made = self.sandbox.run(["mkdir", "-p", into])
         if made.code != 0:
             return made
         command = ["env", f"INTO={into}", f"{BIN}/{program}", *arguments]
-        return self.sandbox.run(command, log=self.log, check=self.check)
+        return self.sandbox.run(command)
 
-    def give(self, name: str, take: Callable[[bytes], None]) -> Ended:
+    def give(self, name: str, take: Log) -> Ended:
         """The buildpack of this name as a tar archive, piece by piece."""
-        return self.sandbox.run([f"{BIN}/give", name], log=take, check=self.check)
+        return self.sandbox.bound(take, self.sandbox.check).run([f"{BIN}/give", name])
 
     def say(self, sentence: str) -> None:
         """A line of the farm's own in the build's log."""
-        self.log(f"-----> {sentence}\n".encode())
+        self.sandbox.log(f"-----> {sentence}\n".encode())
+
+
+def environment(build: Build, stack: str) -> Mapping[str, str]:
+    """What the classic contract promises to buildpacks besides their arguments."""
+    return {
+        "HOME": "/app",
+        "APP_DIR": "/app",
+        "APP": build.request.app,
+        "STACK": stack,
+        "REQUEST_ID": build.id,
+        "CURL_CONNECT_TIMEOUT": "30",
+        "CURL_TIMEOUT": "180",
+        # Older buildpacks count into it; nothing reads what they count.
+        "BUILDPACK_LOG_FILE": "/dev/null",
+    }

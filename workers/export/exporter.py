@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from buildfarm.errors import StoreError
-from buildfarm.model import BuildRequest, Layer
+from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream, hash_raw
@@ -18,6 +18,7 @@ from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.store import KnownLayer
+from workers.attempt.signals import Check, go_on
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.app_files import APP_USER, AppFiles, MadeFrom, refuse_too_large
@@ -38,6 +39,19 @@ class Known(Protocol):
     def get(self, shape: str) -> KnownLayer | None: ...
 
     def put(self, shape: str, layer: KnownLayer) -> None: ...
+
+
+@dataclass(frozen=True)
+class SentLayers:
+    """Layers of an app that are in the registry, each group from the bottom up: ``launch`` is below ``app``."""
+
+    launch: tuple[Layer, ...]
+    app: tuple[Layer, ...]
+
+    @property
+    def all(self) -> tuple[Layer, ...]:
+        """From the bottom up."""
+        return (*self.launch, *self.app)
 
 
 @dataclass(frozen=True)
@@ -62,42 +76,48 @@ class Exporter:
     layers_max: int
     known: Known
     remembered: Remembered = field(default_factory=Remembered)
-    check: Callable[[], None] = lambda: None
+    check: Check = go_on
 
-    def during(self, check: Callable[[], None]) -> Exporter:
+    def during(self, check: Check) -> Exporter:
         """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
         return replace(self, registry=self.registry.during(check), check=check)
 
-    def export(
+    def send_layers(
         self,
         app: BuildFolder,
         builder: Builder,
-        request: BuildRequest,
+        repository: str,
         *,
         source_names: Set[str],
         process_types: Mapping[str, str],
-        variables: Mapping[str, str],
-        labels: Mapping[str, str],
         left_out: Set[str] = frozenset(),
         launch: LaunchLayers | None = None,
-    ) -> Exported:
-        """The image of the files in ``app``. Nothing may change them meanwhile.
+    ) -> SentLayers:
+        """Sends the layers of the files in ``app``, which must not change meanwhile; the builder's are mounted.
 
         ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
-        names that do not come into the image. The layers of ``launch`` are below the app's. Raises TooLargeError where
-        the files are over the limit, CompileError where an image cannot hold one, and NodeError where they cannot be
-        read.
+        names that do not come into the image. Raises TooLargeError if the files are over the limit, CompileError if an
+        image cannot hold one, and NodeError if they cannot be read.
         """
         with ThreadPoolExecutor(1, "mount") as side:
-            mounted = side.submit(self._mount, builder, request.repository)
-            below = self._launch_layers(launch, request) if launch else ()
+            mounted = side.submit(self._mount, builder, repository)
+            below = self._launch_layers(launch, repository) if launch else ()
             prefix = _own_entries(process_types, launch)
-            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, request.repository))
+            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository))
             mounted.result()
-        layers = (*below, *own)
-        if launch:
-            by_path = {planned.path: layer for planned, layer in zip(launch.layers, below, strict=False)}
-            labels = {**labels, **launch.labels(by_path, own)}
+        return SentLayers(below, own)
+
+    def write_image(
+        self,
+        layers: SentLayers,
+        builder: Builder,
+        repository: str,
+        *,
+        process_types: Mapping[str, str],
+        variables: Mapping[str, str],
+        labels: Mapping[str, str],
+    ) -> Exported:
+        """Sends config and manifest of an image whose layers are in the repository."""
         changes = RuntimeConfig(
             entrypoint=("/start",),
             cmd=("web",),
@@ -110,16 +130,16 @@ class Exporter:
         image = compose(
             builder.manifest,
             builder.config,
-            [AddedLayer(_digests(layer), layer.origin) for layer in layers],
+            [AddedLayer(_digests(layer), layer.origin) for layer in layers.all],
             changes=changes,
             kind=self.media_types,
             compression=self.compression,
         )
         # An image with a new layer has a new config.
-        self.registry.put_blob(request.repository, image.config, look=all(layer.reused for layer in layers))
-        self.registry.put_manifest(request.repository, image.manifest, image.media_type, tag=None)
-        uploaded_bytes = sum(layer.size_bytes for layer in layers if not layer.reused)
-        return Exported(image, (*builder.layers(), *layers), uploaded_bytes)
+        self.registry.put_blob(repository, image.config, look=all(layer.reused for layer in layers.all))
+        self.registry.put_manifest(repository, image.manifest, image.media_type, tag=None)
+        uploaded_bytes = sum(layer.size_bytes for layer in layers.all if not layer.reused)
+        return Exported(image, (*builder.layers(), *layers.all), uploaded_bytes)
 
     def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
         """Points the tag at the image that ``wanted`` says. Raises RegistryError."""
@@ -157,9 +177,9 @@ class Exporter:
         refuse_too_large([layer.found for layer in planned], self.image_bytes)
         return tuple(MadeFrom.of(app, layer, self.compression) for layer in planned)
 
-    def _launch_layers(self, launch: LaunchLayers, request: BuildRequest) -> tuple[Layer, ...]:
+    def _launch_layers(self, launch: LaunchLayers, repository: str) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
-        app = AppFiles(launch.root, frozenset(), frozenset(), b"", request.repository)
+        app = AppFiles(launch.root, frozenset(), frozenset(), b"", repository)
         listing = launch.root.scan()
         refuse_unfit(listing.found)
         planned = plan_launch_layers(launch, listing.found)

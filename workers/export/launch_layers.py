@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from buildfarm.errors import CompileError
@@ -13,8 +13,6 @@ from workers.export.layering import PlannedLayer
 
 LAUNCHER = "/cnb/lifecycle/launcher"
 _OWN = ("config", "sbom")  # what the launcher and tools read, of all buildpacks together
-
-Labels = Callable[[Mapping[str, Layer], Sequence[Layer]], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -28,15 +26,11 @@ class LaunchLayer:
 
 @dataclass(frozen=True)
 class LaunchLayers:
-    """What Cloud Native Buildpacks add to an image; ``root`` is /layers.
-
-    ``labels`` makes the image's labels of the layers by path, and of the app's from the bottom up.
-    """
+    """What Cloud Native Buildpacks add to an image; ``root`` is /layers."""
 
     root: BuildFolder
     layers: tuple[LaunchLayer, ...]
     process_types: tuple[str, ...]
-    labels: Labels
 
 
 def plan_launch_layers(launch: LaunchLayers, found: Sequence[Found]) -> tuple[PlannedLayer | Layer, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from buildfarm.errors import RecipeError, SourceError, TooLargeError
@@ -12,9 +12,6 @@ from workers.build_folder import BuildFolder, NotPlainError
 from workers.image_builds.last_line import LastLine
 from workers.sandbox.container import Ended, Sandbox
 from workers.sandbox.workspace import Workspace
-
-Log = Callable[[bytes], None]
-Check = Callable[[], None]
 
 UNPACK_LIMITS = ("10000000", "1000")  # bytes and entries of a recipe that comes without a farm
 
@@ -32,18 +29,18 @@ class Assembled:
     compiled: bool  # from sources, where the recipe asks for it and they could be had
 
 
-def unpack_recipe(pieces: Iterable[bytes], sandbox: Sandbox, *, log: Log, check: Check) -> None:
+def unpack_recipe(pieces: Iterable[bytes], sandbox: Sandbox) -> None:
     """Fills /app with a recipe's folder, a tar archive with one folder at its top. Raises SourceError."""
-    ended = sandbox.run([f"{_BIN}/unpack", "1", *UNPACK_LIMITS], log=log, check=check, stdin=pieces)
+    ended = sandbox.run([f"{_BIN}/unpack", "1", *UNPACK_LIMITS], stdin=pieces)
     if ended.code != 0:
         raise SourceError("The recipe could not be unpacked.")
 
 
-def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace, *, log: Log, check: Check) -> Assembled:
+def assemble(plan: SlimPlan, sandbox: Sandbox, workspace: Workspace) -> Assembled:
     """Makes the tree. Raises RecipeError, SourceError for an archive, TooLargeError, and what the sandbox raises."""
-    tail = LastLine(log)
+    tail = LastLine(sandbox.log)
     command = ["python3", f"{_BIN}/slim"]
-    ended = sandbox.run(command, log=tail.take, check=check, stdin=[plan.model_dump_json().encode()])
+    ended = sandbox.bound(tail.take, sandbox.check).run(command, stdin=[plan.model_dump_json().encode()])
     if ended.code != 0:
         raise _failure(plan, ended, tail.last, full=workspace.full)
     sandbox.kill()

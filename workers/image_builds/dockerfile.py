@@ -26,6 +26,7 @@ from buildfarm.errors import BuildfarmError, DeadlineError, NodeError, RecipeErr
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.recipes.parts import Dockerfile
+from workers.attempt.signals import Check, Log
 from workers.build_folder import BuildFolder
 from workers.engine import engine_failures, long_call
 from workers.image_builds.last_line import LastLine
@@ -38,9 +39,6 @@ _COLOUR = re.compile(r"\x1b\[\d*m")  # the engine writes errors of steps in red
 _OWN_WORDS = ("Step ", " ---> ", "Removing intermediate container")  # the engine's, between what steps write
 _LAST_WORDS = "Successfully tagged "
 _STEP_IMAGE = re.compile(r"^ ---> ([0-9a-f]{12})$", re.MULTILINE)
-
-Log = Callable[[bytes], None]
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -74,21 +72,23 @@ class DockerfileBuild:
     base: str
     image: str
     limits: EngineLimits
+    log: Log
+    check: Check
 
     @contextmanager
-    def held(self, *, log: Log, check: Check) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Built anew, and on the engine for the length of the block; afterwards nothing of its making is left.
 
         Raises what `run` does.
         """
         steps: list[str] = []
         try:
-            self.run(log=log, check=check, cache=False, made=steps.append)
+            self.run(cache=False, made=steps.append)
             yield
         finally:
             _remove(self.client, self.image, steps)
 
-    def run(self, *, log: Log, check: Check, cache: bool, made: Callable[[str], None] = lambda step: None) -> None:
+    def run(self, *, cache: bool, made: Callable[[str], None] = lambda step: None) -> None:
         """Builds it; without ``cache`` nothing of an earlier build is used. ``made`` hears the image of each step.
 
         Raises RecipeError with a failed step's last words, DeadlineError after a long silence, NodeError, and what
@@ -96,7 +96,7 @@ class DockerfileBuild:
         """
         if not self.context.has_file(self.dockerfile.file):
             raise RecipeError(f"There is no {self.dockerfile.file} in what the recipe takes along.")
-        heard = _Heard(LastLine(log), made)
+        heard = _Heard(LastLine(self.log), made)
         with (
             engine_failures("build the image"),
             packed(self.context, self.dockerfile, self.limits.ca_bundle) as pieces,
@@ -112,7 +112,7 @@ class DockerfileBuild:
         ):
             if not response.ok:
                 raise _refusal(response)
-            for message in _messages(response, check, self.limits.silence_seconds):
+            for message in _messages(response, self.check, self.limits.silence_seconds):
                 heard.take(message)
         if not heard.done:
             # An engine that is killed ends its output cleanly.

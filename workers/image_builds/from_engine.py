@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from io import BufferedReader, RawIOBase
@@ -26,6 +26,7 @@ from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Kind, LayerDigests, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import MTIME_SECONDS
+from workers.attempt.signals import Check, go_on
 from workers.engine import engine_failures, long_call
 from workers.image_builds.made_image import MadeImage, MadeLayer, layers_of, send_image
 
@@ -36,8 +37,6 @@ _SAVE_SECONDS = 600.0  # the engine writes all of it to its disk before it says 
 # What is dated so shortly before its layer was finished got its time from the build; packages' own files are older.
 # Theirs stay: Python's compiled files in packages are good for a source of just that time.
 _BUILD_SECONDS = 3600
-
-Check = Callable[[], None]
 
 
 def push_image(client: docker.DockerClient, image: str, registry: Registry, repository: str, tag: str) -> Digest:
@@ -58,7 +57,7 @@ def read_image(
     folder: Path,
     *,
     kind: Kind = "docker",
-    check: Check = lambda: None,
+    check: Check = go_on,
     known: Mapping[Digest, LayerDigests] = MappingProxyType({}),
 ) -> MadeImage:
     """The engine's image as it is sent: nothing in it tells when it was built. Its layers are files in ``folder``.

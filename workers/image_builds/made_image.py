@@ -11,7 +11,7 @@ from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import ComposedImage
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import LayerDigests, Manifest
+from buildfarm.oci.manifest import LayerDigests
 from buildfarm.oci.registry import Registry
 
 
@@ -63,8 +63,7 @@ def layers_of(registry: Registry, repository: str, tag: str) -> dict[Digest, Lay
     """
     if not registry.has_manifest(repository, tag):
         return {}
-    media_type, content, _ = registry.get_manifest(repository, tag)
-    manifest = Manifest.parse(content, media_type)
+    manifest, _ = registry.read_manifest(repository, tag)
     config = json.loads(registry.read_blob(repository, manifest.config.digest))
     return {
         diff_id: LayerDigests(layer.digest, diff_id, layer.size, 0)

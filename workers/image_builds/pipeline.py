@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from buildfarm.errors import NodeError, RecipeError, TooLargeError
@@ -17,6 +17,8 @@ from buildfarm.recipes.plan import DockerfilePlan, SlimPlan
 from buildfarm.recipes.recipe import BASE, CHECKOUT, IMAGER, IMAGER_VERSION, RECIPE_BYTES_MAX, RECIPE_FILE, parse_recipe
 from workers import fetch
 from workers.attempt.attempt import Attempt
+from workers.attempt.finished import Finished
+from workers.attempt.signals import Check
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.builder import Builders
 from workers.engine import pull
@@ -46,21 +48,16 @@ class ImageTools:
     imager: str  # the image that slim images are built in, repository@digest; pulled for the first one
     smokes: SmokeTests
 
-    def during(self, check: Callable[[], None]) -> ImageTools:
+    def during(self, check: Check) -> ImageTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
         return replace(self, builders=Builders(self.builders.current), registry=self.registry.during(check))
 
 
+@contextmanager
 def run(
-    build: Build,
-    request: ImageRequest,
-    tools: ImageTools,
-    attempt: Attempt,
-    *,
-    publish: Callable[[BuildResult], None],
-    accept: Callable[[BuildResult], None],
-) -> None:
-    """Builds the image that the recipe describes. Nothing is sent before its smoke test has passed, or tagged.
+    build: Build, request: ImageRequest, tools: ImageTools, attempt: Attempt, publish: Callable[[BuildResult], None]
+) -> Iterator[Finished]:
+    """Builds the image that the recipe describes, and yields the result. Nothing is sent before its smoke test passes.
 
     Raises AppError, FarmError and Interruption.
     """
@@ -98,7 +95,7 @@ def run(
         )
         with attempt.phase(Phase.PUBLISH):
             publish(result)
-        accept(result.model_copy(update={"phase_seconds": dict(attempt.seconds)}))
+        yield Finished.of(result, attempt.seconds)
 
 
 @dataclass(frozen=True)
@@ -130,20 +127,13 @@ class _Steps:
         """The recipe's folder, and what is to be made of it."""
         # The builder's sandbox unpacks it, which every node has: the imager may be what is to be built.
         with self._sandbox(self.tools.builders.current.image) as sandbox:
-            fetch.fetch(
-                request.source,
-                self.tools.registry,
-                sandbox,
-                self.tools.source_limits,
-                log=self.attempt.write,
-                check=self.attempt.check,
-            )
+            fetch.fetch(request.source, self.tools.registry, sandbox, self.tools.source_limits)
         return plan_of(request, read_recipe(self.workspace))
 
     def assemble(self, plan: SlimPlan, imager: str) -> _Made:
         """The image of packages' files."""
         with self._sandbox(imager) as sandbox:
-            made = assemble(plan, sandbox, self.workspace, log=self.attempt.write, check=self.attempt.check)
+            made = assemble(plan, sandbox, self.workspace)
         own = self.workspace.own
         image = make_image(
             made.tree,
@@ -162,16 +152,29 @@ class _Steps:
 
     def build(self, plan: DockerfilePlan, base: str, known: Mapping[Digest, LayerDigests]) -> _Made:
         """The image of a Dockerfile, which stays on the engine until the attempt ends."""
-        sandboxes, check = self.tools.sandboxes, self.attempt.check
+        sandboxes, attempt = self.tools.sandboxes, self.attempt
         spec = sandboxes.spec
         limits = EngineLimits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
         making = DockerfileBuild(
-            sandboxes.client, read_checkout(self.workspace), plan.dockerfile, base, self.image, limits
+            sandboxes.client,
+            read_checkout(self.workspace),
+            plan.dockerfile,
+            base,
+            self.image,
+            limits,
+            log=attempt.write,
+            check=attempt.check,
         )
-        self.resources.enter_context(making.held(log=self.attempt.write, check=check))
-        kind = self.tools.media_types
+        self.resources.enter_context(making.held())
         try:
-            image = read_image(sandboxes.client, self.image, self.workspace.own, kind=kind, check=check, known=known)
+            image = read_image(
+                sandboxes.client,
+                self.image,
+                self.workspace.own,
+                kind=self.tools.media_types,
+                check=attempt.check,
+                known=known,
+            )
         except NodeError as error:
             if not self.workspace.full:
                 raise
@@ -180,8 +183,10 @@ class _Steps:
             ) from error
         return _Made(image, plan.budget, (), nullcontext)
 
-    def _sandbox(self, image: str) -> AbstractContextManager[Sandbox]:
-        return self.tools.sandboxes.make(image, self.name, self.workspace, {"HOME": "/tmp"})
+    @contextmanager
+    def _sandbox(self, image: str) -> Iterator[Sandbox]:
+        with self.tools.sandboxes.make(image, self.name, self.workspace, {"HOME": "/tmp"}) as sandbox:
+            yield sandbox.bound(self.attempt.write, self.attempt.check)
 
 
 def _needed(plan: SlimPlan | DockerfilePlan, tools: ImageTools) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from docker.types import LogConfig, Mount
 from buildfarm.errors import SmokeError
 from buildfarm.recipes.parts import Step
 from buildfarm.recipes.plan import DockerfilePlan, Plan, SlimPlan
+from workers.attempt.signals import Check, Say
 from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.container import remove_container
@@ -33,9 +34,6 @@ _POLL_SECONDS = 0.1
 _HEALTH_NANOSECONDS = 500_000_000
 _CLIENT_SECONDS = 120
 _OUTPUT_BYTES_MAX = 4000
-
-Say = Callable[[str], None]
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import docker
 
 from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
+from workers.attempt.signals import Check, Log, drop, go_on
 from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.output import Output
@@ -48,7 +49,10 @@ class Sandboxes:
 
     @contextmanager
     def make(self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str]) -> Iterator[Sandbox]:
-        """A running sandbox for the length of the block; after it there is no container of this name. NodeError."""
+        """A running sandbox for the length of the block; after it there is no container of this name. NodeError.
+
+        Its steps write to no log until it is bound to one (`Sandbox.bound`).
+        """
         with engine_failures("make a sandbox"):
             container = self.client.containers.create(image, **self.spec.options(name, workspace, environment))
         try:
@@ -61,7 +65,7 @@ class Sandboxes:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """One running container."""
+    """One running container. Output of its steps goes to ``log``, and what ``check`` raises ends the current one."""
 
     client: docker.DockerClient
     container_id: str
@@ -69,6 +73,16 @@ class Sandbox:
     silence_seconds: float
     network: str
     environment: Mapping[str, str] = field(default_factory=dict)  # of its steps, beside what all sandboxes have
+    log: Log = drop
+    check: Check = go_on
+
+    def bound(self, log: Log, check: Check) -> Sandbox:
+        """The same sandbox for one attempt, whose log and check these are."""
+        return replace(self, log=log, check=check)
+
+    def with_variables(self, variables: Mapping[str, str]) -> Sandbox:
+        """The same sandbox with these too in the environment of its steps."""
+        return replace(self, environment={**self.environment, **variables})
 
     def runs(self) -> bool:
         """Whether it is there and could run a step."""
@@ -78,19 +92,11 @@ class Sandbox:
         except NodeError:
             return False
 
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        log: Callable[[bytes], None],
-        check: Callable[[], None],
-        stdin: Iterable[bytes] = (),
-        capture: bool = False,
-    ) -> Ended:
-        """Runs a command to its end. Its output goes to ``log``; with ``capture`` only its error output does.
+    def run(self, command: Sequence[str], *, stdin: Iterable[bytes] = (), capture: bool = False) -> Ended:
+        """Runs a command to its end. Its output goes to the log; with ``capture`` only its error output does.
 
-        ``check`` is called several times a second, and what it raises ends the step. Raises DeadlineError where the
-        command is silent for too long, OutOfMemoryError where its memory limit was what ended it, and NodeError.
+        The check is called several times a second. Raises what it raises, DeadlineError if the command is silent for
+        too long, OutOfMemoryError if it reached its memory limit, and NodeError.
         """
         with engine_failures("start a step"):
             exec_id = self.client.api.exec_create(
@@ -102,16 +108,16 @@ class Sandbox:
                 environment=dict(self.environment),
             )["Id"]
             attached: Any = self.client.api.exec_start(exec_id, socket=True)
-        output = Output(log, capture)
+        output = Output(self.log, capture)
         stream = getattr(attached, "_sock", attached)
         try:
-            self._pump(stream, exec_id, output, check, iter(stdin))
+            self._pump(stream, exec_id, output, iter(stdin))
         finally:
             # A reader that went away with its socket open makes later calls to the engine hang.
             with suppress(OSError):
                 attached.close()
                 stream.close()
-        code = self._verdict(exec_id, check)
+        code = self._verdict(exec_id)
         if code != 0 and self._out_of_memory():
             raise OutOfMemoryError(
                 "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
@@ -134,9 +140,7 @@ class Sandbox:
                     raise NodeError("A sandbox was killed and does not end.")
                 time.sleep(0.02)
 
-    def _pump(
-        self, stream: socket.socket, exec_id: str, output: Output, check: Callable[[], None], stdin: Iterator[bytes]
-    ) -> None:
+    def _pump(self, stream: socket.socket, exec_id: str, output: Output, stdin: Iterator[bytes]) -> None:
         """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
         waiting: memoryview | None = memoryview(b"")
         heard_at = asked_at = time.monotonic()
@@ -150,7 +154,7 @@ class Sandbox:
                     stream.shutdown(socket.SHUT_WR)
                 heard_at = time.monotonic()
             readable, writable, _ = select.select([stream], [stream] if waiting is not None else [], [], _TICK_SECONDS)
-            check()
+            self.check()
             try:
                 if writable and waiting is not None:
                     waiting = waiting[stream.send(waiting) :]
@@ -182,7 +186,7 @@ class Sandbox:
             found: dict[str, Any] = self.client.api.exec_inspect(exec_id)
         return found
 
-    def _verdict(self, exec_id: str, check: Callable[[], None]) -> int:
+    def _verdict(self, exec_id: str) -> int:
         deadline = time.monotonic() + self.silence_seconds
         while True:
             state = self._step(exec_id)
@@ -195,7 +199,7 @@ class Sandbox:
                     f"A step closed its output and did not end for {self.silence_seconds:.0f} s.",
                     advice="Let it write to its output until it ends.",
                 )
-            check()
+            self.check()
             time.sleep(0.02)
 
     def _out_of_memory(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.workspace import Workspace, Workspaces
 
@@ -38,11 +39,13 @@ class SandboxPool:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def take(self, name: str, image: str, environment: Mapping[str, str]) -> Iterator[tuple[Workspace, Sandbox]]:
+    def take(
+        self, name: str, image: str, environment: Mapping[str, str], *, log: Log = drop, check: Check = go_on
+    ) -> Iterator[tuple[Workspace, Sandbox]]:
         """A box of this image for one build, named ``name`` where it is made now. Raises NodeError."""
         pooled = self._ready_one(image) or self._make(name, image)
         try:
-            yield pooled.workspace, replace(pooled.sandbox, environment=environment)
+            yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
         finally:
             self._remove(pooled)
 

@@ -87,9 +87,7 @@ class Isolation:
                 inspected = self.client.api.inspect_container(sandbox.container_id)
             yield from spec.differences(inspected, workspace)
             arguments = [self.gateway, str(port)] if port else ["", ""]
-            ended = sandbox.run(
-                ["sh", "-c", _PROBE, "probe", *arguments], log=lambda _: None, check=lambda: None, capture=True
-            )
+            ended = sandbox.run(["sh", "-c", _PROBE, "probe", *arguments], capture=True)
             yield from probe_differences(ended.stdout.decode(errors="replace"), workspace.owner, spec.runtime)
 
 

@@ -6,7 +6,6 @@ import docker
 
 from buildfarm.errors import NodeError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
 from workers.builder import Builder
 from workers.engine import pull
@@ -24,6 +23,5 @@ def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Bu
             advice="Promote one: buildfarm builder promote REF; or name one in BUILDFARM_BUILDER; or run buildfarm up.",
         )
     image = pull(client, registry, builder)
-    media_type, content, found = registry.get_manifest(repository, Digest(digest))
-    manifest = Manifest.parse(content, media_type)
+    manifest, found = registry.read_manifest(repository, Digest(digest))
     return Builder(image, repository, found, manifest, registry.read_blob(repository, manifest.config.digest))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.errors import NodeError, RequestError
+from buildfarm.errors import NodeError, RequestError, SettingsError
 from buildfarm.seal import Seal
 
 KEY, OTHER = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -44,7 +44,7 @@ def test_without_a_key_no_config_vars_are_taken():
 
 
 def test_what_is_no_key_is_told():
-    with pytest.raises(RequestError, match="BUILDFARM_FARM_KEY"):
+    with pytest.raises(SettingsError, match="BUILDFARM_FARM_KEY"):
         Seal("secret").check()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import SettingsError
 from buildfarm.settings import Settings, read_settings
 
 DOCUMENT = Path(__file__).parents[3] / "docs/settings.md"
@@ -21,7 +21,7 @@ def test_a_variable_sets_its_field(monkeypatch):
 
 def test_a_wrong_value_is_named_with_its_variable(monkeypatch):
     monkeypatch.setenv("BUILDFARM_SLOTS", "many")
-    with pytest.raises(RequestError, match="BUILDFARM_SLOTS"):
+    with pytest.raises(SettingsError, match="BUILDFARM_SLOTS"):
         read_settings()
 
 
@@ -38,7 +38,7 @@ def test_the_document_names_every_setting_and_no_other():
 @pytest.mark.parametrize("value", ["", "interactive", "a=0", "a=1,a=2", "a=1;b=2", "A=1", "a=1,", "a=1000", "../x=1"])
 def test_classes_that_cannot_be_meant(monkeypatch, value):
     monkeypatch.setenv("BUILDFARM_CLASSES", value)
-    with pytest.raises(RequestError, match="BUILDFARM_CLASSES cannot be read: name classes"):
+    with pytest.raises(SettingsError, match="BUILDFARM_CLASSES cannot be read: name classes"):
         read_settings()
 
 
@@ -54,7 +54,7 @@ def test_proxies_are_networks(monkeypatch, value):
 )
 def test_proxies_that_cannot_be_meant(monkeypatch, value):
     monkeypatch.setenv("BUILDFARM_API_TRUSTED_PROXIES", value)
-    with pytest.raises(RequestError, match="BUILDFARM_API_TRUSTED_PROXIES cannot be read"):
+    with pytest.raises(SettingsError, match="BUILDFARM_API_TRUSTED_PROXIES cannot be read"):
         read_settings()
 
 
@@ -64,5 +64,5 @@ def test_a_node_serves_all_classes_or_those_that_are_named(monkeypatch):
     monkeypatch.setenv("BUILDFARM_NODE_CLASSES", "night,slow")
     assert read_settings().served_classes == {"slow": 3, "night": 1}
     monkeypatch.setenv("BUILDFARM_NODE_CLASSES", "bulk")
-    with pytest.raises(RequestError, match="bulk, which is not in classes"):
+    with pytest.raises(SettingsError, match="bulk, which is not in classes"):
         read_settings()

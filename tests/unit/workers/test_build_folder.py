@@ -21,7 +21,7 @@ from workers.build_folder import BuildFolder, NotPlainError
 from workers.export.launch_layers import LaunchLayer, LaunchLayers, plan_launch_layers
 from workers.image_builds.assembly import assemble
 from workers.image_builds.pipeline import read_checkout, read_recipe
-from workers.sandbox.container import Ended
+from workers.sandbox.container import Ended, Sandbox
 from workers.sandbox.workspace import Workspace, Workspaces
 
 SECRET = "the node's own"
@@ -120,7 +120,7 @@ def test_a_launch_layer_is_a_plain_folder_or_the_apps_fault(tmp_path, outside, l
         shutil.rmtree(tmp_path / linked)
         (tmp_path / linked).symlink_to(outside)
     root = BuildFolder(tmp_path / "layers")
-    launch = LaunchLayers(root, (LaunchLayer("pack/caches", "pack:caches"),), (), lambda *_: {})
+    launch = LaunchLayers(root, (LaunchLayer("pack/caches", "pack:caches"),), ())
     if linked:
         with pytest.raises(CompileError, match="pack:caches"):
             plan_launch_layers(launch, root.scan().found)
@@ -157,7 +157,7 @@ def test_a_recipe_that_leads_elsewhere_is_refused(tmp_path, outside, workspace, 
 
 @pytest.mark.parametrize("linked", ["report.json", "tree"])
 def test_a_recipes_tree_or_report_that_leads_elsewhere_is_refused(tmp_path, outside, workspace, linked):
-    class Dead:
+    class Dead(Sandbox):
         def run(self, command, **_):
             return Ended(0)
 
@@ -168,11 +168,11 @@ def test_a_recipes_tree_or_report_that_leads_elsewhere_is_refused(tmp_path, outs
     report.write_text(json.dumps({"packages": [], "made": "compiled"}))
     tree.mkdir()
     plan = parse_recipe(RECIPE.encode()).plan("1")
-    assert assemble(plan, Dead(), workspace, log=print, check=print).tree.name == "tree"
+    assert assemble(plan, Dead(None, "", 0, 0, ""), workspace).tree.name == "tree"
     tree.rmdir() if linked == "tree" else report.unlink()
     (tmp_path / "cache" / linked).symlink_to(outside / {"tree": "inner", "report.json": "file"}[linked])
     with pytest.raises(RecipeError, match="report or the tree"):
-        assemble(plan, Dead(), workspace, log=print, check=print)
+        assemble(plan, Dead(None, "", 0, 0, ""), workspace)
 
 
 # Removing a plain folder, that of a node which is not root, goes from descriptor to descriptor as well.

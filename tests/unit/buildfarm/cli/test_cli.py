@@ -32,6 +32,7 @@ def call(*arguments, environment=None):
         (errors.RequestError, Exit.USAGE),
         (errors.NotFoundError, Exit.USAGE),
         (errors.SetupError, Exit.SETUP),
+        (errors.SettingsError, Exit.SETUP),
         (errors.StoreError, Exit.FARM_FAULT),
         (errors.StoreFullError, Exit.FARM_FAULT),
         (errors.RegistryError, Exit.FARM_FAULT),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import SettingsError
 from buildfarm.queue.redis_address import parse_redis
 
 
@@ -43,7 +43,7 @@ def test_certificates_are_checked_at_redis_and_at_its_sentinels():
     ],
 )
 def test_what_cannot_be_meant_is_refused_without_its_password(url, words):
-    with pytest.raises(RequestError, match=words) as caught:
+    with pytest.raises(SettingsError, match=words) as caught:
         parse_redis(url)
     assert "secret" not in f"{caught.value} {caught.value.advice}"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, StoreError
+from buildfarm.errors import Cancelled, DeadlineError, LeaseLost, NodeError, NodeStopped, StoreError
 from buildfarm.model import Phase
 from buildfarm.telemetry import logger
 from workers.attempt.attempt import Attempt, Times
@@ -67,6 +67,37 @@ def test_once_it_is_decided_a_cancel_comes_too_late_and_a_lost_lease_does_not():
         progress.stop(LeaseLost("a newer attempt"))
         with pytest.raises(LeaseLost):
             progress.check()
+
+
+def test_once_the_record_is_written_a_lost_lease_ends_nothing_and_a_drain_does():
+    with make(lambda phase: None) as progress:
+        progress.stop(LeaseLost("the build has ended"))
+        progress.release()
+        progress.check()
+        progress.stop(LeaseLost("the build has ended"))
+        progress.check()
+        progress.stop(NodeStopped("the node drains"))
+        with pytest.raises(NodeStopped):
+            progress.check()
+
+
+def test_once_it_is_decided_a_cancel_does_not_hide_a_drain():
+    with make(lambda phase: None) as progress:
+        progress.decide()
+        progress.stop(Cancelled("by its owner"))
+        progress.stop(NodeStopped("the node drains"))
+        with pytest.raises(NodeStopped):
+            progress.check()
+
+
+def test_once_the_record_is_written_the_lease_is_renewed_no_more_and_the_deadline_holds():
+    renewals = []
+    with make(renewals.append, build_seconds=0.3) as progress:
+        progress.release()
+        progress._keeper.join(5)
+        renewed = len(renewals)
+        until(progress, NodeError)
+        assert len(renewals) == renewed
 
 
 def test_a_lease_that_cannot_be_renewed_for_a_whole_outage_is_lost_by_our_own_clock():

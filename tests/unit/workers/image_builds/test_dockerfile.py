@@ -125,9 +125,9 @@ def engine(answer):
 def build(client, context, *, check=lambda: None, silence_seconds=5.0):
     log, steps = [], []
     limits = EngineLimits("builds", silence_seconds, memory_bytes=1000, cpus=1.5)
-    DockerfileBuild(client, BuildFolder(context), WANTED, "registry/base@sha256:0", "name:tag", limits).run(
-        log=log.append, check=check, cache=False, made=steps.append
-    )
+    DockerfileBuild(
+        client, BuildFolder(context), WANTED, "registry/base@sha256:0", "name:tag", limits, log.append, check
+    ).run(cache=False, made=steps.append)
     return b"".join(log), steps
 
 

@@ -16,6 +16,8 @@ class Made:
     name: str
     environment: dict = field(default_factory=dict)
     dead: list = field(default_factory=list)
+    log: object = None
+    check: object = None
 
     def runs(self):
         return not self.dead

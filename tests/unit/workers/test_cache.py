@@ -1,0 +1,134 @@
+"""Deadlines and drains end the transfers of caches and buildpacks, over a real socket to a registry that can stall."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from buildfarm.buildpacks.address import ArtifactBuildpack
+from buildfarm.errors import NodeStopped
+from buildfarm.model import BuildRequest
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import EMPTY_CONFIG, artifact
+from buildfarm.oci.manifest import Descriptor, media_types
+from buildfarm.oci.registry import Registry
+from buildfarm.sources.address import ArtifactSource
+from buildfarm.telemetry import logger
+from testkit.registry.fake import FakeRegistry
+from workers.build_folder import BuildFolder
+from workers.buildpacks.buildpack_cache import BuildpackCache
+from workers.buildpacks.fetcher import BuildpackFetcher
+from workers.buildpacks.steps import Steps
+from workers.cache import Caches
+from workers.sandbox.container import Ended
+
+BYTES = 3 * 1024 * 1024
+REQUEST = BuildRequest(
+    tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest=Digest("sha256:" + "0" * 64))
+)
+
+
+@dataclass
+class Box:
+    """A sandbox that takes whatever is sent into it."""
+
+    received: int = 0
+    said: list = field(default_factory=list)
+
+    def run(self, command, *, stdin=(), capture=False):
+        for piece in stdin:
+            self.received += len(piece)
+        return Ended(0)
+
+    def log(self, piece):
+        self.said.append(piece)
+
+
+class Drain:
+    """The check of an attempt that is stopped at its ``count``-th call."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def __call__(self):
+        self.left -= 1
+        if self.left <= 0:
+            raise NodeStopped("The node was stopped.")
+
+
+@pytest.fixture
+def fake():
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def registry(fake):
+    with Registry(f"http://{fake.host}", timeout_seconds=5) as registry:
+        yield registry
+
+
+def caches(registry, folder):
+    return Caches(registry, folder / "copies", 10 * BYTES, 10 * BYTES, 1, logger())
+
+
+@pytest.fixture
+def cache(tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "kept").write_bytes(os.urandom(BYTES))
+    return BuildFolder(folder)
+
+
+def test_a_cache_is_saved_and_restored(fake, registry, cache, tmp_path):
+    ours, box = caches(registry, tmp_path).during(lambda: None), Box()
+    ours.save(REQUEST, "stack", ["python"], cache, None)
+    restored = ours.restore(REQUEST, "stack", box)
+    assert restored.buildpacks == "python"
+    assert box.received > BYTES
+
+
+def test_a_drain_ends_the_upload_of_a_cache_and_not_the_build(fake, registry, cache, tmp_path):
+    caches(registry, tmp_path).during(Drain(2)).save(REQUEST, "stack", ["python"], cache, None)
+    assert fake.repository("caches/t/a").manifests == {}
+
+
+def test_a_drain_ends_the_comparison_with_what_was_restored(registry, cache, tmp_path):
+    ours = caches(registry, tmp_path)
+    ours.save(REQUEST, "stack", ["python"], cache, None)
+    restored = ours.restore(REQUEST, "stack", Box())
+    drain = Drain(1)
+    ours.during(drain).save(REQUEST, "stack", ["python"], cache, restored)
+    assert drain.left == 0
+
+
+def test_a_drain_ends_the_download_of_a_cache_and_the_build(registry, cache, tmp_path):
+    caches(registry, tmp_path).save(REQUEST, "stack", ["python"], cache, None)
+    with pytest.raises(NodeStopped):
+        caches(registry, tmp_path / "other").during(Drain(2)).restore(REQUEST, "stack", Box())
+
+
+def test_a_drain_ends_the_wait_for_a_registry_that_is_away(cache, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    started = time.monotonic()
+    with Registry(url, patience_seconds=600) as registry:
+        caches(registry, tmp_path).during(Drain(2)).save(REQUEST, "stack", ["python"], cache, None)
+        with pytest.raises(NodeStopped):
+            caches(registry, tmp_path).during(Drain(2)).restore(REQUEST, "stack", Box())
+    assert time.monotonic() - started < 30
+
+
+def test_a_drain_ends_the_download_of_a_buildpack(registry, tmp_path):
+    content = os.urandom(BYTES)
+    blob = Descriptor(media_types("oci").layers["gzip"], registry.put_blob("buildpacks/x", content), len(content))
+    registry.put_blob("buildpacks/x", EMPTY_CONFIG)
+    manifest = artifact("application/x", [blob], annotations={})
+    registry.put_manifest("buildpacks/x", manifest, media_types("oci").manifest, tag="1")
+    fetcher = BuildpackFetcher(registry, BuildpackCache(tmp_path, 10 * BYTES)).during(Drain(2))
+    with pytest.raises(NodeStopped):
+        fetcher.fetch([ArtifactBuildpack("buildpacks/x", "1")], "t", Steps(Box()))

@@ -1,0 +1,45 @@
+"""The stop signal of an attempt reaches each of its tools that waits for the registry."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from buildfarm.errors import NodeStopped
+from buildfarm.oci.registry import Registry
+from buildfarm.telemetry import logger
+from workers.builder import Builders
+from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
+from workers.cache import Caches
+from workers.export.exporter import Exporter
+from workers.pipeline import AppTools
+
+
+def drained():
+    raise NodeStopped("The node was stopped.")
+
+
+@pytest.mark.parametrize("tool", ["registry", "exporter", "caches", "fetcher"])
+def test_a_drain_ends_the_wait_for_a_registry_that_is_away(tmp_path, tool):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with Registry(url, patience_seconds=600) as registry:
+        tools = AppTools(
+            node_id="n",
+            stack="s",
+            compile_network=True,
+            source_limits=None,
+            builders=Builders(None),
+            registry=registry,
+            workspaces=None,
+            sandboxes=None,
+            pool=None,
+            exporter=Exporter(registry, "gzip", 1, "oci", 1, 1, 1, None),
+            caches=Caches(registry, tmp_path, 1, 1, 1, logger()),
+            profile=PROFILES["scalingo"],
+            fetcher=BuildpackFetcher(registry, BuildpackCache(tmp_path, 1)),
+        ).during(drained)
+        bound = getattr(tools, tool)
+        with pytest.raises(NodeStopped):
+            getattr(bound, "registry", bound).ping()
