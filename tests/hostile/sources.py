@@ -177,7 +177,7 @@ def names_that_are_not_utf8(arena: Arena) -> Outcome:
 def names_that_images_reserve(arena: Arena) -> Outcome:
     told, holds = fails_with(arena, arena.script("touch .wh.app.py .wh..wh..opq .wh..."), "app.compile")
     deep = "for n in $(seq 300); do mkdir aaaaaaaaaaaaaaaaaaaaaa && cd aaaaaaaaaaaaaaaaaaaaaa; done; touch end"
-    told_deep, holds_deep = fails_with(arena, arena.script(deep), "app.compile")
+    told_deep, holds_deep = fails_with(arena, arena.script(deep), "app.too_large")
     return f"{told}; {told_deep}", holds and holds_deep
 
 
