@@ -141,8 +141,8 @@ class Farm:
         return self.records.get(build_id)
 
     def recent(self, limit: int = 20, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
-        """The newest builds first; of one app where both names are given."""
-        return self.records.recent(limit, tenant=tenant, app=app)
+        """The newest builds first."""
+        return Pages(self.database).recent(limit, tenant=tenant, app=app)
 
     def page(
         self,

@@ -27,9 +27,10 @@ IMAGES = "images"  # whose the farm's own images are: their tenant, and the firs
 RESERVED = f"The tenant name {IMAGES} is reserved for the farm's own image builds."
 
 
-BuildpackName = Annotated[
-    str, AfterValidator(lambda text: str(parse_buildpack(text)))
-]  # see buildfarm.buildpacks.address
+BuildpackName = Annotated[str, AfterValidator(lambda text: str(parse_buildpack(text)))]
+Buildpacks = Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)]
+WaitSeconds = Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)]
+_MEMO = AliasChoices("cached_result", "memo")  # the latter in records
 ReportValue = bool | float | str
 
 
@@ -92,30 +93,26 @@ class RunPolicy(StrEnum):
 
 
 class QueueOptions(Frozen):
-    """How a request is queued; the same for every kind of build."""
+    """How a build is queued; the same for every kind of build."""
 
-    build_class: ClassName | None = None  # one of the setting `classes`; None: its first
-    run_policy: RunPolicy = RunPolicy.LATEST_QUEUED
-    idempotency_key: IdempotencyKey | None = None  # of the tenant's own making: the same key, the same build
-    expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None  # waits no longer than this
+    build_class: ClassName | None = Field(None, description="one of the farm's classes; null: its first one")
+    run_policy: RunPolicy = Field(RunPolicy.LATEST_QUEUED, description="which older builds of the app it supersedes")
+    expires_in_seconds: WaitSeconds | None = Field(None, description="fail if it waits longer than this")
 
 
-class BuildRequest(QueueOptions):
-    """What a customer wants built."""
+class BuildSpec(QueueOptions):
+    """Everything about a build that a customer chooses, whether over HTTP, on the command line or in Python."""
 
-    tenant: Name
     app: Name
     source: Source
-    # Config vars, for the buildpacks' ENV_DIR; not in the image. A build that is read back has their names only: the
-    # values are kept encrypted until it ends.
-    env: dict[str, str] = Field(default_factory=dict)
-    secrets: Annotated[tuple[str, ...], Field(max_length=ENV_NAMES_MAX)] = ()  # of these the log shows no value
-    # in this order, all of them; empty: the app says, or the farm detects
-    buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
-    # detected in this order; empty: the builder's own order
-    buildpack_order: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
-    # An equal input that was built before gives that image; False: it is built all the same. Records have it as `memo`.
-    cached_result: bool = Field(default=True, validation_alias=AliasChoices("cached_result", "memo"))
+    # A build that is read back has their names only: the values are kept encrypted until it ends.
+    env: dict[str, str] = Field(default_factory=dict, description="config vars, for the buildpacks; not in the image")
+    secrets: Annotated[tuple[str, ...], Field(max_length=ENV_NAMES_MAX)] = Field(
+        (), description="names of config vars whose values the log masks"
+    )
+    buildpacks: Buildpacks = Field((), description="all run, in this order; empty: those the app names, or detected")
+    buildpack_order: Buildpacks = Field((), description="detected in this order; empty: the farm's order")
+    cached_result: bool = Field(True, validation_alias=_MEMO, description="take the image of an equal build")
 
     @field_validator("env")
     @classmethod
@@ -126,6 +123,13 @@ class BuildRequest(QueueOptions):
     def _secrets_can_be_hidden(self) -> Self:
         check_secrets(self.env, self.secrets)
         return self
+
+
+class BuildRequest(BuildSpec):
+    """What a customer wants built, with whose it is."""
+
+    tenant: Name
+    idempotency_key: IdempotencyKey | None = None  # chosen by the tenant: the same key, the same build
 
     @property
     def repository(self) -> str:
@@ -151,6 +155,7 @@ class ImageRequest(QueueOptions):
     source: ArtifactSource  # the recipe's folder
     mirror: HttpUrl | None = None  # where a vendor's archive is taken from in place of its own address
     sha256: Sha256 | None = None  # of that archive, where the recipe pins none
+    idempotency_key: IdempotencyKey | None = None  # chosen by the operator: the same key, the same build
 
     @property
     def tenant(self) -> str:

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic.config import JsonValue
 
-from buildfarm.fields import ClassName, Frozen, HttpUrl, Name
-from buildfarm.model import BUILDPACKS_MAX, EXPIRES_SECONDS_MAX, Build, BuildpackName, BuildRequest, RunPolicy, State
+from buildfarm.fields import Frozen, HttpUrl, Name
+from buildfarm.model import Build, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
-from buildfarm.sources.address import ArtifactSource, Source
+from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"
 AFTER_PATTERN = r"^(\d{1,12}\.\d{1,6}:[A-Za-z0-9_-]{1,64})?$"  # a position in a list of builds
 
-_EXAMPLE: JsonDict = {
-    "app": "web",
-    "source": {"kind": "git", "url": "https://git.example.org/shop/web.git", "ref": "main"},
-    "env": {"NODE_ENV": "production"},
-}
+_EXAMPLES: list[JsonValue] = [
+    {
+        "app": "web",
+        "source": {"kind": "git", "url": "https://git.example.org/shop/web.git", "ref": "main"},
+        "env": {"NODE_ENV": "production", "NPM_TOKEN": "npm_0123456789"},
+        "secrets": ["NPM_TOKEN"],
+    },
+    {
+        "app": "web",
+        "source": {"kind": "artifact", "repository": "sources/shop", "digest": f"sha256:{'0' * 64}"},
+        "buildpack_order": ["nodejs", "https://git.example.org/shop/buildpack.git#v1"],
+        "run_policy": "latest_always",
+    },
+]
 
 
-class NewBuild(Frozen):
-    """What is to be built. Whose it is says the token; only a token for all tenants names the tenant."""
+class NewBuild(BuildSpec):
+    """What is to be built. The token decides the tenant; only a token for all tenants names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": _EXAMPLES})
 
-    tenant: Name | None = None
-    app: Name
-    source: Source
-    env: dict[str, str] = Field(default_factory=dict, description="config vars, for the buildpacks; not in the image")
-    buildpacks: Annotated[tuple[BuildpackName, ...], Field(max_length=BUILDPACKS_MAX)] = ()
-    cached_result: bool = Field(True, description="take the image of an equal build that succeeded")
-    build_class: ClassName | None = None
-    run_policy: RunPolicy = RunPolicy.LATEST_QUEUED
-    expires_in_seconds: Annotated[float, Field(gt=0, le=EXPIRES_SECONDS_MAX)] | None = None
+    tenant: Name | None = Field(None, description="only with a token for all tenants")
 
 
 class BuildView(Build):

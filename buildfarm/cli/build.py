@@ -14,7 +14,7 @@ from rich.text import Text
 
 from buildfarm.cli.buildpacks import pinned
 from buildfarm.cli.error_handler import Exit, connected_farm, json_option, sentence_of
-from buildfarm.cli.show import place_of, show_build, size
+from buildfarm.cli.show import place_of, show_build
 from buildfarm.client import Client
 from buildfarm.config_vars import check_env, check_secrets
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
@@ -23,6 +23,7 @@ from buildfarm.farm import Farm
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.model import Build, BuildRequest, RunPolicy, State
 from buildfarm.sources.address import ArchiveSource, GitSource, Source
+from buildfarm.telemetry.units import size
 
 
 @click.command()
@@ -31,6 +32,7 @@ from buildfarm.sources.address import ArchiveSource, GitSource, Source
 @click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
 @click.option("--secret", "secrets", metavar="KEY[=VALUE]", multiple=True, help="A config var that logs must not show.")
 @click.option("--buildpack", "buildpacks", multiple=True, help="A name, URL#ref or ./folder; may be given often.")
+@click.option("--buildpack-order", multiple=True, help="Detect with these in this order; may be given often.")
 @click.option("--git", "git_url", metavar="URL", help="Build a git repository in place of a directory.")
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
 @click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive in place of a directory.")
@@ -55,6 +57,7 @@ def build(
     variables: tuple[str, ...],
     secrets: tuple[str, ...],
     buildpacks: tuple[str, ...],
+    buildpack_order: tuple[str, ...],
     git_url: str | None,
     ref: str,
     archive_url: str | None,
@@ -93,8 +96,8 @@ def build(
                 source=source,
                 env=values,
                 secrets=hidden,
-                # What comes over the API is pinned by the build, in its sandbox.
-                buildpacks=tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks,
+                buildpacks=_chosen(farm, buildpacks),
+                buildpack_order=_chosen(farm, buildpack_order),
                 build_class=build_class,
                 run_policy=RunPolicy(run_policy),
                 cached_result=not rebuild,
@@ -158,6 +161,11 @@ def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool
         click.echo(build.id)
     else:
         show_build(console, build, farm.image(build) if build.result else "")
+
+
+def _chosen(farm: Farm | Client, buildpacks: tuple[str, ...]) -> tuple[str, ...]:
+    """The buildpacks as the request has them: what goes over the API is pinned by the build, in its sandbox."""
+    return tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks
 
 
 def _app_names(app: str | None, source: Path) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli.error_handler import inside_farm, json_option
+from buildfarm.cli.error_handler import connected_farm, inside_farm, json_option
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.farm import Farm
 
@@ -21,7 +21,7 @@ def buildpacks() -> None:
 @json_option
 def list_buildpacks(as_json: bool) -> None:
     """List the farm's order."""
-    with inside_farm() as farm:
+    with connected_farm() as farm:
         order = farm.buildpacks()
     if as_json:
         click.echo(json.dumps(order))

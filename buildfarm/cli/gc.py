@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from buildfarm.cli.error_handler import json_option
-from buildfarm.cli.show import size
 from buildfarm.errors import SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.gc.choose import Rules, collect
 from buildfarm.gc.storage import Storage
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
+from buildfarm.telemetry.units import size
 
 _DAY = 86400
 _days = click.FloatRange(0)

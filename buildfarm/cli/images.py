@@ -17,13 +17,14 @@ from rich.table import Table
 
 from buildfarm.cli.build import exit_of, follow
 from buildfarm.cli.error_handler import inside_farm, json_option, sentence_of
-from buildfarm.cli.show import show_build, size
+from buildfarm.cli.show import show_build
 from buildfarm.errors import RequestError
 from buildfarm.farm import Farm
 from buildfarm.model import IMAGES, Build, ImageRequest, State
 from buildfarm.oci.manifest import Manifest
 from buildfarm.recipes.folder import build_order, find_recipes, read_recipe
 from buildfarm.recipes.recipe import CHECKOUT, RECIPE_FILE, DockerfileRecipe, Recipe
+from buildfarm.telemetry.units import size
 
 RECIPES = Path(__file__).parents[2] / "images"
 ARCHIVE = "archive"  # the name under which a file travels with its recipe

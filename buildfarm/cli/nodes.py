@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from buildfarm.cli.error_handler import connected_farm, json_option
-from buildfarm.cli.show import size
 from buildfarm.client import Client
 from buildfarm.farm import Farm
 from buildfarm.node import Node, NodeState
+from buildfarm.telemetry.units import size
 
 _COLOURS = {NodeState.READY: "green", NodeState.CLOSED: "yellow", NodeState.DRAINING: "cyan", NodeState.GONE: "red"}
 

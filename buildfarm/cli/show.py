@@ -10,6 +10,7 @@ from rich.text import Text
 
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
 from buildfarm.queue.view import QueuePosition
+from buildfarm.telemetry.units import size
 
 COLOURS = {
     State.SUCCEEDED: "green",
@@ -80,16 +81,6 @@ def show_list(console: Console, builds: list[Build]) -> None:
         state = Text(build.failure.code if build.failure else build.state, style=COLOURS.get(build.state, ""))
         table.add_row(build.id, f"{build.request.tenant}/{build.request.app}", state, _time(build.submitted_at), took)
     console.print(table)
-
-
-def size(count_bytes: int) -> str:
-    """A number of bytes for people."""
-    value = float(count_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def _row(console: Console, name: str, value: str | Text) -> None:

@@ -1,11 +1,11 @@
-"""What both clients have in common: requests as values, answers as the farm's own nouns and errors. No I/O."""
+"""What both clients read: answers as the farm's own nouns and errors, and live logs out of bytes. No I/O."""
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -22,32 +22,15 @@ from buildfarm.errors import (
     TooLateError,
 )
 from buildfarm.events import LogLine
-from buildfarm.model import Build, BuildRequest, Request, State
+from buildfarm.model import Build, State
 from buildfarm.queue.view import QueuePosition
 
 T = TypeVar("T")
 
 TRIES = 4
-UPLOAD_TRIES = 8
 PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 40.0  # of a live stream; the API sends something every 15 s
 _OURS = ("image", "queue_position")  # members of a build that the API adds
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request."""
-
-    method: str
-    path: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def again(self) -> bool:
-        """Whether it may be sent twice: the same key, the same build."""
-        return self.method in ("GET", "PUT") or "Idempotency-Key" in self.headers
 
 
 @dataclass(frozen=True)
@@ -59,9 +42,9 @@ class Seen:
     queue_position: QueuePosition | None
 
 
-def decode(answer: httpx.Response, kind: type[T]) -> T:
-    """The answer as this type, without what only newer versions of the API say."""
-    return TypeAdapter(kind).validate_json(answer.content, extra="ignore")
+def decoded(kind: type[T]) -> Callable[[httpx.Response], T]:
+    """Read an answer as this type, without what only newer versions of the API say."""
+    return lambda answer: TypeAdapter(kind).validate_json(answer.content, extra="ignore")
 
 
 def seen(values: dict[str, Any]) -> Seen:
@@ -70,19 +53,10 @@ def seen(values: dict[str, Any]) -> Seen:
     queue_position = (
         QueuePosition.model_validate(own["queue_position"], extra="ignore") if own["queue_position"] else None
     )
+    # The API hides the values of config vars; a build that `Farm` reads has empty ones.
+    if env := values["request"].get("env"):
+        values["request"]["env"] = dict.fromkeys(env, "")
     return Seen(Build.model_validate(values, extra="ignore"), own["image"], queue_position)
-
-
-def submission(request: Request, key: str | None) -> Call:
-    """The call that submits. Raises RequestError where the API does not take such builds."""
-    if not isinstance(request, BuildRequest):
-        raise RequestError(
-            "The API takes builds of apps only.", advice="Build images from inside: BUILDFARM_REDIS_URL."
-        )
-    body = request.model_dump(mode="json", exclude={"idempotency_key"}, exclude_defaults=True)
-    body["source"] = request.source.model_dump(mode="json")
-    chosen = request.idempotency_key or key or secrets.token_hex(16)
-    return Call("POST", "/v1/builds", body=body, headers={"Idempotency-Key": chosen})
 
 
 def check(answer: httpx.Response) -> httpx.Response:
@@ -96,11 +70,6 @@ def check(answer: httpx.Response) -> httpx.Response:
         host = answer.request.url.host
         raise ApiError(f"{host} answers {answer.status_code} and no problem: it is not the farm's API.") from None
     raise error_of(answer, code, detail, advice)
-
-
-def has_ended(answer: httpx.Response) -> bool:
-    """Whether a cancel came after the build's end."""
-    return answer.status_code == 409 and answer.json().get("code") == "request.ended"
 
 
 def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> BuildfarmError:
@@ -156,6 +125,70 @@ class EventParser:
     def cut(self) -> None:
         """The connection ended: what was not complete comes again."""
         self._rest, self._fields = b"", {}
+
+
+class LiveLog:
+    """A live log over any number of connections: where to go on, failures in a row, and when to give up."""
+
+    def __init__(self, url: str, build_id: str, after: str, deadline: float | None) -> None:
+        self._ended = False
+        self._url, self._build_id, self._after, self._deadline = url, build_id, after, deadline
+        self._events = EventParser()
+        self._failures = 0
+
+    def has_ended(self) -> bool:
+        """Whether no more will come: the build has ended, or the deadline has passed."""
+        return self._ended
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return f"/v1/builds/{self._build_id}/log/live"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What httpx is given for the next connection."""
+        left = SILENCE_SECONDS if self._deadline is None else max(0.05, self._deadline - time.monotonic())
+        return {
+            "params": {"after": self._after},
+            "headers": {"Last-Event-ID": self._events.last} if self._events.last else {},
+            "timeout": httpx.Timeout(30, read=min(left, SILENCE_SECONDS)),
+        }
+
+    def feed(self, piece: bytes) -> Iterator[tuple[str, Any]]:
+        """Name and data of every event that is complete now; `has_ended` says whether more will come."""
+        self._failures = 0
+        for name, data in self._events.feed(piece):
+            if name == "end":
+                self._ended = True
+                return
+            yield name, data
+        self._expire()
+
+    def cut(self, error: httpx.TransportError | None) -> float:
+        """The connection ended: returns seconds to wait before the next. Raises ApiError after too many failures."""
+        self._expire()
+        if error is not None and not self._ended:
+            self._failures += 1
+            if self._failures == TRIES:
+                raise unreachable(self._url, error) from error
+        self._events.cut()
+        return 0 if self._ended else PAUSE_SECONDS
+
+    def _expire(self) -> None:
+        self._ended = self._ended or (self._deadline is not None and time.monotonic() > self._deadline)
+
+
+class LineParser:
+    """Lines of a log out of bytes as they come; unlike httpx, it does not split at U+2028, which a build may print."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[LogLine]:
+        """The lines that are complete now."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return [LogLine.model_validate_json(line, extra="ignore") for line in lines]
 
 
 def line_of(data: Any) -> LogLine:

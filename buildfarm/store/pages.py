@@ -51,6 +51,15 @@ class Pages:
                 return found, None
         return found, after
 
+    def recent(self, limit: int, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
+        """The newest builds, over as many pages as it takes."""
+        found: list[Build] = []
+        after: str | None = ""
+        while after is not None and len(found) < limit:
+            builds, after = self.page(limit - len(found), tenant=tenant, app=app, after=after)
+            found += builds
+        return found
+
     def _below(self, index: str, after: str) -> list[tuple[str, Build | None]]:
         """The next records of an index below a position, which is a time and an id."""
         time, _, last = after.partition(":")

@@ -22,6 +22,9 @@ _PLAIN = (
 
 _ENDED = frozenset(state for state in State if state.final)
 _SCAN_COUNT = 1000
+# Stored requests start with these, in this order, whatever order the classes declare: the digest of a request, by which
+# an idempotency key finds it again, is made of this text.
+_REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires_in_seconds", "tenant")
 
 
 @dataclass(frozen=True)
@@ -124,17 +127,6 @@ class Records:
             )
         return decode(fields)
 
-    def recent(self, limit: int, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
-        """The newest builds first; of one app where it is named."""
-        index = self._app(tenant, app) if tenant and app else self.database.key("builds")
-        with self.database.failures():
-            ids: list[str] = self.database.client.zrange(index, 0, limit - 1, desc=True)  # type: ignore[assignment]
-            pipeline = self.database.client.pipeline(transaction=False)
-            for build_id in ids:
-                pipeline.hgetall(self.database.key("build", build_id))
-            found = pipeline.execute()
-        return [build for build in decode_all(found) if build]
-
     def digests(self) -> set[str]:
         """Return the digests that any record names: images of builds, and sources of those that have not ended.
 
@@ -189,15 +181,13 @@ class Records:
         with self.database.failures():
             return str(self.database.client.hget(self.database.key("tags"), repository) or "")
 
-    def _app(self, tenant: str, app: str) -> str:
-        return self.database.key("app", f"{tenant}/{app}")
-
 
 def _stored(request: Request, exclude: set[str] | None = None) -> str:
     """The request as records have it, under the names that nodes of the version before read."""
     values = request.model_dump(mode="json", exclude=exclude)
     if "cached_result" in values:
         values["memo"] = values.pop("cached_result")
+    values = {name: values[name] for name in (*_REQUEST_STARTS_WITH, *values) if name in values}
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
 

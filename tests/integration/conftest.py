@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from buildfarm.errors import BuildfarmError
-from buildfarm.farm import open_farm
+from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import Settings, read_settings
 from testkit.builds import Builds, build_node, builds_network, empty_namespace
 
@@ -32,12 +32,12 @@ def services() -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="session")
-def registry_url(services):
+def registry_url(services: Settings) -> str:
     return services.registry_url
 
 
 @pytest.fixture
-def settings(services):
+def settings(services: Settings) -> Iterator[Settings]:
     """The same services, and a namespace that nobody else uses and that is empty afterwards."""
     own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
     yield own
@@ -45,13 +45,13 @@ def settings(services):
 
 
 @pytest.fixture
-def farm(settings):
+def farm(settings: Settings) -> Iterator[Farm]:
     with open_farm(settings) as farm:
         yield farm
 
 
 @pytest.fixture(scope="module")
-def built(services):
+def built(services: Settings) -> Iterator[Builds]:
     """A farm with one build node, shared by a module's tests: ``built(directory)`` gives the ended build."""
     own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
     with ExitStack() as stack:
@@ -62,7 +62,7 @@ def built(services):
 
 
 @pytest.fixture(scope="module")
-def module_farm(services):
+def module_farm(services: Settings) -> Iterator[Farm]:
     """A farm without a node, in a namespace of its own, shared by a module's tests."""
     own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
     with ExitStack() as stack:

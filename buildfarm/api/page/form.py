@@ -23,7 +23,20 @@ from buildfarm.sources.address import ArchiveSource, GitSource, Source
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-_FIELDS = ("key", "tenant", "app", "git", "ref", "archive", "sha256", "env", "again")
+_FIELDS = (
+    "key",
+    "tenant",
+    "app",
+    "git",
+    "ref",
+    "archive",
+    "sha256",
+    "env",
+    "secrets",
+    "buildpacks",
+    "buildpack_order",
+    "again",
+)
 _FORM_BYTES_MAX = 1024 * 1024  # of the form beside its file
 _CHUNK_BYTES = 1024 * 1024
 
@@ -69,11 +82,15 @@ def _submit(caller: Caller, values: Mapping[str, str], content: BinaryIO | None)
     if sum((content is not None, bool(values["git"]), bool(values["archive"]))) != 1:
         raise RequestError("Name one source.", advice="Choose a file, a git address or an archive's address.")
     tenant = caller.tenant_of(values["tenant"] or None)
+    secrets = _config_vars(values["secrets"])
     try:
         request = {
             "tenant": tenant,
             "app": values["app"],
-            "env": _config_vars(values["env"]),
+            "env": {**_config_vars(values["env"]), **secrets},
+            "secrets": tuple(secrets),
+            "buildpacks": values["buildpacks"].split(),
+            "buildpack_order": values["buildpack_order"].split(),
             "cached_result": not values["again"],
         }
         # Checked with a source that is always there, before anything is sent.
@@ -82,7 +99,8 @@ def _submit(caller: Caller, values: Mapping[str, str], content: BinaryIO | None)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{place}: {str(first['msg']).removeprefix('Value error, ')}.") from error
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise RequestError(f"{place}: {message}." if place else f"{message[:1].upper()}{message[1:]}.") from error
     return accept(caller, new, values["key"] or None).id
 
 

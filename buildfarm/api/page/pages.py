@@ -26,6 +26,7 @@ from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.services import Services
 from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, State
+from buildfarm.telemetry.units import size
 
 COOKIE = "buildfarm_session"
 _LISTED = 50
@@ -34,8 +35,8 @@ _CALLS_PER_HOUR_FACTOR = 10
 
 _templates = Environment(loader=PackageLoader("buildfarm.api"), autoescape=select_autoescape(), trim_blocks=True)
 _templates.globals.update({name: getattr(sentences, name) for name in (
-    "duration", "in_words", "moment", "size", "source_in_words", "whose_fault",
-)})  # fmt: skip
+    "duration", "in_words", "moment", "source_in_words", "whose_fault",
+)}, size=size)  # fmt: skip
 
 
 class SignInFirstError(BuildfarmError):

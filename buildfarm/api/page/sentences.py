@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from buildfarm.model import Build, Fault, State
 from buildfarm.sources.address import ArtifactSource, GitSource, Source
 from buildfarm.telemetry.masking import mask
+from buildfarm.telemetry.units import size
 
 _ENDINGS = {
     State.HELD: "Waits for another build of its tenant to end.",
@@ -65,13 +66,3 @@ def duration(seconds: float) -> str:
 def moment(seconds: float) -> str:
     """A point in time."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def size(count_bytes: float) -> str:
-    """A number of bytes."""
-    value = float(count_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

@@ -85,6 +85,12 @@ def promote(new: NewBuilder, caller: Admin) -> BuilderView:
     return _builder(caller)
 
 
+@router.get("/v1/buildpacks", tags=["farm"], responses=responses(*_COMMON))
+def buildpacks(caller: Reader) -> tuple[str, ...]:
+    """The farm's order of buildpacks, tried on an app that names none; empty: the builder's own order."""
+    return caller.services.farm.buildpacks()
+
+
 @router.get("/v1/queue", tags=["queue"], responses=responses(*_COMMON))
 def queue(caller: Reader) -> QueueView:
     """How the queue stands: by class, and by tenant. A tenant sees its own part."""

@@ -84,6 +84,7 @@ ROUTES = {
     ("GET", "/v1/builds/{id}/log"): (401, 200, 403, 200, 404, 200, 200),
     ("GET", "/v1/farm"): (401, 200, 403, 200, 200, 200, 200),
     ("GET", "/v1/queue"): (401, 200, 403, 200, 200, 200, 200),
+    ("GET", "/v1/buildpacks"): (401, 200, 403, 200, 200, 200, 200),
     ("GET", "/v1/limits"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/limits/shop"): (401, 200, 403, 200, 404, 200, 200),
     ("GET", "/v1/nodes"): (401, 403, 403, 403, 403, 200, 200),
@@ -221,8 +222,12 @@ BAD_BODIES = {
     "nul in a var": (json.dumps({"app": "web", "source": GIT, "env": {"A": "\0"}}), 422, "request.invalid"),
     "lone surrogate": ('{"app": "web", "source": {"kind": "git", "url": "https://x/\\ud800"}}', 422, "request.invalid"),
     "unknown class": (json.dumps({"app": "web", "source": GIT, "build_class": "absent"}), 422, "request.invalid"),
+    "secret without a var": (json.dumps({"app": "web", "source": GIT, "secrets": ["A"]}), 422, "request.invalid"),
+    "short secret": (
+        json.dumps({"app": "web", "source": GIT, "env": {"A": "b"}, "secrets": ["A"]}), 422, "request.invalid",
+    ),
     "1000 buildpacks": (json.dumps({"app": "web", "source": GIT, "buildpacks": ["a"] * 1000}), 422, "request.invalid"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)

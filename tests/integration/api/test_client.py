@@ -25,7 +25,6 @@ from buildfarm.errors import (
     TooLateError,
 )
 from buildfarm.events import LogLine
-from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, BuildResult, Phase, State
 from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, Logs
@@ -50,14 +49,56 @@ def request(app="web", **fields):
     return BuildRequest(tenant="shop", app=app, source=GitSource(url="https://x/y"), **fields)
 
 
-def public(kind):
-    return {name for name in vars(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+EVERYTHING = {
+    "env": {"NODE_ENV": "production", "TOKEN": "0123456789"},
+    "secrets": ("TOKEN",),
+    "buildpacks": ("nodejs",),
+    "buildpack_order": ("python", "static"),
+    "cached_result": False,
+    "build_class": None,
+    "run_policy": "all",
+    "expires_in_seconds": 600.0,
+}
 
 
-def test_both_clients_have_every_method_of_the_farm():
-    # The farm's order of buildpacks is kept from inside; what a request names is pinned by its build.
-    only_inside = {"take_source", "has_source", "buildpacks", "order_buildpacks", "pin", "pack_buildpack"}
-    assert public(Farm) - only_inside == public(Client) - {"close"} == public(AsyncClient) - {"close"}
+def with_values_hidden(request):
+    return request.model_copy(update={"env": dict.fromkeys(request.env, "")})
+
+
+def test_every_field_of_a_request_arrives_over_http(api, client):
+    asked = request("everything", idempotency_key="every-1", **EVERYTHING)
+    submitted = client.submit(asked)
+    inside = api.farm.get(submitted.id)
+    assert inside.request == with_values_hidden(asked)
+    assert client.get(submitted.id) == inside == submitted
+    assert api.farm.records.env(inside) == EVERYTHING["env"]
+    # Sent from inside, it is the same request: the key finds the same build.
+    assert api.farm.submit(asked).id == submitted.id
+
+
+def test_every_field_of_a_request_arrives_from_the_nonblocking_client(api):
+    asked = request("everything", idempotency_key="every-2", **EVERYTHING)
+
+    async def run():
+        async with AsyncClient(api.url, api.token(None, "read", "submit", "admin")) as client:
+            submitted = await client.submit(asked)
+            return submitted, await client.get(submitted.id), await client.buildpacks()
+
+    submitted, seen, order = asyncio.run(run())
+    assert submitted == seen == api.farm.get(submitted.id)
+    assert seen.request == with_values_hidden(asked)
+    assert order == api.farm.buildpacks()
+
+
+def test_the_order_of_buildpacks_is_the_farms(api, client):
+    assert client.buildpacks() == ()
+    api.farm.order_buildpacks(["static", "python"])
+    try:
+        assert client.buildpacks() == ("static", "python")
+        assert client.submit(request("ordered")).request.buildpack_order == ("static", "python")
+        assert cli(api, "buildpacks", "list", token=api.token("shop", "read")).stdout.split() == ["static", "python"]
+    finally:
+        api.farm.order_buildpacks([])
 
 
 def test_a_build_is_the_same_seen_from_inside_and_outside(api, client):
@@ -100,6 +141,22 @@ def test_a_directory_is_packed_to_the_digest_that_the_farm_itself_gives(api, cli
     assert sent_bytes > 0
     assert client.pack(tmp_path, "packed") == (sent, 0)
     assert api.farm.pack(tmp_path, "packed") == (sent, 0)
+
+
+def test_an_archive_is_taken_as_a_source(api, client, tmp_path):
+    (tmp_path / "index.html").write_text(uuid.uuid4().hex)
+    packed = subprocess.run(["tar", "-C", tmp_path, "-czf", "-", "."], check=True, capture_output=True).stdout
+    source, sent_bytes = client.take_source("taken", iter([packed[:100], packed[100:]]))
+    assert sent_bytes == len(packed)
+    assert client.has_source(source)
+    assert api.farm.has_source(source)
+    assert not client.has_source(source.model_copy(update={"repository": "sources/other"}))
+
+    async def run():
+        async with AsyncClient(api.url, api.token("taken", "submit")) as own:
+            return await own.take_source("taken", [packed]), await own.has_source(source)
+
+    assert asyncio.run(run()) == ((source, sent_bytes), True)
 
 
 def test_limits_queue_and_nodes_are_the_farms(api, client):
@@ -238,6 +295,17 @@ def test_the_command_line_works_over_http(api, tmp_path):
     assert json.loads(cli(api, "show", build_id, "--json", token=token).stdout)["id"] == build_id
     assert build_id in cli(api, "list", token=token).stdout
     assert cli(api, "cancel", build_id, token=token).returncode == 0
+    options = [
+        "--env", "NODE_ENV=production", "--secret", "TOKEN=0123456789", "--buildpack", "nodejs",
+        "--buildpack-order", "python", "--buildpack-order", "static", "--rebuild", "--run-policy", "all",
+        "--expires-in", "600", "--idempotency-key", "cli-1",
+    ]  # fmt: skip
+    whole = cli(api, "build", str(tmp_path), "--app", "shop/cli", *options, "--json", "--detach", token=token)
+    assert whole.returncode == 0, whole.stderr
+    asked = BuildRequest.model_validate(json.loads(whole.stdout)["request"])
+    source, _ = api.farm.pack(tmp_path, "shop")
+    expected = BuildRequest(tenant="shop", app="cli", source=source, idempotency_key="cli-1", **EVERYTHING)
+    assert asked == with_values_hidden(expected)
     refused = cli(api, "nodes", token=token)
     assert refused.returncode == 2
     assert "operators" in refused.stderr

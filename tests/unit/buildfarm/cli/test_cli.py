@@ -13,9 +13,9 @@ from buildfarm.cli.api import caller
 from buildfarm.cli.build import exit_of
 from buildfarm.cli.error_handler import Exit, exit_code
 from buildfarm.cli.images import together
-from buildfarm.cli.show import size
 from buildfarm.model import Build, BuildRequest, Failure, Fault, State
 from buildfarm.sources.address import ArtifactSource
+from buildfarm.telemetry.units import size
 from tests.unit.buildfarm.recipes.test_recipe import RECIPE, TOOL
 
 DIGEST = "sha256:" + "a" * 64

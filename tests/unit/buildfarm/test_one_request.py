@@ -1,0 +1,307 @@
+"""One request, one shape: the library, both clients, the API, the command line and the page offer the same.
+
+What one of them lacks is listed here with the reason, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import click
+import pytest
+from fastapi import FastAPI
+from jinja2 import Environment, PackageLoader
+
+from buildfarm.api.bodies import NewBuild
+from buildfarm.api.page import form
+from buildfarm.api.routes import builds, farm, sources, webhook
+from buildfarm.cli import main
+from buildfarm.client import AsyncClient, Client, calls
+from buildfarm.client.calls import Call
+from buildfarm.client.wire import LiveLog
+from buildfarm.farm import Farm
+from buildfarm.model import BuildRequest, RunPolicy
+from buildfarm.sources.address import ArtifactSource, GitSource
+
+FIELDS = set(BuildRequest.model_fields)
+DIGEST = "sha256:" + "a" * 64
+SOURCE = ArtifactSource(repository="sources/shop", digest=DIGEST)
+FULL = BuildRequest(
+    tenant="shop",
+    app="web",
+    source=GitSource(url="https://git.example.org/web.git", ref="v1"),
+    env={"NODE_ENV": "production", "TOKEN": "0123456789"},
+    secrets=("TOKEN",),
+    buildpacks=("nodejs",),
+    buildpack_order=("python", "https://git.example.org/buildpack.git#v2"),
+    cached_result=False,
+    build_class="large",
+    run_policy=RunPolicy.ALL,
+    expires_in_seconds=60,
+    idempotency_key="push-1",
+)
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    app = FastAPI()
+    for part in (builds, sources, webhook, farm):
+        app.include_router(part.router)
+    return app.openapi()
+
+
+def test_the_request_of_these_tests_sets_every_field() -> None:
+    assert FULL.model_fields_set == FIELDS
+    smallest = BuildRequest(tenant="t", app="a", source=SOURCE)
+    assert all(getattr(FULL, name) != getattr(smallest, name) for name in FIELDS)
+
+
+# Fields.
+
+
+def test_the_api_takes_the_fields_of_a_request(described: dict[str, Any]) -> None:
+    properties = described["components"]["schemas"]["NewBuild"]["properties"]
+    # The key is a header, as HTTP has one for it.
+    assert set(properties) == FIELDS - {"idempotency_key"}
+    headers = described["paths"]["/v1/builds"]["post"]["parameters"]
+    assert [(one["in"], one["name"], one["required"]) for one in headers] == [("header", "Idempotency-Key", True)]
+    own = BuildRequest.model_json_schema()["properties"]
+    # The token decides the tenant, so that most requests leave it out.
+    for name in set(properties) - {"tenant"}:
+        assert properties[name] == _moved(own[name]), name
+
+
+def _moved(schema: Any) -> Any:
+    """The schema as FastAPI writes it: with references into the document, and without a default of null."""
+    if isinstance(schema, dict):
+        return {key: _moved(value) for key, value in schema.items() if (key, value) != ("default", None)}
+    if isinstance(schema, list):
+        return [_moved(one) for one in schema]
+    return schema.replace("#/$defs/", "#/components/schemas/") if isinstance(schema, str) else schema
+
+
+def test_the_examples_of_the_api_are_requests(described: dict[str, Any]) -> None:
+    examples = described["components"]["schemas"]["NewBuild"]["examples"]
+    requests = [NewBuild.model_validate(example) for example in examples]
+    assert any(request.secrets for request in requests)
+    assert any(request.buildpack_order for request in requests)
+
+
+def test_a_request_sent_by_the_clients_is_the_one_that_the_api_takes() -> None:
+    call = calls.submit(FULL, None)
+    assert call.headers == {"Idempotency-Key": FULL.idempotency_key}
+    new = NewBuild.model_validate(call.body)
+    assert BuildRequest(**{**dict(new), "idempotency_key": FULL.idempotency_key}) == FULL
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secrets": ["ABSENT"]},
+        {"env": {"TOKEN": "short"}, "secrets": ["TOKEN"]},
+        {"env": {"LD_PRELOAD": "x"}},
+        {"buildpack_order": ["file:///etc"]},
+    ],
+)
+def test_what_a_request_refuses_the_api_refuses(wrong: dict[str, Any]) -> None:
+    fields = {"app": "a", "source": SOURCE, **wrong}
+    with pytest.raises(ValueError, match="1 validation error for BuildRequest"):
+        BuildRequest(tenant="t", **fields)
+    with pytest.raises(ValueError, match="1 validation error for NewBuild"):
+        NewBuild(**fields)
+
+
+OPTIONS = {
+    "tenant": {"app"},
+    "app": {"app"},
+    "source": {"directory", "git_url", "ref", "archive_url", "sha256"},
+    "env": {"variables"},
+    "secrets": {"secrets"},
+    "buildpacks": {"buildpacks"},
+    "buildpack_order": {"buildpack_order"},
+    "cached_result": {"rebuild"},
+    "build_class": {"build_class"},
+    "run_policy": {"run_policy"},
+    "expires_in_seconds": {"expires_in"},
+    "idempotency_key": {"idempotency_key"},
+}
+
+
+def command(*names: str) -> click.Command:
+    """A command of ``buildfarm``, which may be one of a group."""
+    found: click.Command = main
+    for name in names:
+        assert isinstance(found, click.Group), names
+        below = found.get_command(click.Context(found), name)
+        assert below is not None, names
+        found = below
+    return found
+
+
+def test_the_command_line_has_an_option_for_every_field() -> None:
+    assert set(OPTIONS) == FIELDS
+    # Those two are about the command itself: it does not wait, and what it prints.
+    options = {option.name for option in command("build").params}
+    assert options - {"detach", "as_json"} == set().union(*OPTIONS.values())
+
+
+INPUTS = {
+    "tenant": {"tenant"},
+    "app": {"app"},
+    "source": {"file", "git", "ref", "archive", "sha256"},
+    "env": {"env"},
+    "secrets": {"secrets"},
+    "buildpacks": {"buildpacks"},
+    "buildpack_order": {"buildpack_order"},
+    "cached_result": {"again"},
+    "idempotency_key": {"key"},
+}
+# The form is for a build by hand, which is queued as the farm queues it by default.
+NOT_ON_THE_PAGE = {"build_class", "run_policy", "expires_in_seconds"}
+
+
+def test_the_page_has_an_input_for_every_field() -> None:
+    assert set(INPUTS) == FIELDS - NOT_ON_THE_PAGE
+    template = Environment(loader=PackageLoader("buildfarm.api"), autoescape=True).get_template("submit.html")
+    page = template.render(
+        caller={"tenant": None, "token": {"scopes": ["submit"]}}, form={}, key="k", problem=None, here=""
+    )
+    content = page[page.index('action="/submit"') :]
+    inputs = set(re.findall(r'<(?:input|textarea)[^>]* name="(\w+)"', content.partition("</form>")[0]))
+    assert inputs == {*form._FIELDS, "file"} == set().union(*INPUTS.values())
+
+
+# Methods.
+
+ONLY_INSIDE = {
+    "pin": "asks a git host or an archive's server from the caller's own machine; the API calls no such address",
+    "pack_buildpack": "writes to a repository that every tenant's builds read",
+    "order_buildpacks": "pins the buildpacks, as `pin` does",
+}
+
+
+def public(kind: type) -> dict[str, Callable[..., Any]]:
+    return {
+        name: value
+        for name, value in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name != "close"
+    }
+
+
+def shape(method: Callable[..., Any]) -> list[tuple[str, object, object]]:
+    parameters = inspect.signature(method).parameters.values()
+    return [(one.name, one.kind, one.default) for one in parameters]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_has_the_methods_of_the_farm(kind: type) -> None:
+    inside, outside = public(Farm), public(kind)
+    assert set(ONLY_INSIDE) <= set(inside)
+    assert set(outside) == set(inside) - set(ONLY_INSIDE)
+    for name, method in outside.items():
+        assert shape(method) == shape(inside[name]), name
+
+
+def first(steps: Iterator[Call[Any]]) -> Call[Any]:
+    return next(steps)
+
+
+# What each method sends first.
+CALLS: Mapping[str, Call[Any]] = {
+    "submit": calls.submit(FULL, None),
+    "get": calls.get("b"),
+    "queue_position": calls.get("b"),
+    "image": calls.get("b"),
+    "page": calls.page(5, None, None, (), ""),
+    "recent": first(calls.recent(5, None, None)),
+    "logs": calls.log("b", "0"),
+    "follow": Call("GET", LiveLog("", "b", "0", None).path, lambda answer: answer),
+    "wait": Call("GET", LiveLog("", "b", "0", None).path, lambda answer: answer),
+    "cancel": first(calls.cancel("b")),
+    "take_source": calls.sent_source("shop", [b""]),
+    "has_source": first(calls.has_source(SOURCE)),
+    "pack": calls.source_bytes(),
+    "nodes": calls.nodes(),
+    "drain": calls.drain("n"),
+    "builder": calls.builder(),
+    "promote_builder": calls.promote_builder("builder:v2"),
+    "buildpacks": calls.buildpacks(),
+    "queue": calls.queue(20),
+    "limits": calls.limits("shop", None),
+    "limits_set": calls.limits_set(),
+    "set_limits": calls.set_limits("shop", None, {"running": 1}),
+}
+NOT_IN_THE_CLIENTS = {
+    ("GET", "/healthz"): "for probes",
+    ("GET", "/readyz"): "for probes",
+    ("GET", "/v1/webhook"): "belongs to the API, which sends webhooks; Farm has none",
+    ("PUT", "/v1/webhook"): "the same",
+    ("DELETE", "/v1/webhook"): "the same",
+    ("GET", "/v1/events/live"): "Farm.events is a stream with groups of readers, which HTTP does not offer",
+}
+
+
+def operation(call: Call[Any], described: Mapping[str, Any]) -> tuple[str, str]:
+    """The operation of the API that a call is answered by."""
+    exact = [path for path in described["paths"] if path == call.path]
+    patterns = [path for path in described["paths"] if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), call.path)]
+    (path,) = exact or patterns
+    assert call.method.lower() in described["paths"][path], call
+    return call.method, path
+
+
+def test_every_operation_of_the_api_is_a_method_of_the_clients(described: dict[str, Any]) -> None:
+    assert set(CALLS) == set(public(Client))
+    used = {operation(call, described) for call in CALLS.values()}
+    offered = {(verb.upper(), path) for path, verbs in described["paths"].items() for verb in verbs}
+    assert not used & set(NOT_IN_THE_CLIENTS)
+    assert used | set(NOT_IN_THE_CLIENTS) == offered
+
+
+def parameters_of(described: Mapping[str, Any], method: str, path: str) -> Collection[str]:
+    found = described["paths"][path][method.lower()].get("parameters", [])
+    return {one["name"] for one in found if one["in"] == "query"}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_has_only_parameters_that_the_api_describes(name: str, described: dict[str, Any]) -> None:
+    method, path = operation(CALLS[name], described)
+    assert set(CALLS[name].parameters) <= set(parameters_of(described, method, path))
+
+
+COMMANDS = {
+    "pack": ("build",),
+    "take_source": ("build",),  # what `pack` does over HTTP
+    "has_source": ("build",),  # the same
+    "submit": ("build",),
+    "follow": ("build",),
+    "wait": ("build",),
+    "image": ("show",),
+    "get": ("show",),
+    "queue_position": ("show",),
+    "recent": ("list",),
+    "page": ("list",),
+    "logs": ("logs",),
+    "cancel": ("cancel",),
+    "queue": ("queue",),
+    "limits": ("limits",),
+    "limits_set": ("limits",),
+    "set_limits": ("limits", "set"),
+    "nodes": ("nodes",),
+    "drain": ("nodes", "drain"),
+    "builder": ("builder",),
+    "promote_builder": ("builder", "promote"),
+    "buildpacks": ("buildpacks", "list"),
+    "order_buildpacks": ("buildpacks", "add"),
+    "pin": ("buildpacks", "add"),
+    "pack_buildpack": ("buildpacks", "add"),
+}
+
+
+def test_every_method_of_the_farm_is_behind_a_command() -> None:
+    assert set(COMMANDS) == set(public(Farm))
+    for names in COMMANDS.values():
+        assert command(*names).help
