@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 set-up: $(STAMP) ## a virtual environment with pinned dependencies
 
-$(STAMP): setup.cfg constraints.txt tools/set-up
+$(STAMP): setup.cfg setup.py constraints.txt tools/set-up
 	tools/set-up $(VENV)
 	touch $@
 
@@ -104,5 +104,8 @@ bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 b
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.queue
 
+verify-wheel: $(STAMP) ## the wheel in empty environments, with each extra, and the first run from it
+	$(BIN)/python -m verify.wheel
+
 clean: ## removes the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -15,7 +15,8 @@ from bench.measure import TICK_SECONDS
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildRequest
 from buildfarm.oci.digest import Digest
-from buildfarm.queue.app import queue_names, shard_of
+from buildfarm.queue.app import make_celery
+from buildfarm.queue.names import queue_names, shard_of
 from buildfarm.sources.address import ArtifactSource
 from testkit.queue.node import NOTHING
 
@@ -33,13 +34,14 @@ def rates(farm: Farm, node: subprocess.Popen[bytes]) -> dict[str, Any]:
     them is its processor time: other processes of the machine are not in it. A build is delivered by Celery as a task
     is; what comes on top, from claim to finish, is the difference.
     """
+    celery = make_celery(farm.settings)
     queue = shard_of("bare", "interactive", farm.settings.shards)
     times: dict[str, list[float]] = {"submit": [], "send": [], "build": [], "task": []}
     walls: dict[str, list[float]] = {"build": [], "task": []}
     for number in range(ROUNDS + 1):
         names = iter(f"r{number}-{count}" for count in range(BATCH))
         for kind, ran, step in (
-            ("send", "task", lambda: farm.celery.send_task(NOTHING, args=("x" * 16,), queue=queue)),
+            ("send", "task", lambda: celery.send_task(NOTHING, args=("x" * 16,), queue=queue)),
             ("submit", "build", lambda names=names: farm.submit(_request(next(names)))),
         ):
             node.send_signal(signal.SIGSTOP)

@@ -6,28 +6,25 @@ import re
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from celery import Celery
-
-from buildfarm.builder import check_builder
+from buildfarm import LazyModule
 from buildfarm.buildpacks.address import ArtifactBuildpack, Buildpack
-from buildfarm.buildpacks.pin import ARTIFACT_TYPE, artifact_repository, pin
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
 from buildfarm.events import LogLine
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.input_digest import input_digest
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
 from buildfarm.node import Node
-from buildfarm.oci.registry import Registry
-from buildfarm.queue.app import TASK, make_celery, shard_of
-from buildfarm.queue.transport import message_template
+from buildfarm.queue.messages import message_template
+from buildfarm.queue.names import TASK, shard_of
 from buildfarm.queue.view import Limits, QueuePosition, QueueView
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
-from buildfarm.sources import packing
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import (
     LIMIT_MAX,
@@ -47,6 +44,17 @@ from buildfarm.store import (
 )
 from buildfarm.telemetry import logger
 
+if TYPE_CHECKING:
+    from buildfarm import builder as builders
+    from buildfarm.buildpacks import pin as pins
+    from buildfarm.oci import registry as registries
+    from buildfarm.sources import packing
+else:  # most calls of most programs need only Redis
+    builders = LazyModule("buildfarm.builder")
+    pins = LazyModule("buildfarm.buildpacks.pin")
+    registries = LazyModule("buildfarm.oci.registry")
+    packing = LazyModule("buildfarm.sources.packing")
+
 _LOG_WAIT_SECONDS = 0.5
 _QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
@@ -58,13 +66,34 @@ class Farm:
 
     settings: Settings
     database: Database
-    registry: Registry
-    quick_registry: Registry  # the same one for calls that others wait for: a single try with a short time limit
-    celery: Celery
     admission: Admission
     records: Records
     events: Events
     log_streams: Logs
+    patience_seconds: float
+    resources: ExitStack  # closed with the farm
+
+    @cached_property
+    def registry(self) -> registries.Registry:
+        """The farm's registry."""
+        settings = self.settings
+        return self._open_registry(settings.registry_timeout_seconds, settings.registry_attempts, self.patience_seconds)
+
+    @cached_property
+    def quick_registry(self) -> registries.Registry:
+        """The same one for calls that others wait for: a single try with a short time limit."""
+        return self._open_registry(_QUICK_SECONDS, 1)
+
+    def _open_registry(self, timeout_seconds: float, attempts: int, patience_seconds: float = 0) -> registries.Registry:
+        opened = registries.Registry(
+            self.settings.registry_url,
+            timeout_seconds=timeout_seconds,
+            attempts=attempts,
+            ca=self.settings.registry_ca,
+            patience_seconds=patience_seconds,
+        )
+        self.resources.callback(opened.close)
+        return opened
 
     def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
         """A directory as a source in the registry, and the bytes sent for it.
@@ -128,12 +157,14 @@ class Farm:
 
         Raises RequestError and RegistryError.
         """
-        return pin(buildpack, self.registry)
+        return pins.pin(buildpack, self.registry)
 
     def pack_buildpack(self, directory: Path) -> Buildpack:
         """A folder's buildpack in the registry. Raises SourceError, TooLargeError, RequestError and RegistryError."""
-        repository = artifact_repository(directory)
-        digest, _ = packing.pack_into(self.registry, directory, repository, ARTIFACT_TYPE, self.settings.source_bytes)
+        repository = pins.artifact_repository(directory)
+        digest, _ = packing.pack_into(
+            self.registry, directory, repository, pins.ARTIFACT_TYPE, self.settings.source_bytes
+        )
         return ArtifactBuildpack(repository, str(digest))
 
     def get(self, build_id: str) -> Build:
@@ -259,7 +290,7 @@ class Farm:
         Nodes pull it beside their builds, and each goes on with the old one until it has the new one. Raises
         RequestError where it cannot be a builder, and RegistryError.
         """
-        builder = check_builder(self.registry, reference)
+        builder = builders.check_builder(self.registry, reference)
         Nodes(self.database).promote(builder)
         return builder
 
@@ -318,39 +349,20 @@ class Farm:
 
 @contextmanager
 def open_farm(settings: Settings, *, patience_seconds: float = 0) -> Iterator[Farm]:
-    """A farm of these settings. Connects at the first use, and gives the connections back at the end.
-
-    ``patience_seconds`` is how long a call waits for a registry that is away.
-    """
+    """Open a farm, which connects at its first use. A call waits ``patience_seconds`` for an unreachable registry."""
     seal = Seal(settings.farm_key.get_secret_value())
     seal.check()
-    database = open_database(settings)
-    registry = Registry(
-        settings.registry_url,
-        timeout_seconds=settings.registry_timeout_seconds,
-        attempts=settings.registry_attempts,
-        ca=settings.registry_ca,
-        patience_seconds=patience_seconds,
-    )
-    quick_registry = Registry(
-        settings.registry_url, timeout_seconds=_QUICK_SECONDS, attempts=1, ca=settings.registry_ca
-    )
-    celery = make_celery(settings)
-    admission = Admission(database, AdmissionPolicy.of(settings, message_template(TASK)))
-    try:
+    with ExitStack() as resources:
+        database = open_database(settings)
+        resources.callback(database.close)
+        admission = Admission(database, AdmissionPolicy.of(settings, message_template(TASK)))
         yield Farm(
             settings=settings,
             database=database,
-            registry=registry,
-            quick_registry=quick_registry,
-            celery=celery,
             admission=admission,
             records=Records(admission, seal),
             events=Events(database),
             log_streams=Logs(database, settings.log_bytes, LogBounds.of(settings)),
+            patience_seconds=patience_seconds,
+            resources=resources,
         )
-    finally:
-        celery.close()
-        registry.close()
-        quick_registry.close()
-        database.close()

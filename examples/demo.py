@@ -51,7 +51,8 @@ def get(url: str) -> str:
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5) as response:
-                return response.read().decode().strip()
+                answer: bytes = response.read()
+                return answer.decode().strip()
         except OSError:
             if time.monotonic() > deadline:
                 raise

@@ -11,6 +11,7 @@ import docker
 
 from buildfarm.errors import SetupError
 from buildfarm.oci.registry import Registry
+from buildfarm.recipes.folder import recipes_folder
 from buildfarm.settings import Settings, read_settings
 from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
@@ -50,6 +51,7 @@ class Part:
 
 def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: int | None, say: Say) -> LocalState:
     """Makes everything run that does not; what runs as it should is not touched. Raises SetupError."""
+    recipes_folder()  # before anything is touched
     make_directory(directory)
     with locked(directory):
         old = read_state(directory)

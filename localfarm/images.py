@@ -16,7 +16,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 
 from buildfarm.errors import BuildfarmError, SetupError
-from buildfarm.recipes.folder import read_recipe
+from buildfarm.recipes.folder import read_recipe, recipes_folder
 from buildfarm.recipes.parts import Dockerfile
 from buildfarm.recipes.recipe import RECIPE_FILE, DockerfileRecipe
 from localfarm.network import SERVICES
@@ -25,7 +25,6 @@ from localfarm.slim import Maker
 from workers.build_folder import BuildFolder
 from workers.image_builds.dockerfile import DockerfileBuild, EngineLimits
 
-RECIPES = Path(__file__).parents[1] / "images"
 SUITE = "trixie"
 PULLED_BASE = f"debian:{SUITE}-slim"
 
@@ -97,7 +96,7 @@ def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: 
     ensure_packages({"mmdebstrap": "mmdebstrap"}, say)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        run_command([str(RECIPES / "base" / "bootstrap.sh"), str(archive)], BUILD_SECONDS)
+        run_command([str(recipes_folder() / "base" / "bootstrap.sh"), str(archive)], BUILD_SECONDS)
         repository, _, tag = _bootstrapped().partition(":")
         client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
     return _bootstrapped()
@@ -112,7 +111,7 @@ def ensure_image(
     """
     recipe = _dockerfile_recipe(folder)
     base_id = str(client.images.get(base).id)
-    root = (RECIPES / folder / recipe.dockerfile.context).resolve()
+    root = (recipes_folder() / folder / recipe.dockerfile.context).resolve()
     name = f"{NAME}/{recipe.name}:{_fingerprint([base_id], recipe.dockerfile.takes, root=root, left_out=RECIPE_FILE)}"
     if _has(client, name):
         return name
@@ -139,7 +138,7 @@ def build_image(
     with tempfile.TemporaryDirectory() as parent:
         context = Path(parent) / "context"
         try:
-            wanted.take_along(RECIPES / folder, context)
+            wanted.take_along(recipes_folder() / folder, context)
             check = _deadline(BUILD_SECONDS)
             making = DockerfileBuild(
                 client, BuildFolder(context), filled, base, name, limits, log=written.append, check=check
@@ -153,9 +152,7 @@ def build_image(
 
 
 def _dockerfile_recipe(folder: str) -> DockerfileRecipe:
-    if not RECIPES.is_dir():
-        raise SetupError("The recipes of the farm's images are not here.", advice="Run it from a checkout.")
-    recipe = read_recipe(RECIPES / folder)
+    recipe = read_recipe(recipes_folder() / folder)
     if isinstance(recipe, DockerfileRecipe):
         return recipe
     raise AssertionError(f"{folder} has a Dockerfile")
@@ -185,7 +182,7 @@ def ensure_slim(maker: Maker, recipe: LocalSlimImage, say: Say) -> str:
     name = f"{NAME}/{recipe.name}:{made_of}"
     if not _has(maker.client, name):
         say(f"{recipe.name}: making the image")
-        maker.make(RECIPES / recipe.folder, recipe.version, name)
+        maker.make(recipes_folder() / recipe.folder, recipe.version, name)
     return name
 
 
@@ -220,8 +217,9 @@ def _pull(docker_url: str, image: str) -> bool:
         return False
 
 
-def _fingerprint(first: Iterable[str], parts: Iterable[str], *, root: Path = RECIPES, left_out: str = "") -> str:
+def _fingerprint(first: Iterable[str], parts: Iterable[str], *, root: Path | None = None, left_out: str = "") -> str:
     """Of names, contents and the right to execute; times and owners do not change an image."""
+    root = root or recipes_folder()
     total = hashlib.sha256("\0".join(first).encode())
     for part in parts:
         for path in sorted([root / part, *(root / part).rglob("*")]):

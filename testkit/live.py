@@ -77,7 +77,7 @@ def live_farm(**variables: str) -> Iterator[Live]:
     variables = {"BUILDFARM_METRICS_TENANTS": "true", "BUILDFARM_API_TOKEN_STREAMS_MAX": "300", **variables}
     with ExitStack() as stack:
         farm = stack.enter_context(open_farm(settings))
-        stack.callback(_empty, farm)
+        stack.callback(empty_namespace, farm)
         node_metrics = stack.enter_context(_node(farm, variables))
         api = stack.enter_context(serving(farm, **variables))
         yield Live(farm, api, node_metrics)
@@ -120,7 +120,8 @@ def _node(farm: Farm, variables: dict[str, str]) -> Iterator[str]:
             path.unlink(missing_ok=True)
 
 
-def _empty(farm: Farm) -> None:
+def empty_namespace(farm: Farm) -> None:
+    """Delete everything that the farm has in Redis."""
     client = farm.database.client
     for key in client.scan_iter(f"{farm.settings.namespace}*", count=1000):
         client.delete(key)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from buildfarm.cli.error_handler import fail
+from buildfarm.cli.extras import missing_extra
 from buildfarm.errors import BuildfarmError
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import logger, set_up_logging
-from workers.node import run, start_anew
+
+try:
+    from workers.node import run, start_anew
+except ModuleNotFoundError as absent:
+    if (found := missing_extra(absent, "node")) is None:
+        raise
+    fail(found)
 
 
 def main() -> int:

@@ -8,13 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+from celery import Celery
+
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.oci.registry import Registry
-from buildfarm.queue.app import queue_names
+from buildfarm.queue.app import make_celery
+from buildfarm.queue.names import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Leases, Nodes, Wakeups
-from buildfarm.telemetry import Metrics, Probes, logger, open_tracer, serve_metrics
+from buildfarm.telemetry import logger
+from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.serving import Probes, serve_metrics
+from buildfarm.telemetry.traces import open_tracer
 from workers.attempt.running import RunningAttempts
 from workers.engine import open_engine
 from workers.pipeline import AppTools
@@ -97,19 +103,20 @@ def run(settings: Settings) -> bool:
             settings, tools, image_tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
             trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble,
         )  # fmt: skip
-        register(farm.celery, worker)
-        submissions.register(farm.celery, farm)
-        _consume_until_stopped(settings, farm, health=health, drain=drain, upkeep=upkeep, tools=tools)
+        celery = resources.enter_context(closing(make_celery(settings)))
+        register(celery, worker)
+        submissions.register(celery, farm)
+        _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools)
         log.info("stopped")
     return drain.restart
 
 
 def _consume_until_stopped(
-    settings: Settings, farm: Farm, *, health: Health, drain: Drain, upkeep: PeriodicJobs, tools: AppTools
+    settings: Settings, celery: Celery, *, health: Health, drain: Drain, upkeep: PeriodicJobs, tools: AppTools
 ) -> None:
     """Takes builds until the node is to stop, and leaves the farm in order."""
     try:
-        consume(settings, farm.celery, health.accepting, drain)
+        consume(settings, celery, health.accepting, drain)
     except SystemExit:
         pass  # Celery's worker ends so after a warm shutdown
     finally:

@@ -25,10 +25,12 @@ from buildfarm.errors import (
 from buildfarm.input_digest import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, Request, State
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.queue.app import TASK
+from buildfarm.queue.names import TASK
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
-from buildfarm.telemetry import Logger, Metrics, Tracer, logger
+from buildfarm.telemetry import Logger, logger
+from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.traces import Tracer
 from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
 from workers.attempt.finished import Finished

@@ -12,7 +12,8 @@ from buildfarm.farm import Farm
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers
-from buildfarm.telemetry import Logger, Metrics, logger
+from buildfarm.telemetry import Logger, logger
+from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.cache import Caches

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.node import NodeState
-from buildfarm.queue.app import queue_names
+from buildfarm.queue.names import queue_names
 from buildfarm.queue.view import QueueRow
 
 _TENANTS_MAX = 200

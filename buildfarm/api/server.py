@@ -22,7 +22,9 @@ from buildfarm.api.webhooks.dispatcher import Dispatcher
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
 from buildfarm.settings import Settings
-from buildfarm.telemetry import logger, open_tracer, serve_metrics
+from buildfarm.telemetry import logger
+from buildfarm.telemetry.serving import serve_metrics
+from buildfarm.telemetry.traces import open_tracer
 
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
 

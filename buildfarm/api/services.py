@@ -11,7 +11,7 @@ from buildfarm.api.readiness import Readiness
 from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Uploads
 from buildfarm.farm import Farm
-from buildfarm.telemetry import Tracer
+from buildfarm.telemetry.traces import Tracer
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,32 @@ from pathlib import Path
 
 import click
 
-from buildfarm.cli import api, build, buildpacks, builds, gc, images, local, nodes, queue, run
-from buildfarm.cli.error_handler import FarmGroup
+from buildfarm.cli.table import Entry, TableGroup
+
+COMMANDS = {
+    "api": Entry("buildfarm.cli.api:api", "Serve the API and its page in the foreground."),
+    "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
+    "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
+    "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
+    "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
+    "cancel": Entry("buildfarm.cli.builds:cancel", "End a build that waits or runs."),
+    "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),
+    "gc": Entry("buildfarm.cli.gc:gc", "Remove from the registry what nothing refers to."),
+    "images": Entry("buildfarm.cli.images:images", "Build the farm's own images."),
+    "limits": Entry("buildfarm.cli.queue:limits", "Show and set the limits of tenants and apps."),
+    "list": Entry("buildfarm.cli.builds:list_builds", "List the newest builds."),
+    "logs": Entry("buildfarm.cli.builds:logs", "Print the log of a build."),
+    "nodes": Entry("buildfarm.cli.nodes:nodes", "List the build nodes, or drain one."),
+    "queue": Entry("buildfarm.cli.queue:queue", "Show what waits, by class and by tenant."),
+    "run": Entry("buildfarm.cli.run:run", "Run a process of an image on this machine."),
+    "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
+    "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),
+    "tokens": Entry("buildfarm.cli.api:tokens", "Make, list and revoke the tokens of the API."),
+    "up": Entry("buildfarm.cli.local:up", "Bring the whole farm up on this machine."),
+}
 
 
-@click.group(cls=FarmGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=TableGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="buildfarm")
 @click.option("--url", help="Talk to the farm's API there, in place of Redis and the registry. Or: BUILDFARM_URL.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the API's token. Or: BUILDFARM_TOKEN.")
@@ -30,27 +51,3 @@ def main(url: str | None, token_file: Path | None) -> None:
             os.environ["BUILDFARM_TOKEN"] = token_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise click.UsageError(f"--token-file {token_file} cannot be read: {error}.") from error
-
-
-for command in (
-    local.up,
-    local.down,
-    local.status,
-    build.build,
-    buildpacks.buildpacks,
-    run.run,
-    builds.logs,
-    builds.show,
-    builds.list_builds,
-    builds.cancel,
-    queue.queue,
-    queue.limits,
-    nodes.nodes,
-    nodes.builder,
-    api.api,
-    api.tokens,
-    api.audit,
-    images.images,
-    gc.gc,
-):
-    main.add_command(command)

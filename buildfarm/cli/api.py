@@ -9,18 +9,32 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from buildfarm.access import Audit, AuditEntry, Scope, Token, Tokens
-from buildfarm.api.server import serve
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import json_option
-from buildfarm.farm import open_farm
-from buildfarm.settings import read_settings
-from buildfarm.store import Database
-from buildfarm.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    from rich import console, table
+
+    from buildfarm import access, telemetry
+    from buildfarm import farm as library
+    from buildfarm import settings as settings_module
+    from buildfarm.access import Token
+    from buildfarm.api import server
+    from buildfarm.store import Database
+else:
+    access = LazyModule("buildfarm.access")
+    console = LazyModule("rich.console")
+    table = LazyModule("rich.table")
+    server = LazyModule("buildfarm.api.server")
+    library = LazyModule("buildfarm.farm")
+    settings_module = LazyModule("buildfarm.settings")
+    telemetry = LazyModule("buildfarm.telemetry")
+
+SCOPES = ("read", "submit", "admin")
 
 
 @click.command()
@@ -28,9 +42,10 @@ from buildfarm.telemetry import set_up_logging
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: BUILDFARM_API_PORT.")
 def api(host: str | None, port: int | None) -> None:
     """Serve the API and its page in the foreground."""
-    settings = read_settings()
+    serve = server.serve  # first, so that a missing extra is found before the settings are
+    settings = settings_module.read_settings()
     given = {name: value for name, value in (("api_host", host), ("api_port", port)) if value is not None}
-    set_up_logging(settings)
+    telemetry.set_up_logging(settings)
     serve(settings.model_copy(update=given))
 
 
@@ -46,7 +61,7 @@ def tokens() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice([scope.value for scope in Scope]),
+    type=click.Choice(SCOPES),
     help="May be given often. Default: read, submit.",
 )
 @click.option(
@@ -55,9 +70,9 @@ def tokens() -> None:
 @json_option
 def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as_json: bool) -> None:
     """Make a token. It is shown once; the farm keeps only its hash."""
-    wanted = frozenset(Scope(scope) for scope in scopes or (Scope.READ, Scope.SUBMIT))
+    wanted = frozenset(access.Scope(scope) for scope in scopes or ("read", "submit"))
     with _database() as database:
-        text, token = Tokens(database).make(tenant, name, wanted, days)
+        text, token = access.Tokens(database).make(tenant, name, wanted, days)
         _note(database, "token.make", token)
     if as_json:
         click.echo(json.dumps({"token": text, **_values(token)}))
@@ -71,15 +86,15 @@ def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as
 def list_tokens(as_json: bool) -> None:
     """List the tokens that live."""
     with _database() as database:
-        found = Tokens(database).all()
+        found = access.Tokens(database).all()
     if as_json:
         click.echo(json.dumps([_values(token) for token in found]))
         return
-    table = Table("id", "tenant", "name", "scopes", "until", box=None)
+    rows = table.Table("id", "tenant", "name", "scopes", "until", box=None)
     for token in found:
         scopes = ", ".join(sorted(token.scopes))
-        table.add_row(token.id, token.tenant or "(all)", token.name, scopes, _day(token.expires_at))
-    Console(highlight=False).print(table)
+        rows.add_row(token.id, token.tenant or "(all)", token.name, scopes, _day(token.expires_at))
+    console.Console(highlight=False).print(rows)
 
 
 @tokens.command()
@@ -88,7 +103,7 @@ def list_tokens(as_json: bool) -> None:
 def revoke(token_id: str, as_json: bool) -> None:
     """End a token, named by its id. It opens nothing from now on."""
     with _database() as database:
-        token = Tokens(database).revoke(token_id)
+        token = access.Tokens(database).revoke(token_id)
         _note(database, "token.revoke", token)
     click.echo(json.dumps(_values(token)) if as_json else "Revoked.")
 
@@ -101,35 +116,35 @@ def audit(limit: int, verify: bool, as_json: bool) -> None:
     """Show who did what. Ends with 4 where --verify finds a changed entry."""
     with _database() as database:
         if verify:
-            count, head = Audit(database).verify()
+            count, head = access.Audit(database).verify()
             sentence = f"{count} entries, none changed. The newest hash: {head or '(none)'}"
             click.echo(json.dumps({"entries": count, "head": head}) if as_json else sentence)
             return
-        found = Audit(database).newest(limit)
+        found = access.Audit(database).newest(limit)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
         return
-    table = Table("when", "who", "tenant", "did", "to", "result", "from", box=None)
+    rows = table.Table("when", "who", "tenant", "did", "to", "result", "from", box=None)
     for entry in found:
         when = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(when, entry.who, entry.tenant, entry.verb, entry.object, entry.result, entry.address)
-    Console(highlight=False).print(table)
+        rows.add_row(when, entry.who, entry.tenant, entry.verb, entry.object, entry.result, entry.address)
+    console.Console(highlight=False).print(rows)
 
 
 @contextmanager
 def _database() -> Iterator[Database]:
-    settings = read_settings()
-    set_up_logging(settings)
-    with open_farm(settings) as farm:
+    settings = settings_module.read_settings()
+    telemetry.set_up_logging(settings)
+    with library.open_farm(settings) as farm:
         yield farm.database
 
 
 def _note(database: Database, verb: str, token: Token) -> None:
-    entry = AuditEntry(
+    entry = access.AuditEntry(
         who=caller(), token="", tenant=token.tenant or "", verb=verb, object=token.id, result="done",
         address="local",
     )  # fmt: skip
-    Audit(database).add(entry)
+    access.Audit(database).add(entry)
 
 
 def caller() -> str:

@@ -6,24 +6,47 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
-from rich.console import Console
-from rich.text import Text
 
+from buildfarm import LazyModule
 from buildfarm.cli.buildpacks import pinned
-from buildfarm.cli.error_handler import Exit, connected_farm, json_option, sentence_of
-from buildfarm.cli.show import place_of, show_build
-from buildfarm.client import Client
-from buildfarm.config_vars import check_env, check_secrets
+from buildfarm.cli.error_handler import Exit, connected_farm, json_option
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
-from buildfarm.events import LogLine
-from buildfarm.farm import Farm
-from buildfarm.fields import NAME_PATTERN
-from buildfarm.model import Build, BuildRequest, RunPolicy, State
-from buildfarm.sources.address import ArchiveSource, GitSource, Source
-from buildfarm.telemetry.units import size
+
+if TYPE_CHECKING:
+    import pydantic
+    from rich import console as console_module
+    from rich import text as text_module
+    from rich.console import Console
+    from rich.text import Text
+
+    from buildfarm import client as over_http
+    from buildfarm import config_vars, fields, model
+    from buildfarm.cli import refusals
+    from buildfarm.cli import show as display
+    from buildfarm.client import Client
+    from buildfarm.events import LogLine
+    from buildfarm.farm import Farm
+    from buildfarm.model import Build
+    from buildfarm.sources import address
+    from buildfarm.sources.address import Source
+    from buildfarm.telemetry import units
+else:
+    units = LazyModule("buildfarm.telemetry.units")
+    pydantic = LazyModule("pydantic")
+    console_module = LazyModule("rich.console")
+    text_module = LazyModule("rich.text")
+    over_http = LazyModule("buildfarm.client")
+    config_vars = LazyModule("buildfarm.config_vars")
+    fields = LazyModule("buildfarm.fields")
+    model = LazyModule("buildfarm.model")
+    refusals = LazyModule("buildfarm.cli.refusals")
+    display = LazyModule("buildfarm.cli.show")
+    address = LazyModule("buildfarm.sources.address")
+
+RUN_POLICIES = ("all", "latest_queued", "latest_always")
 
 
 @click.command()
@@ -40,8 +63,8 @@ from buildfarm.telemetry.units import size
 @click.option("--class", "build_class", help="Class of the build; the farm's first one where none is named.")
 @click.option(
     "--run-policy",
-    type=click.Choice([policy.value for policy in RunPolicy]),
-    default=RunPolicy.LATEST_QUEUED.value,
+    type=click.Choice(RUN_POLICIES),
+    default="latest_queued",
     show_default=True,
     help="Take the place of older builds of the app: of none, of waiting ones, or also of the running one.",
 )
@@ -79,18 +102,18 @@ def build(
     hidden = tuple(pair.partition("=")[0] for pair in secrets)
     values = _variables(variables, secrets)
     _check_names(tenant, name)
-    console = Console(stderr=as_json, highlight=False)
+    console = console_module.Console(stderr=as_json, highlight=False)
     with connected_farm() as farm:
         source: Source
         try:
             if directory is not None:
                 source, sent_bytes = farm.pack(directory, tenant)
-                console.print(f"source: {source.digest[:19]}, {size(sent_bytes)} sent", style="dim")
+                console.print(f"source: {source.digest[:19]}, {units.size(sent_bytes)} sent", style="dim")
             elif git_url is not None:
-                source = GitSource(url=git_url, ref=ref)
+                source = address.GitSource(url=git_url, ref=ref)
             else:
-                source = ArchiveSource(url=str(archive_url), sha256=str(sha256))
-            request = BuildRequest(
+                source = address.ArchiveSource(url=str(archive_url), sha256=str(sha256))
+            request = model.BuildRequest(
                 tenant=tenant,
                 app=name,
                 source=source,
@@ -99,13 +122,13 @@ def build(
                 buildpacks=_chosen(farm, buildpacks),
                 buildpack_order=_chosen(farm, buildpack_order),
                 build_class=build_class,
-                run_policy=RunPolicy(run_policy),
+                run_policy=model.RunPolicy(run_policy),
                 cached_result=not rebuild,
                 idempotency_key=idempotency_key,
                 expires_in_seconds=expires_in,
             )
-        except ValidationError as error:
-            raise RequestError(sentence_of(error)) from error
+        except pydantic.ValidationError as error:
+            raise RequestError(refusals.sentence_of(error)) from error
         submitted = farm.submit(request)
         if not detach:
             try:
@@ -123,7 +146,7 @@ def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool)
     shown: Build | None = None
     with console.status("queued") as status:
         for item in farm.follow(build_id):
-            if isinstance(item, Build):
+            if isinstance(item, model.Build):
                 shown = item
                 status.update(_status(farm, item))
             elif not quiet:
@@ -134,15 +157,15 @@ def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool)
 
 
 def _status(farm: Farm | Client, build: Build) -> str:
-    place = farm.queue_position(build) if build.state in {State.HELD, State.QUEUED} else None
+    place = farm.queue_position(build) if build.state in ("held", "queued") else None
     if place is not None:
-        return f"{build.state}, {place_of(place)}"
+        return f"{build.state}, {display.place_of(place)}"
     return f"{build.state} {build.phase or ''} on {build.node}" if build.node else build.state
 
 
 def exit_of(build: Build) -> Exit:
     """The exit code of an ended build."""
-    if build.state is State.SUCCEEDED:
+    if build.state is model.State.SUCCEEDED:
         return Exit.DONE
     if build.failure is None:
         return Exit.CANCELLED
@@ -151,7 +174,7 @@ def exit_of(build: Build) -> Exit:
 
 
 def _line(line: LogLine) -> Text:
-    return Text.assemble((f"{line.phase:<8}", "dim"), line.text)
+    return text_module.Text.assemble((f"{line.phase:<8}", "dim"), line.text)
 
 
 def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
@@ -160,12 +183,12 @@ def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool
     elif detach:
         click.echo(build.id)
     else:
-        show_build(console, build, farm.image(build) if build.result else "")
+        display.show_build(console, build, farm.image(build) if build.result else "")
 
 
 def _chosen(farm: Farm | Client, buildpacks: tuple[str, ...]) -> tuple[str, ...]:
     """The buildpacks as the request has them: what goes over the API is pinned by the build, in its sandbox."""
-    return tuple(pinned(farm, buildpacks)) if isinstance(farm, Farm) else buildpacks
+    return tuple(pinned(farm, buildpacks)) if not isinstance(farm, over_http.Client) else buildpacks
 
 
 def _app_names(app: str | None, source: Path) -> tuple[str, str]:
@@ -181,7 +204,7 @@ def _app_names(app: str | None, source: Path) -> tuple[str, str]:
 def _check_names(tenant: str, name: str) -> None:
     """Before anything is packed and sent."""
     for what, value in (("tenant", tenant), ("app", name)):
-        if not re.fullmatch(NAME_PATTERN, value):
+        if not re.fullmatch(fields.NAME_PATTERN, value):
             raise RequestError(
                 f"{value[:80]!r} cannot be the {what}: use 1 to 30 lower-case letters, digits and dashes, "
                 "not at the ends."
@@ -202,7 +225,7 @@ def _variables(pairs: tuple[str, ...], secrets: tuple[str, ...]) -> dict[str, st
             raise click.UsageError(f"--secret {name}: there is no such variable in the environment.")
         values[name] = value if equals else os.environ[name]
     try:
-        check_secrets(values, tuple(pair.partition("=")[0] for pair in secrets))
-        return check_env(values)
+        config_vars.check_secrets(values, tuple(pair.partition("=")[0] for pair in secrets))
+        return config_vars.check_env(values)
     except ValueError as error:
         raise RequestError(f"{error}.") from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from buildfarm.cli.error_handler import connected_farm, inside_farm, json_option
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.farm import Farm
+
+if TYPE_CHECKING:
+    from buildfarm.farm import Farm
 
 
 @click.group()

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
-from buildfarm.cli.show import show_build, show_list
 from buildfarm.errors import RequestError
-from buildfarm.model import State
+
+if TYPE_CHECKING:
+    from rich import console
+
+    from buildfarm import model
+    from buildfarm.cli import show as display
+else:
+    console = LazyModule("rich.console")
+    display = LazyModule("buildfarm.cli.show")
+    model = LazyModule("buildfarm.model")
 
 
 @click.command()
@@ -34,10 +43,10 @@ def show(build_id: str, as_json: bool) -> None:
         if as_json:
             click.echo(build.model_dump_json())
             return
-        console = Console(highlight=False)
-        show_build(console, build, farm.image(build) if build.result else "", farm.queue_position(build))
+        output = console.Console(highlight=False)
+        display.show_build(output, build, farm.image(build) if build.result else "", farm.queue_position(build))
         for line in build.failure.log_tail if build.failure else ():
-            console.print(f"  {line}", markup=False, soft_wrap=True)
+            output.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @click.command(name="list")
@@ -54,7 +63,7 @@ def list_builds(app: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([build.model_dump(mode="json") for build in found]))
     else:
-        show_list(Console(highlight=False), found)
+        display.show_list(console.Console(highlight=False), found)
 
 
 @click.command()
@@ -69,12 +78,12 @@ def cancel(build_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"id": build_id, "found": found}))
     else:
-        click.echo("Cancelled." if found is not State.RUNNING else "It runs, and ends within a few seconds.")
+        click.echo("Cancelled." if found is not model.State.RUNNING else "It runs, and ends within a few seconds.")
 
 
 _ENDINGS = {
-    State.SUCCEEDED: "succeeded",
-    State.FAILED: "failed",
-    State.CANCELLED: "was cancelled",
-    State.SUPERSEDED: "was superseded",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "was cancelled",
+    "superseded": "was superseded",
 }

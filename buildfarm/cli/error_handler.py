@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-from pydantic import ValidationError
 
-from buildfarm.client import Client
+from buildfarm import LazyModule
+from buildfarm.cli.extras import missing_extra
 from buildfarm.errors import (
     AppError,
     BuildfarmError,
@@ -22,9 +22,19 @@ from buildfarm.errors import (
     RequestError,
     SetupError,
 )
-from buildfarm.farm import Farm, open_farm
-from buildfarm.settings import read_settings
-from buildfarm.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    from buildfarm import client as over_http
+    from buildfarm import farm as library
+    from buildfarm import settings as settings_module
+    from buildfarm import telemetry
+    from buildfarm.client import Client
+    from buildfarm.farm import Farm
+else:
+    over_http = LazyModule("buildfarm.client")
+    library = LazyModule("buildfarm.farm")
+    settings_module = LazyModule("buildfarm.settings")
+    telemetry = LazyModule("buildfarm.telemetry")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -51,10 +61,20 @@ class FarmGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BuildfarmError as error:
-            tell(error)
-            sys.exit(exit_code(error))
+            fail(error)
+        except ModuleNotFoundError as error:
+            found = missing_extra(error)
+            if found is None:
+                raise
+            fail(found)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)
+
+
+def fail(error: BuildfarmError) -> NoReturn:
+    """End the process with the error's sentence and exit code."""
+    tell(error)
+    sys.exit(exit_code(error))
 
 
 def exit_code(error: BuildfarmError) -> Exit:
@@ -73,51 +93,30 @@ def exit_code(error: BuildfarmError) -> Exit:
 @contextmanager
 def connected_farm() -> Iterator[Farm | Client]:
     """The farm that this process's settings name: over HTTP where they name its API, else by Redis and the registry."""
-    settings = read_settings()
-    set_up_logging(settings)
+    settings = settings_module.read_settings()
+    telemetry.set_up_logging(settings)
     if settings.url:
         token = settings.token.get_secret_value()
         if not token:
             raise RequestError(
                 "The API is named and no token is.", advice="Put one into BUILDFARM_TOKEN, or name its --token-file."
             )
-        with Client(settings.url, token) as client:
+        with over_http.Client(settings.url, token) as client:
             yield client
         return
-    with open_farm(settings) as farm:
+    with library.open_farm(settings) as farm:
         yield farm
 
 
 @contextmanager
 def inside_farm() -> Iterator[Farm]:
     """The farm by Redis and the registry, for what the API does not offer. Raises RequestError where one is named."""
-    settings = read_settings()
-    set_up_logging(settings)
+    settings = settings_module.read_settings()
+    telemetry.set_up_logging(settings)
     if settings.url:
         raise RequestError("This works on the farm's own machines only.", advice="Leave out --url and BUILDFARM_URL.")
-    with open_farm(settings) as farm:
+    with library.open_farm(settings) as farm:
         yield farm
-
-
-def sentence_of(error: ValidationError) -> str:
-    """What is wrong with a request, without the model's inner names."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "string_pattern_mismatch":
-        wanted = _GRAMMARS.get(place.rpartition(".")[2], "letters, digits and dashes")
-        return f"{str(first['input'])[:80]!r} cannot be the {place}: use {wanted}."
-    return f"{first['msg'].removeprefix('Value error, ')} ({place})."
-
-
-_GRAMMARS = {
-    "tenant": "1 to 30 lower-case letters, digits and dashes, not at the ends",
-    "app": "1 to 30 lower-case letters, digits and dashes, not at the ends",
-    "url": "an address that starts with https://, http://, ssh:// or git://",
-    "sha256": "64 hexadecimal digits in lower case",
-    "build_class": "lower-case letters and digits",
-    "idempotency_key": "1 to 255 printable characters without a space",
-    "ref": "a branch, a tag or a commit id",
-}
 
 
 def tell(error: BuildfarmError) -> None:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import json_option
 from buildfarm.errors import SetupError
-from buildfarm.farm import Farm, open_farm
-from buildfarm.gc.choose import Rules, collect
-from buildfarm.gc.storage import Storage
-from buildfarm.settings import read_settings
-from buildfarm.telemetry import set_up_logging
-from buildfarm.telemetry.units import size
+
+if TYPE_CHECKING:
+    from buildfarm import farm as library
+    from buildfarm import settings as settings_module
+    from buildfarm import telemetry
+    from buildfarm.farm import Farm
+    from buildfarm.gc import choose
+    from buildfarm.gc import storage as storage_module
+    from buildfarm.telemetry import units
+else:
+    units = LazyModule("buildfarm.telemetry.units")
+    library = LazyModule("buildfarm.farm")
+    settings_module = LazyModule("buildfarm.settings")
+    telemetry = LazyModule("buildfarm.telemetry")
+    choose = LazyModule("buildfarm.gc.choose")
+    storage_module = LazyModule("buildfarm.gc.storage")
 
 _DAY = 86400
 _days = click.FloatRange(0)
@@ -37,29 +49,29 @@ def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits:
 
     Images with a tag stay, and those that the record of a build or --keep names. The registry may run meanwhile.
     """
-    files = Storage(storage)
+    files = storage_module.Storage(storage)
     if not files.exists():
         raise SetupError(
             f"{storage} holds no files of a registry.",
             advice="Name the folder that the registry calls its rootdirectory, as /var/lib/registry.",
         )
-    rules = Rules(
+    rules = choose.Rules(
         images=int(limits["images"]),
         source_seconds=limits["source_days"] * _DAY,
         cache_seconds=limits["cache_days"] * _DAY,
         grace_seconds=limits["grace_hours"] * 3600,
     )
-    settings = read_settings()
-    set_up_logging(settings)
+    settings = settings_module.read_settings()
+    telemetry.set_up_logging(settings)
     # Never by the API: the records are read from Redis itself.
-    with open_farm(settings) as farm:
+    with library.open_farm(settings) as farm:
         used = used_digests(farm) | set(keep.read_text().split() if keep else ())
-    done = collect(files, used, rules, really=not dry_run)
+    done = choose.collect(files, used, rules, really=not dry_run)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
         return
     verb = "would go" if dry_run else "are gone"
-    click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {size(done.freed_bytes)}.")
+    click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
     click.echo(f"{done.kept_manifests} manifests stay.")
 
 

@@ -9,28 +9,48 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
+from buildfarm import LazyModule
 from buildfarm.cli.build import exit_of, follow
-from buildfarm.cli.error_handler import inside_farm, json_option, sentence_of
-from buildfarm.cli.show import show_build
+from buildfarm.cli.error_handler import inside_farm, json_option
 from buildfarm.errors import RequestError
-from buildfarm.farm import Farm
-from buildfarm.model import IMAGES, Build, ImageRequest, State
-from buildfarm.oci.manifest import Manifest
-from buildfarm.recipes.folder import build_order, find_recipes, read_recipe
-from buildfarm.recipes.recipe import CHECKOUT, RECIPE_FILE, DockerfileRecipe, Recipe
-from buildfarm.telemetry.units import size
 
-RECIPES = Path(__file__).parents[2] / "images"
+if TYPE_CHECKING:
+    import pydantic
+    from rich import console as console_module
+    from rich import table as table_module
+
+    from buildfarm import model
+    from buildfarm.cli import refusals
+    from buildfarm.cli import show as display
+    from buildfarm.farm import Farm
+    from buildfarm.model import Build
+    from buildfarm.oci import manifest
+    from buildfarm.recipes import folder as folder_module
+    from buildfarm.recipes import recipe as recipe_module
+    from buildfarm.recipes.recipe import Recipe
+    from buildfarm.telemetry import units
+else:
+    units = LazyModule("buildfarm.telemetry.units")
+    pydantic = LazyModule("pydantic")
+    console_module = LazyModule("rich.console")
+    table_module = LazyModule("rich.table")
+    refusals = LazyModule("buildfarm.cli.refusals")
+    display = LazyModule("buildfarm.cli.show")
+    model = LazyModule("buildfarm.model")
+    manifest = LazyModule("buildfarm.oci.manifest")
+    folder_module = LazyModule("buildfarm.recipes.folder")
+    recipe_module = LazyModule("buildfarm.recipes.recipe")
+
 ARCHIVE = "archive"  # the name under which a file travels with its recipe
 
 recipes_option = click.option(
-    "--recipes", type=click.Path(path_type=Path, file_okay=False), default=RECIPES, help="Where the recipes are."
+    "--recipes",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the recipes are. Default: the farm's own.",
 )
 
 
@@ -54,21 +74,21 @@ def build_image(
     mirror: str | None,
     sha256: str | None,
     detach: bool,
-    recipes: Path,
+    recipes: Path | None,
     as_json: bool,
 ) -> None:
     """Build the image NAME, after those it is made from, and show its log until it is in the registry."""
-    folders = find_recipes(recipes)
+    folders = folder_module.find_recipes(recipes or folder_module.recipes_folder())
     if name not in folders:
         raise RequestError(f"There is no recipe {name[:60]!r}.", advice=f"There is {', '.join(sorted(folders))}.")
-    found = {each: read_recipe(folder) for each, folder in folders.items()}
+    found = {each: folder_module.read_recipe(folder) for each, folder in folders.items()}
     found[name].plan(version or found[name].default_version)  # tells at once that there is no such version
-    console = Console(stderr=as_json, highlight=False)
+    console = console_module.Console(stderr=as_json, highlight=False)
     with inside_farm() as farm:
-        order = build_order(name, {each: recipe.made_from for each, recipe in found.items()})
+        order = folder_module.build_order(name, {each: recipe.made_from for each, recipe in found.items()})
         for each in (step for step in order if step in found):
             wanted = version if each == name and version else found[each].default_version
-            if each != name and farm.registry.has_manifest(f"{IMAGES}/{each}", wanted):
+            if each != name and farm.registry.has_manifest(f"{model.IMAGES}/{each}", wanted):
                 continue
             given = {"mirror": mirror, "sha256": sha256} if each == name else {}
             submitted = submit(farm, folders[each], each, wanted, **given)
@@ -76,30 +96,34 @@ def build_image(
                 click.echo(submitted.model_dump_json() if as_json else submitted.id)
                 return
             ended = follow(farm, submitted.id, console, quiet=as_json)
-            if each == name or ended.state is not State.SUCCEEDED:
+            if each == name or ended.state is not model.State.SUCCEEDED:
                 break
         if as_json:
             click.echo(ended.model_dump_json())
         else:
-            show_build(console, ended, farm.image(ended) if ended.result else "")
+            display.show_build(console, ended, farm.image(ended) if ended.result else "")
     sys.exit(exit_of(ended))
 
 
 @images.command(name="list")
 @recipes_option
 @json_option
-def list_images(*, recipes: Path, as_json: bool) -> None:
+def list_images(*, recipes: Path | None, as_json: bool) -> None:
     """List the recipes, their versions, and which of them are in the registry."""
     with inside_farm() as farm:
-        rows = [row for folder in find_recipes(recipes).values() for row in _rows(farm, read_recipe(folder))]
+        rows = [
+            row
+            for folder in folder_module.find_recipes(recipes or folder_module.recipes_folder()).values()
+            for row in _rows(farm, folder_module.read_recipe(folder))
+        ]
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table("image", "version", "suite", "compressed", "digest", box=None)
+    table = table_module.Table("image", "version", "suite", "compressed", "digest", box=None)
     for row in rows:
-        moved = size(int(str(row["compressed_bytes"]))) if row["digest"] else "not built"
+        moved = units.size(int(str(row["compressed_bytes"]))) if row["digest"] else "not built"
         table.add_row(str(row["image"]), str(row["version"]), str(row["suite"]), moved, str(row["digest"] or "")[:19])
-    Console(highlight=False).print(table)
+    console_module.Console(highlight=False).print(table)
 
 
 def submit(
@@ -108,13 +132,13 @@ def submit(
     """Sends the recipe and asks for its image. Raises RequestError, SourceError and what the farm raises."""
     is_url = mirror is not None and "://" in mirror
     with together(folder, None if mirror is None or is_url else Path(mirror)) as packed:
-        source, _ = farm.pack(packed, IMAGES)
+        source, _ = farm.pack(packed, model.IMAGES)
     try:
-        request = ImageRequest(
+        request = model.ImageRequest(
             image=name, version=version, source=source, mirror=mirror if is_url else None, sha256=sha256
         )
-    except ValidationError as error:
-        raise RequestError(sentence_of(error)) from error
+    except pydantic.ValidationError as error:
+        raise RequestError(refusals.sentence_of(error)) from error
     return farm.submit(request)
 
 
@@ -124,17 +148,17 @@ def together(folder: Path, archive: Path | None = None) -> Iterator[Path]:
 
     Raises RequestError, and RecipeError where not all is there that the recipe takes along.
     """
-    recipe = read_recipe(folder)
+    recipe = folder_module.read_recipe(folder)
     if archive is not None and not archive.is_file():
         raise RequestError(f"{archive} is neither an address nor a file.", advice="MIRROR= takes either.")
-    if archive is None and not isinstance(recipe, DockerfileRecipe):
+    if archive is None and not isinstance(recipe, recipe_module.DockerfileRecipe):
         yield folder
         return
     with tempfile.TemporaryDirectory() as name:
         together = Path(name) / folder.name
-        if isinstance(recipe, DockerfileRecipe):
-            recipe.dockerfile.take_along(folder, together / CHECKOUT)
-            shutil.copy(folder / RECIPE_FILE, together)
+        if isinstance(recipe, recipe_module.DockerfileRecipe):
+            recipe.dockerfile.take_along(folder, together / recipe_module.CHECKOUT)
+            shutil.copy(folder / recipe_module.RECIPE_FILE, together)
         else:
             shutil.copytree(folder, together, symlinks=True)
         if archive is not None:
@@ -143,12 +167,12 @@ def together(folder: Path, archive: Path | None = None) -> Iterator[Path]:
 
 
 def _rows(farm: Farm, recipe: Recipe) -> Iterator[dict[str, object]]:
-    repository = f"{IMAGES}/{recipe.name}"
+    repository = f"{model.IMAGES}/{recipe.name}"
     for version, made in recipe.versions.items():
         row: dict[str, object] = {"image": recipe.name, "version": version, "suite": made.suite}
         if farm.registry.has_manifest(repository, version):
             media_type, content, digest = farm.registry.get_manifest(repository, version)
-            layers = Manifest.parse(content, media_type).layers
+            layers = manifest.Manifest.parse(content, media_type).layers
             yield row | {"digest": digest, "compressed_bytes": sum(layer.size for layer in layers)}
         else:
             yield row | {"digest": None, "compressed_bytes": None}

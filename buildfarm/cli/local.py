@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
 import click
 
 from buildfarm.cli.error_handler import json_option
-from buildfarm.errors import SetupError
+from buildfarm.cli.extras import require_local
 
 
 @click.command()
@@ -43,7 +42,6 @@ def status(as_json: bool) -> None:
 
 def _run(arguments: list[str], as_json: bool) -> None:
     # A process of its own, because the library knows no Docker: orchestrators install it without the nodes' part.
-    if importlib.util.find_spec("localfarm") is None:
-        raise SetupError("The build node's package is not installed here.", advice="Install all of buildfarm.")
+    require_local()
     command = [sys.executable, "-m", "localfarm", *arguments, *(["--json"] if as_json else [])]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
-from buildfarm.client import Client
-from buildfarm.farm import Farm
-from buildfarm.node import Node, NodeState
-from buildfarm.telemetry.units import size
 
-_COLOURS = {NodeState.READY: "green", NodeState.CLOSED: "yellow", NodeState.DRAINING: "cyan", NodeState.GONE: "red"}
+if TYPE_CHECKING:
+    from buildfarm.cli import node_table
+    from buildfarm.client import Client
+    from buildfarm.farm import Farm
+else:
+    node_table = LazyModule("buildfarm.cli.node_table")
 
 
 @click.group(invoke_without_command=True)
@@ -30,7 +30,7 @@ def nodes(context: click.Context, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([node.model_dump(mode="json") for node in found]))
         else:
-            _show(Console(highlight=False), farm, found)
+            node_table.show_nodes(farm, found)
 
 
 @nodes.command()
@@ -72,30 +72,9 @@ def promote(reference: str, as_json: bool) -> None:
 
 def _tell_builder(farm: Farm | Client, as_json: bool) -> None:
     current = farm.builder()
-    alive = [node for node in farm.nodes() if node.state is not NodeState.GONE]
+    alive = [node for node in farm.nodes() if node.state != "gone"]
     ready = [node.id for node in alive if node.builder and current.endswith(node.builder)]
     if as_json:
         click.echo(json.dumps({"builder": current, "ready": ready, "nodes": [node.id for node in alive]}))
     else:
         click.echo(f"{current or 'none yet'}\n{len(ready)} of {len(alive)} nodes have it.")
-
-
-def _show(console: Console, farm: Farm | Client, found: list[Node]) -> None:
-    table = Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
-    for node in found:
-        gone = node.state is NodeState.GONE
-        table.add_row(
-            node.id,
-            Text(node.state, style=_COLOURS[node.state]),
-            f"{node.busy}/{node.slots}",
-            " ".join(node.builds),
-            node.builder.removeprefix("sha256:")[:12],
-            "" if gone else size(node.disk_free_bytes),
-            node.version,
-            "" if gone else node.reason,
-        )
-    console.print(table)
-    current = farm.builder()
-    alive = [node for node in found if node.state is not NodeState.GONE]
-    ready = sum(bool(node.builder) and current.endswith(node.builder) for node in alive)
-    console.print(f"{ready} of {len(alive)} nodes have the builder {current.rpartition('@')[2][:19]}.")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, inside_farm, json_option
-from buildfarm.queue.view import QueueRow
+
+if TYPE_CHECKING:
+    from rich import console, table
+
+    from buildfarm.queue.view import QueueRow
+else:
+    console = LazyModule("rich.console")
+    table = LazyModule("rich.table")
 
 
 @click.command()
@@ -23,11 +30,11 @@ def queue(tenants_max: int, as_json: bool) -> None:
     if as_json:
         click.echo(view.model_dump_json())
         return
-    console = Console(highlight=False)
-    console.print(_table("class", view.classes, view.minutes))
+    output = console.Console(highlight=False)
+    output.print(_table("class", view.classes, view.minutes))
     if view.tenants:
-        console.print()
-        console.print(_table("tenant", view.tenants, view.minutes))
+        output.print()
+        output.print(_table("tenant", view.tenants, view.minutes))
 
 
 @click.group(invoke_without_command=True)
@@ -42,15 +49,15 @@ def limits(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"settings": otherwise.model_dump(), "set": found}))
         return
-    console = Console(highlight=False)
-    table = Table("whose", "limit", "builds", box=None)
+    output = console.Console(highlight=False)
+    rows = table.Table("whose", "limit", "builds", box=None)
     for name, value in otherwise.model_dump().items():
         whose, _, limit = name.partition("_")
-        table.add_row(f"every {whose}", limit, str(value))
+        rows.add_row(f"every {whose}", limit, str(value))
     for name, value in found.items():
         whose, _, limit = name.rpartition(":")
-        table.add_row(whose, limit, str(value))
-    console.print(table)
+        rows.add_row(whose, limit, str(value))
+    output.print(rows)
 
 
 @limits.command(name="set")
@@ -86,16 +93,16 @@ def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
         click.echo(f"{owner}: {now.tenant_running} running at once, {now.tenant_waiting} waiting.")
 
 
-def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> Table:
+def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> table.Table:
     names = ("class",) if first == "class" else ("tenant", "class")
-    table = Table(*names, "held", "queued", "running", "oldest", f"started, {minutes} min", "share", box=None)
+    shown = table.Table(*names, "held", "queued", "running", "oldest", f"started, {minutes} min", "share", box=None)
     for row in rows:
         name = (row.build_class,) if first == "class" else (row.tenant, row.build_class)
         oldest = "" if row.oldest_seconds is None else duration(row.oldest_seconds)
         share = f"{row.share:.0%}" if row.started else ""
         counts = (str(row.held), str(row.queued), str(row.running))
-        table.add_row(*name, *counts, oldest, str(row.started), share)
-    return table
+        shown.add_row(*name, *counts, oldest, str(row.started), share)
+    return shown
 
 
 def duration(seconds: float) -> str:

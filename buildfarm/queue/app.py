@@ -1,11 +1,10 @@
-"""The Celery application: names of queues and tasks, and how messages are delivered.
+"""The Celery application: how messages are delivered, and in which order.
 
 A message holds a build's id and nothing else. It only wakes a worker up; the record in Redis is the truth.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
 import ssl
 from collections.abc import Iterable, Mapping
@@ -14,13 +13,10 @@ from functools import partial
 from celery import Celery
 from kombu import Queue
 
+from buildfarm.queue.names import SUBMIT_QUEUE, class_of, is_shard, queue_names
 from buildfarm.queue.redis_address import parse_redis
 from buildfarm.queue.transport import transport_for
 from buildfarm.settings import Settings
-
-TASK = "buildfarm.build"
-SUBMIT_TASK = "buildfarm.submit"
-SUBMIT_QUEUE = "build.submit"
 
 # Longer than any build may take, so that Redis hands out no message of a build that still runs. Lost builds do not
 # wait for it: their lease ends after seconds, and they get a new message.
@@ -47,11 +43,11 @@ class FairOrder:
         names = list(queues)
         self._shards = {name: [] for name in self._weights}
         for queue in names:
-            if _is_shard(queue):
+            if is_shard(queue):
                 self._shards[class_of(queue)].append(queue)
         for shards in self._shards.values():
             random.shuffle(shards)
-        self._first = [queue for queue in names if not _is_shard(queue)]
+        self._first = [queue for queue in names if not is_shard(queue)]
         self._passes = {name: 1 / weight for name, weight in self._weights.items()}
 
     def consume(self, count: int) -> list[str]:
@@ -60,7 +56,7 @@ class FairOrder:
 
     def rotate(self, served: str) -> str:
         """A message came from this queue: its turn comes again when all others had theirs."""
-        if not _is_shard(served) or served not in self._shards.get(class_of(served), ()):
+        if not is_shard(served) or served not in self._shards.get(class_of(served), ()):
             return served
         name = class_of(served)
         shards = self._shards[name]
@@ -76,28 +72,6 @@ class FairOrder:
 
     def _order(self) -> list[str]:
         return sorted(self._weights, key=lambda name: (self._passes[name], -self._weights[name]))
-
-
-def class_of(queue: str) -> str:
-    """The class whose builds wait in a queue."""
-    return queue.split(".")[1]
-
-
-def _is_shard(queue: str) -> bool:
-    return queue.rpartition(".")[2].isdigit()
-
-
-def shard_of(tenant: str, build_class: str, shards: int) -> str:
-    """The queue of a tenant's builds of a class."""
-    number = int.from_bytes(hashlib.sha256(tenant.encode()).digest()[:8], "big") % shards
-    return f"build.{build_class}.{number}"
-
-
-def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
-    """Every queue that a worker consumes which serves these classes; builds that were lost have one of their own."""
-    names = tuple(classes)
-    retries = (f"build.{name}.retry" for name in names)
-    return (*retries, SUBMIT_QUEUE, *(f"build.{name}.{number}" for name in names for number in range(shards)))
 
 
 def make_celery(settings: Settings) -> Celery:

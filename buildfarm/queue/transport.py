@@ -6,7 +6,6 @@ is no message; one that it cannot decode it keeps besides, and hands it to the n
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
+from buildfarm.queue.messages import MalformedMessageError, check_message
 from buildfarm.telemetry import logger
 
 # As kombu.transport.redis.QoS.append does it, but also when Redis is out of memory: what this adds goes with its build.
@@ -25,56 +25,6 @@ _KEEP = """#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 """
-
-
-class MalformedMessageError(ValueError):
-    """The message is not one of Celery's protocol 2, as this farm's callers send it."""
-
-
-def check_message(message: object) -> None:
-    """Raises MalformedMessageError unless this, from a queue, is something that Celery can accept or refuse by itself.
-
-    That is kombu's envelope (kombu/transport/virtual/base.py, ``Channel.prepare_message``) around a body of Celery's
-    message protocol, version 2 (docs.celeryq.dev, "Message Protocol").
-    """
-    if not isinstance(message, dict):
-        raise MalformedMessageError("it is no JSON object")
-    headers, properties = _mapping(message, "headers"), _mapping(message, "properties")
-    delivery = _mapping(properties, "delivery_info")
-    for where, name in ((delivery, "exchange"), (delivery, "routing_key"), (properties, "delivery_tag")):
-        if not isinstance(where.get(name), str):
-            raise MalformedMessageError(f"its {name} is no string")
-    for name in ("task", "id"):
-        if not isinstance(headers.get(name), str):
-            raise MalformedMessageError(f"its header {name} is no string")
-    # Celery counts a slot as taken before it finds out by itself, and never gives it back.
-    if headers.get("timelimit") not in (None, [None, None]):
-        raise MalformedMessageError("this farm's own limits hold: it takes no header timelimit")
-    if message.get("content-type") != "application/json" or message.get("content-encoding") != "utf-8":
-        raise MalformedMessageError("its body is not JSON in UTF-8")
-    if properties.get("body_encoding") not in (None, "base64"):
-        raise MalformedMessageError("its body is neither plain nor in base64")
-    _check_body(message.get("body"), is_plain=properties.get("body_encoding") is None)
-
-
-def message_template(task: str) -> str:
-    """A message for a task with a build's id, which `check_message` lets pass once its three blanks are filled in.
-
-    The scripts of the store push it into a queue themselves, in the same step that writes the build's record.
-    """
-    message = {
-        "body": json.dumps([["@id@"], {}, {}]),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"lang": "py", "task": task, "id": "@id@", "root_id": "@id@", "retries": 0},
-        "properties": {
-            "delivery_tag": "@tag@",
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": "@queue@"},
-            "priority": 0,
-        },
-    }
-    return json.dumps(message)
 
 
 def transport_for(url: str) -> type[kombu_redis.Transport]:
@@ -123,24 +73,3 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
     Channel.QoS = QoS
     Transport.Channel = Channel
     return Transport
-
-
-def _mapping(where: dict[str, Any], name: str) -> dict[str, Any]:
-    found = where.get(name)
-    if not isinstance(found, dict):
-        raise MalformedMessageError(f"it has no {name}")
-    return found
-
-
-def _check_body(encoded: object, *, is_plain: bool) -> None:
-    if not isinstance(encoded, str):
-        raise MalformedMessageError("it has no body")
-    try:
-        body = json.loads(encoded if is_plain else base64.b64decode(encoded.encode(), validate=True))
-    except (ValueError, RecursionError) as error:
-        raise MalformedMessageError("its body cannot be decoded") from error
-    kinds = (list, dict, dict)
-    if not isinstance(body, list) or len(body) != len(kinds):
-        raise MalformedMessageError("its body is not [args, kwargs, options]")
-    if not all(isinstance(part, kind) for part, kind in zip(body, kinds, strict=True)):
-        raise MalformedMessageError("its body is not [args, kwargs, options]")

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from buildfarm.errors import RecipeError
+from buildfarm.errors import RecipeError, SetupError
 from buildfarm.recipes.plan import SlimPlan
 from buildfarm.recipes.recipe import RECIPE_FILE, DockerfileRecipe, SlimRecipe, parse_recipe
+
+_TOP = Path(__file__).parents[2]
+CHECKOUT_RECIPES = _TOP / "images"
+INSTALLED_RECIPES = _TOP / "localfarm" / "recipes"  # setup.py puts a copy there
 
 
 def read_recipe(folder: Path) -> SlimRecipe | DockerfileRecipe:
@@ -50,3 +54,14 @@ def build_order(wanted: str, made_from: Mapping[str, Iterable[str]]) -> list[str
         return list(TopologicalSorter({name: made_from.get(name, ()) for name in sorted(needed)}).static_order())
     except CycleError as error:
         raise RecipeError(f"{wanted} is made from itself: {' from '.join(error.args[1])}.") from error
+
+
+def recipes_folder() -> Path:
+    """The farm's own recipes: `images/` of this checkout, or what an installed wheel has of it. Raises SetupError."""
+    for folder in (INSTALLED_RECIPES, CHECKOUT_RECIPES):
+        if folder.is_dir():
+            return folder
+    raise SetupError(
+        "The recipes of the farm's images are missing from this installation.",
+        advice="Install buildfarm anew from its wheel, or run it from a checkout.",
+    )

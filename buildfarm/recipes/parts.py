@@ -98,7 +98,8 @@ class Dockerfile(Frozen):
                 shutil.copy(there, target / name)
             else:
                 raise RecipeError(
-                    f"The recipe takes {there} along, which is not there.", advice="Use a whole checkout."
+                    f"The recipe takes {there} along, which is not there.",
+                    advice="It needs a whole checkout: name its images/ with --recipes.",
                 )
 
 

@@ -90,7 +90,7 @@ def open_tracer(settings: Settings, service: str) -> Tracer:
     except ImportError as error:
         raise SetupError(
             "BUILDFARM_OTLP_ENDPOINT is set, and the packages that write traces are not installed.",
-            advice="Install buildfarm[traces], or leave the setting empty.",
+            advice="Run: pip install 'buildfarm[traces]'; or leave the setting empty.",
         ) from error
 
     class Ids(RandomIdGenerator):

@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 from buildfarm.farm import open_farm
 from buildfarm.model import Build, BuildResult, Phase, Request
 from buildfarm.oci.digest import Digest
-from buildfarm.queue.app import queue_names
+from buildfarm.queue.app import make_celery
+from buildfarm.queue.names import queue_names
 from buildfarm.settings import read_settings
 from buildfarm.store import Leases, Nodes
-from buildfarm.telemetry import Metrics, logger, open_tracer, set_up_logging
+from buildfarm.telemetry import logger, set_up_logging
+from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.traces import open_tracer
 from workers.attempt.attempt import Attempt
 from workers.attempt.finished import Finished
 from workers.attempt.running import RunningAttempts
@@ -104,7 +107,7 @@ def main() -> None:
     settings = read_settings()
     set_up_logging(settings)
     log = logger(node=settings.node_id)
-    with open_farm(settings) as farm:
+    with open_farm(settings) as farm, closing(make_celery(settings)) as celery:
         metrics = Metrics()
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, lambda restart: os._exit(1))
@@ -120,14 +123,14 @@ def main() -> None:
             farm.records, leases, farm.log_streams, attempts, metrics,
             open_tracer(settings, "bench"), trouble=lambda: "", rest=lambda: None,
         )  # fmt: skip
-        register(farm.celery, worker)
+        register(celery, worker)
 
-        @farm.celery.task(name=NOTHING, ignore_result=True)
+        @celery.task(name=NOTHING, ignore_result=True)
         def nothing(argument: str) -> None:
             """What a bare Celery task costs."""
 
         try:
-            consume(settings, farm.celery, lambda: True, drain)
+            consume(settings, celery, lambda: True, drain)
         except SystemExit:
             pass
         finally:

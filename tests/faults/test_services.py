@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from buildfarm.model import Phase, State
-from buildfarm.queue.app import queue_names
+from buildfarm.queue.names import queue_names
 from testkit.cluster import network
 from testkit.cluster.cluster import wait_for_node
 from testkit.cluster.proxy import slow_proxy

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from buildfarm.errors import Cancelled, LeaseLost
 from buildfarm.model import TRANSITIONS, BuildRequest, Failure, Fault, RunPolicy, State
-from buildfarm.queue.app import TASK
-from buildfarm.queue.transport import check_message, message_template
+from buildfarm.queue.messages import check_message, message_template
+from buildfarm.queue.names import TASK
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Accepted, Admission, AdmissionPolicy, Events, Full, Lease, Leases, Records, open_database

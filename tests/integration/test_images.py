@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.cli.images import RECIPES, submit
+from buildfarm.cli.images import submit
 from buildfarm.errors import RequestError
 from buildfarm.model import Phase, State
+from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import find_recipes
 from buildfarm.recipes.recipe import BASE
 from localfarm.beginnings import ensure_sent

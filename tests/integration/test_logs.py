@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 from buildfarm.errors import StoreFullError
 from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest, Failure, Fault, Phase, State
-from buildfarm.queue.app import TASK, make_celery, shard_of
-from buildfarm.queue.transport import message_template
+from buildfarm.queue.app import make_celery
+from buildfarm.queue.messages import message_template
+from buildfarm.queue.names import TASK, shard_of
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, LogBounds, Logs, Records, open_database

@@ -13,7 +13,7 @@ import uuid
 import pytest
 
 from buildfarm.model import BuildRequest
-from buildfarm.queue.app import SUBMIT_QUEUE
+from buildfarm.queue.names import SUBMIT_QUEUE
 from buildfarm.sources.address import ArtifactSource
 from testkit.builds import wait_for
 
@@ -24,10 +24,12 @@ DIGEST = "sha256:" + "a" * 64
 WORKER = """
 from celery import signals
 from buildfarm.farm import open_farm
+from buildfarm.queue.app import make_celery
 from buildfarm.settings import read_settings
 from buildfarm.store import Leases, Unclaimed
 from buildfarm.telemetry import logger, set_up_logging
-from workers import entry, tasks
+from workers import tasks
+from workers.queue import submissions
 
 settings = read_settings()
 set_up_logging(settings)
@@ -46,10 +48,11 @@ with open_farm(settings) as farm:
                 leases.cancel(lease)
                 logger(build=build_id).info("build_taken")
 
-    tasks.register(farm.celery, Worker())
-    entry.register(farm.celery, farm)
+    celery = make_celery(farm.settings)
+    tasks.register(celery, Worker())
+    submissions.register(celery, farm)
     options = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True, "quiet": True}
-    farm.celery.Worker(hostname="test", pool="threads", concurrency=1, **options).start()
+    celery.Worker(hostname="test", pool="threads", concurrency=1, **options).start()
 """
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.cli.images import RECIPES, submit
+from buildfarm.cli.images import submit
 from buildfarm.model import State
+from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import find_recipes
 from testkit.builds import wait_for
 

@@ -12,11 +12,12 @@ from buildfarm.cli.gc import used_digests
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, State
 from buildfarm.node import Node, NodeState
-from buildfarm.queue.app import queue_names, shard_of
+from buildfarm.queue.names import queue_names, shard_of
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases, Logs, Nodes, Wakeups
 from buildfarm.store.nodes import Orders
-from buildfarm.telemetry import Metrics, logger
+from buildfarm.telemetry import logger
+from buildfarm.telemetry.metrics import Metrics
 from workers.upkeep.sweeper import Sweeper
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)

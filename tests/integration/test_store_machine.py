@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 
 from buildfarm.errors import Cancelled, LeaseLost, TooLateError
 from buildfarm.model import TRANSITIONS, BuildRequest, BuildResult, Failure, Fault, Phase, State
-from buildfarm.queue.app import TASK
-from buildfarm.queue.transport import message_template
+from buildfarm.queue.messages import message_template
+from buildfarm.queue.names import TASK
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, Logs, Records, Tags, open_database

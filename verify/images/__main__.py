@@ -18,8 +18,8 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from buildfarm.builder import check_builder
-from buildfarm.cli.images import RECIPES
 from buildfarm.farm import Farm, open_farm
+from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import find_recipes
 from buildfarm.recipes.plan import SlimPlan
 from buildfarm.settings import Settings, read_settings

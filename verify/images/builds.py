@@ -10,12 +10,12 @@ from pathlib import Path
 
 import docker
 
-from buildfarm.cli.images import RECIPES, submit
+from buildfarm.cli.images import submit
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildResult
+from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import find_recipes, slim_plan
 from buildfarm.recipes.plan import SlimPlan
-from localfarm.images import RECIPES as IMAGES
 
 SUITE = "bookworm"
 PROGRAMS = {"mmdebstrap": "mmdebstrap"}
@@ -101,7 +101,7 @@ def _base(client: docker.DockerClient) -> str:
     if not client.images.list(name=name):
         with tempfile.TemporaryDirectory() as folder:
             archive = f"{folder}/base.tar"
-            options = f"--dpkgopt={IMAGES / 'base/slim'}"
+            options = f"--dpkgopt={RECIPES / 'base/slim'}"
             clean = 'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin'
             subprocess.run(
                 ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", options,

@@ -13,7 +13,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 
 from buildfarm.model import Build, Phase, State
-from buildfarm.telemetry import Metrics
+from buildfarm.telemetry.metrics import Metrics
 from localfarm.packages import ensure_packages, find_program
 from monitoring.__main__ import ROOT
 from testkit.cluster.shell import wait

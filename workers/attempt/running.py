@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from buildfarm.errors import BuildfarmError
-from buildfarm.telemetry import Metrics
+from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.attempt import Attempt
 
 

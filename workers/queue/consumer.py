@@ -9,7 +9,7 @@ from celery import Celery, signals
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-from buildfarm.queue.app import queue_names
+from buildfarm.queue.names import queue_names
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 from workers.queue.gate import make_gate

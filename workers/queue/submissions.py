@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from buildfarm.errors import BuildfarmError, FarmError, StoreFullError
 from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, Request
-from buildfarm.queue.app import SUBMIT_TASK
+from buildfarm.queue.names import SUBMIT_TASK
 from buildfarm.telemetry import logger
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Request)

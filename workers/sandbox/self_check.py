@@ -14,7 +14,8 @@ import docker
 
 from buildfarm.errors import SetupError
 from buildfarm.settings import Settings
-from buildfarm.telemetry import Logger, Metrics
+from buildfarm.telemetry import Logger
+from buildfarm.telemetry.metrics import Metrics
 from workers.engine import engine_failures
 from workers.sandbox.container import Sandboxes
 from workers.sandbox.firewall import parse_allowed, remove_stale_chains

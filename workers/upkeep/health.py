@@ -13,7 +13,8 @@ from buildfarm.errors import BuildfarmError, NodeError
 from buildfarm.node import Node, NodeState
 from buildfarm.settings import Settings
 from buildfarm.store import Nodes
-from buildfarm.telemetry import Metrics, logger
+from buildfarm.telemetry import logger
+from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
 from workers.builder import Builders
 from workers.engine import engine_failures

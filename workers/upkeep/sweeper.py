@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from buildfarm.errors import NodeLostError
 from buildfarm.model import Failure, Fault
-from buildfarm.queue.app import SUBMIT_QUEUE
+from buildfarm.queue.names import SUBMIT_QUEUE
 from buildfarm.store import Leases, Logs, Nodes, Records
-from buildfarm.telemetry import Logger, Metrics
+from buildfarm.telemetry import Logger
+from buildfarm.telemetry.metrics import Metrics
 
 SWEEP_SECONDS = 1.0
 # A sweeper that died is followed by another node this much later, which adds to the time until its builds run again.

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import SetupError
+from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import read_recipe
 from buildfarm.recipes.parts import Dockerfile
-from localfarm.images import BUILDER, DEBIAN, RECIPES, SUITE, Distribution
+from localfarm.images import BUILDER, DEBIAN, SUITE, Distribution
 from localfarm.network import host_mtu
 from localfarm.services import redis_service
 from localfarm.state import LocalState, forget, locked, make_directory, read_state, secret_file, write_file, write_state

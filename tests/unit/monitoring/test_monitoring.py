@@ -66,7 +66,7 @@ def test_every_metric_of_the_farm_is_in_its_document():
     from prometheus_client import CollectorRegistry
 
     from buildfarm.api.metrics import ApiMetrics
-    from buildfarm.telemetry import Metrics
+    from buildfarm.telemetry.metrics import Metrics
 
     def names(registry: CollectorRegistry):
         return {metric.name for metric in registry.collect()}

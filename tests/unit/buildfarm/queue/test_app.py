@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.queue.app import SUBMIT_QUEUE, FairOrder, class_of, make_celery, queue_names, shard_of
+from buildfarm.queue.app import FairOrder, make_celery
+from buildfarm.queue.names import SUBMIT_QUEUE, class_of, queue_names, shard_of
 from buildfarm.settings import Settings
 
 WEIGHTS = {"interactive": 4, "bulk": 1}

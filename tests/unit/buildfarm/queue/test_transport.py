@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.queue.transport import MalformedMessageError, check_message, message_template
+from buildfarm.queue.messages import MalformedMessageError, check_message, message_template
 
 
 def envelope(body=b'[["id"], {}, {}]', **changes):

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.errors import RecipeError
-from buildfarm.recipes.folder import build_order, find_recipes, read_recipe, slim_plan
+from buildfarm.errors import RecipeError, SetupError
+from buildfarm.recipes import folder
+from buildfarm.recipes.folder import build_order, find_recipes, read_recipe, recipes_folder, slim_plan
 from buildfarm.recipes.parts import Budget
 from buildfarm.recipes.recipe import IMAGER_VERSION, DockerfileRecipe, SlimRecipe, parse_recipe
 
@@ -211,3 +212,13 @@ def test_each_kind_of_recipe_is_told_from_the_other():
     assert slim_plan(IMAGES / "registry", "trixie").name == "registry"
     with pytest.raises(RecipeError, match="not made of packages' files"):
         slim_plan(IMAGES / "builder", "trixie")
+
+
+def test_recipes_are_the_wheels_own_or_else_the_checkouts(monkeypatch, tmp_path):
+    assert recipes_folder() == IMAGES
+    monkeypatch.setattr(folder, "INSTALLED_RECIPES", tmp_path)
+    assert recipes_folder() == tmp_path
+    monkeypatch.setattr(folder, "INSTALLED_RECIPES", tmp_path / "absent")
+    monkeypatch.setattr(folder, "CHECKOUT_RECIPES", tmp_path / "absent")
+    with pytest.raises(SetupError, match="missing from this installation"):
+        recipes_folder()

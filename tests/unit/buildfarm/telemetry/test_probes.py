@@ -7,7 +7,7 @@ import socket
 import httpx
 from prometheus_client import CollectorRegistry, Gauge
 
-from buildfarm.telemetry import Probes, serve_metrics
+from buildfarm.telemetry.serving import Probes, serve_metrics
 
 
 def test_a_node_is_alive_at_once_ready_later_and_tells_why_not():

@@ -10,9 +10,10 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from buildfarm.model import Phase
 from buildfarm.settings import Settings
-from buildfarm.telemetry import Metrics, Tracer, logger, set_up_logging
+from buildfarm.telemetry import logger, set_up_logging
 from buildfarm.telemetry.masking import mask
-from buildfarm.telemetry.traces import ids_of
+from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.traces import Tracer, ids_of
 
 TOKEN = "bf_0123456789abcdef_" + "s" * 43
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from buildfarm.errors import NodeStopped
-from buildfarm.telemetry import Metrics, logger
+from buildfarm.telemetry import logger
+from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
 from workers.cache import Caches
 from workers.tasks import Worker, retry_wait_seconds

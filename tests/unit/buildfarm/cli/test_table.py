@@ -1,0 +1,88 @@
+"""Commands are imported when they run, and a missing extra is named with the command that installs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from buildfarm.access import Scope
+from buildfarm.cli import COMMANDS, main
+from buildfarm.cli.api import SCOPES
+from buildfarm.cli.build import RUN_POLICIES
+from buildfarm.cli.error_handler import Exit
+from buildfarm.cli.extras import missing_extra
+from buildfarm.model import RunPolicy
+
+HEAVY = ("celery", "cryptography", "docker", "fastapi", "httpx", "pathspec", "pydantic", "redis", "rich", "structlog")
+RUN = "import sys\n{before}\nfrom buildfarm.cli import main\ntry:\n    main({arguments})\nfinally:\n    {after}\n"
+
+
+def run(*arguments, before="", after="pass"):
+    code = RUN.format(before=before, arguments=list(arguments), after=after)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_entry_of_the_table_is_a_command_of_its_name(name):
+    command = main.get_command(click.Context(main), name)
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.help
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["bulid"],
+        ["build"],
+        ["build", "--help"],
+        ["list", "--nonsense"],
+        ["tokens", "make", "--scope", "x"],
+    ],
+)
+def test_version_help_and_wrong_usage_import_nothing_that_takes_long(arguments):
+    after = f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    done = run(*arguments, after=after)
+    assert done.returncode in (Exit.DONE, Exit.USAGE)
+    assert done.stderr.strip().endswith("[]")
+
+
+def test_a_list_by_redis_imports_neither_celery_nor_http():
+    before = "import os; os.environ['BUILDFARM_REDIS_URL'] = 'redis://127.0.0.1:1'"
+    after = "print([name for name in ('celery', 'fastapi', 'httpx', 'structlog') if name in sys.modules])"
+    done = run("list", before=before, after=after)
+    assert done.returncode == Exit.FARM_FAULT
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("redis", ["list"], "farm"),
+        ("cryptography", ["list"], "farm"),
+        ("uvicorn", ["api"], "api"),
+        ("fastapi", ["api"], "api"),
+        ("docker", ["up"], "local"),
+        ("celery", ["status"], "local"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence_and_the_command_that_installs_it(package, arguments, extra):
+    done = run(*arguments, before=f"sys.modules[{package!r}] = None")
+    assert done.returncode == Exit.SETUP
+    assert f"package {package}, which is not installed." in done.stderr
+    assert done.stderr.strip().endswith(f"Run: pip install 'buildfarm[{extra}]'")
+
+
+def test_a_module_that_no_extra_has_is_a_bug():
+    assert missing_extra(ModuleNotFoundError(name="buildfarm.absent")) is None
+    assert "buildfarm[node]" in missing_extra(ModuleNotFoundError(name="redis.client"), "node").advice
+
+
+def test_choices_of_options_are_those_of_the_model():
+    assert list(RUN_POLICIES) == list(RunPolicy)
+    assert list(SCOPES) == list(Scope)
