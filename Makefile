@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ verify-images: $(STAMP) ## what the database images do, in real containers and o
 verify-buildpacks: $(STAMP) ## both buildpack contracts, the builder and the examples, as a table of claims
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.buildpacks
+
+verify-apps: $(STAMP) ## builds, runs and queries every app of tests/apps; FAMILY=go or APP=NAME for a part
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.apps
 
 builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
 	images/builder/list-installed >images/builder/installed.txt.new

@@ -229,6 +229,7 @@ class BuildResult(Frozen):
     phase_seconds: dict[Phase, float]
     node: str
     attempt: int
+    warning: str = ""  # what is wrong with an image that was built all the same
 
     @property
     def farm_seconds(self) -> float:

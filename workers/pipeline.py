@@ -80,7 +80,7 @@ def run(
             workspace, sandbox = resources.enter_context(pooled)
             source = _prepare(request, tools, workspace, sandbox)
         with attempt.phase(Phase.DETECT):
-            chosen = buildpacks.detect(request, source.manifest, tools.fetcher, source.steps)
+            chosen = buildpacks.detect(request, source.manifest, tools.fetcher, source.steps, source.names)
             restored = tools.caches.keep_for(chosen.names, source.restored, sandbox)
         with attempt.phase(Phase.COMPILE):
             if not tools.compile_network:
@@ -109,6 +109,8 @@ def run(
                 labels=buildpacks.image_labels(built, request, source.version, tools.builder, layers),
             )
             attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
+            if built.warning:
+                attempt.write(f" !     {built.warning}\n".encode())
         result = BuildResult(
             repository=request.repository,
             digest=exported.image.digest,
@@ -121,6 +123,7 @@ def run(
             phase_seconds=dict(attempt.seconds),
             node=tools.node_id,
             attempt=build.attempt,
+            warning=built.warning,
         )
         with attempt.phase(Phase.PUBLISH):
             publish(result)

@@ -23,6 +23,7 @@ COMMANDS = {
     "list": Entry("buildfarm.cli.builds:list_builds", "List the newest builds."),
     "logs": Entry("buildfarm.cli.builds:logs", "Print the log of a build."),
     "nodes": Entry("buildfarm.cli.nodes:nodes", "List the build nodes, or drain one."),
+    "plan": Entry("buildfarm.cli.plan:plan", "Show what a build of a directory would do, without building it."),
     "queue": Entry("buildfarm.cli.queue:queue", "Show what waits, by class and by tenant."),
     "run": Entry("buildfarm.cli.run:run", "Run a process of an image on this machine."),
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),

@@ -100,7 +100,7 @@ def build(
         raise click.UsageError("--archive and --sha256 belong together: the farm builds only bytes that you vouch for.")
     tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
     hidden = tuple(pair.partition("=")[0] for pair in secrets)
-    values = _variables(variables, secrets)
+    values = read_variables(variables, secrets)
     _check_names(tenant, name)
     console = console_module.Console(stderr=as_json, highlight=False)
     with connected_farm() as farm:
@@ -211,7 +211,7 @@ def _check_names(tenant: str, name: str) -> None:
             )
 
 
-def _variables(pairs: tuple[str, ...], secrets: tuple[str, ...]) -> dict[str, str]:
+def read_variables(pairs: tuple[str, ...], secrets: tuple[str, ...] = ()) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -50,6 +50,8 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
     _row(console, "digest", result.digest)
     for name, command in result.process_types.items():
         _row(console, "process", f"{name}: {command}")
+    if result.warning:
+        _row(console, "warning", Text(result.warning, style="yellow"))
     _row(console, "uploaded", size(result.uploaded_bytes))
     _row(console, "phases", ", ".join(f"{phase} {result.phase_seconds.get(phase, 0):.2f} s" for phase in Phase))
     layers = Table("layer", "origin", "compressed", "unpacked", "moved", box=None)

@@ -20,6 +20,11 @@ from workers.buildpacks.steps import FOLDER, Steps
 from workers.export.launch_layers import LaunchLayer, LaunchLayers
 from workers.sandbox.workspace import Workspace
 
+NO_PROCESS = (
+    "Nothing says how to start this app, so its image cannot start: "
+    "add a Procfile with the line `web: COMMAND`, whose command serves on $PORT."
+)
+
 Reports = Mapping[str, Mapping[str, ReportValue]]
 
 # In the image of Cloud Native Buildpacks (platform.md, "Launch Environment")
@@ -38,6 +43,11 @@ class Built:
     process_types: Mapping[str, str] = field(default_factory=dict)  # type to shell command
     config_vars: Mapping[str, str] = field(default_factory=dict)  # become the image's environment
     cnb: CnbBuild | None = None  # where Cloud Native Buildpacks made it
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with it though it was built; empty where nothing is."""
+        return "" if self.process_types else NO_PROCESS
 
 
 def build(

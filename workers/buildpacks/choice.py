@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from buildfarm.buildpacks.address import Buildpack, BundledBuildpack, parse_buildpack
+from buildfarm.buildpacks.unclaimed import unclaimed
 from buildfarm.errors import DetectError
 from buildfarm.model import BuildRequest
 from workers.buildpacks import classic, cnb
@@ -33,8 +34,17 @@ class Chosen:
         return tuple(item.name for item in self.classic) + tuple(item.id for item in (self.group or cnb.NOBODY).members)
 
 
-def detect(request: BuildRequest, manifest: AppManifest, fetcher: BuildpackFetcher, steps: Steps) -> Chosen:
-    """Asks the buildpacks. Raises DetectError, and what `BuildpackFetcher.fetch` raises."""
+def detect(
+    request: BuildRequest,
+    manifest: AppManifest,
+    fetcher: BuildpackFetcher,
+    steps: Steps,
+    names: Collection[str] = (),
+) -> Chosen:
+    """Asks the buildpacks; ``names`` are the source's files, for the error.
+
+    Raises DetectError, and what `BuildpackFetcher.fetch` raises.
+    """
     wanted = named_buildpacks(request, manifest)
     if wanted:
         return _all_of(fetcher.fetch(wanted, request.tenant, steps), steps)
@@ -47,11 +57,7 @@ def detect(request: BuildRequest, manifest: AppManifest, fetcher: BuildpackFetch
         chosen = _first_of(fetcher.fetch(bundle, request.tenant, steps), steps)
         if chosen is not None:
             return chosen
-    raise DetectError(
-        "No buildpack takes this app.",
-        advice="Add a requirements.txt, package.json, Gemfile, pom.xml, composer.json, index.html or Procfile "
-        "at the source's top, or name a buildpack.",
-    )
+    raise unclaimed(names, request.buildpack_order)
 
 
 def named_buildpacks(request: BuildRequest, manifest: AppManifest) -> tuple[Buildpack, ...]:

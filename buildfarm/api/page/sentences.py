@@ -24,6 +24,8 @@ def in_words(build: Build) -> str:
             told = build.failure.message
         case State.SUCCEEDED if build.result_of:
             told = "Taken from an equal build; nothing was built."
+        case State.SUCCEEDED if build.result and build.result.warning:
+            told = build.result.warning
         case State.SUCCEEDED if build.result:
             moved = build.result.uploaded_bytes
             told = f"Image ready; {size(moved)} sent." if moved else "Image ready; nothing had to be sent."

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from buildfarm.errors import CompileError
 from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.build import NO_PROCESS, Built
 from workers.buildpacks.classic import Detected, compile_app, report
 from workers.buildpacks.procfile import merge_types, parse_procfile
 from workers.buildpacks.release import Release, parse_release, parse_report
@@ -175,3 +176,8 @@ def test_a_builder_of_the_first_contract_is_asked_for_its_release_in_a_step_of_i
 @given(st.binary(max_size=200))
 def test_a_report_of_any_bytes_harms_nobody(content):
     assert isinstance(parse_report(content), dict)
+
+
+def test_what_was_built_without_a_process_type_has_a_warning():
+    assert Built(used=()).warning == NO_PROCESS
+    assert not Built(used=(), process_types={"worker": "run"}).warning

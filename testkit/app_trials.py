@@ -1,0 +1,225 @@
+"""A test app from its source to its answer: built cold, queried, changed, built on its cache, built elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildfarm.cli.plan import Plan, plan_of
+from buildfarm.errors import BuildfarmError
+from buildfarm.model import Build, BuildResult, Fault, Phase, State
+from buildfarm.oci.manifest import ImageConfig, Manifest
+from localfarm.waiting import wait_until
+from testkit.apps import App
+from testkit.builds import Builds
+from workers.cache import TAG as CACHE
+
+ANSWER_SECONDS = 30
+CACHE_SECONDS = 4.0
+PORT = 5007  # none that a framework takes of its own accord
+TITLE = "org.opencontainers.image.title"  # the one thing in an image that names the app
+
+_SHOWN = 400
+
+
+class ShortError(Exception):
+    """What came of an app is not what it promises; says what did."""
+
+
+@dataclass
+class Outcome:
+    """What came of an app."""
+
+    app: App
+    cold_seconds: float | None = None
+    again_seconds: float | None = None
+    told: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """For the table."""
+        if self.problems:
+            return "falls short"
+        return "not run" if self.app.needs else "holds"
+
+
+def try_app(built: Builds, app: App) -> Outcome:
+    """Everything that an app promises."""
+    outcome = Outcome(app)
+    if app.needs:
+        outcome.told = f"needs {app.needs}"
+        return outcome
+    try:
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / app.name
+            shutil.copytree(app.folder, folder, symlinks=True)
+            (_fail if app.fails else _succeed)(built, app, folder, outcome)
+    except (ShortError, BuildfarmError, ValueError) as error:
+        outcome.problems.append(str(error))
+    return outcome
+
+
+def _fail(built: Builds, app: App, folder: Path, outcome: Outcome) -> None:
+    build = _build(built, app, folder, app.app_name)
+    failure = build.failure
+    if failure is None or failure.fault is not Fault.APP:
+        raise ShortError(f"it should fail as the app's fault; it {build.state}: {failure}")
+    if app.fails not in f"{failure.message} {failure.advice}\n{built.log(build)}":
+        raise ShortError(f"nothing says {app.fails!r}:\n{_tail(built, build)}")
+    outcome.told = f"fails: {app.fails}"
+
+
+def _succeed(built: Builds, app: App, folder: Path, outcome: Outcome) -> None:
+    planned = plan_of(f"{built.farm.registry.host}/{built.farm.builder()}", folder, (), app.env)
+    first = _result(built, _build(built, app, folder, app.app_name))
+    _compare_plan(planned, first)
+    outcome.cold_seconds = first.phase_seconds[Phase.COMPILE]
+    outcome.told = _ask(built, app, first, app.answers or app.prints)
+    if app.change:
+        _keep_waiting_for_cache(built, app)
+        app.change.apply(folder)
+        again = _result(built, _build(built, app, folder, app.app_name))
+        outcome.again_seconds = again.phase_seconds[Phase.COMPILE]
+        _ask(built, app, again, app.change.answers)
+        first = again
+    if not app.varies:
+        # Elsewhere there is no cache: what was built on one must not differ from what was built without.
+        other = _result(built, _build(built, app, folder, f"{app.app_name}-2"))
+        if differences := compare_images(built, first, other):
+            raise ShortError(f"two builds differ in {differences}")
+
+
+def _compare_plan(planned: Plan, result: BuildResult) -> None:
+    """What was planned is what was done."""
+    names = [one["buildpack"] for one in planned["buildpacks"]]
+    if names != (used := [item.name for item in result.buildpacks]):
+        raise ShortError(f"planned with {names}, built with {used}")
+    told = all("processes" in one for one in planned["buildpacks"])
+    if told and planned["processes"] != result.process_types:
+        raise ShortError(f"planned are the processes {planned['processes']}, made were {result.process_types}")
+    if planned["problems"]:
+        raise ShortError(f"planned are the problems {planned['problems']}, and it was built")
+
+
+def compare_images(built: Builds, one: BuildResult, other: BuildResult) -> str:
+    """What two images differ in, but for the app's name; empty where they are one and the same."""
+    layers = [
+        left.origin
+        for left, right in zip(one.layers, other.layers, strict=False)
+        if left.digest != right.digest or left.origin != right.origin
+    ]
+    if len(one.layers) != len(other.layers):
+        layers.append(f"the number of layers ({len(one.layers)} and {len(other.layers)})")
+    if _runtime(built, one) != _runtime(built, other):
+        layers.append("the configuration")
+    return ", ".join(layers)
+
+
+def _runtime(built: Builds, result: BuildResult) -> object:
+    media_type, content, _ = built.farm.registry.get_manifest(result.repository, result.digest)
+    manifest = Manifest.parse(content, media_type)
+    config = ImageConfig.parse(built.farm.registry.read_blob(result.repository, manifest.config.digest))
+    runtime = json.loads(json.dumps(config.runtime))
+    runtime.get("Labels", {}).pop(TITLE, None)
+    return runtime
+
+
+def _build(built: Builds, app: App, folder: Path, name: str) -> Build:
+    return built(folder, name, env=dict(app.env), cached_result=False)
+
+
+def _result(built: Builds, build: Build) -> BuildResult:
+    if build.state is not State.SUCCEEDED or build.result is None:
+        said = f"{build.failure.message}" if build.failure else ""
+        raise ShortError(f"the build {build.state}: {said}\n{_tail(built, build)}")
+    return build.result
+
+
+def _tail(built: Builds, build: Build) -> str:
+    return "\n".join(built.log(build).splitlines()[-15:])
+
+
+def _keep_waiting_for_cache(built: Builds, app: App) -> None:
+    """It is kept after the build has ended; an app that keeps nothing never has one."""
+    repository = f"caches/{built.tenant}/{app.app_name}"
+    wait_until(lambda: built.farm.registry.has_manifest(repository, CACHE), CACHE_SECONDS)
+
+
+def _ask(built: Builds, app: App, result: BuildResult, wanted: str) -> str:
+    """What the running image says; it must be what is wanted."""
+    image = f"{built.farm.registry.host}/{result.repository}@{result.digest}"
+    with _running(image, app) as container:
+        if app.prints:
+            return _until(container, lambda: _printed(container, wanted), wanted)
+        body = _until(container, lambda: _body(container, app.path), wanted)
+    if wanted not in body:
+        raise ShortError(f"it answers {body[:_SHOWN]!r}, not {wanted!r}")
+    return wanted
+
+
+def _until(container: str, ask: Callable[[], str | None], wanted: str) -> str:
+    """What ``ask`` finds first, while the container runs."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        running = _docker("inspect", "--format", "{{.State.Running}}", container).strip() == "true"
+        if (found := ask()) is not None:
+            return found
+        if not running:
+            break
+        time.sleep(0.1)
+    raise ShortError(f"it does not say {wanted!r}; its output:\n{_output(container)[-2 * _SHOWN :]}")
+
+
+def _printed(container: str, wanted: str) -> str | None:
+    found = re.search(wanted, _output(container))
+    return found[0] if found else None
+
+
+def _body(container: str, path: str) -> str | None:
+    """The body of the answer; None as long as nobody answers."""
+    address = _docker("port", container, f"{PORT}/tcp").split()
+    if not address:
+        return None
+    try:
+        with urllib.request.urlopen(f"http://{address[0]}{path}", timeout=5) as response:
+            return str(response.read().decode(errors="replace"))
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode(errors='replace')}"
+    except OSError:
+        return None
+
+
+@contextmanager
+def _running(image: str, app: App) -> Iterator[str]:
+    """A container of the app's process, as a platform starts it: with its config vars and a port of its choice."""
+    variables = {**app.env, "PORT": str(PORT)}
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    serves = ["--publish", f"127.0.0.1::{PORT}"] if app.answers else []
+    container = _docker("run", "--detach", "--init", "--quiet", *serves, *options, image, app.process).strip()
+    if not container:
+        raise ShortError(f"the engine does not start {image}")
+    try:
+        yield container
+    finally:
+        _docker("rm", "--force", "--volumes", container)
+        _docker("image", "rm", image)
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False).stdout
+
+
+def _output(container: str) -> str:
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
