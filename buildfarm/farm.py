@@ -318,11 +318,7 @@ class Farm:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
 
     def _unconfirmed(self, build_id: str) -> UnconfirmedError:
-        settings = self.settings
-        error = UnconfirmedError(
-            f"Build {build_id} was accepted, but fewer than {settings.replicas_min} replicas of Redis had it within"
-            f" {settings.replica_wait_seconds:g} s."
-        )
+        error = UnconfirmedError(f"Build {build_id} was accepted, but too few replicas of Redis had it in time.")
         error.build_id = build_id
         return error
 

@@ -11,11 +11,11 @@ from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
 
 if TYPE_CHECKING:
-    from buildfarm.cli import node_table
+    from buildfarm.cli import show as display
     from buildfarm.client import Client
     from buildfarm.farm import Farm
 else:
-    node_table = LazyModule("buildfarm.cli.node_table")
+    display = LazyModule("buildfarm.cli.show")
 
 
 @click.group(invoke_without_command=True)
@@ -30,7 +30,7 @@ def nodes(context: click.Context, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([node.model_dump(mode="json") for node in found]))
         else:
-            node_table.show_nodes(farm, found)
+            display.show_nodes(farm, found)
 
 
 @nodes.command()
