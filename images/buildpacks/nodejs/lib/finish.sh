@@ -7,7 +7,9 @@ finish() {
   for part in "${parts[@]}"; do
     rm -rf "$part/.cache" "$part/.modules.yaml" "$part"/.pnpm-workspace-state*.json
   done
-  rm -rf .next/cache/webpack .next/cache/turbopack .next/cache/swc
+  # Yarn's note of what it has installed is there after a first install only.
+  rm -rf .next/cache/webpack .next/cache/turbopack .next/cache/swc .yarn/install-state.gz
+  rmdir .yarn 2>/dev/null || true
   check_output
   take_along
   write_profile
