@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -18,6 +16,7 @@ from buildfarm.errors import (
     TooLateError,
     UnconfirmedError,
 )
+from testkit.loops import run
 
 
 def answer(error):
@@ -32,7 +31,7 @@ def answer(error):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://farm") as client:
             return await client.get("/")
 
-    return asyncio.run(ask())
+    return run(ask())
 
 
 def test_a_submit_that_too_few_replicas_have_names_its_build():

@@ -15,6 +15,7 @@ from buildfarm.api.problems import RefusedError
 from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Patience
 from buildfarm.client.wire import busy_seconds
+from testkit.loops import run
 
 
 def refusal(slots, token):
@@ -83,7 +84,7 @@ def patience_with(pieces, chunk_seconds):
                 return number
         return -1
 
-    return asyncio.run(read())
+    return run(read())
 
 
 @pytest.mark.parametrize(
