@@ -16,12 +16,13 @@ $(STAMP): setup.cfg setup.py constraints.txt tools/set-up
 	tools/set-up $(VENV)
 	touch $@
 
-lint: $(STAMP) ## ruff, mypy, import layers, sizes of rooms, modules and functions
+lint: $(STAMP) ## ruff, mypy, import layers, sizes of rooms, modules and functions, plain English
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
 	$(BIN)/python tools/house
+	tools/words
 
 unit: $(STAMP) ## tests that need no service
 	$(BIN)/pytest tests/unit

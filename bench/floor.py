@@ -33,7 +33,7 @@ RECEIVERS = ("docker-registry", "docker-proxy")
 
 
 def floor_seconds(farm: Farm, builder: Builder, tree: Tree) -> float:
-    """Each stage alone, the best of several runs; the first warms the page cache. A floor is no average."""
+    """Each stage alone, the best of several runs; the first warms the page cache. A floor is not an average."""
     argv = tar_command(tree.root, owner=1000)
     # Through a pipe and not to /dev/null, for which GNU tar reads no file at all.
     listing, archive = map(
@@ -56,7 +56,7 @@ def floor_seconds(farm: Farm, builder: Builder, tree: Tree) -> float:
 
 
 def _receivers_cpu(step: Callable[[], object]) -> float:
-    """With the registry's part, which the kernel tells in hundredths of a second only: the mean of several runs."""
+    """With the registry's part, which the kernel reports only in hundredths of a second: the mean of several runs."""
 
     def several() -> None:
         for _ in range(SENDING_RUNS):

@@ -63,7 +63,7 @@ def rates(farm: Farm, node: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def memory_of_waiting(farm: Farm, depth: int) -> dict[str, float]:
-    """Makes so many builds wait, each of an app of its own, and says what each costs Redis."""
+    """Makes so many builds wait, each of its own app, and says what each costs Redis."""
     client: Any = farm.database.client
     before = int(client.info("memory")["used_memory"])
     request_bytes = 0

@@ -52,7 +52,7 @@ class Tree:
 
 
 def make_trees(settings: Settings, image: str) -> dict[str, Tree]:
-    """Each tree, made where it is not there from an earlier run with the same builder."""
+    """Each tree, made if it is not there from an earlier run with the same builder."""
     sources: dict[str, tuple[dict[str, str], str, str]] = {
         "python": ({"requirements.txt": PYTHON, "app.py": "print(1)\n"}, "python", "app.py"),
         "node": ({"package.json": _package(NODE, {}), "server.js": "console.log(1)\n"}, "nodejs", "server.js"),

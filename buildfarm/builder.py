@@ -9,7 +9,7 @@ from buildfarm.oci.manifest import ImageConfig
 from buildfarm.oci.registry import Registry
 
 PLATFORM_LABEL = "buildfarm.platform"  # every builder has it; its value is the contract between builder and node
-RELEASE_APART = "1"  # bin/release is a step of its own; from "2" on, the last compile can do both
+RELEASE_APART = "1"  # bin/release is a separate step; from "2" on, the last compile can do both
 PLATFORM = "2"
 PLATFORMS = frozenset({RELEASE_APART, PLATFORM})
 
@@ -17,7 +17,7 @@ PLATFORMS = frozenset({RELEASE_APART, PLATFORM})
 def check_builder(registry: Registry, reference: str) -> str:
     """``repository:tag`` or ``repository@digest`` of the registry as repository@digest.
 
-    Raises RequestError where it is not there or no builder for these nodes, and RegistryError.
+    Raises RequestError if it is not there or no builder for these nodes, and RegistryError.
     """
     repository, wanted = _parts(reference)
     try:
@@ -32,7 +32,7 @@ def check_builder(registry: Registry, reference: str) -> str:
     platform = (config.runtime.get("Labels") or {}).get(PLATFORM_LABEL)
     if platform not in PLATFORMS:
         raise RequestError(
-            f"{reference[:200]} is no builder: its label {PLATFORM_LABEL} is {platform or 'not set'}.",
+            f"{reference[:200]} is not a builder: its label {PLATFORM_LABEL} is {platform or 'not set'}.",
             advice=f"A builder is made from images/builder, and has {PLATFORM_LABEL}={PLATFORM}.",
         )
     return f"{repository}@{digest}"

@@ -26,19 +26,19 @@ def check_env(env: dict[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if not ENV_NAME.fullmatch(name):
             raise ValueError(
-                f"{name[:80]!r} cannot name a config var: use letters, digits and _, and start with a letter"
+                f"{name[:80]!r} is not a valid name of a config var: use letters, digits and _, and start with a letter"
             )
         if name in ENV_RESERVED or name.startswith(ENV_RESERVED_PREFIXES):
-            raise ValueError(f"{name} is the farm's own variable: give the config var another name")
+            raise ValueError(f"{name} is reserved for the farm: give the config var another name")
         if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
-            raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or holds a NUL")
+            raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or contains a NUL")
     return env
 
 
 def check_secrets(env: Mapping[str, str], secrets: Iterable[str]) -> None:
-    """Raises ValueError that names the first secret which is no config var, or too short to be told from other text."""
+    """Raises ValueError that names the first secret that is not a config var, or too short to be redacted safely."""
     for name in secrets:
         if name not in env:
-            raise ValueError(f"{name[:80]!r} is marked as a secret, and is no config var")
+            raise ValueError(f"{name[:80]!r} is marked as a secret, but is not a config var")
         if env[name] and len(env[name]) < SECRET_CHARS_MIN:
             raise ValueError(f"the secret {name} has fewer than {SECRET_CHARS_MIN} characters: it cannot be hidden")

@@ -1,4 +1,4 @@
-"""Every failure the farm knows, as one tree; each class is one decision of whoever catches it.
+"""Every failure of the farm, as one tree; each class is one decision of the code that catches it.
 
 BuildfarmError
 ├── AppError                what the customer sent cannot be built; never retried
@@ -30,7 +30,7 @@ BuildfarmError
 ├── NotFoundError           request.not_found
 ├── SetupError              setup: a part of the farm cannot start; says what to do
 │   └── SettingsError           setup.settings: a setting cannot be read or has no meaning
-└── Interruption            not a failure: the build ends because somebody said so
+└── Interruption            not a failure: the build was ended on purpose
     ├── Cancelled               its owner asked for it
     └── LeaseLost               another attempt owns the build now; nothing more may be written
 """
@@ -156,7 +156,7 @@ class StoreFullError(StoreError):
 
     code = "farm.redis_full"
     default_advice = (
-        "Try again in a minute. If it stays so, the farm's operator must give Redis more memory, or logs less:"
+        "Try again in a minute. If that does not help, the farm's operator must give Redis more memory, or logs less:"
         " docs/runbooks/redis-memory.md."
     )
     retry_after_seconds = 60.0
@@ -174,7 +174,7 @@ class ExpiredError(FarmError):
     """The build waited longer than its request allowed; it is not built."""
 
     code = "farm.expired"
-    default_advice = "Submit it again with more time to wait; buildfarm queue shows how long builds wait now."
+    default_advice = "Submit it again with a longer time to wait; buildfarm queue shows how long builds wait now."
 
 
 class ClassRemovedError(FarmError):
@@ -250,8 +250,8 @@ class SettingsError(SetupError):
     code = "setup.settings"
 
 
-class Interruption(BuildfarmError):  # noqa: N818 - it is no error: somebody decided it
-    """The build ends here, and nobody failed."""
+class Interruption(BuildfarmError):  # noqa: N818 - not an error, but a decision
+    """The build ends here without a failure."""
 
     code = "interrupted"
 
@@ -263,7 +263,7 @@ class Cancelled(Interruption):
 
 
 class LeaseLost(Interruption):
-    """A newer attempt owns the build; this one must not write anything any more."""
+    """A newer attempt owns the build; this one must no longer write anything."""
 
     code = "lease_lost"
 

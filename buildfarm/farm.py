@@ -134,8 +134,8 @@ class Farm:
             raise self._full(request.tenant, build_class, accepted)
         if not self.records.is_of(accepted, request):
             raise ConflictError(
-                "This idempotency key stands for another request already.",
-                advice=f"It made build {accepted.build_id}; take a new key for another request.",
+                "This idempotency key was already used for another request.",
+                advice=f"It made build {accepted.build_id}; use a new key for another request.",
             )
         if not accepted.confirmed:
             raise self._unconfirmed(accepted.build_id)
@@ -145,7 +145,7 @@ class Farm:
         return build
 
     def buildpacks(self) -> tuple[str, ...]:
-        """The farm's order of buildpacks; empty where it is the builder's own. See `buildfarm.buildpacks.address`."""
+        """The farm's order of buildpacks; empty if it is the builder's own. See `buildfarm.buildpacks.address`."""
         return BuildpackOrder(self.database).get()
 
     def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
@@ -198,7 +198,7 @@ class Farm:
                 after = lines[-1].position
             elif not follow or build.state.final:
                 return
-            # Read after the lines were: a build that has ended writes none any more, so the next look is the last.
+            # Read after the lines: a build that has ended writes no more, so the next look is the last.
             build = self.records.get(build_id) if follow and not build.state.final else build
 
     def follow(self, build_id: str) -> Iterator[Build | LogLine]:
@@ -237,7 +237,7 @@ class Farm:
         return build
 
     def queue_position(self, build: Build) -> QueuePosition | None:
-        """Where a waiting build stands in the queue; None where it does not wait."""
+        """Where a waiting build stands in the queue; None if it does not wait."""
         return self.admission.queue_position(build)
 
     def queue(self, tenants_max: int = 20) -> QueueView:
@@ -256,12 +256,12 @@ class Farm:
         """Sets ``running``, and of a tenant ``waiting``; None goes back to the settings. Raises RequestError."""
         for what, name in (("tenant", tenant), ("app", app)):
             if name is not None and not re.fullmatch(NAME_PATTERN, name):
-                raise RequestError(f"{name[:80]!r} cannot be the {what}.", advice="See docs/queue.md.")
+                raise RequestError(f"{name[:80]!r} is not a valid {what}.", advice="See docs/queue.md.")
         if unknown := set(values) - ({"running"} if app else {"running", "waiting"}):
             raise RequestError(f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.")
         for name, value in values.items():
             if value is not None and not 1 <= value <= LIMIT_MAX:
-                raise RequestError(f"{value} builds {name} cannot be meant: a limit is from 1 to {LIMIT_MAX:,}.")
+                raise RequestError(f"The limit {name} must be from 1 to {LIMIT_MAX:,}, not {value}.")
         self.admission.set_limits(tenant, app, values)
         return self.admission.limits(tenant, app)
 
@@ -281,14 +281,14 @@ class Farm:
         Nodes(self.database).drain(node_id)
 
     def builder(self) -> str:
-        """The builder image of the farm, as repository@digest; empty where it has none yet."""
+        """The builder image of the farm, as repository@digest; empty if it has none yet."""
         return Nodes(self.database).promoted() or self.settings.builder
 
     def promote_builder(self, reference: str) -> str:
         """Makes an image of the farm's registry the builder of every node; returns it as repository@digest.
 
         Nodes pull it beside their builds, and each goes on with the old one until it has the new one. Raises
-        RequestError where it cannot be a builder, and RegistryError.
+        RequestError if it cannot be a builder, and RegistryError.
         """
         builder = builders.check_builder(self.registry, reference)
         Nodes(self.database).promote(builder)
@@ -325,8 +325,8 @@ class Farm:
     def _full(self, tenant: str, build_class: str, full: Full) -> QueueFullError:
         seconds = self.admission.retry_after_seconds(tenant, build_class)
         return QueueFullError(
-            f"{tenant} has {full.waiting} builds waiting, and may have {full.limit}.",
-            advice=f"Come back in {seconds:.0f} s, or cancel some of them.",
+            f"{tenant} has {full.waiting} builds waiting; the limit is {full.limit}.",
+            advice=f"Try again in {seconds:.0f} s, or cancel some of them.",
             retry_after_seconds=seconds,
         )
 
@@ -337,7 +337,7 @@ class Farm:
         return request
 
     def image(self, build: Build) -> str:
-        """The reference under which this process reaches the build's image. Raises ValueError where it has none."""
+        """The reference under which this process reaches the build's image. Raises ValueError if it has none."""
         if build.result is None:
             raise ValueError(f"build {build.id} has no image")
         return f"{self.registry.host}/{build.result.repository}@{build.result.digest}"

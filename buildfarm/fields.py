@@ -19,9 +19,11 @@ IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$
 def check_address(url: str) -> str:
     parts = urlsplit(url)
     if not parts.hostname or parts.hostname.startswith("-"):
-        raise ValueError("the address names no host")
+        raise ValueError("the address has no host")
     if parts.password is not None or (parts.username and parts.scheme.startswith("http")):
-        raise ValueError("an address is kept in the record and shown to the build: send no password or token in it")
+        raise ValueError(
+            "an address is kept in the record and shown to the build: do not put a password or token into it"
+        )
     return url
 
 

@@ -39,7 +39,7 @@ class State(StrEnum):
 
     HELD = "held"  # accepted, and waits for its tenant's limit
     QUEUED = "queued"  # waits for a free slot on any node
-    RUNNING = "running"  # an attempt holds its lease; the phase tells how far it is
+    RUNNING = "running"  # an attempt holds its lease; the phase is its progress
     SUCCEEDED = "succeeded"  # its image is in the registry; the result is written
     FAILED = "failed"  # it will not be tried again; the failure is written
     CANCELLED = "cancelled"  # its owner ended it; nothing was published
@@ -148,12 +148,12 @@ class BuildRequest(BuildSpec):
 
 
 class ImageRequest(QueueOptions):
-    """What an operator wants built: an image of the farm's own, from a recipe in place of an app."""
+    """What an operator asks to be built: one of the farm's own images, from a recipe instead of an app."""
 
     image: Name  # the recipe's name
     version: ImageVersion  # one of those in the recipe; the image's tag
     source: ArtifactSource  # the recipe's folder
-    mirror: HttpUrl | None = None  # where a vendor's archive is taken from in place of its own address
+    mirror: HttpUrl | None = None  # where a vendor's archive is fetched from instead of its usual address
     sha256: Sha256 | None = None  # of that archive, where the recipe pins none
     idempotency_key: IdempotencyKey | None = None  # chosen by the operator: the same key, the same build
 
@@ -229,7 +229,7 @@ class BuildResult(Frozen):
     phase_seconds: dict[Phase, float]
     node: str
     attempt: int
-    warning: str = ""  # what is wrong with an image that was built all the same
+    warning: str = ""  # what is wrong with an image that was built nevertheless
 
     @property
     def farm_seconds(self) -> float:

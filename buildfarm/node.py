@@ -12,7 +12,7 @@ class NodeState(StrEnum):
 
     READY = "ready"  # it takes builds
     CLOSED = "closed"  # it takes none for now; its reason says why, and it opens again by itself
-    DRAINING = "draining"  # it takes none any more, ends those it has, and leaves
+    DRAINING = "draining"  # it takes no more builds, ends those it has, and leaves
     GONE = "gone"  # it gave no sign of life for a while; its builds run elsewhere
 
 

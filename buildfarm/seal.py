@@ -1,4 +1,4 @@
-"""Config vars at rest: encrypted with the farm's key, so that Redis, its file and its copies tell nobody's secrets."""
+"""Config vars at rest: encrypted with the farm's key, so that Redis, its file and its copies reveal no secrets."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ class Seal:
         if not env:
             return ""
         if self._fernet is None:
-            raise RequestError("This farm has no key, so it takes no config vars.", advice=_ADVICE)
+            raise RequestError("This farm has no key, so it cannot accept config vars.", advice=_ADVICE)
         return self._fernet.encrypt(json.dumps([build_id, dict(env)]).encode()).decode()
 
     def open(self, build_id: str, sealed: str) -> dict[str, str]:
-        """What `close` took. Raises NodeError where it cannot be read here, or belongs to another build."""
+        """What `close` took. Raises NodeError if it cannot be read here, or belongs to another build."""
         try:
             owner, env = json.loads(self._fernet.decrypt(sealed)) if self._fernet else ("", {})
         except (InvalidToken, ValueError) as error:
             raise NodeError("The build's config vars cannot be decrypted on this node.", advice=_ADVICE) from error
         if owner != build_id:
-            raise NodeError("The build's config vars cannot be opened: there is no key, or they are another build's.")
+            raise NodeError(
+                "The build's config vars cannot be decrypted: there is no key, or they belong to another build."
+            )
         return {str(name): str(value) for name, value in env.items()}
 
     def digest(self, content: bytes) -> str:
@@ -69,7 +71,7 @@ class Seal:
             ciphers = [Fernet(key + "=" * (-len(key) % 4)) for key in self._list]
         except ValueError as error:
             raise SettingsError(
-                "BUILDFARM_FARM_KEY is not a valid key.", advice="It has 32 bytes in URL-safe base64."
+                "BUILDFARM_FARM_KEY is not a valid key.", advice="A key has 32 bytes in URL-safe base64."
             ) from error
         return MultiFernet(ciphers) if ciphers else None
 

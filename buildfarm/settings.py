@@ -37,12 +37,12 @@ class Settings(BaseSettings):
     farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
-    redis_ca: Path | None = Field(None, description="certificates that Redis's own is checked against, for rediss://")
+    redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
-    imager: str = Field("", description="what makes small images, as repository@digest likewise; empty: images/imager")
+    imager: str = Field("", description="the image assembler, as repository@digest likewise; empty: images/imager")
     base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")
-    state_directory: Path = Field(STATE_DIRECTORY, description="what the local farm remembers between runs")
+    state_directory: Path = Field(STATE_DIRECTORY, description="state of the local farm between runs")
     ca_bundle: Path | None = Field(
         HOST_CA_BUNDLE if HOST_CA_BUNDLE.is_file() else None, description="trusted certificates inside the sandbox"
     )
@@ -58,15 +58,17 @@ class Settings(BaseSettings):
     )
     docker_url: str = Field("unix:///var/run/docker.sock", description="this node's Docker engine")
     sandbox_network: str = Field(
-        "", validate_default=True, description="the bridge network that builds run in; empty: one of this farm alone"
+        "", validate_default=True, description="the bridge network that builds run in; empty: one for this farm alone"
     )
     disk_free_bytes: int = Field(2048 * MIB, gt=0, description="with less free disk the node takes no builds")
-    disk_clean_bytes: int = Field(4096 * MIB, gt=0, description="with less free disk old caches and builders go")
+    disk_clean_bytes: int = Field(
+        4096 * MIB, gt=0, description="with less free disk old caches and builders are removed"
+    )
     warm_sandboxes: int = Field(0, ge=0, le=64, description="started sandboxes that the node keeps ready")
     drain_seconds: float = Field(
-        900, gt=0, description="after this a stopping node has ended, its last builds handed back"
+        900, gt=0, description="a stopping node ends within this, its last builds back in the queue"
     )
-    kubernetes_url: str = Field("", description="API of Kubernetes that is told the pod's deletion cost; empty: none")
+    kubernetes_url: str = Field("", description="Kubernetes API that receives the pod's deletion cost; empty: none")
     metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 
@@ -77,12 +79,12 @@ class Settings(BaseSettings):
     workspace_bytes: int = Field(4096 * MIB, gt=0, description="app, cache and temporary files together")
     workspace_inodes: int = Field(400_000, gt=0, description="files of a workspace")
     image_bytes: int = Field(2048 * MIB, gt=0, description="an app's files, uncompressed, without the builder")
-    log_bytes: int = Field(50 * MIB, gt=0, description="a build's log; what is over it is cut, and says so")
+    log_bytes: int = Field(50 * MIB, gt=0, description="a build's log; the rest is cut, and a line says so")
     log_head_bytes: int = Field(MIB, ge=0, description="the beginning of a log that is kept, with 64 bytes a line")
     log_tail_bytes: int = Field(
         3 * MIB, gt=0, description="and its newest lines; between them a mark says what is missing"
     )
-    memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; there is no swap beside it")
+    memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; it has no swap")
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
     files_max: int = Field(16_384, gt=0, description="open files of a process in a sandbox")
@@ -96,10 +98,10 @@ class Settings(BaseSettings):
 
     # Buildpacks
     profile: Literal["scalingo", "heroku"] = Field(
-        "scalingo", description="whose way the stack goes where the two differ"
+        "scalingo", description="which platform's conventions apply where the two differ"
     )
     buildpack_directory: Path = Field(
-        Path("/var/lib/buildfarm/buildpacks"), description="this node's copies of buildpacks from elsewhere"
+        Path("/var/lib/buildfarm/buildpacks"), description="this node's copies of fetched buildpacks"
     )
     buildpack_copies_bytes: int = Field(1024 * MIB, ge=0, description="those copies together")
 
@@ -114,7 +116,7 @@ class Settings(BaseSettings):
     replicas_min: int = Field(0, ge=0, le=16, description="replicas of Redis that must have a submit and a claim")
     replica_wait_seconds: float = Field(0.5, gt=0, le=4, description="how long a submit and a claim wait for them")
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
-    outage_seconds: float = Field(600, gt=0, description="a build waits this long for Redis or a registry that is away")
+    outage_seconds: float = Field(600, gt=0, description="a build waits this long for an unreachable Redis or registry")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
     classes: Annotated[dict[str, int], NoDecode] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
@@ -130,7 +132,7 @@ class Settings(BaseSettings):
     # Export
     compression: Literal["gzip", "zstd", "none"] = Field("gzip", description="zstd needs engines of 23.0 or newer")
     compression_threads: int = Field(2, ge=1, le=16, description="threads that compress one layer")
-    layer_min_bytes: int = Field(4 * MIB, ge=0, description="a made folder this large is a layer of its own")
+    layer_min_bytes: int = Field(4 * MIB, ge=0, description="a made folder this large is its own layer")
     max_app_layers: int = Field(8, ge=1, le=64, description="layers of an app at most; 1: a single one")
     media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
@@ -154,12 +156,12 @@ class Settings(BaseSettings):
 
     # The client
     url: str = Field("", description="the API that the command line talks to; empty: Redis and the registry themselves")
-    token: SecretStr = Field(SecretStr(""), description="the token that it shows there")
+    token: SecretStr = Field(SecretStr(""), description="the token that it uses there")
 
     # Logs, metrics and traces
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: columns on a terminal, else JSON")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
-    metrics_tenants: bool = Field(False, description="also count by tenant; their number is then yours to bound")
+    metrics_tenants: bool = Field(False, description="also count by tenant; you must keep their number bounded")
     otlp_endpoint: str = Field("", description="where traces go, as http://host:4318; empty: nowhere")
 
     @field_validator("classes", mode="before")

@@ -73,7 +73,7 @@ def _run() -> None:
     try:
         main()
     except (DockerException, RequestException) as error:
-        tell(SetupError(f"The Docker engine refuses: {error}"))
+        tell(SetupError(f"The Docker engine refused the request: {error}"))
         sys.exit(Exit.SETUP)
 
 

@@ -24,19 +24,19 @@ def running_api(directory: Path) -> process.Process | None:
 
 
 def start_api(directory: Path, settings: Settings) -> None:
-    """Starts it and returns when it answers. Raises SetupError with its last log lines where it does not."""
+    """Starts it and returns when it answers. Raises SetupError with its last log lines if it does not."""
     log = directory / LOG_FILE
     started = process.start(directory, ["-m", "buildfarm", "api"], directory / PID_FILE, log)
     if not wait_until(lambda: not started.alive or answers(settings), READY_SECONDS) or not started.alive:
         process.stop(directory / PID_FILE, STOP_SECONDS)
         raise SetupError(
             f"The API did not start:\n{last_lines(log.read_text(errors='replace'))}",
-            advice="Where its port is taken, choose another in BUILDFARM_API_PORT.",
+            advice="If its port is taken, choose another in BUILDFARM_API_PORT.",
         )
 
 
 def stop_api(directory: Path) -> bool:
-    """Ends it; False where none runs."""
+    """Ends it; False if none runs."""
     return process.stop(directory / PID_FILE, STOP_SECONDS)
 
 

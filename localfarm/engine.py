@@ -29,7 +29,7 @@ def find_engine(url: str, directory: Path, say: Callable[[str], None]) -> docker
         return client
     if url != DEFAULT_DOCKER_URL:
         raise SetupError(
-            f"The Docker engine at {url} does not answer.",
+            f"The Docker engine at {url} cannot be reached.",
             advice="Start it, or unset DOCKER_HOST and BUILDFARM_DOCKER_URL to use this machine's own.",
         )
     _refuse_ordinary_user()
@@ -38,7 +38,7 @@ def find_engine(url: str, directory: Path, say: Callable[[str], None]) -> docker
 
 
 def connect(url: str) -> docker.DockerClient | None:
-    """A client of the engine at ``url``; None when it does not answer."""
+    """A client of the engine at ``url``; None if it cannot be reached."""
     try:
         client = docker.DockerClient(base_url=url, timeout=CALL_SECONDS)
         client.ping()
@@ -53,11 +53,11 @@ def _refuse_ordinary_user() -> None:
     socket = Path(DEFAULT_DOCKER_URL.removeprefix("unix://"))
     if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
         raise SetupError(
-            f"You may not use the Docker engine at {socket}.",
+            f"You are not allowed to use the Docker engine at {socket}.",
             advice="Run `sudo usermod -aG docker $USER`, log in again, then run `buildfarm up`.",
         )
     raise SetupError(
-        "No Docker engine answers, and only root can start one.",
+        "No Docker engine is running, and only root can start one.",
         advice="Start Docker, or name a running engine in DOCKER_HOST, or run `buildfarm up` as root.",
     )
 
@@ -82,7 +82,7 @@ def _launch(log: Path) -> None:
         return
     command = [find_program("dockerd") or "dockerd", "--live-restore", "--log-level", "warn"]
     with log.open("wb") as output:
-        # A session of its own: the engine outlives the terminal that asked for it.
+        # A separate session: the engine outlives the terminal that asked for it.
         subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )

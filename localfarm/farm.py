@@ -103,7 +103,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
 
 
 def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
-    """Stops everything; with ``purge`` also forgets it. Returns what is gone. Raises SetupError."""
+    """Stops everything; with ``purge`` also deletes its data. Returns what was removed. Raises SetupError."""
     state = read_state(directory)
     if state is None:
         return []
@@ -118,7 +118,7 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         client = connect(state.docker_url)
         if client is None:
             raise SetupError(
-                f"The Docker engine at {state.docker_url} does not answer, so its containers cannot be removed.",
+                f"The Docker engine at {state.docker_url} cannot be reached, so its containers cannot be removed.",
                 advice="Start it and run `buildfarm down` again.",
             )
         _clean_up(client, settings)
@@ -135,7 +135,7 @@ def status(directory: Path) -> list[Part]:
     """Every part of the farm, whether it runs or not."""
     state = read_state(directory)
     if state is None:
-        return [Part("farm", False, "it never was up here; run `buildfarm up`")]
+        return [Part("farm", False, "it was never up here; run `buildfarm up`")]
     settings = read_settings()
     client = connect(state.docker_url)
     parts = [
@@ -156,7 +156,7 @@ def _node_part(directory: Path, settings: Settings) -> Part:
     if process is None:
         return Part("node", False, f"no process; its log is {directory / worker.LOG_FILE}")
     if node is None:
-        return Part("node", False, f"process {process.pid} gives no sign of life")
+        return Part("node", False, f"process {process.pid} sends no heartbeat")
     if not node.accepting:
         return Part("node", False, f"{node.id} takes no builds: {node.reason}")
     return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
@@ -196,7 +196,7 @@ def _ensure_worker(directory: Path, say: Say) -> None:
             return
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)
-    say("node: starting; its engine pulls the builder where it lacks it")
+    say("node: starting; its engine pulls the builder if it is missing")
     worker.start_worker(directory, settings)
 
 
@@ -206,7 +206,7 @@ def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:
         if not moved and api.answers(settings):
             return
         api.stop_api(directory)
-    say(f"api: starting on {api.address(settings)}; `buildfarm tokens make` opens it")
+    say(f"api: starting on {api.address(settings)}; `buildfarm tokens make` makes a token for it")
     api.start_api(directory, settings)
 
 

@@ -77,7 +77,7 @@ REGISTRY = LocalSlimImage("registry", "trixie")
 
 
 def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: Say) -> str:
-    """The base image's name: the one that is wanted; else Debian's, bootstrapped where no registry is reached."""
+    """The base image's name: the one that is wanted; else Debian's, bootstrapped if no registry is reached."""
     if wanted:
         if not _has(client, wanted):
             say(f"base: pulling {wanted}")
@@ -92,7 +92,7 @@ def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: 
     say(f"base: pulling {PULLED_BASE}")
     if _pull(docker_url, PULLED_BASE):
         return PULLED_BASE
-    say("base: no registry is reached; bootstrapping it from packages")
+    say("base: no registry can be reached; bootstrapping it from packages")
     ensure_packages({"mmdebstrap": "mmdebstrap"}, say)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
@@ -105,7 +105,7 @@ def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: 
 def ensure_image(
     client: docker.DockerClient, folder: str, base: str, *, say: Say, ca_bundle: Path | None = None
 ) -> str:
-    """The name of the image of the recipe in this folder on this base, built where it is not there yet. SetupError.
+    """The name of the image of the recipe in this folder on this base, built if it is not there yet. SetupError.
 
     ``ca_bundle`` is trusted where the recipe fetches; it does not become part of the image.
     """
@@ -159,7 +159,7 @@ def _dockerfile_recipe(folder: str) -> DockerfileRecipe:
 
 
 def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
-    """What a base is of, as its os-release says. Raises SetupError where it does not say it."""
+    """What a base is of, as its os-release says. Raises SetupError if it does not say it."""
     if base in (PULLED_BASE, _bootstrapped()):
         return DEBIAN
     asked = '. /etc/os-release && echo "$VERSION_CODENAME,$ID,$VERSION_ID"'
@@ -167,7 +167,7 @@ def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
         told = client.containers.run(base, entrypoint=["sh", "-c", asked], remove=True, network_disabled=True)
     except DockerException as error:
         raise SetupError(
-            f"The base {base} cannot be asked for its distribution: {error}",
+            f"The base {base} cannot be inspected for its distribution: {error}",
             advice="Unset BUILDFARM_BASE to build on Debian.",
         ) from error
     stack, name, version = told.decode().strip().split(",")
@@ -177,7 +177,7 @@ def distribution_of(client: docker.DockerClient, base: str) -> Distribution:
 
 
 def ensure_slim(maker: Maker, recipe: LocalSlimImage, say: Say) -> str:
-    """The name of the image of this recipe, made where it is not there yet."""
+    """The name of the image of this recipe, made if it is not there yet."""
     made_of = _fingerprint([maker.imager, recipe.version], [recipe.folder])
     name = f"{NAME}/{recipe.name}:{made_of}"
     if not _has(maker.client, name):

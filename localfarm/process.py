@@ -18,7 +18,7 @@ KILL_SECONDS = 5
 
 @dataclass(frozen=True)
 class Process:
-    """A process that is told from a later one with the same number by when it started."""
+    """A process, distinguished from a later one with the same number by its start time."""
 
     pid: int
     started: str  # in clock ticks since the machine's start: field 22 of /proc/<pid>/stat
@@ -47,7 +47,7 @@ def running(pid_file: Path) -> Process | None:
 
 
 def start(directory: Path, arguments: Sequence[str], pid_file: Path, log: Path) -> Process:
-    """Runs Python with these arguments in the background, over a log of its own."""
+    """Runs Python with these arguments in the background, over its own log."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, *arguments],
@@ -60,13 +60,13 @@ def start(directory: Path, arguments: Sequence[str], pid_file: Path, log: Path) 
         )
     process = Process(child.pid, _started(child.pid))
     pid_file.write_text(f"{process.pid} {process.started}\n")
-    # Its end is seen through /proc; the object would warn that nobody waited for it.
+    # Its end is seen through /proc; the object would warn that it was not waited for.
     child.returncode = 0
     return process
 
 
 def stop(pid_file: Path, seconds: float) -> bool:
-    """Ends the process with SIGTERM, and kills it where it has not ended in time; False where none runs."""
+    """Ends the process with SIGTERM, and kills it if it has not ended in time; False if none runs."""
     process = running(pid_file)
     if process is None:
         return False

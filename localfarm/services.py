@@ -114,12 +114,12 @@ def registry_answers(state: LocalState) -> bool:
 
 
 def wait_for_services(client: docker.DockerClient, state: LocalState) -> None:
-    """Returns when both answer. Raises SetupError with the container's last lines where one does not."""
+    """Returns when both answer. Raises SetupError with the container's last lines if one does not."""
     for name, answers in (("buildfarm-redis", redis_answers), ("buildfarm-registry", registry_answers)):
         if not wait_until(lambda answers=answers: answers(state), READY_SECONDS):  # type: ignore[misc]
             container = find_container(client, name)
             written = container.logs(tail=15).decode(errors="replace") if container else "(its container is gone)"
-            raise SetupError(f"{name} does not answer after {READY_SECONDS} s:\n{written}")
+            raise SetupError(f"{name} was not ready after {READY_SECONDS} s:\n{written}")
 
 
 def remove_services(client: docker.DockerClient, *, data: bool) -> list[str]:

@@ -25,7 +25,7 @@ from workers.sandbox.container import Sandboxes
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.workspace import Workspaces, remove
 
-_OWNER = 1000  # of the packed recipe; whoever unpacks it owns it
+_OWNER = 1000  # of the packed recipe; the user that unpacks it owns it
 _SILENCE_SECONDS = 300
 _NODE = "local"
 _TAIL_CHARS = 1500

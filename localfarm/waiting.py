@@ -38,7 +38,7 @@ def _start(job: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(job())
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - raised again when the result is requested
             future.set_exception(error)
 
     # A daemon: an executor's threads would hold an interrupted process until the last image is built.

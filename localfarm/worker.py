@@ -24,7 +24,7 @@ def running_worker(directory: Path) -> process.Process | None:
 
 
 def start_worker(directory: Path, settings: Settings) -> None:
-    """Starts the node and returns when it takes builds. Raises SetupError with its last log lines where it does not."""
+    """Starts the node and returns when it takes builds. Raises SetupError with its last log lines if it does not."""
     log = directory / LOG_FILE
     begun_at = time.time()
     started = process.start(directory, ["-m", "workers"], directory / PID_FILE, log)
@@ -38,12 +38,12 @@ def start_worker(directory: Path, settings: Settings) -> None:
 
 
 def stop_worker(directory: Path, seconds: float) -> bool:
-    """Drains the node for at most ``seconds``, then kills it; False where none runs."""
+    """Drains the node for at most ``seconds``, then kills it; False if none runs."""
     return process.stop(directory / PID_FILE, seconds)
 
 
 def find_node(settings: Settings) -> Node | None:
-    """This machine's node, as the farm sees it; None where the farm does not see it."""
+    """This machine's node, as the farm sees it; None if the farm does not see it."""
     database = open_database(settings)
     try:
         found = (node for node in Nodes(database).all() if node.id == settings.node_id)

@@ -1,4 +1,4 @@
-"""``python -m monitoring``: writes the chart's dashboards and rules; ``--check`` says whether they are stale."""
+"""``python -m monitoring``: writes the chart's dashboards and rules; ``--check`` reports whether they are stale."""
 
 from __future__ import annotations
 

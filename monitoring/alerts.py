@@ -13,7 +13,7 @@ class Alert:
     name: str
     expr: str
     after: str
-    severity: str  # page: somebody gets up; ticket: somebody looks tomorrow
+    severity: str  # page: needs an operator now; ticket: can wait until tomorrow
     summary: str
     fires_with: tuple[tuple[str, str], ...]
     fires_after: str

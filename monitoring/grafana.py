@@ -22,7 +22,7 @@ _NUMBER_HEIGHT = 4
 
 
 def encode(board: Board) -> str:
-    """The dashboard's JSON. Raises ValueError where reading it back gives something else: unknown keys are dropped."""
+    """The dashboard's JSON. Raises ValueError if reading it back gives something else: unknown keys are dropped."""
     text = json.dumps(_build(board), cls=JSONEncoder, indent=2, sort_keys=True)
     again = json.dumps(models.Dashboard.from_json(json.loads(text)), cls=JSONEncoder, indent=2, sort_keys=True)
     if again != text:

@@ -26,7 +26,7 @@ from workers.cache import TAG as CACHE
 
 ANSWER_SECONDS = 30
 CACHE_SECONDS = 4.0
-PORT = 5007  # none that a framework takes of its own accord
+PORT = 5007  # none that its own framework takes accord
 TITLE = "org.opencontainers.image.title"  # the one thing in an image that names the app
 
 _SHOWN = 400
@@ -113,7 +113,7 @@ def _compare_plan(planned: Plan, result: BuildResult) -> None:
 
 
 def compare_images(built: Builds, one: BuildResult, other: BuildResult) -> str:
-    """What two images differ in, but for the app's name; empty where they are one and the same."""
+    """What two images differ in, but for the app's name; empty if they are one and the same."""
     layers = [
         left.origin
         for left, right in zip(one.layers, other.layers, strict=False)

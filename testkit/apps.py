@@ -23,7 +23,7 @@ class Change:
     answers: str
 
     def apply(self, folder: Path) -> None:
-        """Changes the app in this folder. Raises ValueError where the old text is not in the file."""
+        """Changes the app in this folder. Raises ValueError if the old text is not in the file."""
         path = folder / self.file
         text = path.read_text()
         if self.old not in text:

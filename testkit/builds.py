@@ -1,4 +1,4 @@
-"""Real build nodes, builds on them, and a network of their own."""
+"""Real build nodes, builds on them, and their own network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def gateway_of(name: str) -> str:
 
 @dataclass
 class NodeProcess:
-    """A build node in a process of its own."""
+    """A build node in its own process."""
 
     id: str
     process: subprocess.Popen[bytes]

@@ -36,7 +36,7 @@ class Link:
 
 @dataclass(frozen=True)
 class HardLink:
-    """To one of the files made before it, by number; a file where there is none yet."""
+    """To one of the files made before it, by number; a file if there is none yet."""
 
     number: int
 

@@ -1,4 +1,4 @@
-"""A farm of its own for a look: a build node and an API as processes, in a namespace that nobody else uses."""
+"""A separate farm for a look: a build node and an API as processes, in a namespace that nothing else uses."""
 
 from __future__ import annotations
 

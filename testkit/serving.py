@@ -1,4 +1,4 @@
-"""The API in a process of its own, as `buildfarm api` starts it."""
+"""The API in its own process, as `buildfarm api` starts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READY_SECONDS = 30
 
 @dataclass
 class Api:
-    """A running API; `as_` gives a client with a token of its own."""
+    """A running API; `as_` gives a client with its own token."""
 
     farm: Farm
     url: str
@@ -81,7 +81,7 @@ def serving(farm: Farm, *, port: int | str = 0, **variables: str) -> Iterator[Ap
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A table of claims: what was promised, what was found, and whether the promise holds."""
+"""A table of claims: what was promised, what was found, and whether the promise is met."""
 
 from __future__ import annotations
 

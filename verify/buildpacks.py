@@ -42,8 +42,8 @@ PROMISED = ("python", "node")
 OTHERS = ("apt", "inline", "java", "perl", "php", "procfile", "ruby", "static")
 
 SUITES = {
-    "every clause of the classic contract holds": "test_classic.py",
-    "every clause of the Cloud Native contract holds": "test_cnb.py",
+    "every clause of the classic contract is met": "test_classic.py",
+    "every clause of the Cloud Native contract is met": "test_cnb.py",
     "buildpacks come from git, archives and the registry, pinned and kept": "test_sources.py",
     "each example answers as web, its worker starts, .profile.d and config_vars are seen": "test_examples.py",
     "every tool of the builder runs, C programs link against each client library": "test_builder_image.py",

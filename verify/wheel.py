@@ -77,7 +77,7 @@ EXTRAS = (
 
 @dataclass(frozen=True)
 class Installed:
-    """The wheel in an environment of its own."""
+    """The wheel in its own environment."""
 
     folder: Path
 
@@ -205,7 +205,7 @@ def is_ready(farm: Farm, node_id: str) -> bool:
 
 @contextmanager
 def own_node(installed: Installed, empty: Path) -> Iterator[Mapping[str, str]]:
-    """A node of the wheel in a namespace of its own, for the length of the block; it leaves nothing in Redis."""
+    """A node of the wheel in its own namespace, for the length of the block; it leaves nothing in Redis."""
     node_id = f"verify-wheel-{uuid.uuid4().hex[:8]}"
     settings = read_settings().model_copy(update={"namespace": f"{node_id}:"})
     folder = Path(tempfile.mkdtemp(prefix=f"{node_id}-", dir=STATE_DIRECTORY))

@@ -153,5 +153,5 @@ def _not_plain(error: OSError) -> NotPlainError:
     if error.errno == errno.ELOOP:
         return NotPlainError("is a symbolic link")
     if error.errno == errno.ENOTDIR:
-        return NotPlainError("is not in plain folders: a link or a file is in the way")
+        return NotPlainError("is not in plain folders: its path has a link or a file in it")
     return NotPlainError("is not there" if error.errno == errno.ENOENT else "cannot be read")

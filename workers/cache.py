@@ -64,7 +64,7 @@ class Caches:
         return replace(self, registry=self.registry.during(check), check=check)
 
     def restore(self, request: BuildRequest, stack: str, sandbox: Sandbox) -> Restored | None:
-        """Fills the sandbox's /cache with what the app's last build on this stack kept; None where there is nothing.
+        """Fills the sandbox's /cache with what the app's last build on this stack kept; None if there is nothing.
 
         Raises what ends the build itself.
         """
@@ -75,7 +75,7 @@ class Caches:
                 return None
             blob = manifest.layers[0]
             pieces = self._pieces(_repository(request), blob)
-            # In the sandbox: the archive holds what strangers' code wrote.
+            # In the sandbox: the archive holds what untrusted code wrote.
             command = ["tar", "--extract", "--gzip", "--no-same-owner", "--strip-components=1", "--directory=/cache"]
             ended = sandbox.run(command, stdin=pieces)
             if ended.code == 0:
@@ -106,7 +106,7 @@ class Caches:
         cache: BuildFolder,
         restored: Restored | None,
     ) -> None:
-        """Keeps the folder for the app's next build, unless it is what was restored. Nobody may write to it now.
+        """Keeps the folder for the app's next build, unless it is what was restored. Nothing may write to it now.
 
         Raises nothing that ends a build: this one has ended. A deadline or a drain ends the upload, and is logged.
         """
@@ -144,10 +144,12 @@ class Caches:
         except NotInRegistryError:
             return None
         except ValueError as error:
-            raise RegistryError(f"The cache of {request.tenant}/{request.app} is not one: {error}.") from error
+            raise RegistryError(
+                f"The cache of {request.tenant}/{request.app} is not a valid cache: {error}."
+            ) from error
 
     def _pieces(self, repository: str, blob: Descriptor) -> Iterator[bytes]:
-        """The archive, from this node's copy where there is one; else from the registry, leaving a copy."""
+        """The archive, from this node's copy if there is one; else from the registry, leaving a copy."""
         copy = self.directory / blob.digest.hex
         if copy.exists():
             os.utime(copy)
@@ -180,7 +182,7 @@ class Caches:
         return freed_bytes
 
     def remove_partial(self) -> None:
-        """Removes half-written copies. For the node's start: nobody writes one then."""
+        """Removes half-written copies. For the node's start, when none is being written."""
         for half in self.directory.glob(f"{_HALF}*"):
             half.unlink(missing_ok=True)
 
@@ -201,5 +203,5 @@ def _repository(request: BuildRequest) -> str:
 
 
 def _empty(sandbox: Sandbox) -> None:
-    # In the sandbox too: a tree that strangers made is no path for the node to walk.
+    # In the sandbox too: the node must not walk a tree made by untrusted code.
     sandbox.run(["find", "/cache", "-mindepth", "1", "-delete"])

@@ -18,7 +18,7 @@ CALL_SECONDS = 60
 
 
 def open_engine(url: str, *, call_seconds: int = CALL_SECONDS) -> docker.DockerClient:
-    """A client of the engine at ``url``, with a deadline on every call. Raises NodeError where none answers."""
+    """A client of the engine at ``url``, with a deadline on every call. Raises NodeError if none answers."""
     with engine_failures("be reached"):
         client = docker.DockerClient(base_url=url, timeout=call_seconds, max_pool_size=64)
         client.ping()

@@ -1,7 +1,7 @@
 """The phase prepare's second half: a source becomes the content of /app, inside the sandbox.
 
 The node itself carries only what the farm's own registry holds. Addresses that customers give are fetched by the
-sandbox: its network is where strangers' requests belong.
+sandbox: untrusted requests belong in its network.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLi
 def enter(directory: str, sandbox: Sandbox) -> None:
     """Makes a folder of the source the whole of it (Scalingo's PROJECT_DIR): what is beside it is gone.
 
-    Raises SourceError where there is no such folder, and what the sandbox raises.
+    Raises SourceError if there is no such folder, and what the sandbox raises.
     """
     ended = sandbox.run(["bash", "-euc", _ENTER, "enter", directory])
     if ended.code != 0:
         raise SourceError(
-            f"PROJECT_DIR names {directory[:200]!r}, which is no folder of the source.",
+            f"PROJECT_DIR names {directory[:200]!r}, which is not a folder of the source.",
             advice="Give a path relative to the source's root, without a link in it.",
         )
 
@@ -118,7 +118,7 @@ def _judge(ended: Ended, source: Source) -> None:
         raise TooLargeError("The source does not fit into the build's workspace.", advice="Leave out large files.")
     if ended.code == _TOO_LARGE:
         raise TooLargeError(
-            "The source is larger than the farm takes: packed, unpacked, or by its number of files.",
+            "The source is larger than the farm allows: packed, unpacked, or by its number of files.",
             advice="Leave out large files.",
         )
     if ended.code != 0:

@@ -1,4 +1,4 @@
-"""One build node: makes everything once, pre-warms, consumes builds, and drains when it is told to stop."""
+"""One build node: makes everything once, pre-warms, consumes builds, and drains when it is asked to stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COST_SECONDS = 2.0
 def run(settings: Settings) -> bool:
     """Works until SIGTERM or SIGINT, or until the farm asks it to drain; returns whether it is to start anew.
 
-    Raises SetupError or a FarmError where it cannot start.
+    Raises SetupError or a FarmError if it cannot start.
     """
     log = logger(node=settings.node_id)
     with ExitStack() as resources:

@@ -58,7 +58,7 @@ class Worker:
     attempts: RunningAttempts
     metrics: Metrics
     tracer: Tracer
-    trouble: Callable[[], str]  # what is wrong with this node right now; empty where nothing is
+    trouble: Callable[[], str]  # what is wrong with this node right now; empty if nothing is
     rest: Callable[[], None]  # the node takes no builds for a while
     unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
 
@@ -124,7 +124,7 @@ class Worker:
                 return "lost"
 
     def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
-        """Returns the outcome. Raises Interruption, and StoreError where even the failure cannot be written."""
+        """Returns the outcome. Raises Interruption, and StoreError if even the failure cannot be written."""
         tools = self.tools.during(attempt.check)
         try:
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
@@ -273,7 +273,7 @@ class Outcome:
 
 
 def claim(leases: Leases, build_id: str, node: str, patience_seconds: float) -> Lease | Unclaimed:
-    """Claims, and repeats the same claim while Redis does not answer: it may have arrived. Raises StoreError."""
+    """Claims, and repeats the same claim while Redis is unreachable: it may have arrived. Raises StoreError."""
     token = secrets.token_hex(16)
     until = time.monotonic() + patience_seconds
     while True:
@@ -286,14 +286,14 @@ def claim(leases: Leases, build_id: str, node: str, patience_seconds: float) -> 
 
 
 def retry_wait_seconds(attempt: int) -> float:
-    """How long a build waits after an attempt that failed by the farm's fault: whatever was away may be back then."""
+    """How long a build waits after an attempt that failed by the farm's fault: an outage may be over then."""
     return min(_RETRY_WAIT_SECONDS_MAX, 2.0 * 4.0 ** (attempt - 1))
 
 
 def register(app: Celery, worker: Worker) -> None:
     """Makes the worker's `build` the task that messages name."""
 
-    # Anybody who can write to Redis may send anything; what is no build's id ends here.
+    # A client that can write to Redis can send anything; what is not a build's id ends here.
     @app.task(name=TASK, ignore_result=True, typing=False)
     def build(*args: object, **kwargs: object) -> None:
         if len(args) == 1 and not kwargs and isinstance(args[0], str):

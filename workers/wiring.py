@@ -35,7 +35,7 @@ STACK = "trixie"  # of a builder that does not say
 
 def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, log: Logger) -> Disk:
     """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError."""
-    with engine_failures("tell where its data is"):
+    with engine_failures("report where its data is"):
         engine = Path(client.info()["DockerRootDir"])
     folders = [tools.workspaces.directory, settings.cache_directory]
     for folder in folders:

@@ -1,7 +1,7 @@
 """The audit log: who did what, in entries that hold the hash of the one before, so that none can be changed unseen.
 
-It shows a change of what is kept to everyone who remembers the newest hash; whoever can write to Redis could still make
-a whole new log. So the head is told by ``verify``, to be kept elsewhere.
+Anyone who has a copy of the newest hash can detect a change; a process that can write to Redis could still make
+a whole new log. So ``verify`` returns the head, to be stored elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class AuditEntry:
     """One deed. ``who`` is a token's name or a person on the farm's own machine."""
 
     who: str
-    token: str  # its id; empty where none was shown
+    token: str  # its id; empty if none was shown
     tenant: str  # whose thing it was; empty: the farm's
     verb: str  # build.submit, build.cancel, token.make, …
     object: str
@@ -53,7 +53,7 @@ class Audit:
             head = _chained(before, text)
             if self.database.run("audit", keys, before, head, text, _KEPT_SECONDS):
                 return head
-        raise StoreError("The audit log is written to by too many at once.", advice="Try again.")
+        raise StoreError("Too many processes write to the audit log at once.", advice="Try again.")
 
     def newest(self, limit: int) -> list[AuditEntry]:
         """The newest entries, newest first."""
@@ -71,14 +71,14 @@ class Audit:
         for position, fields in self._entries():
             if before is not None and fields["hash"] != _chained(before, fields["entry"]):
                 raise InternalError(
-                    f"The audit log was changed: entry {position} is not as it was written, or one before it is gone.",
+                    f"The audit log was changed: entry {position} does not match its hash, or one before it is gone.",
                     advice="Find out who can write to Redis, and compare with a copy.",
                 )
             before, count = fields["hash"], count + 1
         with self.database.failures():
             head = str(self.database.client.get(self.database.key("audit", "head")) or "")
         if head != (before or ""):
-            raise InternalError("The audit log was cut: its newest entries are gone.", advice="Compare with a copy.")
+            raise InternalError("The audit log was cut: its newest entries are missing.", advice="Compare with a copy.")
         return count, head
 
     def _entries(self) -> Iterator[tuple[str, dict[str, str]]]:

@@ -14,5 +14,5 @@ class Rates:
     database: Database
 
     def take(self, what: str, whose: str, size: int, seconds: float) -> float:
-        """0 where one more may be done now; else the seconds until it may. ``size`` are allowed in ``seconds``."""
+        """0 if one more may be done now; else the seconds until it may. ``size`` are allowed in ``seconds``."""
         return float(self.database.run("rate", [self.database.key("rate", what, whose)], size, seconds)) / 1000

@@ -56,7 +56,7 @@ class Tokens:
     def make(self, tenant: str | None, name: str, scopes: Collection[Scope], days: float) -> tuple[str, Token]:
         """A new token: the text that its holder shows, which is kept nowhere, and its record.
 
-        Raises RequestError where it may not be, or where two of this tenant and name live already.
+        Raises RequestError if a field is not valid, or if two tokens of this tenant and name are active.
         """
         _check(tenant, name, scopes, days)
         token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(_SECRET_BYTES)
@@ -69,23 +69,23 @@ class Tokens:
         )  # fmt: skip
         if not made:
             raise RequestError(
-                f"Two tokens named {name!r} of {tenant or 'the operators'} live already.",
+                f"There are already two active tokens named {name!r} of {tenant or 'the operators'}.",
                 advice="Revoke the old one (buildfarm tokens list), or choose another name.",
             )
         return text, self.get(token_id)
 
     def get(self, token_id: str) -> Token:
-        """Raises NotFoundError where there is none, or where it has expired or was revoked."""
+        """Raises NotFoundError if there is none, or if it has expired or was revoked."""
         return _decode(token_id, self._fields(token_id))
 
     def verify(self, text: str) -> Token | None:
-        """The record of a token that was shown; None where it is none of ours or does not live any more."""
+        """The record of a token that was shown; None if it is unknown or no longer valid."""
         form = _FORM.fullmatch(text)
         if form is None:
             return None
         with self.database.failures():
             fields: dict[str, str] = self.database.client.hgetall(self.database.key("token", form[1]))  # type: ignore[assignment]
-        # Compared also where there is no record, so that the time tells nothing.
+        # Compared also if there is no record, so that timing reveals nothing.
         same = hmac.compare_digest(fields.get("sha256", ""), _sha256(text))
         return _usable(_decode(form[1], fields)) if fields and same else None
 
@@ -98,7 +98,7 @@ class Tokens:
         return sorted(live, key=lambda token: token.created_at)
 
     def revoke(self, token_id: str) -> Token:
-        """It opens nothing any more, from now on. Raises NotFoundError."""
+        """The token is invalid from now on. Raises NotFoundError."""
         token = self.get(token_id)
         with self.database.failures():
             pipeline = self.database.client.pipeline()
@@ -108,7 +108,7 @@ class Tokens:
         return token
 
     def open_session(self, token: Token) -> str:
-        """A session of the page: what the browser keeps in place of the token. It ends with the token."""
+        """A session of the page: what the browser keeps instead of the token. It ends with the token."""
         session = secrets.token_urlsafe(_SECRET_BYTES)
         with self.database.failures():
             self.database.client.set(self._session(session), token.id, ex=_SESSION_SECONDS)
@@ -138,28 +138,34 @@ class Tokens:
             fields: dict[str, str] = self.database.client.hgetall(self.database.key("token", token_id))  # type: ignore[assignment]
         if not fields:
             raise NotFoundError(
-                f"There is no token {token_id[:80]}.", advice="buildfarm tokens list shows those that live."
+                f"There is no token {token_id[:80]}.", advice="buildfarm tokens list shows the active ones."
             )
         return fields
 
 
 def _check(tenant: str | None, name: str, scopes: Collection[Scope], days: float) -> None:
     if tenant is not None and not re.fullmatch(NAME_PATTERN, tenant):
-        raise RequestError(f"{tenant[:80]!r} cannot be a tenant: use 1 to 30 lower-case letters, digits and dashes.")
+        raise RequestError(
+            f"{tenant[:80]!r} is not a valid tenant name: use 1 to 30 lower-case letters, digits and dashes."
+        )
     if tenant == IMAGES:
         raise RequestError(RESERVED, advice="Choose another name for the tenant.")
     if not re.fullmatch(NAME_PATTERN, name):
-        raise RequestError(f"{name[:80]!r} cannot name a token: use 1 to 30 lower-case letters, digits and dashes.")
+        raise RequestError(
+            f"{name[:80]!r} is not a valid token name: use 1 to 30 lower-case letters, digits and dashes."
+        )
     if not scopes:
-        raise RequestError("A token without a scope opens nothing.", advice="Give it read, submit or admin.")
+        raise RequestError("A token needs at least one scope.", advice="Give it read, submit or admin.")
     if Scope.ADMIN in scopes and tenant is not None:
-        raise RequestError("The scope admin is the operators': a token for one tenant cannot have it.")
+        raise RequestError("The scope admin is for operators only: a token for one tenant cannot have it.")
     if not 0 < days <= DAYS_MAX:
-        raise RequestError(f"A token lives for at most {DAYS_MAX} days.", advice="Make the next one before it ends.")
+        raise RequestError(
+            f"A token is valid for at most {DAYS_MAX} days.", advice="Make the next one before it expires."
+        )
 
 
 def _usable(token: Token) -> Token | None:
-    """A tenant may have had this name before it was reserved: its tokens open nothing any more."""
+    """A tenant may have had this name before it was reserved: its tokens are no longer valid."""
     return None if token.tenant == IMAGES else token
 
 

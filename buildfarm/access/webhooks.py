@@ -1,6 +1,6 @@
-"""Webhooks: where each tenant wants to hear of its ended builds, and which deliveries are due.
+"""Webhooks: the address that each tenant's ended builds are sent to, and which deliveries are due.
 
-Redis has to know the secrets: they sign what is sent. Whoever reads Redis could sign too.
+Redis stores the secrets that sign deliveries, so a process that reads Redis could sign too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Delivery:
-    """An ended build that its tenant is told of."""
+    """An ended build that is reported to its tenant."""
 
     tenant: str
     build_id: str
@@ -64,7 +64,7 @@ class Webhooks:
         return webhook
 
     def get(self, tenant: str) -> Webhook:
-        """Raises NotFoundError where the tenant has none."""
+        """Raises NotFoundError if the tenant has none."""
         with self.database.failures():
             fields: dict[str, str] = self.database.client.hgetall(self.database.key("webhook", tenant))  # type: ignore[assignment]
         if not fields:
@@ -72,7 +72,7 @@ class Webhooks:
         return Webhook(fields["url"], tuple(fields["secrets"].split()))
 
     def delete(self, tenant: str) -> None:
-        """Nothing is sent to it any more."""
+        """Nothing is sent to it from now on."""
         with self.database.failures():
             self.database.client.delete(self.database.key("webhook", tenant))
 

@@ -19,7 +19,7 @@ from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.services import Services
 
 _ABOUT = """
-Source code in, container images out. Every request but those for health shows a token: `Authorization: Bearer bf_…`.
+Source code in, container images out. Every request except health checks needs a token: `Authorization: Bearer bf_…`.
 Errors are problem details (RFC 9457) with a `code` for scripts and `advice` for people. docs/api.md is the guide.
 """
 

@@ -58,11 +58,11 @@ class BuildView(Build):
 class BuildFilter(Frozen):
     """Which builds a list is of."""
 
-    tenant: Name | None = Field(None, description="only of a token for all tenants")
+    tenant: Name | None = Field(None, description="only with a token for all tenants")
     app: Name | None = None
-    state: list[State] = Field(default_factory=list, description="may be given often")
+    state: list[State] = Field(default_factory=list, description="can be repeated")
     limit: int = Field(50, ge=1, le=200)
-    after: str = Field("", pattern=AFTER_PATTERN, description="`next` of the page before")
+    after: str = Field("", pattern=AFTER_PATTERN, description="`next` of the previous page")
 
 
 class BuildPage(Frozen):
@@ -89,13 +89,13 @@ class SentSource(Frozen):
 class NewLimits(Frozen):
     """Limits to be set; what is left out stays, null goes back to the farm's settings."""
 
-    app: Name | None = Field(None, description="one app of the tenant, which has `running` alone")
+    app: Name | None = Field(None, description="an app of the tenant; it has only the limit `running`")
     running: int | None = Field(None, ge=1, le=LIMIT_MAX)
     waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
 
 
 class Draining(Frozen):
-    """A node that was asked to drain; it hears it within seconds."""
+    """A node that was asked to drain; it reacts within seconds."""
 
     node: str
 
@@ -109,13 +109,13 @@ class NewBuilder(Frozen):
 class BuilderView(Frozen):
     """The builder, and how far the nodes are with it."""
 
-    builder: str  # repository@digest; empty where the farm has none yet
+    builder: str  # repository@digest; empty if the farm has none yet
     nodes_ready: int
     nodes: int  # that live
 
 
 class NewWebhook(Frozen):
-    """Where a tenant wants to hear of its ended builds."""
+    """The address that a tenant's ended builds are sent to."""
 
     url: HttpUrl = Field(examples=["https://ci.example.org/buildfarm"])
     rotate: bool = Field(False, description="make a new secret")

@@ -31,11 +31,11 @@ class Caller:
 
     @property
     def tenant(self) -> str | None:
-        """Whose things may be seen; None: everybody's."""
+        """The tenant whose objects are visible; None: all tenants."""
         return self.token.tenant
 
     def require(self, scope: Scope) -> None:
-        """Raises RefusedError where the token lacks the scope."""
+        """Raises RefusedError if the token lacks the scope."""
         if scope not in self.token.scopes:
             self.note(f"scope.{scope}", "", "denied")
             raise RefusedError(
@@ -45,7 +45,7 @@ class Caller:
 
     def build(self, build_id: str) -> Build:
         """A build that the caller may see. Raises NotFoundError, alike for one of others and for none at all."""
-        missing = NotFoundError(f"There is no build {build_id}.", advice="GET /v1/builds lists those there are.")
+        missing = NotFoundError(f"There is no build {build_id}.", advice="GET /v1/builds lists the builds.")
         try:
             build = self.services.farm.get(build_id)
         except NotFoundError:
@@ -88,7 +88,7 @@ def authenticate(
     token = services.tokens.verify(credentials.credentials) if credentials else None
     if token is None:
         raise RefusedError(
-            401, "request.unauthenticated", "No valid token was shown.",
+            401, "request.unauthenticated", "The token is missing or not valid.",
             advice="Send `Authorization: Bearer bf_…`; `buildfarm tokens make` makes one.",
         )  # fmt: skip
     return caller_of(request, services, token, services.farm.settings.api_calls_per_hour, "calls")
@@ -100,8 +100,8 @@ def caller_of(request: Request, services: Services, token: Token, calls_per_hour
     wait = services.rates.take(what, token.id, calls_per_hour, _HOUR)
     if wait:
         raise RefusedError(
-            429, "request.rate", f"This token may be used {calls_per_hour:,} times an hour.",
-            advice="Wait as Retry-After says. Following a build live costs one call.", retry_seconds=wait,
+            429, "request.rate", f"This token is limited to {calls_per_hour:,} requests an hour.",
+            advice="Wait for the seconds in Retry-After. Following a build live costs one call.", retry_seconds=wait,
         )  # fmt: skip
     address = request.client.host if request.client else ""
     return Caller(token, services, address, request.scope["state"]["request_id"])

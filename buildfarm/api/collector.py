@@ -30,14 +30,14 @@ class Standing(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges; those that need Redis are left out where it is away, and `buildfarm_redis_up` says so."""
-        yield _gauge("buildfarm_registry_up", "1 where the registry answers", self._registry_up())
+        """All gauges; those that need Redis are left out if it is unreachable, and `buildfarm_redis_up` is 0."""
+        yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
             found = [*self._queue(), *self._nodes(), *self._redis()]
         except BuildfarmError:
-            yield _gauge("buildfarm_redis_up", "1 where Redis answers", 0)
+            yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
-        yield _gauge("buildfarm_redis_up", "1 where Redis answers", 1)
+        yield _gauge("buildfarm_redis_up", "1 if Redis answers", 1)
         yield from found
 
     def _queue(self) -> Iterator[Metric]:
@@ -45,7 +45,7 @@ class Standing(Collector):
         builds = GaugeMetricFamily("buildfarm_queue_builds", "Builds by state", labels=["build_class", "state"])
         oldest = GaugeMetricFamily(
             "buildfarm_queue_oldest_seconds",
-            "For how long the oldest build waits; 0: none does",
+            "How long the oldest queued build has waited; 0: none is queued",
             labels=["build_class"],
         )
         for row in view.classes:
@@ -65,7 +65,7 @@ class Standing(Collector):
         yield states
         living = [node for node in nodes if node.state is not NodeState.GONE]
         yield _gauge("buildfarm_farm_slots", "Slots of all living nodes", sum(node.slots for node in living))
-        yield _gauge("buildfarm_farm_slots_busy", "Of them in use", sum(node.busy for node in living))
+        yield _gauge("buildfarm_farm_slots_busy", "Slots in use on live nodes", sum(node.busy for node in living))
         # A name that dashboards for Celery know.
         up = GaugeMetricFamily("celery_worker_up", "1 for each living node", labels=["hostname"])
         for node in living:
@@ -82,10 +82,12 @@ class Standing(Collector):
                 pipeline.llen(database.key(name))
             lengths = pipeline.execute()
         yield _gauge("buildfarm_redis_used_bytes", "Memory that Redis uses", info["used_memory"])
-        yield _gauge("buildfarm_redis_max_bytes", "Memory that Redis may use; 0: no limit", info["maxmemory"])
+        yield _gauge("buildfarm_redis_max_bytes", "Memory limit of Redis; 0: no limit", info["maxmemory"])
         kept, dropped = self._farm.log_streams.kept_bytes()
         yield _gauge("buildfarm_logs_bytes", "Logs that are kept in Redis", kept)
-        yield CounterMetricFamily("buildfarm_logs_dropped_bytes", "Dropped of logs to keep their bounds", dropped)
+        yield CounterMetricFamily(
+            "buildfarm_logs_dropped_bytes", "Bytes of logs dropped to stay within the limits", dropped
+        )
         messages = GaugeMetricFamily("celery_queue_length", "Messages in a queue", labels=["queue_name"])
         for name, length in zip(names, lengths, strict=True):
             messages.add_metric([name], length)

@@ -10,7 +10,7 @@ _WEBHOOK_RESULTS = ("delivered", "retried", "given_up", "refused")
 
 
 class ApiMetrics:
-    """What the API tells Prometheus. A route is its pattern, never a path that somebody asked for."""
+    """The API's metrics for Prometheus. A route is its pattern, never the requested path."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -29,12 +29,14 @@ class ApiMetrics:
         )
         self.followers = Gauge("buildfarm_api_followers", "Live streams that are open now", registry=self.registry)
         self.uploads = Gauge("buildfarm_api_uploads", "Uploads that are open now", registry=self.registry)
-        self.webhooks = Counter("buildfarm_webhooks", "Tries to deliver a webhook", ["result"], registry=self.registry)
+        self.webhooks = Counter(
+            "buildfarm_webhooks", "Attempts to deliver a webhook", ["result"], registry=self.registry
+        )
         for result in _WEBHOOK_RESULTS:
             self.webhooks.labels(result)
 
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered with this status; 0 where the client left before."""
+        """A request was answered with this status; 0 if the client left before."""
         self.requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
         if not route.endswith("/live"):
             self.request_seconds.labels(route).observe(seconds)

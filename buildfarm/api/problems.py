@@ -40,12 +40,12 @@ class Problem(BaseModel):
     type: str = Field("about:blank", description="a URI that names the kind of problem")
     title: str
     status: int
-    detail: str = Field("", description="one sentence about this very request")
-    instance: str = Field("", description="the request's id, as it stands in the logs")
+    detail: str = Field("", description="one sentence about this request")
+    instance: str = Field("", description="the request's id, as it appears in the logs")
     code: str = Field(description="stable, for scripts; docs/api.md lists them")
     advice: str = Field("", description="what to do next")
     errors: list[Wrong] = Field(default_factory=list)
-    build: str = Field("", description="id of the build that was accepted all the same")
+    build: str = Field("", description="id of the build that was accepted despite the error")
 
 
 class RefusedError(BuildfarmError):
@@ -60,18 +60,18 @@ class RefusedError(BuildfarmError):
 
 _TITLES = {
     400: "The request cannot be read",
-    401: "No valid token was shown",
+    401: "The token is missing or not valid",
     403: "The token does not allow this",
-    404: "There is no such thing",
-    405: "This cannot be done here",
-    408: "The request came too slowly",
-    409: "It is too late for this",
+    404: "Not found",
+    405: "The method is not allowed here",
+    408: "The request arrived too slowly",
+    409: "The state no longer allows this",
     413: "The request is too large",
-    415: "This kind of content is not taken",
+    415: "The content type is not supported",
     422: "The request is not valid",
-    429: "Too much at once",
+    429: "Too many requests",
     500: "A bug in the farm",
-    503: "The farm cannot do this now",
+    503: "The farm is temporarily unavailable",
 }
 
 
@@ -115,7 +115,7 @@ def answer(
     """A problem as a response."""
     problem = Problem(
         type=f"urn:buildfarm:problem:{code}",
-        title=_TITLES.get(status, "It did not work"),
+        title=_TITLES.get(status, "The request failed"),
         status=status,
         detail=detail,
         instance=request.scope.get("state", {}).get("request_id", ""),

@@ -16,7 +16,7 @@ _FRESH_SECONDS = 1.0
 
 
 class Readiness:
-    """The newest finding, kept for a second. It has two threads of its own: it needs no token, so anybody can ask."""
+    """The newest finding, kept for a second. Two threads serve it: it needs no token, so any client can ask."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm

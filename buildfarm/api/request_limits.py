@@ -25,7 +25,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 # Paths whose body is streamed, and bound by the route itself.
 _STREAMED = ("/v1/sources", "/submit")
 
-# The page runs its own scripts and styles and nothing else; nobody may frame it.
+# The page runs its own scripts and styles and nothing else; no other page may frame it.
 _HEADERS = {
     b"content-security-policy": (
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -63,7 +63,7 @@ class RequestLimits:
             logger().exception("api_bug", path=scope["path"])
             if not exchange.status:
                 response = answer(
-                    Request(scope), 500, "farm.internal", "A bug in the farm.", advice="Tell its operators."
+                    Request(scope), 500, "farm.internal", "A bug in the farm.", advice="Report it to its operators."
                 )
                 await response(scope, receive, exchange.send)
         finally:
@@ -80,7 +80,7 @@ class RequestLimits:
             await answer(Request(scope), 408, "request.slow", detail)(scope, receive, send)
             return
         if body is None:
-            detail = f"The body of this request may have {JSON_BYTES_MAX:,} bytes."
+            detail = f"The body of this request is limited to {JSON_BYTES_MAX:,} bytes."
             await answer(Request(scope), 413, "request.too_large", detail)(scope, receive, send)
         elif _depth(body) > JSON_DEPTH_MAX:
             detail = f"The body is nested more than {JSON_DEPTH_MAX} deep."
@@ -121,7 +121,7 @@ def _request_id(given: bytes) -> str:
 
 
 async def _read(receive: Receive, length: bytes) -> bytes | None:
-    """The whole body; None where it is too large, whatever length was declared."""
+    """The whole body; None if it is too large, whatever length was declared."""
     if length.isdigit() and int(length) > JSON_BYTES_MAX:
         return None
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""The API as a process: makes everything once, serves until it is told to stop."""
+"""The API as a process: makes everything once, serves until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on w
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises SetupError where the port is taken."""
+    """Serves until SIGTERM or SIGINT. Raises SetupError if the port is taken."""
     with ExitStack() as resources:
         farm = resources.enter_context(open_farm(settings))
         metrics = ApiMetrics()

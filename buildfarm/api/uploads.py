@@ -20,7 +20,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class Uploads:
-    """The uploads of this process. A client that sends slowly holds an upload's slot and thread, and nothing else."""
+    """The uploads of this process. A slow client occupies an upload's slot and thread, and nothing else."""
 
     def __init__(self, settings: Settings) -> None:
         self.slots = Slots("uploads", total_max=settings.api_uploads_max, token_max=settings.api_token_uploads_max)

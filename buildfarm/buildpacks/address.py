@@ -57,7 +57,7 @@ class GitBuildpack:
 
 @dataclass(frozen=True)
 class ArchiveBuildpack:
-    """A tar archive, whose bytes have this SHA-256 in hex; empty where nobody said."""
+    """A tar archive, whose bytes have this SHA-256 in hex; empty if none was given."""
 
     url: str
     sha256: str = ""
@@ -105,16 +105,16 @@ def parse_buildpack(text: str) -> Buildpack:
     url, _, fragment = text.partition("#")
     if not re.match(r"(https?|git|ssh)://[^\s/]", url) or re.search(r"\s", url) or len(text) > _URL_CHARS_MAX:
         raise ValueError(
-            f"{text[:200]!r} names no buildpack: write a name, https://host/repository.git#ref, "
+            f"{text[:200]!r} does not name a buildpack: write a name, https://host/repository.git#ref, "
             "https://host/archive.tar.gz#sha256=… or oci:buildpacks/name@sha256:…"
         )
     if url.startswith("http") and urlsplit(url).path.endswith(_ARCHIVE):
         digest = _SHA256.fullmatch(fragment)
         if fragment and not digest:
-            raise ValueError(f"{text[:200]!r}: after the # of an archive comes sha256= and 64 hexadecimal digits")
+            raise ValueError(f"{text[:200]!r}: an archive's address ends with #sha256= and 64 hexadecimal digits")
         return ArchiveBuildpack(url, digest[1] if digest else "")
     if fragment and not _REF.fullmatch(fragment):
-        raise ValueError(f"{text[:200]!r}: what follows the # is no branch, tag or commit")
+        raise ValueError(f"{text[:200]!r}: what follows the # is not a branch, tag or commit")
     return GitBuildpack(url, fragment or "HEAD")
 
 

@@ -55,13 +55,13 @@ def pin(text: str, registry: Registry) -> Buildpack:
 
 
 def artifact_repository(directory: Path) -> str:
-    """Where a folder's buildpack is kept in the registry. Raises RequestError where its name cannot be used."""
+    """Where a folder's buildpack is kept in the registry. Raises RequestError if its name cannot be used."""
     repository = ARTIFACTS + directory.resolve().name.lower()
     try:
         parse_buildpack(f"oci:{repository}:latest")
     except ValueError as error:
         raise RequestError(
-            f"The folder's name {directory.resolve().name!r} cannot name a buildpack.",
+            f"The folder's name {directory.resolve().name!r} is not a valid name of a buildpack.",
             advice="Use lower-case letters, digits, dots and dashes.",
         ) from error
     return repository
@@ -79,7 +79,7 @@ def _commit(buildpack: GitBuildpack) -> str:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(
-            f"{buildpack.url} cannot be asked: {error}.", advice="Name the commit: URL#<40 hexadecimal digits>."
+            f"{buildpack.url} cannot be queried: {error}.", advice="Name the commit: URL#<40 hexadecimal digits>."
         ) from error
     if done.returncode != 0:
         raise RequestError(f"{buildpack.url} cannot be read: {(done.stderr.strip().splitlines() or ['?'])[-1]}.")
@@ -112,4 +112,4 @@ def _artifact_digest(buildpack: ArtifactBuildpack, registry: Registry) -> str:
     except NotInRegistryError as error:
         raise RequestError(f"The farm's registry has no {buildpack}.") from error
     except (OtherContentError, ValueError) as error:
-        raise RequestError(f"{buildpack} is no artifact: {error}.") from error
+        raise RequestError(f"{buildpack} is not an artifact: {error}.") from error

@@ -62,7 +62,7 @@ SIGNS = (
     Sign(
         "Cargo.toml",
         "a Rust library beside a package.json: a src/main.rs makes it a program, and the name rust as the app's "
-        "buildpack builds it all the same.",
+        "buildpack builds it nevertheless.",
     ),
     Sign("Dockerfile", "which is not used here: an app is built by buildpacks, from the files that they look for."),
     Sign("docker-compose.yml", "which is not used here: an app is built by buildpacks, from the files they look for."),
@@ -75,7 +75,7 @@ def unclaimed(names: Collection[str], asked: Sequence[str]) -> DetectError:
     advice = [_looked_for(asked), f"There is {_listed(top)} at the source's top."]
     found = _sign(top)
     return DetectError(
-        f"No buildpack takes this app: found {found[0]}, {found[1]}" if found else "No buildpack takes this app.",
+        f"No buildpack takes this app: found {found[0]}, {found[1]}" if found else "No buildpack detects this app.",
         advice=" ".join(advice),
     )
 

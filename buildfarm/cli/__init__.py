@@ -35,7 +35,7 @@ COMMANDS = {
 
 @click.group(cls=TableGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="buildfarm")
-@click.option("--url", help="Talk to the farm's API there, in place of Redis and the registry. Or: BUILDFARM_URL.")
+@click.option("--url", help="Use the farm's API there instead of Redis and the registry. Or: BUILDFARM_URL.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the API's token. Or: BUILDFARM_TOKEN.")
 def main(url: str | None, token_file: Path | None) -> None:
     """Turn source code into container images, on many build nodes.

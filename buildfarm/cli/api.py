@@ -55,17 +55,17 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--tenant", help="Whose builds it is for. Without it: everybody's.")
-@click.option("--name", default="default", show_default=True, help="What uses it.")
+@click.option("--tenant", help="The tenant it is valid for. Default: all tenants.")
+@click.option("--name", default="default", show_default=True, help="What it is used for.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="May be given often. Default: read, submit.",
+    help="Can be repeated. Default: read, submit.",
 )
 @click.option(
-    "--days", default=90.0, show_default=True, type=click.FloatRange(0, min_open=True), help="How long it lives."
+    "--days", default=90.0, show_default=True, type=click.FloatRange(0, min_open=True), help="How long it is valid."
 )
 @json_option
 def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as_json: bool) -> None:
@@ -78,7 +78,7 @@ def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as
         click.echo(json.dumps({"token": text, **_values(token)}))
         return
     click.echo(text)
-    click.echo(f"Keep it: it is not shown again. It lives until {_day(token.expires_at)}.", err=True)
+    click.echo(f"Store it now: it is not shown again. It is valid until {_day(token.expires_at)}.", err=True)
 
 
 @tokens.command(name="list")

@@ -51,27 +51,27 @@ RUN_POLICIES = ("all", "latest_queued", "latest_always")
 
 @click.command()
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
-@click.option("--app", metavar="TENANT/APP", help="Whose app it is. Default: local/<name of the directory>.")
-@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
+@click.option("--app", metavar="TENANT/APP", help="The app, as TENANT/APP. Default: local/<name of the directory>.")
+@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; can be repeated.")
 @click.option("--secret", "secrets", metavar="KEY[=VALUE]", multiple=True, help="A config var that logs must not show.")
-@click.option("--buildpack", "buildpacks", multiple=True, help="A name, URL#ref or ./folder; may be given often.")
-@click.option("--buildpack-order", multiple=True, help="Detect with these in this order; may be given often.")
-@click.option("--git", "git_url", metavar="URL", help="Build a git repository in place of a directory.")
+@click.option("--buildpack", "buildpacks", multiple=True, help="A name, URL#ref or ./folder; can be repeated.")
+@click.option("--buildpack-order", multiple=True, help="Detect with these in this order; can be repeated.")
+@click.option("--git", "git_url", metavar="URL", help="Build a git repository instead of a directory.")
 @click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
-@click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive in place of a directory.")
+@click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive instead of a directory.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 that the archive must have.")
-@click.option("--class", "build_class", help="Class of the build; the farm's first one where none is named.")
+@click.option("--class", "build_class", help="Class of the build. Default: the farm's first class.")
 @click.option(
     "--run-policy",
     type=click.Choice(RUN_POLICIES),
     default="latest_queued",
     show_default=True,
-    help="Take the place of older builds of the app: of none, of waiting ones, or also of the running one.",
+    help="Which older builds of the app this one replaces: none, waiting ones, or also the running one.",
 )
-@click.option("--rebuild", is_flag=True, help="Build although an equal input was built before.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key gives the same build, also from two callers.")
-@click.option("--expires-in", type=float, metavar="SECONDS", help="Fail where it waits for longer than this.")
-@click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
+@click.option("--rebuild", is_flag=True, help="Build even if the same input was built before.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key returns the same build, even to two callers.")
+@click.option("--expires-in", type=float, metavar="SECONDS", help="Fail if it waits for longer than this.")
+@click.option("--detach", is_flag=True, help="Print the build's id without waiting for the build to end.")
 @json_option
 def build(
     *,
@@ -97,7 +97,9 @@ def build(
     if sum(given is not None for given in (directory, git_url, archive_url)) != 1:
         raise click.UsageError("Name one source: a directory, --git URL or --archive URL.")
     if (archive_url is None) != (sha256 is None):
-        raise click.UsageError("--archive and --sha256 belong together: the farm builds only bytes that you vouch for.")
+        raise click.UsageError(
+            "--archive and --sha256 belong together: the farm builds only archives whose checksum is given."
+        )
     tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
     hidden = tuple(pair.partition("=")[0] for pair in secrets)
     values = read_variables(variables, secrets)
@@ -134,7 +136,7 @@ def build(
             try:
                 submitted = follow(farm, submitted.id, console, quiet=as_json)
             except KeyboardInterrupt:
-                console.print(f"The build goes on. `buildfarm cancel {submitted.id}` ends it.")
+                console.print(f"The build continues. `buildfarm cancel {submitted.id}` ends it.")
                 raise
         _print(farm, submitted, console, as_json=as_json, detach=detach)
     if submitted.state.final:
@@ -159,7 +161,7 @@ def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool)
 def _status(farm: Farm | Client, build: Build) -> str:
     place = farm.queue_position(build) if build.state in ("held", "queued") else None
     if place is not None:
-        return f"{build.state}, {display.place_of(place)}"
+        return f"{build.state}, {display.position_of(place)}"
     return f"{build.state} {build.phase or ''} on {build.node}" if build.node else build.state
 
 
@@ -206,7 +208,7 @@ def _check_names(tenant: str, name: str) -> None:
     for what, value in (("tenant", tenant), ("app", name)):
         if not re.fullmatch(fields.NAME_PATTERN, value):
             raise RequestError(
-                f"{value[:80]!r} cannot be the {what}: use 1 to 30 lower-case letters, digits and dashes, "
+                f"{value[:80]!r} is not a valid name of the {what}: use 1 to 30 lower-case letters, digits and dashes, "
                 "not at the ends."
             )
 
@@ -219,7 +221,7 @@ def read_variables(pairs: tuple[str, ...], secrets: tuple[str, ...] = ()) -> dic
             raise click.UsageError(f"--env {pair}: write it as KEY=VALUE.")
         values[name] = value
     for pair in secrets:
-        # From the environment where no value is given: everybody on a machine sees its commands' arguments.
+        # From the environment if no value is given: everybody on a machine sees its commands' arguments.
         name, equals, value = pair.partition("=")
         if not equals and name not in os.environ:
             raise click.UsageError(f"--secret {name}: there is no such variable in the environment.")

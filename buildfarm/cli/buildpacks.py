@@ -29,14 +29,14 @@ def list_buildpacks(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(order))
     elif not order:
-        click.echo("The builder's own order. `buildfarm buildpacks add` makes one of the farm's.")
+        click.echo("The builder's default order. `buildfarm buildpacks add` starts an order of the farm.")
     for name in order if not as_json else ():
         click.echo(name)
 
 
 @buildpacks.command()
 @click.argument("buildpack", nargs=-1, required=True)
-@click.option("--at", type=click.IntRange(1), help="Place in the order. Default: the last.")
+@click.option("--at", type=click.IntRange(1), help="Position in the order. Default: last.")
 @json_option
 def add(buildpack: tuple[str, ...], at: int | None, as_json: bool) -> None:
     """Add buildpacks: names of the builder's own, addresses, or folders, which are sent to the registry."""
@@ -45,7 +45,7 @@ def add(buildpack: tuple[str, ...], at: int | None, as_json: bool) -> None:
         added = pinned(farm, buildpack)
         for name in added:
             if name in order:
-                raise RequestError(f"{name} is in the order already.", advice="See `buildfarm buildpacks list`.")
+                raise RequestError(f"{name} is already in the order.", advice="See `buildfarm buildpacks list`.")
         place = len(order) if at is None else at - 1
         order[place:place] = added
         farm.order_buildpacks(order)

@@ -24,7 +24,7 @@ else:
 
 @click.command()
 @click.argument("build_id")
-@click.option("--follow", "-f", is_flag=True, help="Wait for more until the build has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing lines until the build has ended.")
 @json_option
 def logs(build_id: str, follow: bool, as_json: bool) -> None:
     """Print the log of a build."""
@@ -78,7 +78,9 @@ def cancel(build_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"id": build_id, "found": found}))
     else:
-        click.echo("Cancelled." if found is not model.State.RUNNING else "It runs, and ends within a few seconds.")
+        click.echo(
+            "Cancelled." if found is not model.State.RUNNING else "It is running, and ends within a few seconds."
+        )
 
 
 _ENDINGS = {

@@ -38,7 +38,7 @@ else:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of text.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 class Exit(enum.IntEnum):
@@ -78,7 +78,7 @@ def fail(error: BuildfarmError) -> NoReturn:
 
 
 def exit_code(error: BuildfarmError) -> Exit:
-    """The exit code that tells a script whose fault an error is."""
+    """The exit code, by which a script sees whose fault an error is."""
     for kind, code in (
         (AppError, Exit.APP_FAULT),
         (FarmError, Exit.FARM_FAULT),
@@ -99,7 +99,7 @@ def connected_farm() -> Iterator[Farm | Client]:
         token = settings.token.get_secret_value()
         if not token:
             raise RequestError(
-                "The API is named and no token is.", advice="Put one into BUILDFARM_TOKEN, or name its --token-file."
+                "The API's address is set, but no token is.", advice="Set BUILDFARM_TOKEN, or name a --token-file."
             )
         with over_http.Client(settings.url, token) as client:
             yield client
@@ -110,11 +110,11 @@ def connected_farm() -> Iterator[Farm | Client]:
 
 @contextmanager
 def inside_farm() -> Iterator[Farm]:
-    """The farm by Redis and the registry, for what the API does not offer. Raises RequestError where one is named."""
+    """The farm by Redis and the registry, for what the API does not offer. Raises RequestError if one is named."""
     settings = settings_module.read_settings()
     telemetry.set_up_logging(settings)
     if settings.url:
-        raise RequestError("This works on the farm's own machines only.", advice="Leave out --url and BUILDFARM_URL.")
+        raise RequestError("This works only on the farm's own machines.", advice="Leave out --url and BUILDFARM_URL.")
     with library.open_farm(settings) as farm:
         yield farm
 

@@ -36,13 +36,17 @@ _days = click.FloatRange(0)
 @click.command()
 @click.argument("storage", type=click.Path(path_type=Path))
 @click.option(
-    "--images", default=10, show_default=True, type=click.IntRange(1), help="Newest images of an app to keep."
+    "--images",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of newest images to keep for each app.",
 )
-@click.option("--source-days", default=7.0, show_default=True, type=_days, help="Sources that are older go.")
-@click.option("--cache-days", default=30.0, show_default=True, type=_days, help="Build caches that are older go.")
-@click.option("--grace-hours", default=24.0, show_default=True, type=_days, help="Nothing that is younger goes.")
-@click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Digests of images to keep, one a line.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@click.option("--source-days", default=7.0, show_default=True, type=_days, help="Delete sources that are older.")
+@click.option("--cache-days", default=30.0, show_default=True, type=_days, help="Delete build caches that are older.")
+@click.option("--grace-hours", default=24.0, show_default=True, type=_days, help="Keep everything that is younger.")
+@click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Digests of images to keep, one per line.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @json_option
 def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits: float) -> None:
     """Remove what nothing refers to from the registry, whose files are in STORAGE.
@@ -52,8 +56,8 @@ def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits:
     files = storage_module.Storage(storage)
     if not files.exists():
         raise SetupError(
-            f"{storage} holds no files of a registry.",
-            advice="Name the folder that the registry calls its rootdirectory, as /var/lib/registry.",
+            f"{storage} does not contain a registry's files.",
+            advice="Name the folder that the registry calls its rootdirectory, such as /var/lib/registry.",
         )
     rules = choose.Rules(
         images=int(limits["images"]),
@@ -72,7 +76,7 @@ def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits:
         return
     verb = "would go" if dry_run else "are gone"
     click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
-    click.echo(f"{done.kept_manifests} manifests stay.")
+    click.echo(f"{done.kept_manifests} manifests remain.")
 
 
 def used_digests(farm: Farm) -> set[str]:

@@ -63,8 +63,8 @@ def images() -> None:
 @click.argument("name")
 @click.option("--version", help="A version of the recipe. Default: its last one.")
 @click.option("--mirror", envvar="MIRROR", metavar="URL|FILE", help="Take a vendor's archive from here.")
-@click.option("--sha256", metavar="HEX", help="SHA-256 of that archive, before what the recipe pins.")
-@click.option("--detach", is_flag=True, help="Print the build's id and do not wait for its end.")
+@click.option("--sha256", metavar="HEX", help="SHA-256 of that archive, overriding the recipe's.")
+@click.option("--detach", is_flag=True, help="Print the build's id without waiting for the build to end.")
 @recipes_option
 @json_option
 def build_image(
@@ -80,9 +80,11 @@ def build_image(
     """Build the image NAME, after those it is made from, and show its log until it is in the registry."""
     folders = folder_module.find_recipes(recipes or folder_module.recipes_folder())
     if name not in folders:
-        raise RequestError(f"There is no recipe {name[:60]!r}.", advice=f"There is {', '.join(sorted(folders))}.")
+        raise RequestError(
+            f"There is no recipe {name[:60]!r}.", advice=f"The recipes are {', '.join(sorted(folders))}."
+        )
     found = {each: folder_module.read_recipe(folder) for each, folder in folders.items()}
-    found[name].plan(version or found[name].default_version)  # tells at once that there is no such version
+    found[name].plan(version or found[name].default_version)  # fails early if there is no such version
     console = console_module.Console(stderr=as_json, highlight=False)
     with inside_farm() as farm:
         order = folder_module.build_order(name, {each: recipe.made_from for each, recipe in found.items()})
@@ -144,9 +146,9 @@ def submit(
 
 @contextmanager
 def together(folder: Path, archive: Path | None = None) -> Iterator[Path]:
-    """What travels: the recipe's folder, with a file beside it where one was named; or recipe and build context.
+    """What travels: the recipe's folder, with a file beside it if one was named; or recipe and build context.
 
-    Raises RequestError, and RecipeError where not all is there that the recipe takes along.
+    Raises RequestError, and RecipeError if not all is there that the recipe takes along.
     """
     recipe = folder_module.read_recipe(folder)
     if archive is not None and not archive.is_file():

@@ -36,12 +36,12 @@ def down(purge: bool, now: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Say which parts of the farm run. Ends with 4 where one is down."""
+    """Say which parts of the farm run. Ends with 4 if one is down."""
     _run(["status"], as_json)
 
 
 def _run(arguments: list[str], as_json: bool) -> None:
-    # A process of its own, because the library knows no Docker: orchestrators install it without the nodes' part.
+    # A separate process, because the library knows no Docker: orchestrators install it without the nodes' part.
     require_local()
     command = [sys.executable, "-m", "localfarm", *arguments, *(["--json"] if as_json else [])]
     sys.exit(subprocess.run(command, check=False).returncode)

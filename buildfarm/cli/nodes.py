@@ -43,7 +43,9 @@ def drain(name: str, as_json: bool) -> None:
     """
     with connected_farm() as farm:
         farm.drain(name)
-    click.echo(json.dumps({"draining": name}) if as_json else f"{name} drains; buildfarm nodes shows how far it is.")
+    click.echo(
+        json.dumps({"draining": name}) if as_json else f"{name} is draining; buildfarm nodes shows its progress."
+    )
 
 
 @click.group(invoke_without_command=True)

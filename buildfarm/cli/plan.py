@@ -38,8 +38,8 @@ Plan = dict[str, Any]
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--buildpack", "buildpacks", multiple=True, help="One of the builder's own; may be given often.")
-@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; may be given often.")
+@click.option("--buildpack", "buildpacks", multiple=True, help="One of the builder's own; can be repeated.")
+@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A config var; can be repeated.")
 @click.option("--builder", help="A builder image that this machine's engine knows. Default: the farm's.")
 @json_option
 def plan(
@@ -70,10 +70,12 @@ def plan_of(image: str, directory: Path, asked: Sequence[str], variables: Mappin
     told = ended.stdout.decode(errors="replace")
     if ended.returncode in _REFUSED:
         refusals = [line[2:] for line in told.splitlines() if line.startswith("!\t")]
-        raise DetectError(refusals[-1] if refusals else "A buildpack that was asked for cannot be used.")
+        raise DetectError(refusals[-1] if refusals else "A requested buildpack cannot be used.")
     if ended.returncode != 0:
         said = ended.stderr.decode(errors="replace")[-_TAIL:].strip()
-        raise SetupError(f"The plan cannot be made: {said}", advice="`buildfarm status` says whether the farm is up.")
+        raise SetupError(
+            f"The plan cannot be made: {said}", advice="`buildfarm status` reports whether the farm is up."
+        )
     made: Plan = json.loads(told)
     made["processes"] = _processes(made.pop("defaults"), made.pop("procfile"), whole=settings.profile == "scalingo")
     return made
@@ -84,7 +86,9 @@ def _run(
 ) -> subprocess.CompletedProcess[bytes]:
     docker = shutil.which("docker")
     if docker is None:
-        raise SetupError("The command docker is not here.", advice="A plan is made in a container of the builder.")
+        raise SetupError(
+            "The command docker is not installed here.", advice="A plan is made in a container of the builder."
+        )
     _, stream = packed(directory, limit_bytes)
     with stream() as archive:
         source = b"".join(archive)

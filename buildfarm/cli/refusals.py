@@ -11,7 +11,7 @@ def sentence_of(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "string_pattern_mismatch":
         wanted = _GRAMMARS.get(place.rpartition(".")[2], "letters, digits and dashes")
-        return f"{str(first['input'])[:80]!r} cannot be the {place}: use {wanted}."
+        return f"{str(first['input'])[:80]!r} is not a valid {place}: use {wanted}."
     return f"{first['msg'].removeprefix('Value error, ')} ({place})."
 
 

@@ -38,7 +38,7 @@ def show_build(console: Console, build: Build, image: str, place: QueuePosition 
     if build.result_of:
         _row(console, "image of", f"{build.result_of}, which had the same input")
     if place is not None:
-        _row(console, "place", place_of(place))
+        _row(console, "place", position_of(place))
     if build.node:
         _row(console, "node", f"{build.node}, attempt {build.attempt}")
     _row(console, "submitted", _time(build.submitted_at))
@@ -75,10 +75,10 @@ def show_failure(console: Console, failure: Failure) -> None:
         console.print(Text(failure.advice), soft_wrap=True)
 
 
-def place_of(place: QueuePosition) -> str:
+def position_of(place: QueuePosition) -> str:
     """A place in the queue for people."""
     wait = "" if place.wait_seconds is None else f", starts in about {max(place.wait_seconds, 1):.0f} s"
-    return f"number {place.position} at the latest{wait}"
+    return f"number {place.position} at worst{wait}"
 
 
 def show_list(console: Console, builds: list[Build]) -> None:
@@ -92,7 +92,7 @@ def show_list(console: Console, builds: list[Build]) -> None:
 
 
 def _row(console: Console, name: str, value: str | Text) -> None:
-    # A line of its own, never folded: people copy digests out of it.
+    # A separate line, never folded: people copy digests out of it.
     console.print(Text.assemble(f"{name:<11}", value), soft_wrap=True)
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Client:
     """The farm as its users see it, from outside; a context manager, and safe to use from several threads.
 
-    Every method raises ApiError where the API cannot be reached, and RequestError where the token does not allow it.
+    Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 30) -> None:
@@ -47,7 +47,7 @@ class Client:
         self._http.close()
 
     def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
-        """A directory as a source in the registry, and the bytes sent for it: 0 where it was there already.
+        """A directory as a source in the registry, and the bytes sent for it: 0 if it was there already.
 
         Raises SourceError, TooLargeError and RegistryError.
         """
@@ -140,7 +140,7 @@ class Client:
         self._ask(calls.drain(node_id))
 
     def builder(self) -> str:
-        """The builder image of the farm, as repository@digest; empty where it has none yet."""
+        """The builder image of the farm, as repository@digest; empty if it has none yet."""
         return self._ask(calls.builder())
 
     def promote_builder(self, reference: str) -> str:
@@ -148,7 +148,7 @@ class Client:
         return self._ask(calls.promote_builder(reference))
 
     def queue_position(self, build: Build) -> QueuePosition | None:
-        """Where a waiting build stands in the queue; None where it does not wait."""
+        """Where a waiting build stands in the queue; None if it does not wait."""
         return self._ask(calls.get(build.id)).queue_position
 
     def queue(self, tenants_max: int = 20) -> QueueView:
@@ -168,7 +168,7 @@ class Client:
         return self._ask(calls.set_limits(tenant, app, values))
 
     def image(self, build: Build) -> str:
-        """The reference under which the farm's registry gives the image out. Raises ValueError where it has none."""
+        """The reference under which the farm's registry gives the image out. Raises ValueError if it has none."""
         return self._seen.image(build) or str(self._ask(calls.get(build.id)).image)
 
     def _events(self, build_id: str, after: str, deadline: float | None = None) -> Iterator[tuple[str, Any]]:

@@ -78,7 +78,7 @@ class SeenBuilds:
 
 
 def ask(call: Call[T]) -> Steps[T]:
-    """Sends a call, again if it can be repeated and the API is away, and reads the answer."""
+    """Sends a call, again if it can be repeated and the API is unreachable, and reads the answer."""
     for left in reversed(range(wire.TRIES if call.repeatable else 1)):
         try:
             answer = yield call
@@ -144,7 +144,8 @@ def submit(request: Request, key: str | None) -> Call[wire.Seen]:
     """Accepts a build. Raises RequestError if the API does not take such builds."""
     if not isinstance(request, BuildRequest):
         raise RequestError(
-            "The API takes builds of apps only.", advice="Build images from inside: BUILDFARM_REDIS_URL."
+            "The API accepts only builds of apps.",
+            advice="Build images with direct access to Redis: set BUILDFARM_REDIS_URL.",
         )
     body = request.model_dump(mode="json", exclude={"idempotency_key"}, exclude_defaults=True)
     body["source"] = request.source.model_dump(mode="json")

@@ -27,7 +27,7 @@ T = TypeVar("T")
 class AsyncClient:
     """The farm as its users see it, from outside; an asynchronous context manager.
 
-    Every method raises ApiError where the API cannot be reached, and RequestError where the token does not allow it.
+    Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 30) -> None:
@@ -50,7 +50,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
-        """A directory as a source in the registry, and the bytes sent for it: 0 where it was there already.
+        """A directory as a source in the registry, and the bytes sent for it: 0 if it was there already.
 
         Raises SourceError, TooLargeError and RegistryError.
         """
@@ -145,7 +145,7 @@ class AsyncClient:
         await self._ask(calls.drain(node_id))
 
     async def builder(self) -> str:
-        """The builder image of the farm, as repository@digest; empty where it has none yet."""
+        """The builder image of the farm, as repository@digest; empty if it has none yet."""
         return await self._ask(calls.builder())
 
     async def promote_builder(self, reference: str) -> str:
@@ -153,7 +153,7 @@ class AsyncClient:
         return await self._ask(calls.promote_builder(reference))
 
     async def queue_position(self, build: Build) -> QueuePosition | None:
-        """Where a waiting build stands in the queue; None where it does not wait."""
+        """Where a waiting build stands in the queue; None if it does not wait."""
         return (await self._ask(calls.get(build.id))).queue_position
 
     async def queue(self, tenants_max: int = 20) -> QueueView:
@@ -173,7 +173,7 @@ class AsyncClient:
         return await self._ask(calls.set_limits(tenant, app, values))
 
     async def image(self, build: Build) -> str:
-        """The reference under which the farm's registry gives the image out. Raises ValueError where it has none."""
+        """The reference under which the farm's registry gives the image out. Raises ValueError if it has none."""
         return self._seen.image(build) or str((await self._ask(calls.get(build.id))).image)
 
     async def _events(self, build_id: str, after: str, deadline: float | None = None) -> AsyncIterator[tuple[str, Any]]:

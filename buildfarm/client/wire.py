@@ -68,7 +68,9 @@ def check(answer: httpx.Response) -> httpx.Response:
         code, detail, advice = problem["code"], problem["detail"], problem.get("advice", "")
     except (ValueError, KeyError, TypeError):
         host = answer.request.url.host
-        raise ApiError(f"{host} answers {answer.status_code} and no problem: it is not the farm's API.") from None
+        raise ApiError(
+            f"{host} answers {answer.status_code} without problem details: it is not the farm's API."
+        ) from None
     raise error_of(answer, code, detail, advice)
 
 
@@ -156,7 +158,7 @@ class LiveLog:
         }
 
     def feed(self, piece: bytes) -> Iterator[tuple[str, Any]]:
-        """Name and data of every event that is complete now; `has_ended` says whether more will come."""
+        """Name and data of every event that is complete now; `has_ended` reports whether more will come."""
         self._failures = 0
         for name, data in self._events.feed(piece):
             if name == "end":

@@ -1,7 +1,7 @@
 """Garbage in the registry: what may go, and its removal while the registry runs.
 
 May go: sources and build caches by their age, images without a tag beyond the newest few of their app, and every
-blob that no manifest names any more. Nothing that a build's record names, and nothing that is younger than the grace.
+blob that no manifest names. Nothing that a build's record names, and nothing that is younger than the grace.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A registry's files, as distribution 2.x lays them out on a disk (its registry/storage/paths.go).
 
-The API of the registry tells of no manifest without a tag, and frees no byte; both need a look at the files.
+The registry's API does not list manifests without a tag, and does not free bytes; both need access to the files.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Storage:
             yield f"sha256:{data.parent.name}", status.st_size, status.st_mtime
 
     def forget(self, manifest: Stored) -> None:
-        """The repository does not have this manifest any more; its blob stays."""
+        """The repository no longer has this manifest; its blob stays."""
         folder = self._top / "repositories" / manifest.repository / "_manifests"
         for tag in manifest.tags:
             shutil.rmtree(folder / "tags" / tag, ignore_errors=True)
@@ -81,7 +81,7 @@ class Storage:
         return Aside(self, trash)
 
     def forget_links(self, digests: frozenset[str]) -> None:
-        """No repository says any more that it has these blobs."""
+        """No repository lists these blobs from now on."""
         for link in (self._top / "repositories").glob("**/_layers/sha256/*"):
             if f"sha256:{link.name}" in digests:
                 shutil.rmtree(link, ignore_errors=True)

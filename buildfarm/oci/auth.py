@@ -42,9 +42,9 @@ class RegistryAuth(httpx.Auth):
         self._lock = threading.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """One request, with a token where the registry wants one; asked for again where it was refused.
+        """One request, with a token if the registry requires one; a refused token is replaced once.
 
-        Raises RegistryError where there is none to be had.
+        Raises RegistryError if there is none to be had.
         """
         scopes = scopes_of(request)
         if self._challenge is None:
@@ -83,7 +83,7 @@ class RegistryAuth(httpx.Auth):
             raise RegistryError("The registry's token server has no address.") from error
         # The password must not leave TLS because a registry says so.
         if realm.scheme not in ("http", "https") or (request.url.scheme == "https" and realm.scheme != "https"):
-            raise RegistryError(f"The registry wants the password sent to {realm.host!r} without TLS.")
+            raise RegistryError(f"The registry asks for the password to be sent to {realm.host!r} without TLS.")
         query = {"service": challenge.get("service", ""), "scope": list(scopes)}
         ask = httpx.Request("GET", realm.copy_merge_params(query))
         if self._user:
@@ -98,7 +98,7 @@ class RegistryAuth(httpx.Auth):
             seconds = float(body.get("expires_in") or _LEAST_SECONDS)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RegistryError(
-                f"The registry's token server {realm.host} gives no token ({answer.status_code}).",
+                f"The registry's token server {realm.host} returned no token ({answer.status_code}).",
                 advice="Check the user and password in the farm's registry address.",
             ) from error
         with self._lock:

@@ -37,7 +37,7 @@ class Connection:
 
     ``url`` may hold a user and a password, which `RegistryAuth` uses and which are shown nowhere; ``ca`` is a file of
     certificates to trust. Raises ValueError when the address is not ``http[s]://[user:password@]host[:port]``, and
-    OSError where the file cannot be read.
+    OSError if the file cannot be read.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float, ca: Path | None = None) -> None:
@@ -115,16 +115,16 @@ class Connection:
         """The absolute address of a ``Location``, relative or not (distribution-spec, "Pushing blobs").
 
         Raises RegistryError when there is none, or when it leaves this registry: a layer and the farm's credentials
-        would go to whoever it names.
+        would go to the host it names.
         """
         if not location:
-            raise RegistryError(f"The registry {self.host} opened an upload, but does not say where.")
+            raise RegistryError(f"The registry {self.host} opened an upload without naming its address.")
         try:
             url = response.url.join(location)
         except httpx.InvalidURL as error:
-            raise RegistryError(f"The registry {self.host} sends an upload to what is no address.") from error
+            raise RegistryError(f"The registry {self.host} sends an upload to an address that is not valid.") from error
         if (url.scheme, url.host, url.port) != (response.url.scheme, response.url.host, response.url.port):
-            raise RegistryError(f"The registry {self.host} sends an upload away, to {url.host!r}.")
+            raise RegistryError(f"The registry {self.host} redirects an upload to another host, {url.host!r}.")
         return str(url.copy_with(userinfo=b""))
 
     def _refusal(self, response: httpx.Response) -> RegistryError:

@@ -75,7 +75,7 @@ def compose(
     """The base's layers, then ``layers``, under the base's config with ``changes``.
 
     ``compression`` is that of the added layers. The base's layers keep their compression and get the media types of
-    ``kind``. Raises ValueError when the base is no image, or its config and manifest differ in the number of layers.
+    ``kind``. Raises ValueError if the base is not an image, or its config and manifest differ in the number of layers.
     """
     base = ImageConfig.parse(base_config)
     if len(base.diff_ids) != len(base_manifest.layers):
@@ -101,7 +101,7 @@ def artifact(
     *,
     annotations: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The manifest of blobs that are no image (image-spec manifest.md, "Guidelines for Artifact Usage").
+    """The manifest of blobs that are not an image (image-spec manifest.md, "Guidelines for Artifact Usage").
 
     Its config is the two bytes of `EMPTY_CONFIG`, to be pushed before it. There must be at least one blob, for
     registries refuse a manifest without layers; raises ValueError if there is none.
@@ -119,7 +119,7 @@ def artifact(
 
 
 def _config(base: ImageConfig, layers: Sequence[AddedLayer], changes: RuntimeConfig) -> dict[str, Any]:
-    # Docker's own fields about the container that an image was committed from would tell of the base's, not of this.
+    # Docker's own fields about the container that an image was committed from would describe the base's, not this one.
     kept = {
         key: value for key, value in base.raw.items() if key not in ("container", "container_config", "id", "parent")
     }

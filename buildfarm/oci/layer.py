@@ -1,9 +1,9 @@
 """A layer on its way: produced, hashed, compressed and handed on chunk by chunk, never held as a whole.
 
     tar ──pipe──> buffers of 1 MiB ──> sha256 of the raw stream (one thread, in order)
-                                  └──> compressed members (several threads) ──> in order, to whoever iterates
+                                  └──> compressed members (several threads) ──> in order, to the iterating code
 
-Whoever iterates also drives: a buffer is filled from the pipe again only when what was made of it was taken. A slow
+The iterating code also drives: a buffer is filled from the pipe again only when what was made of it was taken. A slow
 consumer slows tar down through the pipe, and one that stops stops everything; memory is a fixed set of buffers,
 whatever the size.
 """
@@ -56,7 +56,7 @@ class LayerStream:
     and moved often.
 
     Iterating raises TooLargeError when the uncompressed stream crosses ``limit_bytes``, and NodeError when the command
-    fails or complains: a file that changed or vanished while it was read makes a layer nobody asked for.
+    fails or complains: a file that changed or vanished while it was read would make a wrong layer.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ def _ahead(items: Iterable[_T], count: int) -> Iterator[_T]:
 
 
 def _chunks(sources: Iterable[IO[bytes]], free: deque[bytearray]) -> Iterator[tuple[bytearray, memoryview]]:
-    """What the sources hold one behind the other, in buffers taken from ``free``, each full but for the last."""
+    """What the sources hold one after another, in buffers taken from ``free``, each full but for the last."""
     waiting = deque(sources)
     first = True
     while waiting:
@@ -205,7 +205,7 @@ class _Compressor(Protocol):
 
 
 def _member(make: Callable[[], _Compressor], chunk: memoryview) -> bytes:
-    """The chunk as a compressed file of its own: some may be made side by side, and one behind the other are one."""
+    """The chunk as its own compressed file: some may be made side by side, and one after another are one."""
     compressor = make()
     pieces = [compressor.compress(chunk[at : at + _PIECE_BYTES]) for at in range(0, len(chunk), _PIECE_BYTES)]
     return b"".join([*pieces, compressor.flush()])

@@ -79,12 +79,12 @@ def media_types(kind: Kind) -> MediaTypes:
 
 
 def layer_compression(media_type: str) -> Compression:
-    """How a layer of this media type is compressed; raises ValueError when it is no layer of an image."""
+    """How a layer of this media type is compressed; raises ValueError if it is not a layer of an image."""
     for types in _MEDIA_TYPES.values():
         for compression, name in types.layers.items():
             if name == media_type:
                 return compression
-    raise ValueError(f"{media_type[:120]!r} is not a layer this farm knows")
+    raise ValueError(f"{media_type[:120]!r} is not a type of layer that this farm supports")
 
 
 def canonical_json(value: object) -> bytes:
@@ -132,17 +132,19 @@ class Manifest:
     def parse(cls, content: bytes, media_type: str | None = None) -> Manifest:
         """Read a manifest's bytes; ``media_type`` is what the registry said, where it said something.
 
-        Raises ValueError when it is no single image's manifest, or when bytes and ``media_type`` disagree
+        Raises ValueError if it is not the manifest of a single image, or if bytes and ``media_type`` disagree
         (image-spec manifest.md: they must not).
         """
         fields = _mapping(parse_json(content, "a manifest"), "a manifest")
         stated = fields.get("mediaType") or media_type
         if media_type is not None and stated != media_type:
-            raise ValueError(f"the registry calls the manifest {media_type!r}, and the manifest itself says {stated!r}")
+            raise ValueError(
+                f"the registry serves the manifest as {media_type!r}, but the manifest itself says {stated!r}"
+            )
         if stated in INDEX_TYPES.values():
             raise ValueError(f"{stated!r} lists images for several platforms; name one of them by its digest")
         if stated not in MANIFEST_TYPES.values() or fields.get("schemaVersion") != 2:
-            raise ValueError(f"{stated!r} is not an image manifest this farm knows")
+            raise ValueError(f"{stated!r} is not a type of image manifest that this farm supports")
         artifact_type = fields.get("artifactType")
         return cls(
             media_type=str(stated),
@@ -180,7 +182,7 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, content: bytes) -> ImageConfig:
-        """Raises ValueError when the bytes are no image config."""
+        """Raises ValueError if the bytes are not an image config."""
         raw = _mapping(parse_json(content, "an image config"), "an image config")
         rootfs = _mapping(raw.get("rootfs"), "an image config's rootfs")
         return cls(
@@ -213,5 +215,5 @@ def _mapping(value: object, what: str) -> dict[str, Any]:
 def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     value = fields.get(name)
     if not isinstance(value, kind):
-        raise ValueError(f"{name} is missing, or is no {kind.__name__}")  # noqa: TRY004 - as above
+        raise ValueError(f"{name} is missing, or is not of the type {kind.__name__}")  # noqa: TRY004 - as above
     return value

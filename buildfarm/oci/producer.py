@@ -45,7 +45,7 @@ class Producer:
             raise NodeError("tar closed its output, but did not end.") from error
         complaint = b"".join(self.complaints.result()).decode(errors="replace").strip()
         if status or complaint:
-            raise NodeError(f"The tree cannot be archived: tar ended with {status} and {complaint or 'no word'!r}.")
+            raise NodeError(f"The tree cannot be archived: tar ended with {status} and {complaint or 'no message'!r}.")
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def produce(argv: Sequence[str], names: Iterable[str] | None, *, pipe_bytes: int
     """Start the command; leaving the block kills it, joins its threads and closes its pipes, in this order.
 
     ``names`` go to its standard input, each with a NUL behind it. ``pipe_bytes`` is how far it may work ahead of
-    whoever reads. Raises NodeError when it cannot be started.
+    the reader. Raises NodeError if it cannot be started.
     """
     with _start(argv, has_input=names is not None) as process, ThreadPoolExecutor(2, "layer-tar") as threads:
         output = cast("IO[bytes]", process.stdout)

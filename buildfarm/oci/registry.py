@@ -33,7 +33,7 @@ class Registry:
     ``pause`` waiting in between.
 
     Every method raises RegistryError: NotInRegistryError where a repository, blob or manifest is not there,
-    OtherContentError where one is not what its digest says, and UnavailableError when all attempts failed. A
+    OtherContentError if one is not what its digest says, and UnavailableError when all attempts failed. A
     repository or tag that breaks the grammar raises ValueError.
     """
 
@@ -78,12 +78,12 @@ class Registry:
         return self._connection.host
 
     def observe(self, observe: Observe) -> None:
-        """From now on ``observe`` is told of every request, each try of it: what it was, how it ended, its seconds."""
+        """From now on ``observe`` is called for every request and retry: what it was, how it ended, its seconds."""
         self._connection.observe = observe
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """User and password, for an engine that pulls from this registry; None where there are none."""
+        """User and password, for an engine that pulls from this registry; None if there are none."""
         return self._connection.credentials
 
     def ping(self) -> None:
@@ -122,7 +122,7 @@ class Registry:
 
         Nothing in it may be trusted before its end: only there OtherContentError is raised when the bytes do not have
         this digest. It is raised at once when there are more than ``limit_bytes``. A connection lost on the way is
-        not mended.
+        not repaired.
         """
         total_bytes, total = 0, hashlib.sha256()
         with self._connection.stream("GET", _blob(repository, digest), expect=(200,)) as response:
@@ -159,7 +159,7 @@ class Registry:
         """Points the tag at the image that ``wanted`` says, until what it says is what was done.
 
         Of two builds of an app that publish at once, each sets the tag to the record's answer, so that the record
-        decides, whoever of the two is slower.
+        decides, whichever of the two is slower.
         """
         done = ""
         while (digest := wanted()) != done:
@@ -208,7 +208,7 @@ class Registry:
         return True
 
     def _other_content(self, repository: str, asked: str, found: Digest) -> OtherContentError:
-        return OtherContentError(f"{self.host}/{repository} was asked for {asked[:80]}, but gave {found}.")
+        return OtherContentError(f"{self.host}/{repository} was asked for {asked[:80]}, but returned {found}.")
 
     def _retry(self, call: Callable[[], _T]) -> _T:
         return retry.retry(call, attempts=self._attempts, pause=self._pause, patience_seconds=self._patience_seconds)

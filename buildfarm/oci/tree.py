@@ -42,7 +42,7 @@ def tar_command(
     """GNU tar's arguments that write the folder ``root`` to standard output, as entries below ``root.name``.
 
     ``top`` takes the place of ``root.name`` in the archive: a plain word of letters, digits and ``-``. With
-    ``plain_modes`` permissions are 0755 for folders and programs and 0644 for the rest, whoever's umask they come from.
+    ``plain_modes`` permissions are 0755 for folders and programs and 0644 for the rest, whatever umask made them.
 
     With ``names``, exactly the NUL-ended names on standard input are written, in that order; they start with
     ``root.name``, as `tree_names` gives them. Without, the whole tree is, in the same order: only for a folder that is
@@ -62,7 +62,7 @@ def tar_command(
         "--numeric-owner",
         "--mode=a-st,u=rwX,go=rX" if plain_modes else "--mode=a-st",
         "--format=posix",
-        # records of 64 KiB in place of 10: a fifth less of the time that tar and its reader take
+        # records of 64 KiB instead of 10: a fifth less of the time that tar and its reader take
         "--blocking-factor=128",
         # tar's default name of an extended header holds its process id, and the header itself two more times
         "--pax-option=exthdr.name=./PaxHeaders/%f,delete=atime,delete=ctime",
@@ -83,7 +83,7 @@ class Found(NamedTuple):
     is_folder: bool
     size_bytes: int  # 0 for a folder, whose size is the file system's own affair
     shape: str  # kind, permissions and size: the same for the same content anywhere
-    identity: str  # inode, device and both times of change: the same as long as nobody touches it here
+    identity: str  # inode, device and both times of change: unchanged as long as the file is not touched here
 
 
 class Listing(NamedTuple):

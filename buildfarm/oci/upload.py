@@ -24,7 +24,7 @@ from buildfarm.oci.reference import check_repository
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
-# Cancelling is a courtesy: the registry purges old sessions itself, and nobody should wait long for a dead one.
+# Cancelling is a courtesy: the registry purges old sessions itself, and a build should not wait long for a dead one.
 _CANCEL_SECONDS = 5
 
 _SMALL_PIECES = 2  # of at most a chunk each
@@ -83,7 +83,7 @@ def mount(connection: Connection, repository: str, digest: Digest, from_reposito
     )
     if response.status_code == 201:
         return True
-    # It opened an upload session instead, which nobody is going to fill.
+    # It opened an upload session instead, which will never be filled.
     _Session(connection, _location(connection, response)).cancel()
     return False
 
@@ -92,7 +92,7 @@ def check_answer(connection: Connection, response: httpx.Response, digest: Diges
     """Raises OtherContentError when the registry says in its answer that it keeps other content than we sent."""
     kept = response.headers.get("Docker-Content-Digest", digest)
     if kept != digest:
-        raise OtherContentError(f"The registry {connection.host} was sent {digest}, but keeps {kept[:80]}.")
+        raise OtherContentError(f"The registry {connection.host} was sent {digest}, but stored {kept[:80]}.")
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def _open(connection: Connection, repository: str) -> _Session:
 
 @dataclass
 class _Session:
-    """``location`` is where the next request of this upload goes; each answer names a new one."""
+    """``location`` is where the next request of this upload goes; each response names a new one."""
 
     connection: Connection
     location: str
@@ -125,7 +125,7 @@ class _Session:
         self.location = _location(self.connection, response)
 
     def finish(self, digest: Digest, content: bytes = b"") -> None:
-        # The location may have a query of its own, which must be kept as it is.
+        # The location may have its own query, which must be kept as it is.
         url = f"{self.location}{'&' if '?' in self.location else '?'}digest={digest}"
         response = self.connection.request("PUT", url, expect=(201,), content=content, headers=_OCTETS)
         check_answer(self.connection, response, digest)

@@ -83,7 +83,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED, **where.tls_options} if where.tls else None,
         task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
         task_default_queue=SUBMIT_QUEUE,
-        task_create_missing_queues=False,  # a message in a queue that nobody reads would be lost
+        task_create_missing_queues=False,  # a message in a queue without a reader would be lost
         task_serializer="json",
         accept_content=["json"],
         # The record is the result; Celery's own results and events cost 20 % and 36 % of the throughput.
@@ -94,7 +94,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
-        # Whoever can write to Redis could otherwise shut all workers down with one message.
+        # A client that can write to Redis could otherwise shut all workers down with one message.
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

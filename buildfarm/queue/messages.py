@@ -18,18 +18,18 @@ def check_message(message: object) -> None:
     message protocol, version 2 (docs.celeryq.dev, "Message Protocol").
     """
     if not isinstance(message, dict):
-        raise MalformedMessageError("it is no JSON object")
+        raise MalformedMessageError("it is not a JSON object")
     headers, properties = _mapping(message, "headers"), _mapping(message, "properties")
     delivery = _mapping(properties, "delivery_info")
     for where, name in ((delivery, "exchange"), (delivery, "routing_key"), (properties, "delivery_tag")):
         if not isinstance(where.get(name), str):
-            raise MalformedMessageError(f"its {name} is no string")
+            raise MalformedMessageError(f"its {name} is not a string")
     for name in ("task", "id"):
         if not isinstance(headers.get(name), str):
-            raise MalformedMessageError(f"its header {name} is no string")
+            raise MalformedMessageError(f"its header {name} is not a string")
     # Celery counts a slot as taken before it finds out by itself, and never gives it back.
     if headers.get("timelimit") not in (None, [None, None]):
-        raise MalformedMessageError("this farm's own limits hold: it takes no header timelimit")
+        raise MalformedMessageError("the farm's own limits apply: the header timelimit is not supported")
     if message.get("content-type") != "application/json" or message.get("content-encoding") != "utf-8":
         raise MalformedMessageError("its body is not JSON in UTF-8")
     if properties.get("body_encoding") not in (None, "base64"):

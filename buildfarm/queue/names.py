@@ -27,7 +27,7 @@ def shard_of(tenant: str, build_class: str, shards: int) -> str:
 
 
 def queue_names(classes: Iterable[str], shards: int) -> tuple[str, ...]:
-    """Every queue that a worker consumes which serves these classes; builds that were lost have one of their own."""
+    """Every queue that a worker consumes which serves these classes; builds that were lost have their own one."""
     names = tuple(classes)
     retries = (f"build.{name}.retry" for name in names)
     return (*retries, SUBMIT_QUEUE, *(f"build.{name}.{number}" for name in names for number in range(shards)))

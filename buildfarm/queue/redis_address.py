@@ -40,7 +40,7 @@ class RedisAddress:
 
     @property
     def tls_options(self) -> dict[str, Any]:
-        """What redis-py wants to be told of certificates; empty in clear text."""
+        """redis-py's options for certificates; empty without TLS."""
         return {"ssl_ca_certs": str(self.ca)} if self.tls and self.ca else {}
 
     @property
@@ -57,7 +57,7 @@ class RedisAddress:
 
     @property
     def broker_url(self) -> str:
-        """The same for kombu, which wants a URL for each Sentinel."""
+        """The same for kombu, which needs a URL for each Sentinel."""
         if not self.master:
             return self.url
         login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.password else ""
@@ -70,25 +70,27 @@ class RedisAddress:
 
 
 def parse_redis(url: str, ca: Path | None = None) -> RedisAddress:
-    """Raises SettingsError where it cannot be read; the message does not hold the URL, which has a password."""
+    """Raises SettingsError if it cannot be read; the message does not hold the URL, which has a password."""
     parts = urlsplit(url)
     tls = parts.scheme.startswith("rediss")
     if parts.scheme not in ("redis", "rediss", f"redis{_SENTINEL}", f"rediss{_SENTINEL}"):
         raise SettingsError(
-            "BUILDFARM_REDIS_URL is no redis://, rediss:// or redis+sentinel:// address.", advice=_ADVICE
+            "BUILDFARM_REDIS_URL is not a redis://, rediss:// or redis+sentinel:// address.", advice=_ADVICE
         )
     login, _, places = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     words = [word for word in parts.path.split("/") if word]
     behind = parts.scheme.endswith(_SENTINEL)
     if behind and not words:
-        raise SettingsError("BUILDFARM_REDIS_URL names Sentinels, but no master.", advice=_ADVICE)
+        raise SettingsError("BUILDFARM_REDIS_URL names Sentinels but no master.", advice=_ADVICE)
     number = words[1:] if behind else words
     try:
         hosts = tuple(_host(place, _SENTINEL_PORT if behind else _REDIS_PORT) for place in places.split(","))
         database = int(number[0]) if number else 0
     except ValueError as error:
-        raise SettingsError("BUILDFARM_REDIS_URL has a port or database that is no number.", advice=_ADVICE) from error
+        raise SettingsError(
+            "BUILDFARM_REDIS_URL has a port or database that is not a number.", advice=_ADVICE
+        ) from error
     if not behind and len(hosts) != 1:
         raise SettingsError("BUILDFARM_REDIS_URL names several hosts, but no Sentinels.", advice=_ADVICE)
     return RedisAddress(

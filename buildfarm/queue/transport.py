@@ -1,7 +1,7 @@
 """Messages as they come from Redis: one that is not whole ends here, and not the node that took it.
 
-Anybody who can write to Redis can push anything into a queue. kombu 5.7 ends the whole worker on the first one that
-is no message; one that it cannot decode it keeps besides, and hands it to the next node.
+A client that can write to Redis can push anything into a queue. kombu 5.7 ends the whole worker on the first one that
+is not a message; one that it cannot decode it also keeps, and hands it to the next node.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
             try:
                 return super()._brpop_read(**options)
             except ValueError as error:  # also of json.loads, which comes before `_deliver`
-                reason = str(error) if isinstance(error, MalformedMessageError) else "it is no JSON"
+                reason = str(error) if isinstance(error, MalformedMessageError) else "it is not JSON"
                 logger().warning("message_dropped", reason=reason)
                 # For the poller this is a queue that had nothing: it asks again.
                 raise Empty from error

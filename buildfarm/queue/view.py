@@ -17,7 +17,7 @@ class QueuePosition(Frozen):
     """Where a waiting build stands."""
 
     position: int  # worst-case position in its class, if no new tenant arrives
-    wait_seconds: float | None  # expected until it starts; None where no build of its class started lately
+    wait_seconds: float | None  # expected until it starts; None if no build of its class started lately
 
 
 class QueueRow(Frozen):

@@ -29,7 +29,7 @@ def slim_plan(folder: Path, version: str) -> SlimPlan:
     plan = read_recipe(folder).plan(version)
     if isinstance(plan, SlimPlan):
         return plan
-    raise RecipeError(f"{plan.name} is not made of packages' files.")
+    raise RecipeError(f"{plan.name} is not made of files from packages.")
 
 
 def find_recipes(root: Path) -> dict[str, Path]:
@@ -53,7 +53,7 @@ def build_order(wanted: str, made_from: Mapping[str, Iterable[str]]) -> list[str
     try:
         return list(TopologicalSorter({name: made_from.get(name, ()) for name in sorted(needed)}).static_order())
     except CycleError as error:
-        raise RecipeError(f"{wanted} is made from itself: {' from '.join(error.args[1])}.") from error
+        raise RecipeError(f"{wanted} depends on itself: {' needs '.join(error.args[1])}.") from error
 
 
 def recipes_folder() -> Path:

@@ -85,7 +85,7 @@ class Dockerfile(Frozen):
         return self.model_copy(update={"arguments": arguments})
 
     def take_along(self, folder: Path, target: Path) -> None:
-        """Copies the context of the recipe in ``folder`` to ``target``. Raises RecipeError where a part is missing."""
+        """Copies the context of the recipe in ``folder`` to ``target``. Raises RecipeError if a part is missing."""
         root = folder / self.context
         for name in self.takes:
             there = root / name
@@ -98,7 +98,7 @@ class Dockerfile(Frozen):
                 shutil.copy(there, target / name)
             else:
                 raise RecipeError(
-                    f"The recipe takes {there} along, which is not there.",
+                    f"The recipe needs {there}, which does not exist.",
                     advice="It needs a whole checkout: name its images/ with --recipes.",
                 )
 
@@ -110,7 +110,7 @@ class Budget(Frozen):
     compressed_mb: float = Field(gt=0)
 
     def overrun(self, uncompressed_bytes: int, compressed_bytes: int) -> str:
-        """What is over the budget, as the rest of a sentence; empty where nothing is."""
+        """What is over the budget, as the rest of a sentence; empty if nothing is."""
         parts = [
             f"{size / _MB:.2f} MB {what} of {limit:g}"
             for what, size, limit in (
@@ -183,14 +183,14 @@ class ServerSmoke(Smoke):
     client_password: str = ""  # the client's variable that holds the password
     ready_seconds: float = Field(60, gt=0)
     stop_seconds: float = Field(10, gt=0)
-    stop_code: int = 0  # what it ends with when it is told to stop
+    stop_code: int = 0  # its exit code after the stop signal
     refused: Step | None = None  # runs with a wrong password
     write: Step
     read: Step  # what was written; runs again after a stop and after a kill
 
 
 class ToolSmoke(Smoke):
-    """What an image must do that is no server: it shows what it can, each in a container without a network."""
+    """What an image that is not a server must do: show its features, each in a container without a network."""
 
     features: tuple[Step, ...] = Field(min_length=1)
 

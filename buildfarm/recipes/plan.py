@@ -51,7 +51,7 @@ class SlimPlan(Plan):
     def with_archive(self, mirror: str | None, sha256: str | None) -> SlimPlan:
         """The archive from another address, and of another digest: what is asked for goes before what the recipe pins.
 
-        Raises RecipeError where nobody says what its digest is.
+        Raises RecipeError if its digest is not given.
         """
         if self.archive is None:
             return self
@@ -64,7 +64,7 @@ class SlimPlan(Plan):
             archive = archive.model_copy(update={"sha256": sha256})
         if archive.sha256 is None:
             raise RecipeError(
-                f"{self.name} {self.version} pins no SHA-256 of {archive.url}.",
+                f"{self.name} {self.version} does not pin the SHA-256 of {archive.url}.",
                 advice="Give the one that the vendor publishes: --sha256 HEX.",
             )
         return self.model_copy(update={"archive": archive})

@@ -65,7 +65,7 @@ class Recipe(Frozen):
 
     @property
     def default_version(self) -> str:
-        """The version that is meant where none is named."""
+        """The version that is meant if none is named."""
         return list(self.versions)[-1]
 
 
@@ -77,7 +77,7 @@ class DockerfileRecipe(Recipe):
     smoke: ToolSmoke
 
     def plan(self, version: str) -> DockerfilePlan:
-        """Raises RecipeError where there is no such version."""
+        """Raises RecipeError if there is no such version."""
         found = _found(self.name, self.versions, version)
         return DockerfilePlan(
             name=self.name,
@@ -105,7 +105,7 @@ class SlimRecipe(Recipe):
         return self
 
     def plan(self, version: str) -> SlimPlan:
-        """Raises RecipeError where there is no such version."""
+        """Raises RecipeError if there is no such version."""
         found = _found(self.name, self.versions, version)
         more = Slim(**{name: getattr(found, name) for name in Slim.model_fields})
         features = self.smoke.features + found.features
@@ -130,7 +130,7 @@ def parse_recipe(content: bytes) -> SlimRecipe | DockerfileRecipe:
         told = tomllib.loads(content.decode())
         return _kind_of(told).model_validate(told)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{RECIPE_FILE} is no TOML: {error}.") from error
+        raise RecipeError(f"{RECIPE_FILE} is not valid TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -147,5 +147,5 @@ def _kind_of(told: Mapping[str, object]) -> type[SlimRecipe] | type[DockerfileRe
 
 def _found(name: str, versions: Mapping[str, _V], wanted: str) -> _V:
     if wanted not in versions:
-        raise RecipeError(f"{name} has no version {wanted[:32]!r}.", advice=f"There is {', '.join(versions)}.")
+        raise RecipeError(f"{name} has no version {wanted[:32]!r}.", advice=f"Its versions are {', '.join(versions)}.")
     return versions[wanted]

@@ -29,9 +29,9 @@ _ALWAYS_IGNORED = (".git", ".hg", ".svn")
 
 
 def pack(registry: Registry, directory: Path, tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
-    """The directory's source in the registry, and how many bytes had to be sent for it: 0 where it was there already.
+    """The directory's source in the registry, and how many bytes had to be sent for it: 0 if it was there already.
 
-    Raises SourceError where there is nothing to pack, TooLargeError, and RegistryError.
+    Raises SourceError if there is nothing to pack, TooLargeError, and RegistryError.
     """
     repository = f"sources/{tenant}"
     digest, sent_bytes = pack_into(registry, directory, repository, ARTIFACT_TYPE, limit_bytes)
@@ -45,7 +45,7 @@ def pack_into(
 
     Raises as `pack` does.
     """
-    # The digest is what says whether it must be sent, so it is made once before.
+    # The digest is what reports whether it must be sent, so it is made once before.
     made, stream = packed(directory, limit_bytes)
     manifest = _manifest(made.digest, made.size_bytes, artifact_type)
     digest = Digest.of(manifest)
@@ -62,7 +62,7 @@ def pack_into(
 def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
     """A gzip-compressed tar archive, whose entries lie in one folder, as a source in the registry; and its size.
 
-    Raises SourceError where it is no such archive, TooLargeError, and RegistryError.
+    Raises SourceError if it is not such an archive, TooLargeError, and RegistryError.
     """
     repository = f"sources/{tenant}"
     digest, size_bytes = registry.put_stream(repository, _bounded(pieces, limit_bytes))
@@ -105,7 +105,7 @@ def _bounded(pieces: Iterable[bytes], limit_bytes: int) -> Iterator[bytes]:
     total = 0
     for piece in pieces:
         if not total and not piece.startswith(_GZIP[: len(piece)]):
-            raise SourceError("The source is no gzip-compressed archive.", advice="Make it with tar -C APP -czf - .")
+            raise SourceError("The source is not a gzip-compressed archive.", advice="Make it with tar -C APP -czf - .")
         total += len(piece)
         if total > limit_bytes:
             raise TooLargeError(
@@ -120,7 +120,7 @@ def chosen_names(directory: Path, limit_bytes: int) -> Iterator[str]:
     """What belongs to the source: paths relative to ``directory``, sorted, folders before their content.
 
     Left out is what .gitignore files (in every folder, as git reads them) name, version control's own folders, and what
-    is no file, folder or symbolic link. A folder without content is left out too, as git does. What .slugignore names
+    is not a file, folder or symbolic link. An empty folder is left out too, as git does. What .slugignore names
     is not: whether a build sees it depends on the stack. Raises SourceError and TooLargeError.
     """
     if not directory.is_dir():
@@ -128,7 +128,7 @@ def chosen_names(directory: Path, limit_bytes: int) -> Iterator[str]:
     walk = _Walk(limit_bytes)
     names = list(walk.names_in(directory, "", ()))
     if not names:
-        raise SourceError(f"{directory} holds nothing to build.", advice="Check its .gitignore.")
+        raise SourceError(f"{directory} contains nothing to build.", advice="Check its .gitignore.")
     yield from names
 
 
@@ -166,12 +166,12 @@ class _Walk:
 
     def _count(self, entry: os.DirEntry[str]) -> None:
         if not os.access(entry.path, os.R_OK):
-            raise SourceError(f"{entry.path} cannot be read.", advice="Give yourself the right to, or ignore it.")
+            raise SourceError(f"{entry.path} cannot be read.", advice="Change its permissions, or ignore it.")
         self._bytes += entry.stat(follow_symlinks=False).st_size
         if self._bytes > self._limit_bytes:
             raise TooLargeError(
                 f"The source is larger than {self._limit_bytes:,} bytes.",
-                advice="Name what the build does not need in .gitignore.",
+                advice="List what the build does not need in .gitignore.",
             )
 
 

@@ -30,7 +30,7 @@ _CLASS_REMOVED = _ended(ClassRemovedError("The farm's operators removed the clas
 
 @dataclass(frozen=True)
 class Admission:
-    """The limits of tenants and apps, and their builds' places. Every method raises StoreError where Redis is away.
+    """The limits of tenants and apps, and their builds' queue positions. All raise StoreError if Redis cannot be read.
 
     A build's message is written in the step that queues it. One that is lost on its way is sent again by a sweeper.
     """
@@ -60,7 +60,7 @@ class Admission:
         return list(self.change("expire", EXPIRED, limit))
 
     def fail_of_removed_classes(self, limit: int, *, seconds: float = _CLASS_REMOVED_SECONDS) -> list[str]:
-        """Fail builds that wait in a class which is not in the settings any more, and return their ids.
+        """Fail builds that wait in a class which is no longer in the settings, and return their ids.
 
         Args:
             limit: how many builds at most, so that a call stays short.
@@ -69,7 +69,7 @@ class Admission:
         return list(self.change("class_removed", seconds, _CLASS_REMOVED, limit))
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
-        """What holds for a tenant, and for this app of it."""
+        """The limits in force for a tenant, and for this app of it."""
         names = [f"{tenant}:running", f"{tenant}:waiting", f"{tenant}/{app}:running"]
         with self.database.failures():
             found: Any = self.database.client.hmget(self.database.key("limits"), names)
@@ -87,13 +87,13 @@ class Admission:
         return {name: int(value) for name, value in sorted(found.items())}
 
     def set_limits(self, tenant: str, app: str | None, values: dict[str, int | None]) -> None:
-        """Sets what is named: "running" or "waiting"; None goes back to the settings. It holds from now on."""
+        """Sets what is named: "running" or "waiting"; None goes back to the settings. It takes effect at once."""
         owner = f"{tenant}/{app}" if app else tenant
         pairs = [part for name, value in values.items() for part in (f"{owner}:{name}", "" if value is None else value)]
         self.change("limits", tenant, app or "", *pairs)
 
     def queue_position(self, build: Build) -> QueuePosition | None:
-        """Where a build stands in the queue; None where it does not wait. Its cost does not grow with the queue."""
+        """Where a build stands in the queue; None if it does not wait. Its cost does not grow with the queue."""
         tenant, build_class = build.request.tenant, build.build_class
         key, buckets = self.database.key, self._buckets(self.database.now())
         with self.database.failures():

@@ -18,7 +18,7 @@ _STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
 
 @dataclass(frozen=True)
 class AdmissionPolicy:
-    """What every script of admission is told: classes, limits where none were set, bounds of what is kept."""
+    """What every script of admission receives: classes, limits if none were set, bounds of what is kept."""
 
     classes: dict[str, int]  # their weights
     limits: Limits

@@ -10,7 +10,7 @@ from buildfarm.store.database import Database
 
 @dataclass(frozen=True)
 class BuildpackOrder:
-    """A list in Redis; empty as long as nobody changed the builder's order. Raises StoreError."""
+    """A list in Redis; empty as long as the builder's order was not changed. Raises StoreError."""
 
     database: Database
 

@@ -47,7 +47,7 @@ class Database:
         return self.namespace + ":".join(parts)
 
     def run(self, script: str, keys: list[str], *args: str | float) -> Any:
-        """Runs ``scripts/<script>.lua`` as one atomic step. Raises StoreError where Redis cannot be reached."""
+        """Runs ``scripts/<script>.lua`` as one atomic step. Raises StoreError if Redis cannot be reached."""
         if script not in self._scripts:
             self._scripts[script] = self.client.register_script(_FLAGS + _text(script))
         with self.failures():
@@ -75,7 +75,7 @@ class Database:
             raise StoreFullError(f"Redis at {self.address} is out of memory.") from error
         except _FAILURES as error:
             raise StoreError(
-                f"Redis at {self.address} does not answer ({type(error).__name__}).",
+                f"Redis at {self.address} cannot be reached ({type(error).__name__}).",
                 advice="Check that it runs: buildfarm status; or start the farm: buildfarm up.",
             ) from error
 
@@ -103,7 +103,7 @@ def _text(script: str) -> str:
 
 
 def open_database(settings: Settings) -> Database:
-    """A database for these settings; connects at the first use. Raises RequestError where the URL cannot be read."""
+    """A database for these settings; connects at the first use. Raises RequestError if the URL cannot be read."""
     where = parse_redis(settings.redis_url.get_secret_value(), settings.redis_ca)
     options: dict[str, Any] = {
         "decode_responses": True,

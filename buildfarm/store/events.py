@@ -27,14 +27,14 @@ class Events:
         return str(newest[0][0]) if newest else "0"
 
     def read(self, after: str, *, wait_seconds: float = 0, limit: int = 1000) -> list[Event]:
-        """Events after a position; waits for the next one where there is none. Empty when the wait is over."""
+        """Events after a position; waits for the next one if there is none. Empty when the wait is over."""
         block = int(wait_seconds * 1000) or None
         with self.database.failures():
             answer: Any = self.database.client.xread({self._key(): after}, count=limit, block=block)
         return _events(answer)
 
     def refused(self, build_id: str, reason: str) -> None:
-        """Tells that a request which came as a message was refused."""
+        """Reports that a request which came as a message was refused."""
         fields: Any = {"build": build_id, "state": "refused", "reason": reason}
         with self.database.failures():
             self.database.client.xadd(self._key(), fields, maxlen=EVENTS_MAX, approximate=True)
@@ -83,7 +83,7 @@ def _events(answer: Any) -> list[Event]:
 
 
 def _event(position: str, fields: dict[str, Any]) -> Event:
-    # A farm of another version may tell more than this one knows.
+    # A farm of another version may send more fields than this one reads.
     return Event.model_validate(
         {"position": position, **{name: value for name, value in fields.items() if name in _KNOWN}}
     )

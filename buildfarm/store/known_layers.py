@@ -22,7 +22,7 @@ class KnownLayer:
 
 @dataclass(frozen=True)
 class KnownLayers:
-    """Layers by a fingerprint of their shape; what nobody asks for is forgotten after 30 days.
+    """Layers by a fingerprint of their shape; entries that are not used expire after 30 days.
 
     What is found here is a guess: its content must be compared, and the registry may have lost it. Every method raises
     StoreError where Redis cannot be reached.

@@ -97,7 +97,7 @@ class Leases:
     def publish(self, lease: Lease, target: str, result: BuildResult) -> None:
         """Decides that the build succeeds with this result: enters the phase publish, and names the tag's new image.
 
-        From here on it cannot be cancelled, and whoever ends it ends it with this result. Raises Cancelled, LeaseLost.
+        From here on it cannot be cancelled, and any node that ends it uses this result. Raises Cancelled, LeaseLost.
         """
         key = self.database.key
         keys = [self._build(lease.build_id), key("tags"), key("leases")]
@@ -205,4 +205,4 @@ _UNCONFIRMED = Failure(
 def _refuse(answer: str, lease: Lease) -> NoReturn:
     if answer == "cancelled":
         raise Cancelled(f"Build {lease.build_id} was cancelled by its owner.")
-    raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} is not the newest any more.")
+    raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} is no longer the newest.")

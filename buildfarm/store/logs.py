@@ -67,10 +67,10 @@ class Logs:
         keys = [self.database.key("build", lease.build_id), self._key(lease.build_id), self.database.namespace]
         bounds = self._encoded_bounds
         if not self.database.run("append", keys, lease.fence, phase, self.log_bytes, batch, bounds, *lines):
-            raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} may not write to the log any more.")
+            raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} can no longer write to the log.")
 
     def read(self, build_id: str, after: str = START, *, wait_seconds: float = 0, limit: int = 1000) -> list[LogLine]:
-        """Lines after a position; waits for the next one where there is none. Empty when the wait is over.
+        """Lines after a position; waits for the next one if there is none. Empty when the wait is over.
 
         Lines that were dropped in between are one line that says so.
         """
@@ -122,7 +122,7 @@ class Logs:
 
 
 def position_of(text: str) -> Position:
-    """A stream position as something to compare: milliseconds and number. Raises ValueError where it is none."""
+    """A stream position as something to compare: milliseconds and number. Raises ValueError if it is none."""
     milliseconds, _, number = text.partition("-")
     return int(milliseconds), int(number or 0)
 

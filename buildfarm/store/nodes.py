@@ -16,10 +16,10 @@ _FORGOTTEN_SECONDS = 86400
 
 @dataclass(frozen=True)
 class Orders:
-    """What the farm wants of a node."""
+    """What the farm asks of a node."""
 
     drain: bool
-    builder: str  # the promoted builder, as repository@digest; empty where none was promoted
+    builder: str  # the promoted builder, as repository@digest; empty if none was promoted
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Nodes:
         return list(self.database.run("silent", keys, SILENT_SECONDS, prefix, _FORGOTTEN_SECONDS))
 
     def drain(self, node_id: str) -> None:
-        """Asks a node to drain, as SIGTERM does; it hears it within seconds. Raises NotFoundError."""
+        """Asks a node to drain, as SIGTERM does; it reacts within seconds. Raises NotFoundError."""
         if not any(node.id == node_id and node.state is not NodeState.GONE for node in self.all()):
             raise NotFoundError(f"There is no living node {node_id[:80]}.", advice="buildfarm nodes lists them.")
         with self.database.failures():
@@ -76,7 +76,7 @@ class Nodes:
             self.database.client.set(self.database.key("promoted"), builder)
 
     def promoted(self) -> str:
-        """The builder that was promoted last; empty where none was."""
+        """The builder that was promoted last; empty if none was."""
         with self.database.failures():
             return str(self.database.client.get(self.database.key("promoted")) or "")
 
@@ -86,6 +86,6 @@ class Nodes:
 
 
 def _decode(fields: dict[str, str]) -> Node:
-    # A node of another version may tell more than this one knows.
+    # A node of another version may send more fields than this one reads.
     known = {name: value for name, value in fields.items() if name in Node.model_fields}
     return Node.model_validate({**known, "builds": json.loads(fields.get("builds", "[]"))})

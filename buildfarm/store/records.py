@@ -37,11 +37,11 @@ class CachedResult:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a request: a build of its own, or the one that it was before."""
+    """What became of a request: its own build, or the one that it was before."""
 
     build_id: str
     request_digest: str  # of the request that the build was made of, where an idempotency key led to it
-    build: Build | None  # as it was made; None where it was there before
+    build: Build | None  # as it was made; None if it was there before
     confirmed: bool = True  # by as many replicas of Redis as the settings ask for
 
 
@@ -72,7 +72,7 @@ class Records:
 
         With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
-        config vars are kept apart and encrypted. Raises RequestError where there is no key for them, and StoreFullError
+        config vars are kept apart and encrypted. Raises RequestError if there is no key for them, and StoreFullError
         if Redis is nearly full.
         """
         env = getattr(request, "env", {})
@@ -88,8 +88,8 @@ class Records:
         if answer[0] == "memory":
             used, most = int(answer[1]), int(answer[2])
             raise StoreFullError(
-                f"The farm takes no new builds: Redis uses {100 * used // most} % of its memory,"
-                " and the rest is for builds that were accepted."
+                f"The farm accepts no new builds: Redis uses {100 * used // most} % of its memory,"
+                " and the rest is reserved for accepted builds."
             )
         if answer[0] == "same":
             return Accepted(answer[1], answer[2], None, confirmed)
@@ -100,7 +100,7 @@ class Records:
         return not accepted.request_digest or self.seal.made(accepted.request_digest, _content(request))
 
     def env(self, build: Build) -> dict[str, str]:
-        """The config vars of a build that has not ended. Raises NodeError where this process cannot open them."""
+        """The config vars of a build that has not ended. Raises NodeError if this process cannot open them."""
         if not getattr(build.request, "env", {}):
             return {}
         with self.database.failures():
@@ -146,14 +146,14 @@ class Records:
     def cancel(self, build_id: str) -> State:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError and TooLateError.
 
-        A waiting build is cancelled at once; a running one within a second or two, when its holder hears of it. Once it
+        A waiting build is cancelled at once; a running one within a second or two, once its node sees it. Once it
         publishes its image it is too late.
         """
         state = self.admission.change("cancel", build_id)
         if not state:
             raise NotFoundError(f"There is no build {build_id[:80]}.", advice="buildfarm list shows the builds.")
         if state == "publishing":
-            raise TooLateError(f"Build {build_id[:80]} cannot be cancelled any more: it publishes its image.")
+            raise TooLateError(f"Build {build_id[:80]} can no longer be cancelled: its image is being published.")
         return State(state)
 
     def send_overdue(self, seconds: float, limit: int, *, first: bool) -> list[str]:
@@ -177,7 +177,7 @@ class Records:
             return sum(pipeline.execute())
 
     def tag_target(self, repository: str) -> str:
-        """The manifest digest that a target's tag is to point at; empty where nothing was published."""
+        """The manifest digest that a target's tag is to point to; empty if nothing was published."""
         with self.database.failures():
             return str(self.database.client.hget(self.database.key("tags"), repository) or "")
 

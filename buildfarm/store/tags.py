@@ -16,7 +16,7 @@ class Unsettled:
     """A target whose tag is to be compared with the record."""
 
     target: str
-    score: str  # tells whether it was marked again meanwhile
+    score: str  # reports whether it was marked again meanwhile
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tags:
         return (Unsettled(*pair) for pair in zip(found[::2], found[1::2], strict=True))
 
     def settled(self, unsettled: Unsettled) -> None:
-        """The tag is where it should be."""
+        """The tag is correct now."""
         self.database.run("settle", [self._key], unsettled.target, unsettled.score)
 
     @property

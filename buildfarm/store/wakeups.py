@@ -1,4 +1,4 @@
-"""Calls to the nodes: a build has something new for whoever runs it. They save time; nothing depends on them."""
+"""Calls to the nodes: a build has something new for the node that runs it. They save time; nothing depends on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WAIT_SECONDS = 1.0
 
 
 class Wakeups:
-    """What one node hears. A call that is lost is made up for by the next renewal of the build's lease."""
+    """The calls that one node receives. The next renewal of the build's lease makes up for a lost call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What the farm tells of itself: logs, metrics and traces.
+"""Observability: logs, metrics and traces.
 
 Every part of the farm logs. Metrics and traces need packages that only some extras install, so they are imported from
 their own modules.

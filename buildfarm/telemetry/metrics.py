@@ -28,7 +28,7 @@ _LIMITS = {kind.code: kind.code.rpartition(".")[2] for kind in (DeadlineError, O
 
 
 class Metrics:
-    """What a node tells Prometheus. ``tenants`` adds a counter by tenant; their number is then the operator's care."""
+    """A node's metrics for Prometheus. ``tenants`` adds a counter by tenant; the operator must bound their number."""
 
     def __init__(self, *, tenants: bool = False) -> None:
         self.registry = CollectorRegistry()
@@ -98,7 +98,7 @@ class Metrics:
             _REQUEST_SECONDS,
         )
         self.buildpack_report_seconds = self._histogram(
-            "buildfarm_buildpack_report_seconds", "Durations that buildpacks' bin/report tell", ["buildpack"]
+            "buildfarm_buildpack_report_seconds", "Durations that buildpacks' bin/report prints", ["buildpack"]
         )
         for buildpack in (*_BUILDPACKS, "other"):
             self.buildpack_report_seconds.labels(buildpack)
@@ -114,11 +114,11 @@ class Metrics:
     def _of_the_node(self) -> None:
         self.running = self._gauge("buildfarm_builds_running", "Builds that run on this node now")
         self.slots = self._gauge("buildfarm_slots", "Builds that may run at once on this node")
-        self.accepting = self._gauge("buildfarm_node_accepting", "1 where this node takes builds, else 0")
+        self.accepting = self._gauge("buildfarm_node_accepting", "1 if this node takes builds, else 0")
         self.network_rules_confirmed = self._gauge(
             "buildfarm_network_rules_confirmed", "1 if the sandboxes' network rules were in force within 30 seconds"
         )
-        self.builder_ready = self._gauge("buildfarm_builder_ready", "1 where the node has the builder it is to use")
+        self.builder_ready = self._gauge("buildfarm_builder_ready", "1 if the node has the builder that it should use")
         self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
         self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")
         self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
@@ -140,7 +140,7 @@ class Metrics:
         self.attempts.labels("first" if number == 1 else "again").inc()
 
     def attempt_ended(self, outcome: str, code: str, tenant: str) -> None:
-        """``code`` is the error's where there was one, ``tenant`` is empty where the record was never read."""
+        """``code`` is the error's if there was one, ``tenant`` is empty if the record was never read."""
         kind = BUILD_ERRORS.get(code)
         if outcome not in (State.FAILED, "given_back") or kind is None:
             self.builds.labels(outcome, "none", "none").inc()

@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 class Probes:
     """What a process answers; a node sets both functions once it has something to say."""
 
-    obstacle: Callable[[], str] = lambda: "it is starting"  # why it takes no builds; empty where it does
+    obstacle: Callable[[], str] = lambda: "it is starting"  # why it takes no builds; empty if it does
     alive: Callable[[], bool] = lambda: True
 
 
 @contextmanager
 def serve_metrics(registry: CollectorRegistry, host: str, port: int, probes: Probes | None = None) -> Iterator[None]:
-    """``/metrics``, ``/readyz`` and ``/healthz`` for the length of the block; nothing where the port is 0."""
+    """``/metrics``, ``/readyz`` and ``/healthz`` for the length of the block; nothing if the port is 0."""
     if not port:
         yield
         return
@@ -35,7 +35,9 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int, probes: Pro
         if path not in ("/readyz", "/healthz"):
             answered: Iterable[bytes] = metrics(environ, start)
             return answered
-        trouble = answers.obstacle() if path == "/readyz" else "" if answers.alive() else "its upkeep stands still"
+        trouble = (
+            answers.obstacle() if path == "/readyz" else "" if answers.alive() else "its periodic jobs have stalled"
+        )
         start("503 Service Unavailable" if trouble else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{trouble or 'ok'}\n".encode()]
 

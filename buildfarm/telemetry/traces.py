@@ -1,4 +1,4 @@
-"""Traces: one build is one trace, told by every process that touched it, where an OTLP endpoint is set.
+"""Traces: one build is one trace, reported by every process that touched it, if an OTLP endpoint is set.
 
 The ids of a build's trace and of its root span are made of the build's id, so nothing has to travel with the build for
 its spans to meet: the process that submits, the node that builds and a node that builds again write to the same trace.
@@ -37,7 +37,7 @@ class Tracer:
     def add_root(
         self, build_id: str, name: str, started: float, ended: float, attributes: Mapping[str, Any] | None = None
     ) -> None:
-        """The build as a whole, written once, by whoever saw its end."""
+        """The build as a whole, written once, by the process that saw its end."""
         self._write(build_id, name, started, ended, attributes or {}, root=True)
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ def ids_of(build_id: str) -> tuple[int, int]:
 
 
 def open_tracer(settings: Settings, service: str) -> Tracer:
-    """A tracer for this process, named ``service`` in the traces. Raises SetupError where the extra is missing."""
+    """A tracer for this process, named ``service`` in the traces. Raises SetupError if the extra is missing."""
     if not settings.otlp_endpoint:
         return Tracer()
     try:

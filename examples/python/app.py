@@ -1,4 +1,4 @@
-"""A small web app: tells what runs it."""
+"""A small web app: reports what runs it."""
 
 import os
 import platform

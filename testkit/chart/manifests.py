@@ -39,7 +39,7 @@ def read(text: str) -> list[Manifest]:
 
 
 def only(manifests: Sequence[Manifest], kind: str, component: str = "") -> Manifest:
-    """The one manifest of a kind, and of a component where one is given."""
+    """The one manifest of a kind, and of a component if one is given."""
     found = [
         item
         for item in manifests

@@ -31,7 +31,7 @@ class Release:
     kubectl_sha256: str
 
     def helm(self) -> Path:
-        """The program; fetched where it is not there yet. Raises SystemExit where it is not what it should be."""
+        """The program; fetched if it is not there yet. Raises SystemExit if it is not what it should be."""
         return self._program("helm", self.helm_sha256)
 
     def kubectl(self) -> Path:
@@ -88,7 +88,7 @@ HELM = (
 
 
 def checkov() -> Path:
-    """The program, in a virtual environment of its own: it pins much of what we use too."""
+    """The program, in its own virtual environment: it pins much of what we use too."""
     folder = CACHE / CHECKOV.replace("==", "-")
     program = folder / "bin" / "checkov"
     if not (folder / "done").is_file():

@@ -1,1 +1,1 @@
-"""Several build nodes on one machine, each with namespaces, an address, an engine and a worker of its own."""
+"""Several build nodes on one machine, each with namespaces, an address, an engine and its own worker."""

@@ -93,9 +93,9 @@ def clear_away() -> None:
 
 
 def golden_disk(farm: Farm, variables: Mapping[str, str]) -> Path:
-    """A disk of a node that was ready once, with the builder of this farm on its engine; made where it is not there.
+    """A disk of a node that was ready once, with the builder of this farm on its engine; made if it is not there.
 
-    Raises RuntimeError where the node pulls the builder more than once.
+    Raises RuntimeError if the node pulls the builder more than once.
     """
     builder = farm.builder().rpartition(":")[2]
     path = ROOT / f"golden-{builder[:16]}.ext4"
@@ -133,7 +133,7 @@ def answers(farm: Farm) -> bool:
 
 
 def wait_for_node(farm: Farm, one: Machine, check: Callable[[Node], bool], seconds: float = READY_SECONDS) -> float:
-    """Returns after how many seconds the farm sees the node so. Raises RuntimeError where its worker ends instead."""
+    """Returns after how many seconds the farm sees the node so. Raises RuntimeError if its worker ends instead."""
 
     def seen() -> bool:
         if not one.works:

@@ -29,7 +29,7 @@ class Machine:
     """A node named ``n<number>``, below ``root``; ``variables`` is what its worker finds in its environment."""
 
     def __init__(self, number: int, root: Path, variables: Mapping[str, str]) -> None:
-        self.private = ["/run"]  # empty folders in place of this machine's, from the next boot on
+        self.private = ["/run"]  # empty folders instead of this machine's, from the next boot on
         self.engine_options: list[str] = []  # besides those that every node's engine has, likewise
         self.id = f"n{number}"
         self.number = number
@@ -53,7 +53,7 @@ class Machine:
 
     @property
     def disk(self) -> Path:
-        """Where its engine, its workspaces and its caches are: a file system of its own."""
+        """Where its engine, its workspaces and its caches are: its own file system."""
         return self.root / "disk"
 
     @property
@@ -162,7 +162,7 @@ class Machine:
                     send(pid, signal.SIGKILL)
 
     def freeze_engine(self, *, on: bool) -> None:
-        """Stops the engine alone, so that it answers nobody, or lets it go on."""
+        """Stops the engine alone, so that it does not answer, or lets it go on."""
         for pid in descendants(self._init):
             with suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
@@ -250,7 +250,7 @@ def clear_away(root: Path) -> None:
 
 
 def _groups_gone() -> bool:
-    """Removes the control groups of nodes, and tells whether none is left."""
+    """Removes the control groups of nodes, and reports whether none is left."""
     groups = list(Path("/sys/fs/cgroup").glob(f"*/{PREFIX}n*"))
     for group in groups:
         for folder in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):

@@ -1,4 +1,4 @@
-"""The network of the nodes: a switch in a namespace of its own, an address for each node, and ways to break it.
+"""The network of the nodes: a switch in its own namespace, an address for each node, and ways to break it.
 
 The switch is apart from this machine, so that its packet filter and the nodes' never meet.
 """
@@ -64,7 +64,7 @@ def connect(number: int) -> None:
 
 
 def drop(number: int, address: str, port: int, *, on: bool) -> None:
-    """Lets what a node sends to an address vanish, or no more: nobody is told, as when a cable is cut."""
+    """Lets what a node sends to an address vanish, or no more: neither side gets an error, as when a cable is cut."""
     rule = ("OUTPUT", "-p", "tcp", "-d", address, "--dport", str(port), "-j", "DROP")
     inside = ("nsenter", f"--net=/run/netns/{namespace_of(number)}")
     run(*inside, "iptables", "-w", "-I" if on else "-D", *rule)

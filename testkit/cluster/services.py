@@ -1,4 +1,4 @@
-"""A Redis and a registry for faults alone, from the farm's own images: they may be killed, and nobody misses them."""
+"""A Redis and a registry for faults alone, from the farm's own images: they can be killed without harm."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ COMMAND_SECONDS = 120.0
 
 
 def run(*command: str | Path, check: bool = True, seconds: float = COMMAND_SECONDS) -> str:
-    """A command's output. Raises RuntimeError with what it said where it fails."""
+    """A command's output. Raises RuntimeError with what it said if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,4 +1,4 @@
-"""Clears the harness away when whoever started it has died: ``python -m testkit.cluster.warden``, fed by a pipe."""
+"""Clears the harness away when its parent has died: ``python -m testkit.cluster.warden``, fed by a pipe."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def window(browser: Browser, shots: Path, *, dark: bool = False, phone: bool = False) -> Iterator[Window]:
-    """A tab of its own, without the cookies of others."""
+    """A separate tab, without the cookies of others."""
     shots.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(
         viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 900},

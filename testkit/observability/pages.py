@@ -44,7 +44,7 @@ def visit_all(tab: Window, live: Live, token: str, name: str) -> list[str]:
 
 
 def one_of_each_state(live: Live) -> list[Build]:
-    """Ended builds, one of each end; they are made where there are none."""
+    """Ended builds, one of each end; they are made if there are none."""
     if not live.farm.recent(1):
         live.exercise()
     states = {build.state: build for build in reversed(live.farm.recent(200)) if build.state.final}

@@ -1,4 +1,4 @@
-"""A simulated build node: the real Celery worker, task and store, with a pipeline that sleeps in place of building.
+"""A simulated build node: the real Celery worker, task and store, with a pipeline that sleeps instead of building.
 
 ``python -m testkit.queue.node`` reads the farm's settings; BENCH_SECONDS is how long a build takes. It also knows a
 task that does nothing, to compare with.

@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         """Writes nothing."""
 
     def handle_any(self) -> None:
-        """Answers a request, or fails as it was told to."""
+        """Answers a request, or fails as configured."""
         self.url = urlsplit(self.path)
         self.query = {key: values[0] for key, values in parse_qs(self.url.query).items()}
         with self.server.lock:
@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-        """Sends it, changed or cut as it was told to."""
+        """Sends it, changed or cut as configured."""
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

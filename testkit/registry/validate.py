@@ -88,7 +88,7 @@ def _image_problems(
         return
     filled = sum(not step.get("empty_layer") for step in config.history)
     if config.history and filled != len(manifest.layers):
-        yield f"the history tells of {filled} layers, and the manifest names {len(manifest.layers)}"
+        yield f"the history lists {filled} layers, and the manifest names {len(manifest.layers)}"
     for number, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
         if (layer.digest, diff_id) in sound:
             continue
@@ -122,7 +122,7 @@ def _archive_problems(raw: _Tally, owners: Container[int] | None) -> Iterator[st
     seen: set[str] = set()
     with tarfile.open(fileobj=cast("IO[bytes]", raw), mode="r|") as archive:
         while (entry := archive.next()) is not None:
-            # The module keeps every entry it has read, which nobody here asks for.
+            # The module keeps every entry it has read, which is not needed here.
             archive.members = []  # type: ignore[attr-defined]
             path = posixpath.normpath(entry.name)
             if entry.name.startswith("/") or ".." in entry.name.split("/"):

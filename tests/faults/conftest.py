@@ -1,4 +1,4 @@
-"""Three build nodes with a Redis and a registry of their own; each fault is a test, and a row of a table."""
+"""Three build nodes with their own Redis and registry; each fault is a test, and a row of a table."""
 
 from __future__ import annotations
 

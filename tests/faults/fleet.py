@@ -134,7 +134,7 @@ class Fleet:
         return self.apps[script, megabytes]
 
     def running(self, build_id: str, phase: Phase | None = None, *, attempt: int = 1, seconds: float = 60) -> Build:
-        """The build, as soon as this attempt is in this phase. Raises TimeoutError, also where it is past it."""
+        """The build, as soon as this attempt is in this phase. Raises TimeoutError, also if it is past it."""
         order = list(Phase)
         found: list[Build] = []
 

@@ -295,8 +295,8 @@ sys.exit(main())
 
 
 @pytest.mark.fault(
-    "engine hangs under a build past its deadline, and the slot does not let go (counted as stuck after 1 s, not 90)",
-    "the build runs elsewhere; the node drains and starts anew by itself",
+    "engine hangs under a build past its deadline, and the slot is not freed (counted as stuck after 1 s, not 90)",
+    "the build runs elsewhere; the node drains and restarts by itself",
 )
 def test_a_slot_is_stuck(fleet, seen):
     machine = fleet.only(1)

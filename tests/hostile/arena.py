@@ -171,7 +171,7 @@ class Arena:
         return read_report(self.folder / "watch")
 
     def is_as_before(self) -> str:
-        """What is wrong with the node after an attack; empty where nothing is: it is clean, and builds."""
+        """What is wrong with the node after an attack; empty if nothing is: it is clean, and builds."""
         deadline = time.monotonic() + 15
         while left := self.left_behind():
             if time.monotonic() > deadline:
@@ -193,7 +193,7 @@ connect() { timeout 3 bash -c "</dev/tcp/$1/$2"; }
 
 @contextmanager
 def open_arena(**variables: str) -> Iterator[Arena]:
-    """An arena on the local farm's services. Raises a BuildfarmError where they are not up."""
+    """An arena on the local farm's services. Raises a BuildfarmError if they are not up."""
     own = read_settings().model_copy(
         update={"namespace": f"hostile-{uuid.uuid4().hex[:8]}:", "sandbox_network": "buildfarm-hostile"}
     )

@@ -56,7 +56,7 @@ def probes_held(arena: Arena, build: Build, wanted: int) -> Outcome:
 
 
 def succeeds(arena: Arena, build: Build) -> Build:
-    """The ended build. Raises AssertionError where it did not succeed."""
+    """The ended build. Raises AssertionError if it did not succeed."""
     ended = arena.ended(build)
     assert ended.state is State.SUCCEEDED, f"{ended.failure}"
     return ended

@@ -108,7 +108,7 @@ def _has(left: Mapping[str, bytes], canary: bytes) -> bool:
 
 
 def _cnb(arena: Arena, name: str, build: str) -> Build:
-    """Starts a build with a Cloud Native Buildpack of its own, whose layer is called as the canaries' folder."""
+    """Starts a build with its own Cloud Native Buildpack, whose layer is called as the canaries' folder."""
     head = f"""#!/bin/bash
 layers=$1
 mkdir -p $layers/{LAYER}; echo own >$layers/{LAYER}/own
@@ -178,7 +178,7 @@ def a_link_in_place_of_a_launch_layer(arena: Arena) -> Outcome:
     return judged(arena, builds, [COMPILE], word="SWAPPED", said="is not a plain folder")
 
 
-@attack("links inside a launch layer, and in place of the launcher's own folders, stay links")
+@attack("links inside a launch layer, and instead of the launcher's own folders, stay links")
 def links_beside_and_inside_a_launch_layer(arena: Arena) -> Outcome:
     to = targets(arena)
     inside = "\n".join(f"ln -s {shlex.quote(target)} $layers/{LAYER}/{kind}" for kind, target in to.items())
@@ -201,7 +201,7 @@ def a_link_in_place_of_a_sandboxs_folder(arena: Arena) -> Outcome:
 
 
 FOLDERS = """
-# folder PATH: what a buildpack could have made, large enough to be a layer of its own
+# folder PATH: what a buildpack could have made, large enough to be its own layer
 folder() { mkdir -p "$1/deep"; head -c 5000000 /dev/urandom >"$1/deep/file"; }
 """
 
@@ -230,7 +230,7 @@ def _flipping(place: str, target: str) -> str:
     return f"setsid nohup bash -c {shlex.quote(loop)} >/dev/null 2>&1 </dev/null &\necho SWAPPED"
 
 
-@attack("links in place of an app's folders stay links, also where they change until the end", quick=True)
+@attack("links instead of an app's folders stay links, also where they change until the end", quick=True)
 def links_in_the_app(arena: Arena) -> Outcome:
     state = targets(arena)["absolute"]
     flips = [f"folder /app/{name}\n{_flipping(f'/app/{name}{at}', state)}" for name, at in (("a", ""), ("b", "/deep"))]
@@ -288,7 +288,7 @@ def links_in_place_of_manifests(arena: Arena) -> Outcome:
 
 
 def _classic(arena: Arena, name: str, swap: str, **links: str) -> Build:
-    """Starts a build with a classic buildpack of its own, whose bin/release does this last of all."""
+    """Starts a build with its own classic buildpack, whose bin/release does this last of all."""
     lines = {"detect": "echo Evil", "compile": "true", "release": f"echo '{{}}'; {swap}", "report": "echo '{}'"}
     folder = _named(arena, {f"bin/{key}": f"#!/bin/bash\n{line}\n" for key, line in lines.items()})
     for program in lines:

@@ -61,7 +61,7 @@ class Neighbour:
 
 
 def measure(claims: Claims, seconds: float = SECONDS) -> None:
-    """Adds the claims; raises nothing where they fall short."""
+    """Adds the claims; raises nothing if they fall short."""
     limits = {
         "BUILDFARM_SLOTS": str(BUILDS + 2),
         "BUILDFARM_LOG_BYTES": str(10**10),  # nothing but the budget bounds a log here
@@ -163,7 +163,7 @@ def _claim_full(claims: Claims, arena: Arena) -> None:
 
 
 def _marks(arena: Arena, build: Build) -> int:
-    """How often a log says that lines are missing; 0 where it does not also begin and end as it did."""
+    """How often a log says that lines are missing; 0 if it does not also begin and end as it did."""
     texts = [text.strip() for text in arena.text(build).splitlines()]
     marks = [number for number, text in enumerate(texts) if "lines are missing here: they were dropped" in text]
     return len(marks) if "START" in texts and marks and 0 < marks[0] < len(texts) - 1 else 0

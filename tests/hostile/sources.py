@@ -225,7 +225,7 @@ def _fetch_refused(arena: Arena, targets: list[str]) -> Outcome:
     urls = [*targets, *(f"{arena.web}/to/{target.removeprefix('http://')}" for target in targets)]
     builds = []
     for number, url in enumerate(urls):
-        # Each of an app of its own: a newer build would take the place of an older one.
+        # Each of its own app: a newer build would take the place of an older one.
         builds.append(arena.url(url, app=f"fetch-{number}"))
         request = BuildRequest(tenant=arena.tenant, app=f"clone-{number}", source=GitSource(url=url))
         builds.append(arena.farm.submit(request))

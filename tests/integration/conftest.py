@@ -1,4 +1,4 @@
-"""Real Redis, registry and engine of the local farm. Each test has a namespace in Redis of its own."""
+"""Real Redis, registry and engine of the local farm. Each test has its own namespace in Redis."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def built(services: Settings) -> Iterator[Builds]:
 
 @pytest.fixture(scope="module")
 def module_farm(services: Settings) -> Iterator[Farm]:
-    """A farm without a node, in a namespace of its own, shared by a module's tests."""
+    """A farm without a node, in its own namespace, shared by a module's tests."""
     own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
     with ExitStack() as stack:
         stack.callback(empty_namespace, own)

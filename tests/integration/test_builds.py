@@ -203,7 +203,7 @@ def test_an_archive_with_its_digest(built, tmp_path, served):
 def test_an_app_that_no_buildpack_takes(built, tmp_path):
     write_files(tmp_path, {"README": "nothing"})
     build = built(tmp_path, "nothing")
-    failed(build, "app.detect", "No buildpack takes this app.")
+    failed(build, "app.detect", "No buildpack detects this app.")
     assert build.failure.phase is Phase.DETECT
 
 

@@ -35,7 +35,7 @@ ACL = "user default off\nuser {user} on >{password} ~{namespace}* &{namespace}* 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate of its own authority for the loopback address: files, and the key."""
+    """A separate certificate authority for the loopback address: files, and the key."""
     folder = tmp_path_factory.mktemp("tls")
     folder.chmod(0o755)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -253,7 +253,7 @@ def test_an_archive_that_nobody_vouches_for_is_not_even_fetched(built, tmp_path,
     (folder / "recipe.toml").write_text(re.sub('sha256 = "[0-9a-f]*", ', "", text))
     code, message = refused(built, name, folder, "1")
     assert code == "app.recipe"
-    assert "pins no SHA-256" in message
+    assert "does not pin the SHA-256" in message
 
 
 def test_a_digest_that_is_asked_for_goes_before_the_recipes(built, tmp_path, name):

@@ -33,7 +33,7 @@ def test_status_tells_every_part(services):
 def test_an_engine_that_cannot_be_reached_is_told(services, tmp_path):
     done = cli("up", BUILDFARM_STATE_DIRECTORY=str(tmp_path), BUILDFARM_DOCKER_URL="tcp://127.0.0.1:1")
     assert done.returncode == 3
-    assert "The Docker engine at tcp://127.0.0.1:1 does not answer." in done.stderr
+    assert "The Docker engine at tcp://127.0.0.1:1 cannot be reached." in done.stderr
 
 
 def test_a_port_that_is_taken_is_told_and_nothing_is_changed(services):

@@ -300,7 +300,7 @@ def test_submits_are_refused_at_80_percent_and_an_accepted_one_is_found_again(sm
     request = BuildRequest(tenant="t", app="early", source=SOURCE, idempotency_key="k")
     accepted = small.submit(request)
     fill(small, 0.82)
-    with pytest.raises(StoreFullError, match=r"takes no new builds: Redis uses 8\d % of its memory"):
+    with pytest.raises(StoreFullError, match=r"accepts no new builds: Redis uses 8\d % of its memory"):
         small.submit(BuildRequest(tenant="t", app="late", source=SOURCE))
     assert small.submit(request).id == accepted.id
     fill(small, 0.7)

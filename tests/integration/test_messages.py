@@ -95,14 +95,14 @@ def envelope(args, task="buildfarm.build", task_id="4f2c", queue=QUEUE, **header
 def test_the_worker_goes_on_after_anything(farm, worker):
     process, log = worker
     bad = {
-        "it is no JSON": b"\x80\x04pickle",
-        "it is no JSON object": b"[1]",
+        "it is not JSON": b"\x80\x04pickle",
+        "it is not a JSON object": b"[1]",
         "it has no headers": b"{}",
         "its body cannot be decoded": json.dumps({**json.loads(envelope(["x"])), "body": "!"}),
         "its body is not JSON in UTF-8": json.dumps({**json.loads(envelope(["x"])), "content-type": "a/pickle"}),
         "Received unregistered task of type 'rm'": envelope(["x"], task="rm"),
         "invalid ETA value": envelope(["x"], eta="tomorrow"),
-        "it takes no header timelimit": envelope(["x"], timelimit="x"),
+        "the header timelimit is not supported": envelope(["x"], timelimit="x"),
         "it names no build": envelope([{"no": "id"}]),
         "unknown": envelope(["no-such-build"]),
     }

@@ -135,7 +135,7 @@ def recipe(folder: Path, name: str, sha256: str) -> Path:
 
 @contextmanager
 def served(image: str, folder: Path) -> Iterator[str]:
-    """A server of this image as ``database`` in a network of its own, by the network's name."""
+    """A server of this image as ``database`` in its own network, by the network's name."""
     (folder / "password").write_text(PASSWORD)
     (folder / "password").chmod(0o444)
     name = f"mongodb-{uuid.uuid4().hex[:8]}"

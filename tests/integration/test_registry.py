@@ -25,7 +25,7 @@ def registry(registry_url):
 
 @pytest.fixture
 def repository():
-    """A repository of its own for each test: nothing is left of earlier runs."""
+    """A separate repository for each test: nothing is left of earlier runs."""
     return f"test/{uuid.uuid4().hex}"
 
 

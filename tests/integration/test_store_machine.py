@@ -50,7 +50,7 @@ BEFORE = "sha256:" + "b" * 64  # the image of an earlier build
 
 
 def result_of(lease):
-    """Each claim makes an image of its own."""
+    """Each claim makes its own image."""
     return RESULT.model_copy(update={"digest": f"sha256:{lease.token:0>64}", "attempt": lease.attempt})
 
 

@@ -138,7 +138,7 @@ def test_a_stranger_sees_nothing(live, chromium):
         assert "/sign-in" in tab.page.url
         tab.page.fill("input[name=token]", "bf_0123456789abcdef_" + "x" * 43)
         tab.page.click("main button.primary")
-        tab.page.get_by_text("does not open the page").wait_for()
+        tab.page.get_by_text("does not give access to the page").wait_for()
 
 
 def test_a_tenant_sees_its_own(live, chromium):

@@ -1,7 +1,7 @@
 """The rendered worker and API, run as processes beside the real engine, Redis and registry.
 
 Commands, environment, probes and preStop are what Helm rendered. What a pod would give is filled in: its name, its
-address in place of 0.0.0.0, its Secret, and the engine's socket where the sidecar's would be mounted.
+address instead of 0.0.0.0, its Secret, and the engine's socket where the sidecar's would be mounted.
 """
 
 from __future__ import annotations

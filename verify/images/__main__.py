@@ -103,7 +103,7 @@ def behaviour(claims: Claims, name: str, version: str, built: Built) -> None:
 
 
 def tools(claims: Claims, name: str, version: str, built: Built) -> None:
-    """What the build showed of an image that is no server: it ran whatever it must have."""
+    """What the build showed of an image that is not a server: it ran whatever it must have."""
     steps = [line.partition("smoke: ")[2] for line in built.log if "smoke: " in line]
     seconds = sum(built.result.phase_seconds.values()) if built.result else 0
     sizes = " / ".join(f"{size:.1f}" for size in built.sizes)
@@ -235,7 +235,7 @@ def archive(claims: Claims, farm: Farm, name: str, version: str) -> None:
 
 
 def same_on_two_engines(claims: Claims, settings: Settings, first: dict[tuple[str, str], str]) -> None:
-    """The only node of a farm of its own, on another engine, makes the same images."""
+    """The only node of its own farm, on another engine, makes the same images."""
     own = settings.model_copy(update={"namespace": "verify-images:"})
     with open_farm(own) as farm, second_engine.second_engine(farm) as second:
         for name, version in (("redis", "7.0"), ("redis", "7.0-static"), ("postgresql", "15"), ("mysql", "10.11")):

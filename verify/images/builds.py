@@ -48,7 +48,7 @@ class Built:
 
     @property
     def told(self) -> str:
-        """Why there is no image; empty where there is one."""
+        """Why there is no image; empty if there is one."""
         return self.build.failure.message if self.build.failure else ""
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's image with the ICU data that it has and with all of it: whether PostgreSQL can tell them apart."""
+"""PostgreSQL's image with the ICU data that it has and with all of it: whether PostgreSQL behaves differently."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ insert into words select unnest(string_to_array(
   'Σίσυφος,σς,ΑΪ,Привет,ёлка,Ёж,їжак,шла,ქართული,Ⴀ,հայ,ԵՒ,שלום,مرحبا,پ,ی,हिन्दी,क,ക,සිංහල,ไทย,เกม,กขabc,abcสวัสดีxyz,ລາວ,ខ្មែរ,'
   'မြန်မာ,日本,にほん,ニホン,ﾆﾎﾝ,中文,北京,上海,漢字,一,二,丁,가나,한국,한,〇,㐀,😀,👍🏽,-,_, a,a b,a-b,ab,x²,½,v,w,y,ü', ','));
 select collname, obj_description(oid, 'pg_collation') from pg_collation where collprovider = 'i' order by collname collate "C";
--- The options below, each a collation of its own beside those of the locales
+-- The options below, each its own collation beside those of the locales
 select format('create collation %I (provider = icu, locale = %L, deterministic = %s)', 'option ' || n, option, n % 2 = 0)
 from unnest(array['de-u-co-phonebk', 'es-u-co-trad', 'zh-u-co-pinyin', 'zh-u-co-stroke', 'zh-u-co-zhuyin', 'zh-u-co-unihan',
   'ja-u-kn', 'ko-u-co-search', 'sv-u-co-search', 'und-u-co-emoji', 'und-u-co-eor', 'und-u-ks-level1', 'und-u-ks-level2-kc',

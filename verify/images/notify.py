@@ -1,4 +1,4 @@
-"""Whether a server tells a service manager that it is ready, as sd_notify(3) says; its image has a small libsystemd."""
+"""Whether a server notifies a service manager, as sd_notify(3) describes; its image has a small libsystemd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testkit.table import Claims
 from workers.image_builds.smoke import Server
 
 SECONDS = 20.0
-OPTIONS = {"redis": ("--supervised", "systemd"), "valkey": ("--supervised", "systemd")}  # the others always tell
+OPTIONS = {"redis": ("--supervised", "systemd"), "valkey": ("--supervised", "systemd")}  # the others always notify
 
 Running = Callable[..., AbstractContextManager[Server]]
 
@@ -34,4 +34,4 @@ def tells_manager(claims: Claims, plan: SlimPlan, running: Running) -> None:
             except TimeoutError:
                 told.append("nothing")
     held = "READY=1" in told[-1].splitlines()
-    claims.add(f"{plan.name} {plan.version} tells a service manager that it is ready", repr(told[-1])[:80], held)
+    claims.add(f"{plan.name} {plan.version} notifies a service manager that it is ready", repr(told[-1])[:80], held)

@@ -25,7 +25,7 @@ class Builds:
         self._folder = folder
 
     def submit(self, seconds: float) -> str:
-        """A build's id; it is an app of its own, and its compile phase takes this long."""
+        """A build's id; it is its own app, and its compile phase takes this long."""
         app = f"a{uuid.uuid4().hex[:8]}"
         source, _ = self.farm.pack(self.app(seconds), "kube")
         return self.farm.submit(BuildRequest(tenant="kube", app=app, source=source, cached_result=False)).id

@@ -22,7 +22,7 @@ class Client:
     namespace: str
 
     def kubectl(self, *arguments: str, check: bool = True) -> str:
-        """What kubectl printed. Raises RuntimeError where it fails."""
+        """What kubectl printed. Raises RuntimeError if it fails."""
         return run(*self.kubectl_command(*arguments), check=check, seconds=_SECONDS)
 
     def kubectl_command(self, *arguments: str) -> list[str]:
@@ -30,7 +30,7 @@ class Client:
         return [str(HELM[-1].kubectl()), f"--kubeconfig={self.config}", f"--namespace={self.namespace}", *arguments]
 
     def helm(self, *arguments: str | Path) -> str:
-        """What Helm printed. Raises RuntimeError where it fails."""
+        """What Helm printed. Raises RuntimeError if it fails."""
         given = (f"--kubeconfig={self.config}", f"--namespace={self.namespace}")
         return run(HELM[-1].helm(), *arguments, *given, seconds=_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The control plane on a machine of its own: etcd, API server, controllers and scheduler."""
+"""The control plane on its own machine: etcd, API server, controllers and scheduler."""
 
 from __future__ import annotations
 

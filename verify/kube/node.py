@@ -15,7 +15,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _CAP_SYS_RESOURCE = 24
 _LOAD_SECONDS = 300
 _PAUSE = "pause:1"
-# What holds a pod's network namespace; it ends when it is told to.
+# What holds a pod's network namespace; it ends when it is asked to.
 _PAUSE_FILE = """FROM {base}
 ENTRYPOINT ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"]
 """
@@ -86,7 +86,7 @@ def add_node(cluster: Cluster, programs: Path, config: Path) -> Node:
 
 
 def connect_pods(nodes: Sequence[Node]) -> None:
-    """In place of a network plug-in: each node knows where the others' pods are, and lets what is for its own pass."""
+    """Instead of a network plug-in: each node knows where the others' pods are, and lets what is for its own pass."""
     for node in nodes:
         run(*node.machine.inside(), "iptables", "-w", "-I", "DOCKER-USER", "-j", "ACCEPT")
         for other in nodes:

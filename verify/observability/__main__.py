@@ -31,7 +31,7 @@ SLOWER_MAX = 0.05
 COST_MAX = 0.01
 SCHEMA_EXAMPLES = 40
 ROUNDS = 12
-# A build that works and tells of it, for some seconds.
+# A build that works and logs it, for some seconds.
 WORK = "for n in $(seq 40); do echo step $n; python3 -c 'sum(i * i for i in range(400_000))'; done"
 _SCRAPE_SECONDS = 15.0  # how often Prometheus asks by its own default
 _UNBOUND = {"BUILDFARM_API_CALLS_PER_HOUR": "10000000", "BUILDFARM_API_BUILDS_PER_MINUTE": "100000"}

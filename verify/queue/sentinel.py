@@ -82,7 +82,7 @@ def _fail_over(claims: Claims, farm: Farm, master: subprocess.Popen[bytes], ids:
         f"killed with {counts['queued']} queued and {counts['running']} running;"
         f" {states.total()} ended, {states[State.SUCCEEDED]} succeeded, attempts {dict(sorted(attempts.items()))};"
         f" the master is port {address[1]} now; a submit went through after {submitter_seconds:.1f} s"
-        f" ({refused} were told that Redis is away)"
+        f" ({refused} got the error that Redis is unreachable)"
     )
     holds = (
         states == {State.SUCCEEDED: len(ids)}
@@ -183,7 +183,7 @@ def _answers(port: int, password: str | None) -> None:
                 return
         except redis.RedisError:
             time.sleep(0.1)
-    raise SystemExit(f"Redis at port {port} does not answer.")
+    raise SystemExit(f"Redis at port {port} cannot be reached")
 
 
 def _wait_for_replica() -> None:

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 _STUCK_SECONDS = 90.0  # longer than any call to the engine or the registry may take
 _LOG_SECONDS = 0.2
-_TOGETHER_SECONDS = 0.05  # phases that follow one another this fast are told by one renewal
+_TOGETHER_SECONDS = 0.05  # phases that follow one another this fast are reported by one renewal
 _TOLD = (Phase.PREPARE, Phase.PUBLISH)  # the claim and the publication themselves say so in the record
 _SENDING = (Phase.EXPORT, Phase.PUBLISH)  # what takes long here is the farm, not the app
 
@@ -36,7 +36,7 @@ class Times:
 class Attempt:
     """One attempt at a build. A context manager: inside, threads renew the lease with ``renew`` and send the log.
 
-    An attempt goes on while Redis is away: whatever it writes carries its number and is refused when another attempt
+    An attempt goes on while Redis is unreachable: its writes carry its number and are refused when another attempt
     has begun meanwhile. It is lost when a renewal says so, or after `Times.outage` without an answer.
     """
 
@@ -111,7 +111,7 @@ class Attempt:
     def check(self) -> None:
         """Raises what ends the attempt: Cancelled, LeaseLost, DeadlineError, NodeError, or the reason of `stop`.
 
-        It asks nobody, so that it may be called at any time.
+        It makes no request, so it can be called at any time.
         """
         if self._stop_reason is not None and not self._too_late(self._stop_reason):
             raise self._stop_reason
@@ -122,7 +122,7 @@ class Attempt:
                 raise NodeError("The image could not be sent in time.")
             raise DeadlineError(
                 f"The build took longer than {self._times.build:.0f} s.",
-                advice="See in its log what takes the time.",
+                advice="Its log shows what takes the time.",
             )
 
     @property
@@ -145,11 +145,11 @@ class Attempt:
         self._wake.set()
 
     def look(self) -> None:
-        """Renews the lease now: there is something new to tell or to hear."""
+        """Renews the lease now: there is something new to report or to receive."""
         self._wake.set()
 
     def persist(self, action: Callable[[], _T]) -> _T:
-        """Does what must not be lost: tries again while Redis is away, as long as the lease may be ours.
+        """Does what must not be lost: retries while Redis is unreachable, as long as the lease may be ours.
 
         Raises LeaseLost, Cancelled, StoreError after the longest outage, and what else ``action`` raises.
         """
@@ -199,11 +199,11 @@ class Attempt:
             except StoreError as error:
                 self._logger.warning("lease_not_renewed", reason=error.message)
                 if time.monotonic() - renewed_at > self._times.outage:
-                    return self.stop(LeaseLost("The lease could not be renewed in time: Redis was away."))
+                    return self.stop(LeaseLost("The lease could not be renewed in time: Redis was unreachable."))
         return None
 
     def _wait_to_renew(self) -> bool:
-        """Until the next renewal; False where there is none to come."""
+        """Until the next renewal; False if there is none to come."""
         self._wake.wait(self._times.renew)
         self._ended.wait(_TOGETHER_SECONDS)
         self._wake.clear()

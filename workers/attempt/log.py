@@ -17,9 +17,9 @@ LINE_CHARS_MAX = 4000
 TAIL_LINES = 20
 
 _BATCH_LINES = 200
-_FLOOD_LINES = 2000  # with more lines waiting, whoever writes is slowed down
+_FLOOD_LINES = 2000  # with more lines waiting, the writer is slowed down
 _SLOW_SECONDS = 0.25
-_PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that nobody slows down
+_PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that is not slowed down
 _LINE_COUNTS_BYTES = 256  # beside its length: to carry a line costs, however short it is
 _PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
 _WAITING_LINES_MAX = 20_000
@@ -27,13 +27,13 @@ _WAITING_BYTES_MAX = 4 * 1024 * 1024  # of memory: as much as Redis keeps of a l
 _BATCH_BYTES = 256 * 1024  # of memory: one step of Redis stays short
 
 # Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
-# prints must not steer the terminal of whoever reads its log.
+# prints must not control the terminal of a reader.
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # These turn the order of a line round (Unicode, UAX 9), so that it reads as something else: they are shown as text.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 _LINE_COST_BYTES = 64  # what a line takes beside its text
-_END_BYTES = 8192  # of a log over its limit: what its end is told from
+_END_BYTES = 8192  # of a log over its limit: to classify its end
 
 
 class BuildLog:
@@ -41,7 +41,7 @@ class BuildLog:
 
     ``append`` sends lines of one phase with the batch's number, which stays the same if it is sent again. It may be as
     slow as it likes: `flush` calls it, `write` never does. Lines
-    wait while Redis is away; the oldest are dropped where too many do, and the log says so. What is over
+    wait while Redis is unreachable; the oldest are dropped if too many do, and a line says so. What is over
     ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other builds are not slowed down.
     """
 
@@ -141,7 +141,7 @@ class BuildLog:
             phase = self._waiting[0][0]
             lines: list[str] = []
             if self._dropped:
-                lines.append(f"[{self._dropped} lines are missing here: they came faster than the log is kept]")
+                lines.append(f"[{self._dropped} lines are missing here: they came faster than they could be stored]")
                 self._dropped = 0
             size = 0
             while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES and size < _BATCH_BYTES:
@@ -175,7 +175,7 @@ class BuildLog:
         text = _shorten(self._mask.hide(_harmless(line)))
         self._bytes += len(text) + _LINE_COST_BYTES
         if self._bytes > self._limit_bytes:
-            text = f"The log is over its limit of {self._limit_bytes} bytes; what follows is not kept."
+            text = f"The log is over its limit of {self._limit_bytes} bytes; the rest is dropped."
         self._waiting.append((self._phase, text))
         self._waiting_bytes += sys.getsizeof(text)
         while len(self._waiting) > _WAITING_LINES_MAX or self._waiting_bytes > _WAITING_BYTES_MAX:

@@ -9,7 +9,7 @@ FILE_BYTES_MAX = 64 * 1024
 
 
 def read_file(app: BuildFolder, name: str) -> str | None:
-    """The file's text; None where there is none. Raises CompileError unless it is a plain file of at most 64 KiB."""
+    """The file's text; None if there is none. Raises CompileError unless it is a plain file of at most 64 KiB."""
     try:
         content = app.read(name, FILE_BYTES_MAX)
     except NotPlainError as error:

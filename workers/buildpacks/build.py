@@ -46,7 +46,7 @@ class Built:
 
     @property
     def warning(self) -> str:
-        """What is wrong with it though it was built; empty where nothing is."""
+        """What is wrong with it though it was built; empty if nothing is."""
         return "" if self.process_types else NO_PROCESS
 
 
@@ -129,5 +129,5 @@ def _reused(layer: CnbLayer, origin: str, previous: PreviousImage) -> Layer | No
         return None
     found = previous.layers.get((layer.buildpack, layer.name))
     if found is None:
-        raise CompileError(f"The layer {origin} is reused, and the app's previous image has none of that name.")
+        raise CompileError(f"The layer {origin} is reused, and the app's previous image has no layer of that name.")
     return found.model_copy(update={"origin": origin})

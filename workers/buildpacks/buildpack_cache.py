@@ -40,7 +40,7 @@ class BuildpackCache:
         return None
 
     def read(self, digest: Digest) -> Iterator[bytes]:
-        """The archive. Raises OSError where it was forgotten meanwhile."""
+        """The archive. Raises OSError if it was forgotten meanwhile."""
         with self._archive(digest).open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk

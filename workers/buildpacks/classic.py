@@ -43,21 +43,21 @@ def detect(names: Sequence[str], steps: Steps, *, every: bool) -> tuple[Detected
     found = [Detected(row[1], Digest(row[2]), row[3].strip()[:100]) for row in rows if row]
     # Whatever runs in the sandbox can write to this output.
     if not found or len(found) != len(rows):
-        raise DetectError("Detection printed something else than names of buildpacks.")
+        raise DetectError("Detection printed something other than names of buildpacks.")
     return tuple(found)
 
 
 def _wrong(told: bytes) -> str:
-    """What the step says is wrong: a name that nobody has, a refusal, or a broken contract."""
+    """What the step reports: an unknown name, a refusal, or a broken contract."""
     lines = [line for line in told.decode(errors="replace").splitlines() if line.startswith("!\t")]
     sentence = CONTROL.sub("?", lines[-1][2:302]) if lines else ""
-    return sentence or "A buildpack that was asked for cannot be used."
+    return sentence or "A requested buildpack cannot be used."
 
 
 def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> Release:
-    """Runs each buildpack's compile in turn, with what the earlier ones export; the defaults that the last one tells.
+    """Runs each buildpack's compile in turn, with what the earlier ones export; the defaults that the last one prints.
 
-    Raises CompileError, and TooLargeError where it failed with its workspace full.
+    Raises CompileError, and TooLargeError if it failed with its workspace full.
     """
     names = [buildpack.name for buildpack in detected]
     for count, buildpack in enumerate(detected[:-1], start=1):
@@ -92,7 +92,7 @@ def compile_app(detected: Sequence[Detected], workspace: Workspace, steps: Steps
 
 
 def compile_error(who: str, code: int, workspace: Workspace) -> CompileError | TooLargeError:
-    """Why a compile failed, as far as its end tells."""
+    """Why a compile failed, as far as its end shows."""
     if workspace.full:
         return TooLargeError(
             "The build filled its workspace.", advice="Let it write less: app, cache and /tmp share one limit."
@@ -113,5 +113,5 @@ def report(detected: Sequence[Detected], workspace: Workspace, steps: Steps) -> 
 
 
 def _may_report(name: str, workspace: Workspace) -> bool:
-    """False where there is no bin/report for certain: most have none, and a step that finds that out takes 60 ms."""
+    """False if there is no bin/report for certain: most have none, and a step that finds that out takes 60 ms."""
     return workspace.tmp.may_have(f"{Path(FOLDER).relative_to('/tmp')}/{name}/bin/report")

@@ -1,6 +1,6 @@
 """Cloud Native Buildpacks: the node's side of the lifecycle, which runs in the sandbox (buildpacks/spec).
 
-What the lifecycle prints comes from where strangers' code runs: it is checked here before anything is made of it.
+What the lifecycle prints comes from where untrusted code runs: it is checked here before anything is made of it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Process(_Told):
 
     @property
     def line(self) -> str:
-        """As a shell would be told it."""
+        """As text for a shell."""
         return shlex.join([*self.command, *self.args])
 
 
@@ -115,13 +115,13 @@ class _Answer:
 
 
 def detect(fetched: Sequence[FetchedBuildpack], steps: Steps, *, must: bool) -> Group | None:
-    """The group that takes the app; None where none does and it need not. Raises DetectError."""
+    """The group that takes the app; None if none does and it need not. Raises DetectError."""
     asked = {"order": [[list(item.folders) for item in fetched]]}
     answer = _ask("detect", asked, steps, DetectError)
     if answer.code in _NONE_DETECTED:
         if not must:
             return None
-        raise DetectError(answer.failure, advice="The log says what each of them made of it.")
+        raise DetectError(answer.failure, advice="The log has each buildpack's result.")
     if answer.code != 0:
         raise DetectError(answer.failure or f"The phase detect ended with {answer.code}.")
     return _checked(Group, answer.told, DetectError)
@@ -153,7 +153,7 @@ def _ask(command: str, asked: Mapping[str, Any], steps: Steps, kind: type[AppErr
         raise kind(f"What the buildpacks output cannot be used: {error}.") from error
     except ValueError as error:
         raise kind(
-            "The buildpacks say more about themselves than 64 KiB.", advice="Let layers' metadata be short."
+            "The buildpacks' metadata is larger than 64 KiB.", advice="Shorten the metadata of layers."
         ) from error
     return _Answer(ended.code, told if isinstance(told, dict) else {})
 

@@ -85,7 +85,7 @@ class BuildpackFetcher:
         return wanted
 
     def _take(self, name: str, digest: Digest, steps: Steps) -> bool:
-        """From what the node keeps; False where it was forgotten meanwhile."""
+        """From what the node keeps; False if it was forgotten meanwhile."""
         try:
             return steps.run("take", name, stdin=self.cache.read(digest)).code == 0
         except OSError:
@@ -103,7 +103,7 @@ class BuildpackFetcher:
             case _:
                 raise AssertionError("the builder's own are not fetched")
         if ended.code in _TOO_LARGE:
-            raise DetectError(f"The buildpack {wanted} is larger than the farm takes, or than the build's workspace.")
+            raise DetectError(f"The buildpack {wanted} is larger than the farm's limit, or than the build's workspace.")
         if ended.code != 0:
             raise DetectError(f"The buildpack {wanted} could not be fetched.", advice="The log's last lines say why.")
         return None
@@ -127,7 +127,7 @@ class BuildpackFetcher:
                 f"The buildpack {wanted} is not in the farm's registry.", advice="See `buildfarm buildpacks list`."
             ) from error
         except (OtherContentError, ValueError) as error:
-            raise DetectError(f"The buildpack {wanted} is no artifact: {error}.") from error
+            raise DetectError(f"The buildpack {wanted} is not an artifact: {error}.") from error
 
 
 def _give(name: str, take: Callable[[bytes], None], steps: Steps) -> None:

@@ -18,15 +18,15 @@ from workers.sandbox.nested import NestedTooDeepError, parse_json, parse_toml
 # In this order: the first that names buildpacks decides.
 FILES = (".buildpacks", "project.toml", "scalingo.json", "app.json")
 
-_SIMPLER = "Write it in a simpler way, and its longest lines as several."
+_SIMPLER = "Simplify it, and split its longest lines."
 
 
 @dataclass(frozen=True)
 class AppManifest:
-    """What the app asks for; empty where it asks for nothing."""
+    """What the app asks for; empty if it asks for nothing."""
 
     buildpacks: tuple[Buildpack, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)  # config vars where the request has none of that name
+    env: Mapping[str, str] = field(default_factory=dict)  # config vars if the request has none of that name
     formation: Mapping[str, int] = field(default_factory=dict)  # process type to how many
 
     @property
@@ -81,7 +81,7 @@ def _parse_json(text: str, file: str) -> AppManifest:
     except ValueError as error:
         raise CompileError(f"{file} is not JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise CompileError(f"{file} holds no JSON object.")
+        raise CompileError(f"{file} is not a JSON object.")
     variables = {}
     for name, value in _table(found, "env").items():
         # What must be made up, or asked for, is the orchestrator's part.

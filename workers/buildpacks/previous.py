@@ -18,14 +18,14 @@ LIFECYCLE_LABEL = "io.buildpacks.lifecycle.metadata"
 
 @dataclass(frozen=True)
 class PreviousImage:
-    """Nothing, where there is no image or other tools made it."""
+    """Nothing, if there is no image or other tools made it."""
 
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # buildpack to layer to what is said of it
     layers: Mapping[tuple[str, str], Layer] = field(default_factory=dict)  # buildpack and layer to where its files are
 
 
 def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
-    """Raises RegistryError where the registry cannot be asked."""
+    """Raises RegistryError if the registry cannot be asked."""
     try:
         manifest, _ = registry.read_manifest(request.repository, request.tag)
         config = ImageConfig.parse(registry.read_blob(request.repository, manifest.config.digest))

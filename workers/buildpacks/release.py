@@ -26,7 +26,7 @@ class Release:
 
 
 def parse_release(content: bytes, name: str) -> Release:
-    """The YAML of bin/release. Raises CompileError where it is not what the contract says."""
+    """The YAML of bin/release. Raises CompileError if it is not what the contract says."""
     where = f"bin/release of the buildpack {name}"
     try:
         # Text, lists and mappings, and no merge keys: those of the safe loader swell 64 KiB to any size.
@@ -36,7 +36,7 @@ def parse_release(content: bytes, name: str) -> Release:
     except (yaml.YAMLError, ValueError) as error:
         raise CompileError(f"{where} does not print YAML: {' '.join(str(error).split())[:300]}.") from error
     if not isinstance(found, dict):
-        raise CompileError(f"{where} prints no YAML mapping.")
+        raise CompileError(f"{where} does not print a YAML mapping.")
     sections: list[dict[str, str]] = []
     for section in ("default_process_types", "config_vars"):
         values = found.get(section) or {}
@@ -47,17 +47,19 @@ def parse_release(content: bytes, name: str) -> Release:
     types = {name: command for name, command in types.items() if command}
     for key, value in types.items():
         if not PROCESS_TYPE.fullmatch(key) or CONTROL.search(value):
-            raise CompileError(f"{where}: {key[:80]!r} cannot name a process type, or its command steers a terminal.")
+            raise CompileError(
+                f"{where}: {key[:80]!r} is not a valid process type, or its command has control characters."
+            )
     if len(types) > TYPES_MAX or len(variables) > ENV_NAMES_MAX:
         raise CompileError(f"{where} names more than {TYPES_MAX} process types or {ENV_NAMES_MAX} variables.")
     for key in variables:
         if not ENV_NAME.fullmatch(key) or "\0" in variables[key]:
-            raise CompileError(f"{where}: {key[:80]!r} cannot name a variable.")
+            raise CompileError(f"{where}: {key[:80]!r} is not a valid name of a variable.")
     return Release(types, variables)
 
 
 def parse_report(content: bytes) -> dict[str, ReportValue]:
-    """The flat JSON object of bin/report; what of it is no text, number or truth value is left out."""
+    """The flat JSON object of bin/report; whatever is not text, a number or a truth value is left out."""
     try:
         found = parse_json(content or b"{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""What nobody may read in an image: the values of secret config vars."""
+"""Keeps the values of secret config vars out of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workers.buildpacks.build import Built
 
 
 def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:
-    """What is in these is in the image, its labels and the record. Raises CompileError where a secret is in it."""
+    """What is in these is in the image, its labels and the record. Raises CompileError if a secret is in it."""
     mask = Mask(secrets)
     named = [*built.process_types.items(), *built.config_vars.items()]
     if built.cnb is not None:
@@ -21,6 +21,6 @@ def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:
     for name, value in named:
         if mask.finds(value):
             raise CompileError(
-                f"{name} holds the value of a secret config var, and everybody who has the image could read it.",
+                f"{name} contains the value of a secret config var, which anyone with the image could read.",
                 advice="Let the process read it from its environment when it starts.",
             )

@@ -39,7 +39,7 @@ def ignored_names(found: Iterable[Found], text: str) -> frozenset[str]:
     """Names of a tree's entries that its patterns match, or that are in a folder which they match.
 
     ``found`` is the tree as `oci.tree.scan` gives it. A pattern with ``!`` takes nothing back, as on Heroku. Raises
-    CompileError where a line is no pattern.
+    CompileError if a line is not a valid pattern.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("!")]
     try:

@@ -190,7 +190,7 @@ class Exporter:
         )
 
     def _layer(self, app: AppFiles, source: MadeFrom) -> Layer:
-        """Reused where the registry has it, and made and sent where it has not."""
+        """Reused where the registry has it, and made and sent if it has not."""
         layer = self.remembered.get(source.identity)
         if layer is None and (guess := self._guess(source.shape)) is not None:
             # Reading costs a third of making; a layer of the same shape says that it is worth it.

@@ -1,4 +1,4 @@
-"""Layers of Cloud Native Buildpacks in an image: each launch layer is one of its own, below the app's."""
+"""Layers of Cloud Native Buildpacks in an image: each launch layer is a separate layer below the app's."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _refuse_absent(launch: LaunchLayers, folders: Set[str]) -> None:
         }:
             raise CompileError(
                 f"The layer {layer.origin} has no files: /layers/{layer.path} is not a plain folder in plain folders.",
-                advice="Leave the layer where the buildpack made it, and put no link in place of a folder above it.",
+                advice="Leave the layer where the buildpack made it, and do not replace a folder above it by a link.",
             )
 
 

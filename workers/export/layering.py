@@ -32,7 +32,7 @@ def plan_layers(
     """The layers of a tree from the bottom up, at most ``layers_max``; the last one is the source's, even if empty.
 
     ``found`` is the tree as `oci.tree.scan` gives it, its root first; ``source`` are names of the same form, each with
-    the folders it is in. A folder that buildpacks made at the top is a layer of its own from ``min_bytes`` on; where
+    the folders it is in. A folder that buildpacks made at the top is its own layer from ``min_bytes`` on; where
     there are too many, the smallest join what else was made.
     """
     if layers_max == 1:
@@ -49,7 +49,7 @@ def plan_layers(
     folders = {item.name: item for item in found if item.is_folder}
     layers = [_whole(found, at, folders) for at in own]
     covered = {name for layer in layers for name in _parents(layer.folder)}
-    # A folder that only holds layers of their own is told by them.
+    # A folder that contains only separate layers is described by them.
     rest[MADE] = [item for item in rest[MADE] if item.name not in covered]
     if rest[MADE]:
         layers.append(PlannedLayer(MADE, _with_folders(rest[MADE], folders, found[0])))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from buildfarm.errors import CompileError
 from buildfarm.oci.tree import Found
 
-# Linux takes no longer path, so neither does whoever unpacks the layer.
+# Linux accepts no longer path, so unpacking the layer would fail.
 PATH_BYTES_MAX = 4096 - 64
 # image-spec, layer.md, "Whiteouts": an engine would delete what the rest of the name says.
 WHITEOUT = ".wh."
@@ -23,8 +23,8 @@ def refuse_unfit(found: Iterable[Found]) -> None:
             )
         if len(item.name) > PATH_BYTES_MAX // 4 and len(item.name.encode(errors="surrogateescape")) > PATH_BYTES_MAX:
             raise CompileError(
-                f"The built app holds {_shown(item.name)}: its path is longer than {PATH_BYTES_MAX} bytes.",
-                advice="Let folders nest less deep.",
+                f"The built app contains {_shown(item.name)}: its path is longer than {PATH_BYTES_MAX} bytes.",
+                advice="Nest its folders less deeply.",
             )
 
 

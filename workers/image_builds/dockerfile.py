@@ -89,13 +89,13 @@ class DockerfileBuild:
             _remove(self.client, self.image, steps)
 
     def run(self, *, cache: bool, made: Callable[[str], None] = lambda step: None) -> None:
-        """Builds it; without ``cache`` nothing of an earlier build is used. ``made`` hears the image of each step.
+        """Builds it; without ``cache`` nothing of an earlier build is used. ``made`` receives the image of each step.
 
         Raises RecipeError with a failed step's last words, DeadlineError after a long silence, NodeError, and what
         ``check`` raises; then the engine has ended the build.
         """
         if not self.context.has_file(self.dockerfile.file):
-            raise RecipeError(f"There is no {self.dockerfile.file} in what the recipe takes along.")
+            raise RecipeError(f"There is no {self.dockerfile.file} among the recipe's files.")
         heard = _Heard(LastLine(self.log), made)
         with (
             engine_failures("build the image"),
@@ -116,7 +116,7 @@ class DockerfileBuild:
                 heard.take(message)
         if not heard.done:
             # An engine that is killed ends its output cleanly.
-            raise NodeError("The node's Docker engine did not say how the build ended.")
+            raise NodeError("The node's Docker engine did not report how the build ended.")
 
     def _parameters(self, *, cache: bool) -> dict[str, Any]:
         """As Docker Engine API's "Build an image" has them."""
@@ -151,7 +151,7 @@ class _Heard:
     done: bool = field(default=False, init=False)
 
     def take(self, message: Mapping[str, Any]) -> None:
-        """One message. Raises RecipeError where it is that a step failed."""
+        """One message. Raises RecipeError if it is that a step failed."""
         if "error" in message:
             raise self._failure(message)
         text = _COLOUR.sub("", str(message.get("stream", "")))
@@ -167,12 +167,12 @@ class _Heard:
         reason = str(message["error"]).strip()
         code = (message.get("errorDetail") or {}).get("code")
         said = self.tail.last
-        advice = "A step that needs more than BUILDFARM_MEMORY_BYTES ends so." if code == _KILLED else ""
+        advice = "A step that needs more than BUILDFARM_MEMORY_BYTES ends like this." if code == _KILLED else ""
         return RecipeError(f"{reason[:500]}: {said}" if said else reason[:500], advice=advice)
 
 
 def _messages(response: Response, check: Check, silence_seconds: float) -> Iterator[dict[str, Any]]:
-    """The engine's messages as they come. Whoever leaves it early ends the build."""
+    """The engine's messages as they come. Leaving it early ends the build."""
     lines: SimpleQueue[bytes | Exception | None] = SimpleQueue()
     reader = Thread(target=_read, args=(response, lines), name="dockerfile", daemon=True)
     reader.start()
@@ -186,14 +186,14 @@ def _messages(response: Response, check: Check, silence_seconds: float) -> Itera
                 if time.monotonic() - heard_at > silence_seconds:
                     raise DeadlineError(
                         f"The build wrote nothing for {silence_seconds:.0f} s.",
-                        advice="Let its steps say what they do.",
+                        advice="Let its steps print what they do.",
                     ) from None
                 continue
             heard_at = time.monotonic()
             if line is None:
                 return
             if isinstance(line, Exception):
-                raise NodeError(f"The node's Docker engine went away under the build: {line}") from line
+                raise NodeError(f"The node's Docker engine became unreachable during the build: {line}") from line
             yield json.loads(line)
     finally:
         # A reader that waits is not woken by a close. The engine takes the end of its connection for a cancel.
@@ -236,7 +236,7 @@ def _remove(client: docker.DockerClient, name: str, steps: list[str]) -> None:
 
 
 def _gone(client: docker.DockerClient, step: str) -> bool:
-    """Whether no more can be done about the image of a step: it is away, or somebody's."""
+    """Whether nothing is left to do about the image of a step: it is gone or in use."""
     try:
         found = client.images.get(step).attrs
         if found["RepoTags"] or found["RepoDigests"]:

@@ -60,15 +60,15 @@ def read_image(
     check: Check = go_on,
     known: Mapping[Digest, LayerDigests] = MappingProxyType({}),
 ) -> MadeImage:
-    """The engine's image as it is sent: nothing in it tells when it was built. Its layers are files in ``folder``.
+    """The engine's image as it is sent: nothing in it depends on when it was built. Its layers are files in ``folder``.
 
     ``known`` are layers that the registry has, by their diff IDs.
 
-    Raises NodeError where it cannot be read, and what ``check`` raises.
+    Raises NodeError if it cannot be read, and what ``check`` raises.
     """
     saved = folder / "saved"
     saved.mkdir()
-    with engine_failures(f"give out {image}"):
+    with engine_failures(f"export {image}"):
         with long_call(client, "GET", f"/images/{image}/get", silence_seconds=_SAVE_SECONDS) as response:
             response.raise_for_status()
             _unpack(image, response.iter_content(_READ_BYTES), saved, check)

@@ -23,6 +23,6 @@ class LastLine:
 
     @property
     def last(self) -> str:
-        """The last line that is not empty; empty where there is none."""
+        """The last line that is not empty; empty if there is none."""
         lines = [line.decode(errors="replace").strip() for line in self._lines]
         return next((line for line in reversed(lines) if line), "")[:500]

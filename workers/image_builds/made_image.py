@@ -17,14 +17,14 @@ from buildfarm.oci.registry import Registry
 
 @dataclass(frozen=True)
 class MadeLayer:
-    """A layer; ``blob`` is the file of it as it goes over the wire, or None where the registry has it."""
+    """A layer; ``blob`` is the file of it as it goes over the wire, or None if the registry has it."""
 
     digests: LayerDigests
     blob: Path | None
 
     @property
     def file(self) -> Path:
-        """The blob's; raises InternalError where there is none."""
+        """The blob's; raises InternalError if there is none."""
         if self.blob is None:
             raise InternalError(f"The layer {self.digests.diff_id} was not made: the registry has it.")
         return self.blob
@@ -32,7 +32,7 @@ class MadeLayer:
 
 @dataclass(frozen=True)
 class MadeImage:
-    """An image that nobody but this node has yet."""
+    """An image that only this node has so far."""
 
     image: ComposedImage
     layers: tuple[MadeLayer, ...]  # from the bottom up
@@ -57,7 +57,7 @@ def send_image(registry: Registry, repository: str, made: MadeImage, *, tag: str
 
 
 def layers_of(registry: Registry, repository: str, tag: str) -> dict[Digest, LayerDigests]:
-    """By their diff IDs, the layers of the image under this tag; none where there is no such image.
+    """By their diff IDs, the layers of the image under this tag; none if there is no such image.
 
     Their uncompressed sizes are not told. Raises RegistryError.
     """

@@ -200,15 +200,15 @@ def _needed(plan: SlimPlan | DockerfilePlan, tools: ImageTools) -> str:
     except NotInRegistryError as error:
         raise RecipeError(
             f"{plan.name} is made from {repository}:{tag}, which is not in the registry.",
-            advice="`buildfarm up` sends it there; docs/images.md says how it comes there without.",
+            advice="`buildfarm up` pushes it; docs/images.md says how to push it without.",
         ) from error
 
 
 def plan_of(request: ImageRequest, content: bytes) -> SlimPlan | DockerfilePlan:
-    """What is to be made. Raises RecipeError where the recipe is another's, or pins no archive and none is given."""
+    """What is to be made. Raises RecipeError if the recipe is another's, or pins no archive and none is given."""
     recipe = parse_recipe(content)
     if recipe.name != request.image:
-        raise RecipeError(f"The recipe is of {recipe.name}, and {request.image} was asked for.")
+        raise RecipeError(f"The recipe is of {recipe.name}, and {request.image} was requested.")
     plan = recipe.plan(request.version)
     return plan.with_archive(request.mirror, request.sha256) if isinstance(plan, SlimPlan) else plan
 
@@ -219,7 +219,7 @@ def figures(image: MadeImage) -> str:
 
 
 def read_recipe(workspace: Workspace) -> bytes:
-    """What came as a recipe. Raises RecipeError where there is none."""
+    """What came as a recipe. Raises RecipeError if there is none."""
     try:
         recipe = workspace.app.read(RECIPE_FILE, RECIPE_BYTES_MAX)
     except NotPlainError as error:
@@ -230,7 +230,7 @@ def read_recipe(workspace: Workspace) -> bytes:
 
 
 def read_checkout(workspace: Workspace) -> BuildFolder:
-    """What came beside the recipe for its Dockerfile. Raises RecipeError where there is none."""
+    """What came beside the recipe for its Dockerfile. Raises RecipeError if there is none."""
     try:
         return workspace.app.folder(CHECKOUT)
     except NotPlainError as error:

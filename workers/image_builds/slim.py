@@ -24,14 +24,14 @@ from buildfarm.recipes.plan import SlimPlan
 from workers.build_folder import BuildFolder
 from workers.image_builds.made_image import MadeImage, MadeLayer
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image-spec config.md wants them: those of Go
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image-spec config.md requires: Go's names
 _SECOND = 1_000_000_000  # of Docker's healthcheck, in nanoseconds
 
 
 def make_image(
     tree: BuildFolder, plan: SlimPlan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int
 ) -> MadeImage:
-    """The image of the files in ``tree``, its layer written to ``blob``. Raises NodeError where they cannot be read."""
+    """The image of the files in ``tree``, its layer written to ``blob``. Raises NodeError if they cannot be read."""
     own = header_entries(
         [
             Entry("tmp", mode=0o1777),

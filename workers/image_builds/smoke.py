@@ -72,7 +72,7 @@ class SmokeTests:
             test.step("keeps its data over kill -9", plan.smoke.read)
 
     def _show(self, plan: Plan, image: str, name: str, *, say: Say, check: Check) -> None:
-        """The features of an image that is no server, each in a container without a network."""
+        """The features of an image that is not a server, each in a container without a network."""
         for feature in plan.smoke.features:
             check()
             judge(plan, feature.name, feature, *self.run_client(image, None, name, feature.run, {}))
@@ -101,7 +101,7 @@ class SmokeTests:
         mounts: Sequence[Mount] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[Server]:
-        """The server's container in a network of its own, not started yet, for the length of the block."""
+        """The server's container in its own network, not started yet, for the length of the block."""
         password = secrets.token_urlsafe(18)
         file = folder / "password"
         file.write_text(password)
@@ -195,7 +195,7 @@ class SmokeTest:
             container.start()
         while True:
             self.check()
-            with engine_failures("look at the smoke test's server"):
+            with engine_failures("inspect the smoke test's server"):
                 container.reload()
             state = container.attrs["State"]
             if not state["Running"]:
@@ -244,7 +244,7 @@ class SmokeTest:
         self.say(f"smoke: {self.plan.image.stop_signal} ends it within {seconds:.1f} s with {code}")
 
     def kill(self) -> None:
-        """It is killed without a word."""
+        """Kills it with SIGKILL."""
         with engine_failures("kill the smoke test's server"):
             self.server.container.kill()
             self.server.container.wait(timeout=_CLIENT_SECONDS)
@@ -258,7 +258,7 @@ class SmokeTest:
 
 
 def judge(plan: Plan, name: str, step: Step, code: int, printed: str) -> None:
-    """Raises SmokeError where a step did not print or end as it must."""
+    """Raises SmokeError if a step did not print or end as it must."""
     command = " ".join(step.run)[:200]
     if not re.search(step.prints, printed, re.MULTILINE):
         raise failure(plan, name, f"`{command}` printed {printed!r}, and not {step.prints!r}")

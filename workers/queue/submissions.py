@@ -34,14 +34,14 @@ def register(app: Celery, farm: Farm) -> None:
 def take(farm: Farm, task_id: str, *args: object, **kwargs: object) -> None:
     """Submits what a message asks for; a message that comes twice makes one build.
 
-    A request that is refused is logged, and told as an event. Raises FarmError where Redis is away: the message stays.
+    A refused request is logged and published as an event. Raises FarmError if Redis is unreachable: the message stays.
     In a Redis that is nearly full it is refused, for it would come back at once.
     """
     log = logger(message=task_id[:80])
     try:
         build_id = uuid.UUID(task_id).hex
     except ValueError:
-        log.warning("message_dropped", reason="its id is no UUID")
+        log.warning("message_dropped", reason="its id is not a UUID")
         return
     try:
         content = kwargs.get("request", args[0] if args else None)

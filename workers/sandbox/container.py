@@ -32,7 +32,7 @@ _END_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a step ended: its exit code, and its standard output where it was asked for."""
+    """How a step ended: its exit code, and its standard output where it was requested."""
 
     code: int
     stdout: bytes = b""
@@ -137,7 +137,7 @@ class Sandbox:
                 self.client.api.kill(self.container_id, signal="KILL")
             while self.client.api.inspect_container(self.container_id)["State"]["Running"]:
                 if time.monotonic() > deadline:
-                    raise NodeError("A sandbox was killed and does not end.")
+                    raise NodeError("A sandbox was killed and did not end.")
                 time.sleep(0.02)
 
     def _pump(self, stream: socket.socket, exec_id: str, output: Output, stdin: Iterator[bytes]) -> None:
@@ -167,12 +167,12 @@ class Sandbox:
             except BlockingIOError:
                 continue
             except OSError:
-                return  # the verdict tells whether the step or the engine went away
+                return  # the verdict reports whether the step or the engine went away
             now = time.monotonic()
             if now - heard_at > self.silence_seconds:
                 raise DeadlineError(
                     f"The build wrote nothing for {self.silence_seconds:.0f} s.",
-                    advice="Check whether it waits for input, or let it say what it does.",
+                    advice="Check whether it waits for input, or let it print what it does.",
                 )
             if now - max(heard_at, asked_at) > _ASK_SECONDS:
                 asked_at = now
@@ -182,7 +182,7 @@ class Sandbox:
                 ended = not self._step(exec_id)["Running"]
 
     def _step(self, exec_id: str) -> dict[str, Any]:
-        with engine_failures("tell how a step ended"):
+        with engine_failures("report how a step ended"):
             found: dict[str, Any] = self.client.api.exec_inspect(exec_id)
         return found
 
@@ -197,7 +197,7 @@ class Sandbox:
             if time.monotonic() > deadline:
                 raise DeadlineError(
                     f"A step closed its output and did not end for {self.silence_seconds:.0f} s.",
-                    advice="Let it write to its output until it ends.",
+                    advice="Let it keep its output open until it ends.",
                 )
             self.check()
             time.sleep(0.02)
@@ -208,7 +208,7 @@ class Sandbox:
             state = self.client.api.inspect_container(self.container_id)["State"]
         if not state["Running"]:
             if not state["OOMKilled"]:
-                raise NodeError(f"The sandbox ended under the build (code {state['ExitCode']}).")
+                raise NodeError(f"The sandbox ended during the build (code {state['ExitCode']}).")
             return True
         with engine_failures("read a sandbox's counters"):
             # cgroup v1 and v2; both say "oom_kill N"
@@ -226,7 +226,7 @@ def remove_container(client: docker.DockerClient, container_id: str) -> None:
         try:
             client.api.remove_container(container_id, force=True, v=True)
         except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # 409: somebody else is removing it right now
+            if error.status_code not in (404, 409):  # 409: it is being removed already
                 raise
 
 

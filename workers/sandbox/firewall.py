@@ -38,7 +38,7 @@ _ENGINE_JUMP = ("FORWARD", "-j", "DOCKER-USER")
 
 @dataclass(frozen=True)
 class Allowed:
-    """A private address that builds may reach all the same: a mirror, a proxy."""
+    """A private address that builds may reach nevertheless: a mirror, a proxy."""
 
     network: str
     port: int | None = None
@@ -59,9 +59,9 @@ class Firewall:
     denied: tuple[str, ...] = ()  # the farm's own addresses, public ones too
 
     def obstacle(self) -> str:
-        """Why this process cannot set the rules; empty where it can."""
+        """Why this process cannot set the rules; empty if it can."""
         if not _may_administer():
-            return "the worker may not administer the network: it is not root, or lacks CAP_NET_ADMIN"
+            return "the worker is not allowed to administer the network: it is not root, or lacks CAP_NET_ADMIN"
         try:
             socket.if_nametoindex(self.bridge)
         except OSError:
@@ -168,7 +168,7 @@ def parse_allowed(text: str) -> tuple[Allowed, ...]:
             found.append(Allowed(str(ipaddress.IPv4Network(network)), _port(port) if colon else None))
         except ValueError as error:
             raise SetupError(
-                f"BUILDFARM_SANDBOX_ALLOW: {item[:80]!r} is no IPv4 network.",
+                f"BUILDFARM_SANDBOX_ALLOW: {item[:80]!r} is not an IPv4 network.",
                 advice="Write 10.1.2.3/32, or 10.1.2.3/32:3128 for one port.",
             ) from error
     for allowed in found:

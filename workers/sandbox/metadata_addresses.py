@@ -1,7 +1,7 @@
 """Addresses at which clouds give a machine its credentials; docs/security.md has the same table.
 
 A build must reach none of them: one request is enough to act as the node. Most are link-local or private and refused
-for that already. They are listed all the same, because no entry of ``BUILDFARM_SANDBOX_ALLOW`` opens them.
+for that already. They are listed nevertheless, because no entry of ``BUILDFARM_SANDBOX_ALLOW`` opens them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Confirmation:
         self._at, self._reason = now, "the next check did not end"
 
     def fail(self, reason: str, *, at_once: bool = False) -> None:
-        """The rules could not be confirmed; with ``at_once``, what was confirmed before does not count any more."""
+        """The rules could not be confirmed; with ``at_once``, what was confirmed before no longer counts."""
         self._reason = reason.rstrip(".")
         if at_once:
             self._at = None
@@ -105,7 +105,7 @@ class NetworkRules:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the rules are in force, as far as this node can tell."""
+        """Whether the rules are in force, as far as this node can see."""
         return not self.obstacle and not self.trouble()
 
     def allows(self, address: str) -> bool:
@@ -136,7 +136,7 @@ class NetworkRules:
         if any(left.get(chain, rules) != rules for chain, rules in found.items()):
             raise NodeError(
                 f"Another process changed the rules of the network {self.network}.",
-                advice="Give each farm on this engine a network of its own in BUILDFARM_SANDBOX_NETWORK.",
+                advice="Give each farm on this engine a separate network in BUILDFARM_SANDBOX_NETWORK.",
             )
 
 

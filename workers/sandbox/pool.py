@@ -104,6 +104,6 @@ class SandboxPool:
             self._remove(pooled)
 
     def _forget(self, name: str) -> None:
-        """Nobody owns it now; the janitor removes any leftovers."""
+        """It has no owner now; the janitor removes any leftovers."""
         with self._lock:
             self._names.discard(name)

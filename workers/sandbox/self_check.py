@@ -65,8 +65,8 @@ class Isolation:
         found = [*engine_differences(version, info, user_namespace=self.workspaces.user_offset > 0), *self._probe()]
         if found:
             raise SetupError(
-                f"This node's sandboxes would not hold: {'; '.join(found)}.",
-                advice="It takes no builds. docs/security.md says what each item is for.",
+                f"This node's sandboxes are not secure: {'; '.join(found)}.",
+                advice="It takes no builds. docs/security.md explains each item.",
             )
 
     def _set_rules(self) -> None:
@@ -118,7 +118,7 @@ def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, u
             found.append(f"{name} is {'.'.join(map(str, has))}, older than {'.'.join(map(str, oldest))}")
     options = [option.partition(",")[0] for option in info.get("SecurityOptions") or ()]
     if "name=seccomp" not in options:
-        found.append("the engine has no seccomp")
+        found.append("the engine does not support seccomp")
     if ("name=userns" in options) != user_namespace:
         what = "has a" if not user_namespace else "has no"
         found.append(f"the engine {what} user namespace, and BUILDFARM_USER_NAMESPACE_OFFSET says otherwise")
@@ -126,7 +126,7 @@ def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, u
 
 
 def version_in(version: Mapping[str, Any], component: str) -> tuple[int, ...]:
-    """The version of a component of the engine; empty where it has none of that name."""
+    """The version of a component of the engine; empty if it has none of that name."""
     for item in version.get("Components") or ():
         numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", item.get("Version", ""))
         if item.get("Name") == component and numbers:
@@ -138,10 +138,10 @@ def probe_differences(output: str, owner: int, runtime: str) -> list[str]:
     """What a probe could do that it should not, by its own output."""
     said = dict(line.split(":", 1) for line in output.splitlines() if ":" in line)
     if "Probe" not in said:
-        return ["the probe did not come to its end"]
+        return ["the probe did not finish"]
     wanted = {"Uid": str(owner), **_STATUS}
     if runtime:
-        del wanted["Seccomp"]  # runtimes with a kernel of their own have filters of their own
+        del wanted["Seccomp"]  # runtimes with their own kernel have their own filters
     found = []
     for name, value in wanted.items():
         first = (said.get(name, "").split() or ["nothing"])[0]
@@ -158,7 +158,7 @@ def probe_differences(output: str, owner: int, runtime: str) -> list[str]:
 
 @contextmanager
 def _listener(address: str) -> Iterator[int]:
-    """A port of this node that sandboxes would reach if the rules did not hold; 0 where nothing is to be tried."""
+    """A port of this node that sandboxes would reach if the rules did not hold; 0 if nothing is to be tried."""
     if not address:
         yield 0
         return

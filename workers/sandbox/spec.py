@@ -16,7 +16,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.workspace import Workspace
 
-# The process that keeps a sandbox alive between its steps has a user of its own: the build cannot end it.
+# The process that keeps a sandbox alive between its steps has its own user: the build cannot end it.
 KEEPER_ID = 9_999
 
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"

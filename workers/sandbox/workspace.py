@@ -1,4 +1,4 @@
-"""Workspaces: a build's files on a file system of their own, so that a build fills its own disk and nobody else's."""
+"""Workspaces: a build's files on their own file system, so that a build can fill only its own disk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Workspace:
     layers: BuildFolder  # of Cloud Native Buildpacks
     own: Path  # a folder on the same file system for the node itself; the sandbox sees nothing of it
     owner: int  # user and group of the customer's code, as the sandbox sees them
-    mount: Path | None = None  # where its file system is mounted; None where it is a plain folder
+    mount: Path | None = None  # where its file system is mounted; None if it is a plain folder
 
     @property
     def full(self) -> bool:
@@ -61,7 +61,7 @@ class Workspace:
         """
         if self.mount is None:
             return
-        # Whoever was killed just now may hold a file open for a moment.
+        # A process that was just killed may hold a file open for a moment.
         deadline = time.monotonic() + _FREEZE_SECONDS
         while True:
             try:
@@ -81,7 +81,7 @@ class Workspaces:
 
     As root each is a loop-mounted ext4 file of at most ``limit_bytes`` and ``inodes`` (measured: 35-115 ms); for an
     ordinary user, who cannot mount, it is a plain folder without those limits. ``user_offset`` is where the engine's
-    user namespace begins on this host, 0 where it has none.
+    user namespace begins on this host, 0 if it has none.
     """
 
     directory: Path
@@ -93,7 +93,7 @@ class Workspaces:
 
     @property
     def bounded(self) -> bool:
-        """Whether a build's disk has a limit of its own."""
+        """Whether a build's disk has its own limit."""
         return os.geteuid() == 0
 
     @contextmanager

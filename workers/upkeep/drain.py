@@ -15,7 +15,7 @@ _HAND_BACK_SECONDS_MAX = 20.0  # for clearing sandboxes away and telling the far
 
 
 class Drain:
-    """The way out of this node's process. ``leave`` ends it by force, where a build does not let go of its slot."""
+    """The way out of this node's process. ``leave`` ends it by force, if a build does not free its slot."""
 
     def __init__(
         self, attempts: RunningAttempts, grace_seconds: float, logger: Logger, leave: Callable[[bool], None]

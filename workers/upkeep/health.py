@@ -38,7 +38,7 @@ class Health:
     metrics: Metrics
     nodes: Nodes
     network: Callable[[], str] = lambda: ""  # why the sandboxes' network is not safe; empty if it is
-    reason: str = "it is starting"  # why no build may come; empty where one may
+    reason: str = "it is starting"  # why no build may come; empty if one may
     _rest: Rest = field(default_factory=Rest)
     _looked_at: float = field(default_factory=time.monotonic)
 
@@ -47,20 +47,20 @@ class Health:
         return not self.obstacle()
 
     def obstacle(self) -> str:
-        """Why no build may come; empty where one may."""
+        """Why no build may come; empty if one may."""
         return self.reason or self.network()
 
     def alive(self) -> bool:
-        """Whether somebody still looks after the node: false only where nothing but a restart helps."""
+        """Whether the node's periodic jobs still run: false only if nothing but a restart helps."""
         return time.monotonic() - self._looked_at < _LOOK_SECONDS_MAX
 
     def rest(self) -> None:
         """The node failed a build that it should not have failed: it takes none for some seconds."""
         self._rest.begin(time.monotonic())
-        self.reason = "it failed a build, and rests"
+        self.reason = "it failed a build, and is paused"
 
     def beat(self) -> None:
-        """Looks at the node, tells the farm, and does what the farm wants. Raises StoreError."""
+        """Checks the node, reports to the farm, and does what the farm asks. Raises StoreError."""
         self._looked_at = time.monotonic()
         free_bytes = self.free_bytes()
         self.reason = self._look(free_bytes)
@@ -93,7 +93,7 @@ class Health:
             logger().warning("node_not_removed", reason=error.message)
 
     def trouble(self) -> str:
-        """What is wrong with the node itself; empty where nothing is."""
+        """What is wrong with the node itself; empty if nothing is."""
         free_bytes = self.free_bytes()
         if free_bytes < self.settings.disk_free_bytes:
             return (
@@ -103,18 +103,18 @@ class Health:
             with engine_failures("answer"):
                 self.engine.ping()
         except NodeError:
-            return "its Docker engine does not answer"
+            return "its Docker engine is unreachable"
         return ""
 
     def _look(self, free_bytes: int) -> str:
         if self.drain.begun:
             return "it is draining"
         if self.attempts.stuck():
-            return "a build does not let go of its slot"
+            return "a build does not free its slot"
         if trouble := self.trouble() or self.network():
             return trouble
         seconds = self._rest.seconds_left(time.monotonic())
-        return f"it failed a build, and rests for {seconds:.0f} s" if seconds else ""
+        return f"it failed a build, and is paused for {seconds:.0f} s" if seconds else ""
 
     def _state(self) -> NodeState:
         if self.drain.begun:

@@ -1,4 +1,4 @@
-"""Jobs that a node does again and again beside its builds, each in a thread of its own."""
+"""Jobs that a node does again and again beside its builds, each in its own thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PeriodicJobs:
 
     def __init__(self, logger: Logger, failed: Callable[[str], object]) -> None:
         self._logger = logger
-        self._failed = failed  # told the job's name
+        self._failed = failed  # called with the job's name
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -27,7 +27,7 @@ class PeriodicJobs:
         thread.start()
 
     def close(self) -> None:
-        """No job starts any more; those that run end first."""
+        """Stops starting jobs; running jobs end first."""
         self._closed.set()
         for thread in self._threads:
             thread.join()
@@ -39,7 +39,7 @@ class PeriodicJobs:
                 job()
             except BuildfarmError as error:
                 self._failed(name)
-                # An outage is told at its start and at its end, not every second.
+                # An outage is logged at its start and at its end, not every second.
                 if not failing:
                     self._logger.warning("upkeep_failed", job=name, reason=error.message)
                 failing = True

@@ -30,21 +30,21 @@ class Pod:
         self._told: int | None = None
 
     def tell_cost(self, builds: int) -> None:
-        """Says what it would cost now, where that is not what was said last. Raises NodeError."""
+        """Says what it would cost now, if that is not what was said last. Raises NodeError."""
         cost = deletion_cost(builds)
         if cost == self._told:
             return
         try:
             self._patch({"metadata": {"annotations": {ANNOTATION: str(cost)}}})
         except (OSError, httpx.HTTPError) as error:
-            raise NodeError(f"Kubernetes was not told what deleting this pod costs: {error}") from error
+            raise NodeError(f"The pod's deletion cost cannot be set: {error}") from error
         self._told = cost
 
     def _patch(self, change: dict[str, object]) -> None:
         # Read each time: the token is replaced within the hour.
         token = (self._credentials / "token").read_text()
         namespace = (self._credentials / "namespace").read_text()
-        # Its status only: whoever may change that can still not change what a pod runs.
+        # Its status only: the right to change that does not include changing what a pod runs.
         path = f"/api/v1/namespaces/{namespace}/pods/{self._name}/status"
         answer = httpx.patch(
             f"{self._url}{path}",

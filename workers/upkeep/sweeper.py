@@ -57,7 +57,7 @@ class Sweeper:
             self.logger.warning("lease_expired", build=build_id, now=answer)
 
     def _resend_lost(self) -> None:
-        # A long queue is no sign of loss: only builds beyond the number of messages have none.
+        # A long queue is not a sign of loss: only builds beyond the number of messages have none.
         queues = [queue for queue in self.queues if queue != SUBMIT_QUEUE]  # what is there is no build yet
         messages = self.records.message_count(queues) + self.leases.waiting_count()
         missing = self.records.queued_count() > messages
@@ -87,7 +87,7 @@ def look_after_logs(logs: Logs, log: Logger) -> None:
 
 
 _SILENT = NodeLostError(
-    "The node that ran the build went silent, in each of its attempts.",
-    advice="If other builds on those nodes do well, something in this one ends its node.",
+    "The node that ran the build went silent in each of its attempts.",
+    advice="If other builds on those nodes succeed, something in this one makes its node fail.",
 )
 _LOST = Failure(code=_SILENT.code, fault=Fault.FARM, phase=None, message=_SILENT.message, advice=_SILENT.advice)

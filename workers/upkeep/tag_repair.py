@@ -15,7 +15,7 @@ from buildfarm.telemetry import Logger
 TAGS_SECONDS = 2.0
 
 _BATCH = 20
-_SILENCE_SECONDS = 5.0  # nobody waits for a tag: a registry that hangs is asked again a minute later
+_SILENCE_SECONDS = 5.0  # no build waits for a tag: a registry that hangs is tried again a minute later
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Feed:
         self._changed = asyncio.Event()
 
     async def after(self, position: str) -> list[FeedEntry]:
-        """The next entries after this position; empty where there are none yet. Raises redis.RedisError."""
+        """The next entries after this position; empty if there are none yet. Raises redis.RedisError."""
         order = position_of(position)
         if self._from is not None and order >= self._from:
             return _first_of(entry for entry in self._entries if entry.order > order)
@@ -79,7 +79,7 @@ class Feed:
         return _first_of(self._entries_of(await self._marked(position, head, tail, _CATCH_UP)))
 
     async def change(self, seconds: float) -> bool:
-        """Waits until there is something new; False where nothing came. After the end it does not wait."""
+        """Waits until there is something new; False if nothing came. After the end it does not wait."""
         changed = self._changed
         if self.ended:
             return True
@@ -100,7 +100,7 @@ class Feed:
         if self._from is None:
             self._from = position_of(await self._newest())
         record: Any = await self._client.hgetall(self._record_key) if self._record_key else {}
-        # Whoever ended the build wrote its last line before: what is there now is all there will ever be.
+        # The process that ended the build wrote its last line before: no more lines can follow.
         final = self._is_final(record)
         last = self._entries[-1].position if self._entries else f"{self._from[0]}-{self._from[1]}"
         streams: Any = {stream: last for stream in (self._stream, self._tail) if stream}
@@ -152,7 +152,7 @@ def _first_of(entries: Iterable[FeedEntry]) -> list[FeedEntry]:
 
 
 class Feeds:
-    """All feeds of this process; each lives as long as somebody follows it."""
+    """All feeds of this process; each lives as long as it has a follower."""
 
     def __init__(self, settings: Settings) -> None:
         self._namespace = settings.namespace

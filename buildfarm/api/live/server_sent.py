@@ -91,5 +91,5 @@ def _event(name: str, data: Mapping[str, object], position: str = "") -> bytes:
 
 
 def _has_ended(record: Mapping[str, str]) -> bool:
-    # No record: it expired while somebody followed.
+    # No record: it expired while it was followed.
     return not record or record.get("state") in _FINAL

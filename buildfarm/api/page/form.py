@@ -46,7 +46,9 @@ def bounded(request: Request) -> None:
     length = request.headers.get("content-length", "")
     limit = request.app.state.services.farm.settings.source_bytes + _FORM_BYTES_MAX
     if not length.isdigit() or int(length) > limit:
-        raise RefusedError(413, "request.too_large", f"A form may have {limit:,} bytes, and must say how many it has.")
+        raise RefusedError(
+            413, "request.too_large", f"A form is limited to {limit:,} bytes and needs a Content-Length."
+        )
 
 
 @router.get("/submit")
@@ -120,5 +122,7 @@ def _config_vars(text: str) -> dict[str, str]:
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
     for name, equals, _ in pairs:
         if not equals:
-            raise RequestError(f"{name[:80]!r} is no config var.", advice="Write them as NAME=value, one a line.")
+            raise RequestError(
+                f"{name[:80]!r} is not a valid name of a config var.", advice="Write them as NAME=value, one per line."
+            )
     return {name.strip(): value for name, _, value in pairs}

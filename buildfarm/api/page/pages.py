@@ -40,7 +40,7 @@ _templates.globals.update({name: getattr(sentences, name) for name in (
 
 
 class SignInFirstError(BuildfarmError):
-    """Nobody is signed in in this browser."""
+    """No user is signed in in this browser."""
 
 
 class PageRoute(APIRoute):
@@ -57,7 +57,7 @@ class PageRoute(APIRoute):
                 return _to_sign_in(request)
             except BuildfarmError as error:
                 status, _, _ = problem_of(error)
-                values = {"title": "It did not work", "message": error.message, "advice": error.advice}
+                values = {"title": "The request failed", "message": error.message, "advice": error.advice}
                 return HTMLResponse(render(request, None, "error.html", **values), status)
 
         return handle
@@ -68,7 +68,7 @@ def visitor(request: Request) -> Caller:
     services: Services = request.app.state.services
     token = services.tokens.session(request.cookies.get(COOKIE, ""))
     if token is None:
-        raise SignInFirstError("Nobody is signed in.")
+        raise SignInFirstError("You are not signed in.")
     if request.method == "POST":
         same_origin(request)
     calls = services.farm.settings.api_calls_per_hour * _CALLS_PER_HOUR_FACTOR
@@ -127,7 +127,7 @@ def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingRespo
     caller.build(build_id)
     after = request.headers.get("last-event-id", "0")
     if not after.replace("-", "", 1).isdecimal():
-        raise RefusedError(422, "request.invalid", "Last-Event-ID is no position of this log.")
+        raise RefusedError(422, "request.invalid", "Last-Event-ID is not a position in this log.")
     services = caller.services
     return LiveStream(log_events(services.feeds, build_id, after), services.streams, caller.token.id)
 
@@ -177,7 +177,7 @@ def sign_in(request: Request, token: Annotated[str, Form()] = "", next: Annotate
     wait = services.rates.take("sign-in", address, 30, 300)
     known = None if wait else services.tokens.verify(token.strip())
     if known is None or Scope.READ not in known.scopes:
-        reason = "Too many tries; wait a while." if wait else "This token does not open the page."
+        reason = "Too many attempts; wait a while." if wait else "This token does not give access to the page."
         return HTMLResponse(render(request, None, "sign_in.html", next=next, refused=reason), 429 if wait else 401)
     # Only a path of this page: never a way to another site.
     target = next if next.startswith("/") and not next.startswith(("//", "/\\")) else "/"
@@ -216,7 +216,7 @@ def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
 
 
 def _live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:
-    """A whole page, or its changing part where htmx asks for it; 204 where that has not changed."""
+    """A whole page, or its changing part where htmx asks for it; 204 if that has not changed."""
     part, seen = render(request, caller, f"_{name}.html", refresh="", **values), request.query_params.get("seen")
     version = hashlib.sha256(part.encode()).hexdigest()[:16]
     if seen == version:

@@ -1,4 +1,4 @@
-"""How builds are told to people on the page. Pure."""
+"""How the page describes builds to people. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from buildfarm.telemetry.masking import mask
 from buildfarm.telemetry.units import size
 
 _ENDINGS = {
-    State.HELD: "Waits for another build of its tenant to end.",
-    State.SUPERSEDED: "A newer build took its place.",
+    State.HELD: "Waiting for another build of its tenant to end.",
+    State.SUPERSEDED: "Replaced by a newer build.",
     State.CANCELLED: "Cancelled by its owner.",
 }
 
@@ -23,18 +23,18 @@ def in_words(build: Build) -> str:
         case State.FAILED if build.failure:
             told = build.failure.message
         case State.SUCCEEDED if build.result_of:
-            told = "Taken from an equal build; nothing was built."
+            told = "Taken from an earlier build with the same input; nothing was built."
         case State.SUCCEEDED if build.result and build.result.warning:
             told = build.result.warning
         case State.SUCCEEDED if build.result:
             moved = build.result.uploaded_bytes
-            told = f"Image ready; {size(moved)} sent." if moved else "Image ready; nothing had to be sent."
+            told = f"Image ready; {size(moved)} uploaded." if moved else "Image ready; nothing had to be uploaded."
         case State.RUNNING if build.cancel_requested:
             told = "It is being cancelled."
         case State.RUNNING:
             told = f"On {build.node}." if build.attempt < 2 else f"On {build.node}, attempt {build.attempt}."
         case State.QUEUED:
-            told = "Waits to be tried again." if build.attempt else "Waits for a free slot."
+            told = "Waiting for a retry." if build.attempt else "Waiting for a free slot."
     return told
 
 

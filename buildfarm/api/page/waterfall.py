@@ -58,7 +58,7 @@ class Waterfall:
 
 
 def spans_of(build: Build, now: float) -> list[Span]:
-    """Queue and phases of the newest attempt; the result's own seconds where there is one, else by when each began."""
+    """Queue and phases of the newest attempt; the result's own seconds if there is one, else by when each began."""
     spans: list[Span] = []
     if build.started_at is None:
         return [Span("queue", 0, _until(build, now), now=not build.state.final)]

@@ -37,7 +37,7 @@ def submit(
         Header(
             alias="Idempotency-Key",
             pattern=r"^[\x21-\x7e]{1,255}$",
-            description="of your own making: the same key gives back the same build, however often it is sent",
+            description="chosen by the caller: the same key returns the same build, however often it is sent",
             examples=["push-4711"],
         ),
     ],
@@ -96,7 +96,9 @@ def log(
     build_id: BuildId,
     caller: Reader,
     after: Position = "0",
-    form: Annotated[Literal["text", "ndjson"], Query(alias="format", description="ndjson: a LogLine a line")] = "text",
+    form: Annotated[
+        Literal["text", "ndjson"], Query(alias="format", description="ndjson: one LogLine per line")
+    ] = "text",
 ) -> StreamingResponse:
     """The whole log so far."""
     caller.build(build_id)
@@ -121,7 +123,9 @@ def live_log(
     build_id: BuildId,
     caller: Reader,
     after: Position = "0",
-    last_event_id: Annotated[str, Header(description="where to go on after a cut; it wins over `after`")] = "",
+    last_event_id: Annotated[
+        str, Header(description="where to resume after a lost connection; takes precedence over `after`")
+    ] = "",
 ) -> StreamingResponse:
     """The log as it grows (server-sent events): `line` with a LogLine, `build` where its state changed, at last `end`.
 
@@ -129,7 +133,9 @@ def live_log(
     """
     caller.build(build_id)
     if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
-        raise RequestError("Last-Event-ID is no position of this log.", advice="Send the id of the last event you saw.")
+        raise RequestError(
+            "Last-Event-ID is not a position in this log.", advice="Send the id of the last event you saw."
+        )
     events = log_events(caller.services.feeds, build_id, last_event_id or after)
     return LiveStream(events, caller.services.streams, caller.token.id)
 
@@ -139,14 +145,16 @@ def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
     services = caller.services
     tenant = caller.tenant_of(new.tenant)
     if tenant is None:
-        raise RequestError("Whose app is it?", advice="A token for all tenants names the tenant.")
+        raise RequestError(
+            "The request does not name a tenant.", advice="With a token for all tenants, name the tenant in the body."
+        )
     if isinstance(new.source, ArtifactSource) and new.source.repository != f"sources/{tenant}":
-        # Another tenant's source is told like one that is not there.
+        # Another tenant's source gives the same error as a missing one.
         caller.note("source.read", new.source.repository[:200], "denied")
         raise NotFoundError(f"There is no source {new.source.digest}.", advice="Send it: POST /v1/sources.")
     wait = services.rates.take("builds", tenant, services.farm.settings.api_builds_per_minute, 60)
     if wait:
-        raise RefusedError(429, "request.rate", f"{tenant} submits too many builds a minute.", retry_seconds=wait)
+        raise RefusedError(429, "request.rate", f"{tenant} submits too many builds per minute.", retry_seconds=wait)
     try:
         request = BuildRequest(**{**dict(new), "tenant": tenant, "idempotency_key": key})
     except ValidationError as error:

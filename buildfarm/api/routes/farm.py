@@ -35,7 +35,11 @@ async def alive() -> Response:
     return Response(status_code=204)
 
 
-@router.get("/readyz", tags=["health"], responses={503: {"model": HealthView, "description": "A part is away"}})
+@router.get(
+    "/readyz",
+    tags=["health"],
+    responses={503: {"model": HealthView, "description": "A service that the farm needs is unreachable"}},
+)
 async def ready(request: Request, response: Response) -> HealthView:
     """Whether Redis and the registry answer too. It needs no token."""
     services: Services = request.app.state.services
@@ -136,12 +140,14 @@ def set_limits(tenant: TenantName, new: NewLimits, caller: Admin) -> Limits:
 def live_events(
     caller: Reader,
     after: Annotated[str, Query(pattern=r"^(\$|\d{1,15}(-\d{1,10})?)$", description="$: from now on")] = "$",
-    last_event_id: Annotated[str, Header(description="where to go on after a cut")] = "",
+    last_event_id: Annotated[str, Header(description="where to resume after a lost connection")] = "",
 ) -> StreamingResponse:
     """Changes of builds' states as they come (server-sent events): `change`, with build, state, attempt and node."""
     position = last_event_id or after
     if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
-        raise RequestError("Last-Event-ID is no position.", advice="Send the id of the last event you saw.")
+        raise RequestError(
+            "Last-Event-ID is not a position in the feed.", advice="Send the id of the last event you saw."
+        )
     if position == "$":
         position = caller.services.farm.events.last()
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/sources", tags=["sources"])
 
 _TYPES = ("application/gzip", "application/x-gzip", "application/octet-stream")
 _COMMON = (401, 403, 422, 429, 503)
-Tenant = Annotated[Name | None, Query(description="only of a token for all tenants")]
+Tenant = Annotated[Name | None, Query(description="only with a token for all tenants")]
 
 
 @router.post(
@@ -41,7 +41,7 @@ Tenant = Annotated[Name | None, Query(description="only of a token for all tenan
 async def send(request: Request, caller: Submitter, tenant: Tenant = None) -> SentSource:
     """Send a source, to be named in a build. What the registry has already is not kept twice."""
     if request.headers.get("content-type", "").partition(";")[0].strip() not in _TYPES:
-        raise RefusedError(415, "request.media_type", "A source is sent as application/gzip.")
+        raise RefusedError(415, "request.media_type", "A source must be sent as application/gzip.")
     owner = await anyio.to_thread.run_sync(_owner, caller, tenant)
     return await keep(caller, owner, request)
 
@@ -85,5 +85,7 @@ async def _take(caller: Caller, tenant: str, request: Request) -> tuple[Artifact
 def _owner(caller: Caller, named: str | None) -> str:
     tenant = caller.tenant_of(named)
     if tenant is None:
-        raise RequestError("Whose source is it?", advice="A token for all tenants says ?tenant=….")
+        raise RequestError(
+            "The request does not name a tenant.", advice="With a token for all tenants, add ?tenant=… to the address."
+        )
     return tenant

@@ -1,4 +1,4 @@
-"""A tenant's webhook over HTTP: where it wants to hear of its ended builds."""
+"""A tenant's webhook over HTTP: the address that its ended builds are sent to."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from buildfarm.fields import Name
 
 router = APIRouter(prefix="/v1/webhook", tags=["webhooks"])
 
-Tenant = Annotated[Name | None, Query(description="only of a token for all tenants")]
+Tenant = Annotated[Name | None, Query(description="only with a token for all tenants")]
 _COMMON = (401, 403, 404, 422, 429, 503)
 
 
 @router.get("", responses=responses(*_COMMON))
 def get(caller: Submitter, tenant: Tenant = None) -> WebhookView:
-    """Where ended builds are told; the secret is not shown again."""
+    """The address that ended builds are sent to; the secret is not shown again."""
     return WebhookView(url=_webhooks(caller).get(_owner(caller, tenant)).url)
 
 
@@ -42,7 +42,7 @@ def put(new: NewWebhook, caller: Submitter, tenant: Tenant = None) -> WebhookVie
 
 @router.delete("", status_code=204, responses=responses(400, 413, *_COMMON))
 def delete(caller: Submitter, tenant: Tenant = None) -> Response:
-    """Tell nobody any more."""
+    """Delete the webhook."""
     owner = _owner(caller, tenant)
     _webhooks(caller).delete(owner)
     caller.note("webhook.delete", "", tenant=owner)
@@ -56,5 +56,7 @@ def _webhooks(caller: Caller) -> Webhooks:
 def _owner(caller: Caller, named: str | None) -> str:
     tenant = caller.tenant_of(named)
     if tenant is None:
-        raise RequestError("Whose webhook is it?", advice="A token for all tenants says ?tenant=….")
+        raise RequestError(
+            "The request does not name a tenant.", advice="With a token for all tenants, add ?tenant=… to the address."
+        )
     return tenant

@@ -38,7 +38,7 @@ AGAIN_SECONDS = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18_000.0, 50_000.0)
 
 @dataclass(frozen=True)
 class Deliveries:
-    """Tells tenants of their ended builds, at least once each; any number of processes may do so side by side."""
+    """Reports ended builds to tenants, at least once each; any number of processes can do so side by side."""
 
     farm: Farm
     webhooks: Webhooks
@@ -106,7 +106,7 @@ class Deliveries:
 
 
 def make_webhook_celery(settings: Settings) -> Celery:
-    """The farm's Celery application, with the webhooks' own queue in place of the builds'."""
+    """The farm's Celery application, with the webhooks' own queue instead of the builds'."""
     app = make_celery(settings)
     app.conf.task_queues = [Queue(QUEUE)]
     app.conf.task_default_queue = QUEUE
@@ -134,5 +134,5 @@ def register(app: Celery, deliveries: Deliveries, send_next: Callable[[], None])
 
 
 def make_deliveries(farm: Farm, metrics: ApiMetrics) -> Deliveries:
-    """Deliveries of this farm. Raises RequestError where the allowed networks cannot be read."""
+    """Deliveries of this farm. Raises RequestError if the allowed networks cannot be read."""
     return Deliveries(farm, Webhooks(farm.database), metrics, parse_networks(farm.settings.webhook_networks))

@@ -41,7 +41,7 @@ class Dispatcher:
         ]
 
     def start(self) -> None:
-        """From now on ended builds are told."""
+        """From now on ended builds are reported."""
         for thread in self._threads:
             thread.start()
 
@@ -54,7 +54,7 @@ class Dispatcher:
         self._celery.close()
 
     def _follow(self) -> None:
-        # Events of before the first process are nobody's: they would tell of builds that ended long ago.
+        # Events from before the first process are skipped: they report builds that ended long ago.
         self._events.join(GROUP)
         abandoned_at = time.monotonic()
         while not self._closed.is_set():

@@ -104,12 +104,12 @@ class _Guarded(httpcore.SyncBackend):
         refused = [address for address in addresses if not self._may(address)]
         # All of them: a name with a public and a private address would be tried until it leads inside.
         if refused or not addresses:
-            raise PrivateAddressError(f"{host} leads to {', '.join(refused)}, which is no public address.")
+            raise PrivateAddressError(f"{host} leads to {', '.join(refused)}, which is not a public address.")
         seconds = min(_CONNECT_SECONDS, self._deadline.left())
         return _Bounded(super().connect_tcp(addresses[0], port, timeout=seconds), self._deadline)
 
     def connect_unix_socket(self, path: str, *args: Any, **options: Any) -> httpcore.NetworkStream:
-        raise PrivateAddressError(f"{path} is no address.")
+        raise PrivateAddressError(f"{path} is not a valid address.")
 
     def _may(self, text: str) -> bool:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -160,7 +160,7 @@ def _addresses(host: str, port: int, deadline: _Deadline) -> list[str]:
     try:
         found = answers.get(timeout=deadline.left())
     except queue.Empty:
-        raise httpcore.ConnectTimeout(f"{host} could not be looked up in time") from None
+        raise httpcore.ConnectTimeout(f"{host} could not be resolved in time") from None
     if isinstance(found, Exception):
-        raise httpcore.ConnectError(f"{host} is not known") from found
+        raise httpcore.ConnectError(f"{host} cannot be resolved") from found
     return found

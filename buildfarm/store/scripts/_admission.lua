@@ -2,7 +2,7 @@
 -- with _logs
 -- with _fence
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
--- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits where none are set, bounds of what is kept
+-- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits if none are set, bounds of what is kept
 --
 -- build:<id>          hash: the record. place is "tenant app target", without the target where no newer build may take
 --                     its place; queue is "build.<class>.<shard>"
@@ -16,12 +16,12 @@
 -- queued              zset: queued builds by when their message was sent
 -- retries             zset: queued builds that wait for another attempt, by when it may begin
 -- leases              zset: running builds by when their lease ends
--- tags                hash: target -> digest its tag is to point at
+-- tags                hash: target -> digest its tag should point to
 -- unsettled           zset: targets whose tag may be elsewhere, by when to look
 -- expiring            zset: waiting builds that wait no longer than this
 -- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
 -- events              stream: every change of state
--- calls               channel: ids of builds that have something new for whoever runs them
+-- calls               channel: ids of builds that have something new for their nodes
 -- build.<class>...    list: a queue of Celery's; messages come in at its left end
 local namespace, terms = KEYS[1], cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
@@ -44,7 +44,7 @@ local function wake(id, queue)
   redis.call('LPUSH', key(queue), (string.gsub(terms.message, '@%l+@', filled)))
 end
 
--- A build as far as admission needs it; nil where there is none.
+-- A build as far as admission needs it; nil if there is none.
 local function load(id)
   local fields = redis.call('HMGET', key('build:' .. id), 'state', 'place', 'queue', 'submitted_at', 'attempt', 'cancel',
     'superseded_by', 'expires_at', 'holder', 'phase')
@@ -139,7 +139,7 @@ local function end_record(build)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end
 end
 
--- Asks a running build to end. Its node hears the call at once; should it miss it, its next renewal tells it.
+-- Asks a running build to end. Its node receives the call at once; if it misses it, the next renewal returns the same.
 local function call_off(build)
   redis.call('HSET', key('build:' .. build.id), 'cancel', 1)
   redis.call('PUBLISH', key('calls'), build.id)
@@ -215,7 +215,7 @@ local function admit(tenant)
       tell(build)
       wake(id, build.queue)
     else
-      redis.call('ZREM', held_key(class, tenant, app), id)  -- somebody deleted the record
+      redis.call('ZREM', held_key(class, tenant, app), id)  -- the record was deleted
       offer(tenant, app)
     end
   end

@@ -54,7 +54,7 @@ local function next_position(position)
   return string.format('%s-%.0f', milliseconds, tonumber(number) + 1)
 end
 
--- Drops the oldest part of a log's tail; of a log without one, its beginning. Returns the bytes, 0 where none is left.
+-- Drops the oldest part of a log's tail; of a log without one, its beginning. Returns the bytes, 0 if none is left.
 local function shorten(tenant, id)
   local record = prefix .. 'build:' .. id
   local head_text, cut_text = unpack(redis.call('HMGET', record, 'log_head', 'log_cut'))

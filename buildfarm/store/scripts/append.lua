@@ -42,7 +42,7 @@ for i = 6, #ARGV do
   if bytes > limit then break end
   bytes = bytes + #ARGV[i] + 1
   local text = ARGV[i]
-  if bytes > limit then text = 'The log is over its limit of ' .. ARGV[3] .. ' bytes; what follows is not kept.' end
+  if bytes > limit then text = 'The log is over its limit of ' .. ARGV[3] .. ' bytes; the rest is dropped.' end
   local cost = #text + LINE_COST
   -- Positions grow through both streams.
   local position = '*'

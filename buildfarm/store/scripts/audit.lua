@@ -1,4 +1,4 @@
--- Appends to the audit log, if nobody did since the writer looked: each entry holds the hash of the one before.
+-- Appends to the audit log, unless it grew since the writer looked: each entry holds the hash of the one before.
 -- KEYS: 1 audit (stream: entry, hash)  2 audit:head (hash of the newest entry)
 -- ARGV: 1 the head that the writer saw, or ''  2 the new head  3 the entry (JSON)  4 seconds that entries are kept
 -- Returns 1, or 0 where another entry came first.

@@ -1,4 +1,4 @@
--- A node is alive, and hears what is wanted of it.
+-- Records a node's heartbeat and returns what the farm asks of it.
 -- KEYS: 1 node:<id> (hash)  2 nodes (zset: id -> when it was last seen)  3 draining (set: ids)  4 promoted (string)
 -- ARGV: 1 id  2 seconds until a silent node is forgotten  3... names and values of its fields
 -- Returns 1 where it is to drain, else 0; and the promoted builder, or ''.

@@ -1,7 +1,7 @@
--- Cancels a build: at once where it waits, where it runs as soon as its node hears of it.
+-- Cancels a build: at once if it waits; if it runs, as soon as its node learns of it.
 -- with _admission
 -- ARGV: 2 id
--- Answers the state it was found in, '' where there is no such build, or 'publishing': too late, it will succeed.
+-- Answers the state it was found in, '' if there is no such build, or 'publishing': too late, it will succeed.
 local build = load(ARGV[2])
 if not build then return '' end
 local found = build.state

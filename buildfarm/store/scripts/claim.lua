@@ -3,7 +3,7 @@
 -- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
 --       6 token, chosen by the caller: the same claim sent twice is one claim and gets the same answer
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
--- Answers {attempt, the record}, or {0, reason} where there is nothing to claim: the message is dropped.
+-- Answers {attempt, the record}, or {0, reason} if there is nothing to claim: the message is dropped.
 local build = load(ARGV[2])
 -- The message of a superseded build serves the one that took its place.
 for _ = 1, 1000 do

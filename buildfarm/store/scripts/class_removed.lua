@@ -23,7 +23,7 @@ for i = 1, #seen, 2 do
         redis.call('HSET', key('build:' .. id), 'failure', ARGV[3])
         enter(build, 'failed')
         tell(build)
-        -- Nobody reads their messages.
+        -- No node reads their messages.
         redis.call('DEL', key(build.queue), key('build.' .. build.class .. '.retry'))
         ids[#ids + 1] = id
       else

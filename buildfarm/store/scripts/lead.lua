@@ -1,4 +1,4 @@
--- Makes a node the one that sweeps, where no other is.
+-- Makes a node the one that sweeps, if no other is.
 -- KEYS: 1 sweeper (string: id of the node that sweeps; expires)
 -- ARGV: 1 id  2 milliseconds
 -- Returns 1 where this node sweeps, else 0.

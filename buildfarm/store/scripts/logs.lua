@@ -4,7 +4,7 @@
 -- KEYS: 1 the namespace
 -- ARGV: 1 bounds in bytes (JSON), as in append.lua  2 seconds that an ended build's log is kept
 --       3 seconds between two looks  4 seconds between two recounts
--- logs:looked, logs:counted (strings: somebody did it just now; expire)
+-- logs:looked, logs:counted (strings: a node did it just now; expire)
 -- Returns how many logs were removed because of their age, and by how many bytes the sums were wrong.
 local pause_milliseconds = math.floor(ARGV[3] * 1000)
 if pause_milliseconds > 0 and not redis.call('SET', prefix .. 'logs:looked', 1, 'NX', 'PX', pause_milliseconds) then

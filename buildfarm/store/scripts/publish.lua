@@ -1,5 +1,5 @@
--- Decides that a build succeeds, for the holder of the lease only: names the image that the app's tag is to point at.
--- The tag itself moves after this. From here on the build cannot be cancelled or superseded, and whoever ends it, the
+-- Decides that a build succeeds, for the holder of the lease only: names the image that the app's tag is to point to.
+-- The tag itself moves after this. From here on the build cannot be cancelled or superseded, and whichever node ends it, the
 -- holder or a sweeper, ends it with this result.
 -- with _fence
 -- KEYS: 1 build:<id> (published: the result until the build ends)  2 tags (hash: target -> manifest digest)  3 leases

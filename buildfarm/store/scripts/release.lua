@@ -7,7 +7,7 @@
 --       6 how many attempts may go uncounted; 0: this one counts  7 seconds until it may be tried again
 --       8 seconds that may pass between two sweeps  9 lease in seconds; both for 3 = ''
 -- Answers 'queued', 'failed', 'succeeded', 'cancelled' (its owner had asked for it), 'superseded' (a newer build waits), or
--- 'stale' where there is nothing to take back, or it is in doubt whether there is.
+-- 'stale' if there is nothing to take back, or it is in doubt whether there is.
 local build = load(ARGV[2])
 if build and build.state ~= 'running' and build.fence == ARGV[3] and string.find(ARGV[3], ' ', 1, true) then
   return build.state  -- sent twice

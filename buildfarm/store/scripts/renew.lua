@@ -1,4 +1,4 @@
--- Renews a lease, and enters a phase where one is named. Only publish.lua enters the phase publish, and none follows it.
+-- Renews a lease, and enters a phase if one is named. Only publish.lua enters the phase publish, and none follows it.
 -- with _fence
 -- KEYS: 1 build:<id> (began: "phase=time phase=time ..." of this attempt)  2 leases
 -- ARGV: 1 id  2 fence: the attempt and its token  3 lease in seconds  4 phase, or ''

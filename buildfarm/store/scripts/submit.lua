@@ -5,7 +5,7 @@
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
 --       13 encrypted config vars, or ''
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
--- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag is to point at)
+-- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag should point to)
 -- unsettled (zset: the target of an equal build; the submitter moves its tag, and a node makes sure of it)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
 -- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit};

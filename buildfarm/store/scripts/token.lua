@@ -2,7 +2,7 @@
 -- KEYS: 1 token:<id> (hash, expires with the token)  2 tokens (zset: id -> when it expires)
 -- ARGV: 1 id  2 tenant, or ''  3 name  4 seconds to live  5 how many of one name may live  6 prefix of token keys
 --       7... field, value, field, value
--- Returns 1, or 0 where there are too many.
+-- Returns 1, or 0 if there are too many.
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local alike = 0

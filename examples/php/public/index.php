@@ -1,6 +1,6 @@
 <?php
 
-// A small web app: tells what runs it.
+// A small web app: reports what runs it.
 require __DIR__ . '/../vendor/autoload.php';
 
 header('Content-Type: application/json');

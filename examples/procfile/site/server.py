@@ -1,4 +1,4 @@
-"""A web app that needs nothing but what the builder has: tells what runs it."""
+"""A web app that needs nothing but what the builder has: reports what runs it."""
 
 import json
 import os

@@ -31,7 +31,7 @@ labels:
   {{- include "buildfarm.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* repository:tag, or repository@digest where one is given. Arguments: root, image. */}}
+{{/* repository:tag, or repository@digest if one is given. Arguments: root, image. */}}
 {{- define "buildfarm.image" -}}
 {{- if .image.digest -}}
 {{ .image.repository }}@{{ .image.digest }}

@@ -14,7 +14,7 @@ SECONDS = 30
 
 
 class ArchiveError(Problem):
-    """The archive cannot be had, or is another one."""
+    """The archive is not available, or is another one."""
 
 
 def unpack_archive(archive: dict, recipe: Path, scratch: Path, root: Path) -> None:
@@ -54,4 +54,4 @@ def check(file: Path, sha256: str) -> None:
         while chunk := content.read(CHUNK_BYTES):
             total.update(chunk)
     if total.hexdigest() != sha256:
-        raise ArchiveError(f"The archive has the SHA-256 {total.hexdigest()}, and {sha256} is wanted.")
+        raise ArchiveError(f"The archive has the SHA-256 {total.hexdigest()}, but {sha256} is expected.")

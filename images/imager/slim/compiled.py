@@ -14,13 +14,13 @@ LIBRARY = Path("/usr/share/doc/musl-dev/copyright")  # of the C library that the
 
 
 def compile_sources(plan: dict, recipe: Path, scratch: Path, tree: Path) -> list[str]:
-    """Leaves the programs in ``tree`` and returns name=version of the sources; none where they cannot be had."""
+    """Leaves the programs in ``tree`` and returns name=version of the sources; none if they are not available."""
     compiled = plan["compiled"]
     try:
         sources = Sources(plan["suite"], scratch)
         found = {package: sources.fetch(package) for package in compiled["packages"]}
     except Problem as problem:
-        say(f"The sources cannot be had ({problem}); the closure of the stock programs stands in.")
+        say(f"The sources are not available ({problem}); the closure of the stock programs stands in.")
         return []
     run(str(recipe / compiled["script"]), str(sources.folder), str(tree))
     for package, version in found.items():
@@ -51,9 +51,9 @@ class Sources:
         run("apt-get", *self.options, "update", cwd=self.folder)
 
     def fetch(self, package: str) -> str:
-        """The newest version that can be had. Raises Problem where none can.
+        """The newest version that can be had. Raises Problem if none can.
 
-        A mirror may list what it does not hold yet, or any more; then an older one is taken, and that is said.
+        A mirror may list what it does not have yet, or no longer has; then an older one is taken and reported.
         """
         listed = self.versions(package)
         for version in listed:
@@ -62,7 +62,7 @@ class Sources:
             except Problem:
                 continue
             if version != listed[0]:
-                say(f"{package} {listed[0]} cannot be had: {version} is compiled, and lacks what was mended since")
+                say(f"{package} {listed[0]} is not available: {version} is compiled, without later fixes")
             plain = version.partition(":")[2] or version
             run("dpkg-source", "--no-check", "--extract", f"{package}_{plain}.dsc", package, cwd=self.folder)
             return version

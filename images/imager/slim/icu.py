@@ -17,7 +17,7 @@ def trim_icu(root: Path, patterns: list[str]) -> None:
     found = [path for path in sorted(root.glob(LIBRARIES)) if not path.is_symlink()]
     if len(found) != 1:
         raise Problem(
-            f"There are {len(found)} libraries of ICU's data in the packages, and items of one are asked for."
+            f"There are {len(found)} libraries of ICU's data in the packages, and the recipe needs exactly one."
         )
     library = found[0]
     symbol, soname, package = read_library(library)
@@ -36,7 +36,7 @@ def read_library(library: Path) -> tuple[str, str, bytes]:
         elf = ELFFile(file)
         symbols = [each for each in elf.get_section_by_name(".dynsym").iter_symbols() if each.name.endswith("_dat")]
         if len(symbols) != 1:
-            raise Problem(f"{library.name} holds {len(symbols)} packages of ICU's data, and not one.")
+            raise Problem(f"{library.name} holds {len(symbols)} packages of ICU's data instead of one.")
         address, size = symbols[0]["st_value"], symbols[0]["st_size"]
         (offset,) = elf.address_offsets(address, size)
         tags = elf.get_section_by_name(".dynamic").iter_tags("DT_SONAME")

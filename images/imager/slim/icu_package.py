@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from problem import Problem
 
-ALIGNMENT = 16  # what ICU wants of each item
+ALIGNMENT = 16  # of each item, as ICU requires
 
 
 def wanted(name: str, patterns: list[str]) -> bool:
@@ -26,7 +26,7 @@ def read_package(package: bytes) -> tuple[bytes, dict[str, bytes]]:
     """The header as it is, and the items by name."""
     size, magic = struct.unpack_from("<H2s", package)
     if magic != b"\xda\x27" or package[12:16] != b"CmnD":
-        raise Problem("ICU's data is no package of items.")
+        raise Problem("ICU's data is not a package of items.")
     body = memoryview(package)[size:]
     (count,) = struct.unpack_from("<I", body)
     offsets = list(struct.iter_unpack("<II", body[4 : 4 + 8 * count]))

@@ -27,7 +27,7 @@ def extract(suite: str, packages: list[str], root: Path) -> list[Path]:
             str(root),
         )
     except Problem as problem:
-        raise Problem(f"The packages {', '.join(packages)} of {suite} cannot be had. {problem}") from problem
+        raise Problem(f"The packages {', '.join(packages)} of {suite} are not available. {problem}") from problem
     # Written by a script of libc-bin that did not run; lddtree looks there for the libraries of libraries.
     (root / "etc/ld.so.conf").write_text("include /etc/ld.so.conf.d/*.conf\n")
     return sorted((root / "var/cache/apt/archives").glob("*.deb"))

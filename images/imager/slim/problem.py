@@ -22,7 +22,7 @@ def complain(sentence: str) -> None:
 
 
 def run(*command: str, cwd: object = None) -> None:
-    """Runs a command whose output goes to the log as it comes. Raises Problem with its last line where it fails."""
+    """Runs a command whose output goes to the log as it comes. Raises Problem with its last line if it fails."""
     with subprocess.Popen(
         command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -38,7 +38,7 @@ def run(*command: str, cwd: object = None) -> None:
 
 
 def ask(*command: str, cwd: object = None) -> str:
-    """What a command prints. Raises Problem where it fails."""
+    """What a command prints. Raises Problem if it fails."""
     done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Problem(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}")

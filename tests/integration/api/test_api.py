@@ -209,7 +209,7 @@ def test_a_source_over_the_limit_is_cut_off_and_nothing_is_kept(module_farm):
 
 
 BAD_BODIES = {
-    "no JSON": ('{"app": ', 422, "request.invalid"),
+    "not JSON": ('{"app": ', 422, "request.invalid"),
     "a list": ("[]", 422, "request.invalid"),
     "too large": (json.dumps({"app": "x" * 70_000}), 413, "request.too_large"),
     "too deep": ("[" * 1000 + "]" * 1000, 400, "request.unreadable"),
@@ -421,7 +421,7 @@ def test_a_changed_audit_entry_is_named(module_farm):
     client.delete(key)
     for at, kept in entries[:-1]:
         client.xadd(key, kept, id=at)
-    with pytest.raises(InternalError, match="newest entries are gone"):
+    with pytest.raises(InternalError, match="newest entries are missing"):
         audit.verify()
     client.xadd(key, entries[-1][1], id=entries[-1][0])
     assert audit.verify() == (count, head)

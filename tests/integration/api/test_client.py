@@ -125,7 +125,7 @@ def test_errors_are_the_farms_own(api, client):
         client.pack(api.log.parent / "absent", "shop")
     with Client("http://127.0.0.1:1", "x") as nowhere, pytest.raises(ApiError, match=r"127\.0\.0\.1:1"):
         nowhere.nodes()
-    with Client(api.url, "wrong") as stranger, pytest.raises(RequestError, match="No valid token"):
+    with Client(api.url, "wrong") as stranger, pytest.raises(RequestError, match="token is missing or not valid"):
         stranger.nodes()
     api.farm.set_limits("full", waiting=1)
     bounded = [BuildRequest(tenant="full", app="a", source=GitSource(url="https://x/y"), run_policy="all")] * 12
@@ -310,4 +310,4 @@ def test_the_command_line_works_over_http(api, tmp_path):
     assert refused.returncode == 2
     assert "operators" in refused.stderr
     assert "no token" in cli(api, "list", token="").stderr
-    assert "own machines only" in cli(api, "images", "list", token=token).stderr
+    assert "farm's own machines" in cli(api, "images", "list", token=token).stderr

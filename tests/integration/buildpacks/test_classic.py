@@ -285,7 +285,7 @@ def test_a_compile_that_fails_is_not_taken_for_its_release_whatever_it_prints(bu
     ("release", "told"),
     [
         ("echo 'a: [b'", "bin/release of the buildpack 1-wrong does not print YAML"),
-        ("echo '- a'", "prints no YAML mapping"),
+        ("echo '- a'", "does not print a YAML mapping"),
         ("exit 9", "failed with exit code 9"),
     ],
 )

@@ -322,7 +322,7 @@ def test_cnb_one_for_another_system_does_not_take_the_app(built, pack_cnb, app):
 @pytest.mark.parametrize(
     ("fields", "code", "told"),
     [
-        ({"api": "0.2"}, "app.detect", "speaks Buildpack API '0.2'; this farm speaks 0.10"),
+        ({"api": "0.2"}, "app.detect", "uses Buildpack API '0.2'; this farm supports 0.10"),
         ({"detect": None}, "app.detect", "has no bin/detect"),
         ({"files": {"buildpack.toml": "api ="}}, "app.detect", "buildpack.toml is not TOML"),
         ({"build": "mkdir $1/launch; echo '[types]' >$1/launch.toml"}, "app.compile", "a layer named 'launch'"),
@@ -332,7 +332,7 @@ def test_cnb_one_for_another_system_does_not_take_the_app(built, pack_cnb, app):
             "app.compile",
             "for build or cache and has no files",
         ),
-        ({"build": "printf '[types]\nlaunch = true\n' >$1/a.toml"}, "app.compile", "previous image has none"),
+        ({"build": "printf '[types]\nlaunch = true\n' >$1/a.toml"}, "app.compile", "previous image has no layer"),
     ],
 )
 def test_cnb_what_breaks_the_contract_is_named(built, pack_cnb, app, fields, code, told):  # noqa: PLR0917

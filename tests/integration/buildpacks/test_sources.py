@@ -136,13 +136,13 @@ def test_the_farms_order_is_managed_from_the_command_line(built, served, tmp_pat
         return (done.stdout + done.stderr).splitlines()
 
     try:
-        assert run("list") == ["The builder's own order. `buildfarm buildpacks add` makes one of the farm's."]
+        assert run("list") == ["The builder's default order. `buildfarm buildpacks add` starts an order of the farm."]
         assert run("add", "static", f"{served[0]}/served.git#v1")[0] == "static"
         added = run("add", f"{folder}/", "--at", "1")
         assert added[0].startswith("oci:buildpacks/own@sha256:")
         assert added[1:] == ["static", str(built.farm.pin(f"{served[0]}/served.git#v1"))]
-        assert "is in the order already" in run("add", "static", code=2)[0]
-        assert "names no buildpack" in run("add", "no/such", code=2)[0]
+        assert "is already in the order" in run("add", "static", code=2)[0]
+        assert "does not name a buildpack" in run("add", "no/such", code=2)[0]
         assert run("remove", f"{served[0]}/served.git") == [added[0], "static"]
         assert "There is no python" in run("remove", "python", code=2)[0]
         run("remove", "oci:buildpacks/own")

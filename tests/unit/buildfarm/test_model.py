@@ -155,7 +155,7 @@ def test_a_request_is_queued_so_that_the_newest_wins_unless_it_says_otherwise():
 @pytest.mark.parametrize(
     ("env", "secrets", "told"),
     [
-        ({"A": "x" * 8}, ("B",), "no config var"),
+        ({"A": "x" * 8}, ("B",), "is not a config var"),
         ({"A": "short"}, ("A",), "fewer than 8"),
     ],
 )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Each piece of code runs in a process of its own under one watch, which nothing can take off again.
+# Each piece of code runs in its own process under one watch, which nothing can take off again.
 RUNNER = """
 import json, os, shutil, subprocess, sys, traceback
 from pathlib import Path

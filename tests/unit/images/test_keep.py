@@ -14,7 +14,7 @@ KEEP = Path(__file__).parents[3] / "images/builder/root/usr/lib/buildfarm/keep"
 
 
 class Keep:
-    """The helper in a folder of its own, whose cache is ``cache``."""
+    """The helper in its own folder, whose cache is ``cache``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

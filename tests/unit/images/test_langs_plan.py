@@ -109,7 +109,7 @@ DETECTED = {
     "a script beside a page": ({"start.sh": "", "index.html": ""}, "shell"),
     "a page in dist": ({"dist/index.html": ""}, "static"),
     "a Staticfile": ({"Staticfile": ""}, "static"),
-    "an app with a buildpack of its own": ({"bin/detect": "echo x", "bin/compile": "", "go.mod": GO_MOD}, "inline"),
+    "an app with its own buildpack": ({"bin/detect": "echo x", "bin/compile": "", "go.mod": GO_MOD}, "inline"),
     "nothing that is known": ({"README": ""}, ""),
 }
 
@@ -493,7 +493,7 @@ PROBLEMS = {
         "'new' in .deno-version is not a version of Deno.",
     ),
     "an empty script": ("shell", {"start.sh": "\n"}, "start.sh is empty."),
-    "a script of Windows": ("shell", {"start.sh": "echo\r\n"}, "start.sh has the line ends of Windows"),
+    "a script of Windows": ("shell", {"start.sh": "echo\r\n"}, "start.sh has Windows line endings"),
     "an unknown interpreter": (
         "shell",
         {"start.sh": "#!/bin/nosuchshell\n"},

@@ -135,10 +135,10 @@ def test_the_later_process_and_label_win_and_the_last_default_stays():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('api = "0.9"\n[buildpack]\nid = "a"', "speaks Buildpack API '0.9'"),
+        ('api = "0.9"\n[buildpack]\nid = "a"', "uses Buildpack API '0.9'"),
         ('api = "0.10"', "no table"),
-        ('api = "0.10"\n[buildpack]\nid = "../a"', "cannot be a buildpack's id"),
-        ('api = "0.10"\n[buildpack]\nid = "sbom"', "cannot be a buildpack's id"),
+        ('api = "0.10"\n[buildpack]\nid = "../a"', "is not a valid buildpack id"),
+        ('api = "0.10"\n[buildpack]\nid = "sbom"', "is not a valid buildpack id"),
         ('api = "0.10"\n[buildpack]\nid = "a"', "has no bin/detect"),
         ('api = "0.10"\n[buildpack]\nid = "a"\n[[order]]', "group of its order is empty"),
     ],

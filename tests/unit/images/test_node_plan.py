@@ -94,10 +94,10 @@ def test_the_manager_is_the_one_of_the_app(plan, package, files, expected):
             {"pnpm-lock.yaml": ""},
             "names yarn, and the lock file pnpm-lock.yaml is one of pnpm.",
         ),
-        ({"packageManager": "cnpm@9"}, {}, "'cnpm' in packageManager in package.json is no package manager"),
-        ({"packageManager": "pnpm@nine"}, {}, "'nine' in packageManager in package.json is no version of pnpm."),
-        ({"engines": {"node": "banana"}}, {}, "'banana' in engines.node in package.json is no version of Node."),
-        ({}, {".nvmrc": "lts/banana"}, "'lts/banana' in .nvmrc is no version of Node."),
+        ({"packageManager": "cnpm@9"}, {}, "'cnpm' in packageManager in package.json is not a known package manager"),
+        ({"packageManager": "pnpm@nine"}, {}, "'nine' in packageManager in package.json is not a version of pnpm."),
+        ({"engines": {"node": "banana"}}, {}, "'banana' in engines.node in package.json is not a version of Node."),
+        ({}, {".nvmrc": "lts/banana"}, "'lts/banana' in .nvmrc is not a version of Node."),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(plan, package, files, sentence):

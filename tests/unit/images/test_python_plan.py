@@ -116,7 +116,7 @@ STARTS = {
         {"requirements.txt": "django\ngunicorn", "back/manage.py": MANAGE, "back/site1/wsgi.py": ""},
         "gunicorn --bind 0.0.0.0:$PORT --chdir back site1.wsgi:application",
     ),
-    "Django with settings of their own package": (
+    "Django with their own settings package": (
         {
             "requirements.txt": "django\nuvicorn",
             "manage.py": MANAGE.replace("site1.settings", "conf.settings.live"),
@@ -145,7 +145,7 @@ STARTS = {
         {"requirements.txt": "fastapi\nuvicorn", "app/__init__.py": "", "app/main.py": FASTAPI},
         "uvicorn --host 0.0.0.0 --port $PORT app.main:app",
     ),
-    "FastAPI in a folder that is no package": (
+    "FastAPI in a folder that is not a package": (
         {"requirements.txt": "fastapi\nuvicorn", "src/main.py": FASTAPI},
         "uvicorn --host 0.0.0.0 --port $PORT --app-dir src main:app",
     ),
@@ -228,9 +228,9 @@ PROBLEMS = {
     "a lock file alone": ({"poetry.lock": ""}, "There is poetry.lock and no pyproject.toml, which it belongs to."),
     "no version": (
         {"main.py": "", ".python-version": "latest"},
-        ".python-version asks for Python 'latest', which is no version.",
+        ".python-version asks for Python 'latest', which is not a version.",
     ),
-    "Python 2": ({"main.py": "", "runtime.txt": "python-2.7.18"}, "only Python 3 is made any more"),
+    "Python 2": ({"main.py": "", "runtime.txt": "python-2.7.18"}, "but only Python 3 is maintained"),
     "not TOML": ({"pyproject.toml": "[project"}, "pyproject.toml is not valid TOML"),
     "a file that is missing": (
         {"requirements.txt": "-r base.txt"},
@@ -238,7 +238,7 @@ PROBLEMS = {
     ),
     "no version of a tool": (
         {"pyproject.toml": PROJECT + '[tool.uv]\nrequired-version = "new"', "uv.lock": ""},
-        "pyproject.toml asks for uv 'new', which is no version.",
+        "pyproject.toml asks for uv 'new', which is not a version.",
     ),
 }
 

@@ -147,7 +147,7 @@ def test_the_ruby_that_an_app_asks_for(app, files, version, fetched):
     [
         ('"~> 2.7"', "asks for Ruby ~> 2.7"),
         ('"3.3"', "Write ~> 3.3.0"),
-        ('"newest"', "which is no version"),
+        ('"newest"', "which is not a version"),
         ('"jruby-9.4"', "only Ruby itself"),
     ],
 )

@@ -79,7 +79,7 @@ def test_another_archive_than_the_recipe_says_is_refused(tmp_path):
     from archive import ArchiveError, unpack_archive
 
     told = packed(tmp_path, "store-1.0") | {"sha256": "0" * 64}
-    with pytest.raises(ArchiveError, match=r"has the SHA-256 .* and 0000.* is wanted"):
+    with pytest.raises(ArchiveError, match=r"has the SHA-256 .* but 0000.* is expected"):
         unpack_archive(told, tmp_path / "recipe", tmp_path / "scratch", tmp_path / "root")
     assert not (tmp_path / "root").exists()
 

@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic-core",
     "pydantic_settings": "pydantic-settings",
 }
-# Modules of the library that need an extra of their own.
+# Modules of the library that need their own extra.
 API_ONLY = ("buildfarm/api/",)
 WITH_METRICS = ("buildfarm/telemetry/metrics.py", "buildfarm/telemetry/serving.py", "buildfarm/queue/")
 FARM = ("buildfarm/store/", "buildfarm/access/", "buildfarm/seal.py", "buildfarm/farm.py", "buildfarm/gc/")

@@ -175,7 +175,7 @@ def test_wrong_digests_and_sizes_are_found(registry, fake):
     assert "is over" in broken(registry, push(registry, [shorter]))
     digest = push(registry, [layer])
     fake.repository("app").blobs[layer.digest] = gzip.compress(archive(("c", {})), mtime=0)
-    assert "but gave sha256:" in broken(registry, digest)
+    assert "but returned sha256:" in broken(registry, digest)
     del fake.repository("app").blobs[layer.digest]
     assert "404" in broken(registry, digest)
 
@@ -185,7 +185,7 @@ def test_wrong_digests_and_sizes_are_found(registry, fake):
     [
         ({"rootfs": {"diff_ids": []}}, "the config names 0 layers, and the manifest 1"),
         ({"rootfs": {}}, "diff_ids is missing"),
-        ({"history": [{"empty_layer": True}]}, "the history tells of 0 layers"),
+        ({"history": [{"empty_layer": True}]}, "the history lists 0 layers"),
         ({"os": 1}, "os is missing"),
     ],
 )

@@ -102,7 +102,7 @@ def maven_command(app: App, program: str) -> str:
 
 
 def gradle_command(app: App) -> str:
-    """A task "stage" is made for platforms; an app that is no Spring Boot one may start from its installation."""
+    """A task "stage" is made for platforms; an app without Spring Boot may start from its installation."""
     text = "\n".join(re.sub(r"//.*", "", app.text(name)) for name in app.has("build.gradle", "build.gradle.kts"))
     tasks = app.config.get("GRADLE_TASK", "")
     if not tasks and re.search(r"task\s+stage\b|[\"']stage[\"']", text):

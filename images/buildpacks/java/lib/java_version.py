@@ -22,7 +22,7 @@ class Asked:
 
 
 def read_asked(app: App) -> Asked:
-    """Whoever names a JDK gets that one; a build file's release is the least that will do."""
+    """An app that names a JDK gets that one; a build file's release is the least that will do."""
     for name, found in (
         (
             "system.properties",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MANIFESTS = ("package.json", "package.json5", "package.yaml")
-# JSON5 is a part of JavaScript; a context of its own has nothing to call.
+# JSON5 is a part of JavaScript; a separate context has nothing to call.
 _JSON5 = (
     "const text = require('fs').readFileSync(0, 'utf8');"
     "const found = require('vm').runInNewContext('(' + text + '\\n)', Object.create(null), {timeout: 1000});"

@@ -151,7 +151,7 @@ def _prune(manager: Manager, packages: Packages) -> str:
 
 
 def why_not_kept(app: App, manager: Manager, packages: Packages) -> str:
-    """Why the installed tree is made anew in each build; empty where it may come from the cache."""
+    """Why the installed tree is made anew in each build; empty if it may come from the cache."""
     own, local = packages.own_scripts(), packages.local()
     reasons = {
         "there is no lock file": not manager.lock,

@@ -81,9 +81,7 @@ def choose(app: App, node: str, npm: str) -> tuple[Manager, list[str]]:
     name, asked, because = _named(app)
     problems = []
     if name and name not in MANAGERS:
-        problems.append(
-            f"'{name}' in {because} is no package manager that is known here. Name one of {', '.join(MANAGERS)}."
-        )
+        problems.append(f"'{name}' in {because} is not a known package manager. Name one of {', '.join(MANAGERS)}.")
         return Manager("npm", npm, because), problems
     kinds = list(dict.fromkeys(LOCKS[lock] for lock in locks))
     if name and kinds and name not in kinds:
@@ -101,7 +99,7 @@ def choose(app: App, node: str, npm: str) -> tuple[Manager, list[str]]:
     manager = _version(app, Manager(name, "", because, lock), asked, node, npm)
     if manager.version and not ranges.valid(manager.version):
         right = f"{name}@{_default(app, manager, node, npm)}"
-        problems.append(f"'{manager.version}' in {because} is no version of {name}. Write one such as '{right}'.")
+        problems.append(f"'{manager.version}' in {because} is not a version of {name}. Write one such as '{right}'.")
     return manager, problems
 
 

@@ -85,7 +85,7 @@ def make_steps(
     start: starts.Start | None,
     commands: dict[str, str],
 ) -> tuple[list[str], dict[str, Any]]:
-    """All commands in their order, and what is told of the installing and the pruning one."""
+    """All commands in their order, and what the log says about the installing and the pruning one."""
     installing = install.install(app, manager)
     pruning, why_not = install.prune(app, manager, packages, needed(app, commands))
     scripts = [manager.run(name) for name in after(app)]

@@ -267,7 +267,7 @@ def _output(app: App) -> Start | None:
 
 def _vite(app: App) -> Start | None:
     code = app.code("vite.config")
-    # With a server of its own, Vite is only how its pages are made.
+    # With the app's own server, Vite is only how its pages are made.
     if _has_server(app) or not (app.has("index.html") or re.search(r"\broot\s*:", code)):
         return None
     found = re.search(r"\boutDir\s*:\s*['\"](?:\./)?([^'\"]+)['\"]", code)
@@ -275,7 +275,7 @@ def _vite(app: App) -> Start | None:
 
 
 def _has_server(app: App) -> bool:
-    """Whether the app has a server of its own to start."""
+    """Whether the app has its own server to start."""
     main = app.manifest.get("main")
     named = isinstance(main, str) and app.has(main.removeprefix("./"))
     return named or bool(app.first("server.js", "server.mjs", "server.cjs", "server.ts"))

@@ -19,7 +19,7 @@ _NEWEST = ("latest", "current", "node", "stable")
 
 
 def asked_node(app: App) -> tuple[str, str]:
-    """The range and where it stands; both empty where the app does not say."""
+    """The range and where it stands; both empty if the app does not say."""
     engine = app.table("engines").get("node")
     if isinstance(engine, str) and engine.strip():
         return _written(engine), f"engines.node in {app.manifest_name}"
@@ -85,4 +85,4 @@ def choose(app: App, have: str) -> tuple[dict[str, Any], str]:
 
 
 def _not_a_range(asked: str, where: str) -> str:
-    return f"'{asked}' in {where} is no version of Node. Write a range as npm reads it, such as '24.x'."
+    return f"'{asked}' in {where} is not a version of Node. Write a range as npm reads it, such as '24.x'."

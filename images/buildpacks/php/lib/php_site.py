@@ -84,7 +84,7 @@ def configure(address: str, root: Path, tree: Tree) -> str:
 
 
 def _rewrites(tree: Tree) -> str:
-    """A folder's own index comes first; else the app's index.php answers what is no file."""
+    """A folder's own index comes first; else the app's index.php answers what is not a file."""
     pages = [(folder, page) for page in ("index.php", "index.html") for folder in _folders(tree, page)]
     own = dict(reversed(pages))
     rules = [

@@ -120,7 +120,7 @@ def _unreadable(asked: Asked, have: str) -> str:
             f"{asked.because} asks for {asked.range}, and this farm has only Ruby itself. Name a version like {have}."
         )
     minor = have.rpartition(".")[0]
-    return f"{asked.because} asks for Ruby '{asked.range}', which is no version. Write it like {have} or ~> {minor}."
+    return f"{asked.because} asks for Ruby '{asked.range}', which is not a version. Write it like {have} or ~> {minor}."
 
 
 def _not_to_be_had(asked: Asked, have: str) -> str:

@@ -22,7 +22,7 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
         raise ProblemError(f"{SCRIPT} is empty. Write into it how the app starts.")
     if "\r\n" in text:
         raise ProblemError(
-            f"{SCRIPT} has the line ends of Windows, which no shell here understands. Save it with those of Unix (LF)."
+            f"{SCRIPT} has Windows line endings, which bash and sh cannot read. Save it with Unix line endings (LF)."
         )
     interpreter, because = choose_interpreter(text)
     return {

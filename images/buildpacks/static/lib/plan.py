@@ -78,7 +78,7 @@ def _folder(root: Path, named: str, *, listing: bool) -> tuple[str, str]:
         if (root / name / "index.html").is_file():
             return name, f"found {name}/index.html".replace(" ./", " ")
     if listing:
-        return ".", "Staticfile wants folders listed"
+        return ".", "Staticfile asks for lists of folders"
     raise ProblemError(
         "There is no index.html in public, dist or the app's own folder. Add one, or name the site's folder: "
         "'root: FOLDER' in Staticfile."

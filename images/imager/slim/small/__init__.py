@@ -1,6 +1,6 @@
-"""Small libraries in place of large ones of which a server calls next to nothing.
+"""Small libraries instead of large ones of which a server calls next to nothing.
 
-libsystemd is there to tell a service manager that a server is ready, and brings compressors and ciphers for journals;
+libsystemd notifies a service manager that a server is ready, and brings compressors and ciphers for journals;
 libstdc++ is there for jemalloc. The programs stay the distribution's, and what they call does the same. Where anything
 in an image calls more of a library than the small one has, the stock one is what the image gets.
 """
@@ -43,14 +43,14 @@ class Small:
         return set(tree.glob(f"usr/lib/*/{self.soname}*"))
 
     def lacks(self, tree: Path) -> str:
-        """The first function that something in ``tree`` wants of the library and that the small one has not."""
+        """The first function that something in ``tree`` needs from the library and that the small one lacks."""
         has = set(self.source.with_suffix(".map").read_text().replace(";", " ").split())
         files = (path for path in sorted(tree.rglob("*")) if path.is_file() and not path.is_symlink())
         return next((name for path in files for name in sorted(imported(path, self.soname) - has)), "")
 
 
 def take_small(root: Path) -> list[Small]:
-    """Every small library, in place of those that the packages have."""
+    """Every small library, instead of those that the packages have."""
     libraries = [Small(root, soname) for soname in SONAMES if list(root.glob(f"usr/lib/*/{soname}"))]
     for library in libraries:
         library.take()
@@ -58,7 +58,7 @@ def take_small(root: Path) -> list[Small]:
 
 
 def give_back(libraries: list[Small], tree: Path) -> list[Small]:
-    """Puts back the stock ones of which ``tree`` wants more; returns the small ones that stay."""
+    """Puts back the stock ones of which ``tree`` needs more; returns the small ones that stay."""
     lacking = {library.soname: library.lacks(tree) for library in libraries}
     for library in libraries:
         if lacking[library.soname]:
@@ -68,7 +68,7 @@ def give_back(libraries: list[Small], tree: Path) -> list[Small]:
 
 
 def imported(path: Path, soname: str) -> set[str]:
-    """What a file wants of a library; nothing where it is no program or library itself."""
+    """What a file needs from a library; nothing if it is not a program or library itself."""
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             return set()

@@ -1,4 +1,4 @@
-/* What servers call of libsystemd, as its manual pages describe it: they tell a service manager that they are ready, and
+/* What servers call of libsystemd, as its manual pages describe it: they notify a service manager that they are ready, and
  * ask which sockets they were started with. The distribution's library does the same with 1 MB, and with compressors and
  * ciphers for journals, which no server reads. Nothing newer than glibc 2.31 is called: bullseye is served as well. */
 #define _GNU_SOURCE
@@ -15,7 +15,7 @@
 
 #define FIRST 3 /* SD_LISTEN_FDS_START */
 
-/* sd_notify(3): 1 where it was sent, 0 where nobody listens, or a negative errno. */
+/* sd_notify(3): 1 if it was sent, 0 if nothing listens, or a negative errno. */
 int sd_notify(int unset, const char *state)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };

@@ -47,7 +47,7 @@ def test_a_submit_that_too_few_replicas_have_names_its_build():
 
 
 def test_a_cancel_that_comes_too_late_is_a_conflict():
-    response = answer(TooLateError("Build b1 cannot be cancelled any more: it publishes its image."))
+    response = answer(TooLateError("Build b1 can no longer be cancelled: its image is being published."))
     assert (response.status_code, response.json()["code"]) == (409, "request.too_late")
     with pytest.raises(TooLateError):
         check(response)

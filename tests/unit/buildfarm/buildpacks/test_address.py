@@ -97,7 +97,7 @@ def test_the_first_file_that_names_buildpacks_decides():
     ("name", "text", "kind", "told"),
     [
         (".buildpacks", "python\n\nftp://x\n", DetectError, ".buildpacks, line 3"),
-        ("app.json", "[]", CompileError, "app.json holds no JSON object"),
+        ("app.json", "[]", CompileError, "app.json is not a JSON object"),
         ("scalingo.json", '{"env": {"PATH": "x"}}', CompileError, "scalingo.json: PATH"),
         ("app.json", '{"formation": {"web": {"quantity": -1}}}', CompileError, "formation.web"),
         ("app.json", '{"buildpacks": {"a": 1}}', CompileError, "a list was expected"),

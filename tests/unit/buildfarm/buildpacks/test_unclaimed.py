@@ -26,7 +26,7 @@ def test_a_file_that_tells_what_the_app_is_is_named_with_who_takes_it(names, fou
 
 def test_what_was_looked_for_and_what_is_there_is_told():
     error = unclaimed({"README.md", *(f"file{number}" for number in range(9))}, ())
-    assert error.message == "No buildpack takes this app."
+    assert error.message == "No buildpack detects this app."
     assert "requirements.txt" in error.advice
     assert "README.md, file0" in error.advice
     assert "and 2 more" in error.advice

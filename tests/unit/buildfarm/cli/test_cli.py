@@ -83,13 +83,13 @@ def test_an_illegal_name_is_refused_before_anything_is_sent(tmp_path):
     (tmp_path / "index.html").touch()
     result = call("build", str(tmp_path), "--app", "Shop!/x")
     assert result.exit_code == Exit.USAGE
-    assert "'Shop!' cannot be the tenant" in result.output
+    assert "'Shop!' is not a valid name of the tenant" in result.output
 
 
 def test_a_redis_that_is_not_there_is_the_farms_fault_and_is_named():
     result = call("list", environment={"BUILDFARM_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert result.exit_code == Exit.FARM_FAULT
-    assert "Redis at 127.0.0.1:1 does not answer" in result.output
+    assert "Redis at 127.0.0.1:1 cannot be reached" in result.output
 
 
 def test_a_registry_that_is_not_there_is_the_farms_fault_and_is_named(tmp_path):
@@ -156,5 +156,5 @@ def test_what_travels_is_the_recipe_and_what_it_takes_along_or_is_given(tmp_path
     assert travels(server) == ["recipe.toml", "root/start"]
     assert travels(server, archive) == ["archive", "recipe.toml", "root/start"]
     (tmp_path / "images/shared/file").unlink()
-    with pytest.raises(errors.RecipeError, match="which is not there"):
+    with pytest.raises(errors.RecipeError, match="which does not exist"):
         travels(tool)

@@ -91,7 +91,7 @@ def test_a_relative_location_is_followed(registry, fake, content):
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [("elsewhere", "sends an upload away"), ("nowhere", "does not say where")]
+    ("fault", "reason"), [("elsewhere", "to another host"), ("nowhere", "without naming its address")]
 )
 def test_a_location_on_another_host_is_refused(registry, fake, content, fault, reason):
     fake.faults.append(("POST", fault))
@@ -159,12 +159,12 @@ def test_a_layer_that_cannot_be_made_ends_the_upload(registry, fake, content, pa
 
 def test_a_registry_that_keeps_other_content_is_found_out(registry, fake, content):
     fake.faults += [("PUT", "other-digest")]
-    with pytest.raises(RegistryError, match="but keeps sha256:"):
+    with pytest.raises(RegistryError, match="but stored sha256:"):
         registry.upload("app", cat(content))
 
     registry.put_blob("app", CONFIG)
     fake.faults += [("PUT", "other-digest")]
-    with pytest.raises(RegistryError, match="but keeps sha256:"):
+    with pytest.raises(RegistryError, match="but stored sha256:"):
         registry.put_manifest("app", MANIFEST.encode(), MANIFEST.media_type, tag=None)
 
 
@@ -237,10 +237,10 @@ def test_content_that_changed_on_the_way_is_found_out(registry, fake):
 
     for name in (manifest, "v1"):
         fake.faults.append(("GET", "other-content"))
-        with pytest.raises(RegistryError, match="but gave sha256:"):
+        with pytest.raises(RegistryError, match="but returned sha256:"):
             registry.get_manifest("app", name)
     fake.faults.append(("GET", "other-content"))
-    with pytest.raises(RegistryError, match="but gave sha256:"):
+    with pytest.raises(RegistryError, match="but returned sha256:"):
         registry.read_blob("app", digest)
 
 

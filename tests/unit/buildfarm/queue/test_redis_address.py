@@ -35,10 +35,10 @@ def test_certificates_are_checked_at_redis_and_at_its_sentinels():
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://a", "no redis://"),
+        ("http://a", "not a redis://"),
         ("redis+sentinel://:secret@a,b", "no master"),
-        ("redis+sentinel://:secret@a:x/farm", "no number"),
-        ("redis://:secret@a/zero", "no number"),
+        ("redis+sentinel://:secret@a:x/farm", "not a number"),
+        ("redis://:secret@a/zero", "not a number"),
         ("redis://:secret@a,b/0", "several hosts"),
     ],
 )

@@ -35,13 +35,13 @@ def test_a_whole_message_passes():
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        (5, "no JSON object"),
-        ([], "no JSON object"),
+        (5, "not a JSON object"),
+        ([], "not a JSON object"),
         ({}, "no headers"),
         (envelope(headers=None), "no headers"),
         (envelope(headers={"id": "x"}), "header task"),
         (envelope(headers={"task": "x", "id": 7}), "header id"),
-        (envelope(headers={"task": "x", "id": "y", "timelimit": [5, 5]}), "no header timelimit"),
+        (envelope(headers={"task": "x", "id": "y", "timelimit": [5, 5]}), "the header timelimit"),
         (envelope(properties=[]), "no properties"),
         (envelope(properties={"delivery_info": {}}), "exchange"),
         (envelope(**{"content-type": "application/x-python-serialize"}), "not JSON"),

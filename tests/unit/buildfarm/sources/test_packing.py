@@ -73,7 +73,7 @@ def test_what_is_no_directory_or_empty_is_the_apps_fault(tmp_path):
         with pytest.raises(SourceError, match="is not a directory"):
             names(path)
     (tmp_path / "file").unlink()
-    with pytest.raises(SourceError, match="holds nothing to build"):
+    with pytest.raises(SourceError, match="contains nothing to build"):
         names(tmp_path)
 
 

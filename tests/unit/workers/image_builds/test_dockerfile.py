@@ -181,7 +181,7 @@ def test_an_engine_that_ends_without_a_word_has_built_nothing(context):
         say(stream="Step 1/2 : FROM base\n")
         say(aux={"ID": "sha256:0"})  # of the first of two stages
 
-    with engine(answer) as (client, _), pytest.raises(NodeError, match="did not say how the build ended"):
+    with engine(answer) as (client, _), pytest.raises(NodeError, match="did not report how the build ended"):
         build(client, context)
 
 

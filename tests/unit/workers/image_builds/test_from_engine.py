@@ -1,4 +1,4 @@
-"""An image of the engine on its way to the registry: nothing in it tells when it was built."""
+"""An image of the engine on its way to the registry: nothing in it depends on when it was built."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Engine:
 
 @pytest.fixture
 def kernel(monkeypatch):
-    """Rules by bridge, in place of iptables."""
+    """Rules by bridge, instead of iptables."""
     rules: dict[str, Firewall] = {}
     listed: dict[str, str] = {}
 

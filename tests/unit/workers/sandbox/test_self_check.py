@@ -23,7 +23,7 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def inspected(workspace):
-    """As the engine tells of a container that is as it was asked for."""
+    """As the engine tells of a container that is as it was requested."""
     folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
     places = {inside: folder.bind_source for inside, folder in folders.items()}
     return {
@@ -105,7 +105,9 @@ def test_versions_are_read_and_old_ones_named():
 
 
 def test_an_engine_without_seccomp_or_with_an_unexpected_user_namespace_is_named():
-    assert engine_differences(VERSION, {"SecurityOptions": []}, user_namespace=False) == ["the engine has no seccomp"]
+    assert engine_differences(VERSION, {"SecurityOptions": []}, user_namespace=False) == [
+        "the engine does not support seccomp"
+    ]
     remapped = {"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]}
     assert "has a user namespace" in engine_differences(VERSION, remapped, user_namespace=False)[0]
     assert engine_differences(VERSION, remapped, user_namespace=True) == []
@@ -133,7 +135,7 @@ def test_a_probe_that_can_do_nothing_is_as_it_should_be():
         (GOOD + "Written: /usr\n", "write to /usr"),
         (GOOD + "Socket: there\n", "socket"),
         (GOOD + "Node: reached\n", "reached a port"),
-        ("", "did not come to its end"),
+        ("", "did not finish"),
     ],
 )
 def test_what_a_probe_could_do_is_named(output, told):

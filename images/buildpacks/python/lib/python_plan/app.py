@@ -29,7 +29,7 @@ class App:
         return next((name for name in names if self.has(name)), "")
 
     def text(self, name: str) -> str:
-        """The text of a file, also of one that was written on Windows; nothing where it is not there."""
+        """The text of a file, also of one that was written on Windows; nothing if it does not exist."""
         try:
             content = (self.root / name).read_bytes()
         except OSError:

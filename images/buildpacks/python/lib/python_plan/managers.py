@@ -28,7 +28,7 @@ class Project(NamedTuple):
 class Manager(NamedTuple):
     """The tool, what it runs, and what decides its result. ``names``: what is installed, as far as files say it.
 
-    ``not_kept`` says why the installed tree is not kept for the next build; nothing where it is. ``package``: one run
+    ``not_kept`` says why the installed tree is not kept for the next build; nothing if it is. ``package``: one run
     installs the dependencies and the project, whose wheel names them.
     """
 
@@ -91,7 +91,7 @@ def _version(name: str, asked: object) -> str:
     alternatives = versions.read_range(str(asked or ""))
     if alternatives is None:
         raise WrongFileError(
-            f"pyproject.toml asks for {name} '{asked}', which is no version. Write it like {VERSIONS[name]}."
+            f"pyproject.toml asks for {name} '{asked}', which is not a version. Write it like {VERSIONS[name]}."
         )
     return VERSIONS[name] if versions.satisfies(VERSIONS[name], alternatives) else versions.request(alternatives)
 
@@ -105,7 +105,9 @@ def _uv(app: App, lock: str, because: str) -> Manager:
     members = _uv_members(app)
     builds = bool(members) or _uv_builds(app)
     project = (
-        Project(f"uv sync{options}", "the project is a package") if builds else Project("", "the project is no package")
+        Project(f"uv sync{options}", "the project is a package")
+        if builds
+        else Project("", "the project is not a package")
     )
     skips = " --no-install-project" + (" --no-install-workspace" if members else "")
     inputs = [name for name in ("pyproject.toml", lock, "uv.toml", *members) if name and app.has(name)]
@@ -154,7 +156,7 @@ def _poetry(app: App, lock: str, because: str) -> Manager:
 
 
 def _poetry_root(app: App) -> str:
-    """Why the project itself is not installed; nothing where it is."""
+    """Why the project itself is not installed; nothing if it is."""
     poetry = app.table("tool", "poetry")
     if poetry.get("package-mode") is False:
         return "package-mode is false"
@@ -170,14 +172,14 @@ def _poetry_root(app: App) -> str:
         or (app.root / "src" / module).is_dir()
     ):
         return ""
-    return f"there is no package {module}"
+    return f"there is not a package {module}"
 
 
 def _pdm(app: App, lock: str, because: str) -> Manager:
     distribution = app.table("tool", "pdm").get("distribution")
     package = app.says("build-system") if distribution is None else bool(distribution)
     run = "pdm install --check --prod"
-    project = Project(run if package else "", "the project is a package" if package else "the project is no package")
+    project = Project(run if package else "", "the project is a package" if package else "the project is not a package")
     not_kept = "pdm.lock names packages in folders of the app" if re.search(r'(?m)^path = "', app.text(lock)) else ""
     names = _direct(app) | _from_lock(app, lock)
     inputs = [name for name in ("pyproject.toml", "pdm.toml", lock) if app.has(name)]
@@ -241,7 +243,7 @@ def _listed(app: App) -> Manager:
     """A pyproject.toml that only lists dependencies: nothing is to be built."""
     listed = [text for text in app.table("project").get("dependencies") or [] if isinstance(text, str)]
     run = " ".join(["pip install", *map(_quoted, listed)]) if listed else ""
-    project = Project("", "pyproject.toml has no [build-system]: the project is no package")
+    project = Project("", "pyproject.toml has no [build-system]: the project is not a package")
     not_kept = next((f"what '{text}' names may change" for text in listed if "@" in text), "")
     return Manager("pip", "", "[project] in pyproject.toml", run, [], _direct(app), project, not_kept=not_kept)
 

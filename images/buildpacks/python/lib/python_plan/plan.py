@@ -79,7 +79,7 @@ def _steps(app: App, manager: managers.Manager, static: str) -> list[str]:
 
 
 def _collectstatic(app: App, names: starts.Names) -> str:
-    """The command that gathers Django's static files; nothing where the app has none, or does not want it."""
+    """The command that gathers Django's static files; nothing if the app has none, or does not want it."""
     folder = starts.manage(app)
     if not folder or "django" not in names or app.config.get("DISABLE_COLLECTSTATIC"):
         return ""

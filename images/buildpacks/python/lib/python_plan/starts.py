@@ -84,7 +84,7 @@ def _installed(names: Names) -> set[str]:
 
 
 def manage(app: App) -> str:
-    """The folder of manage.py with a slash at its end, or nothing where there is none. The top's is './'."""
+    """The folder of manage.py with a slash at its end, or nothing if there is none. The top's is './'."""
     folders = [folder for folder in app.folders if app.has(f"{folder}/manage.py".lstrip("/"))]
     return f"{folders[0]}/" if folders and folders[0] else "./" if folders else ""
 

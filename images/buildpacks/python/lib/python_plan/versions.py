@@ -40,7 +40,7 @@ class Clause(NamedTuple):
 
 
 def read_range(text: str) -> list[list[Clause]] | None:
-    """The alternatives of a range, each with the conditions that must all hold; None where this is no range."""
+    """The alternatives of a range, each with the conditions that must all hold; None if this is not a range."""
     alternatives = [_read_clauses(part) for part in text.split("||")]
     found = [clauses for clauses in alternatives if clauses is not None]
     return found if len(found) == len(alternatives) else None
@@ -103,12 +103,12 @@ def choose(app: App, builders: str) -> tuple[dict[str, Any], str]:
     because = f"{asked.where} asks for {asked.text}"
     alternatives = read_range(re.sub(r"^(c?python)[-@]?", "", asked.text))
     if alternatives is None:
-        sentence = f"{asked.where} asks for Python '{asked.text}', which is no version."
+        sentence = f"{asked.where} asks for Python '{asked.text}', which is not a version."
         return {**builder, "because": because}, f"{sentence} Write it like {_minor(builders)}."
     if satisfies(builders, alternatives):
         return {**builder, "because": because}, ""
     if not _is_python3(alternatives):
-        sentence = f"{asked.where} asks for Python {asked.text}, and only Python 3 is made any more."
+        sentence = f"{asked.where} asks for Python {asked.text}, but only Python 3 is maintained."
         return {**builder, "because": because}, f"{sentence} Write it like {_minor(builders)}."
     return {"name": "python", "version": request(alternatives), "fetched": True, "because": because}, ""
 

@@ -1,4 +1,4 @@
-"""An app below src that is no package."""
+"""An app below src that is not a package."""
 
 from importlib.metadata import version
 

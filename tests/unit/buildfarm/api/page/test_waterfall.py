@@ -58,8 +58,8 @@ def test_no_bar_and_no_label_leaves_the_drawing():
 
 
 def test_words_are_for_people():
-    assert in_words(build(State.HELD)) == "Waits for another build of its tenant to end."
-    assert in_words(build(State.QUEUED, attempt=1)) == "Waits to be tried again."
+    assert in_words(build(State.HELD)) == "Waiting for another build of its tenant to end."
+    assert in_words(build(State.QUEUED, attempt=1)) == "Waiting for a retry."
     assert source_in_words(SOURCE) == "https://git.example.org/a.git at HEAD"
     assert (duration(3.25), duration(61), duration(7300)) == ("3.2 s", "1 min 1 s", "2 h 1 min")
     assert (size(999), size(2_500_000)) == ("999 B", "2.5 MB")

@@ -60,7 +60,7 @@ def _main(package: list[Descriptor]) -> Descriptor:
 
 
 def _build(asked: dict[str, Any]) -> dict[str, Any]:
-    """``group`` and ``plan`` as detect told them; ``previous``: see `build.build`."""
+    """``group`` and ``plan`` as detect returned them; ``previous``: see `build.build`."""
     group = [read(Path(item["folder"])) for item in asked["group"]]
     by_folder = {str(item.folder): item for item in group}
     plan: list[Entry[Descriptor]] = [

@@ -44,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A buildpack; ``order`` is empty for one with programs of its own."""
+    """A buildpack; ``order`` is empty for one with its own programs."""
 
     folder: Path
     id: str
@@ -75,11 +75,11 @@ def read(folder: Path) -> Descriptor:
         raise LifecycleError(BUILD_WRONG, f"{where} has no table [buildpack].")
     name = str(about.get("id", ""))
     if not _ID.fullmatch(name) or name in _FORBIDDEN or ".." in name:
-        raise LifecycleError(BUILD_WRONG, f"{where}: {name[:80]!r} cannot be a buildpack's id.")
+        raise LifecycleError(BUILD_WRONG, f"{where}: {name[:80]!r} is not a valid buildpack id.")
     if api not in APIS:
         raise LifecycleError(
             UNSUPPORTED_API,
-            f"{where}: the buildpack {name} speaks Buildpack API {api!r}; this farm speaks {', '.join(APIS)}.",
+            f"{where}: the buildpack {name} uses Buildpack API {api!r}; this farm supports {', '.join(APIS)}.",
         )
     order = tuple(_group(where, group) for group in _tables(found, "order"))
     if not order:

@@ -27,7 +27,7 @@ _PASS, _FAIL = 0, 100
 
 @dataclass(frozen=True)
 class Member:
-    """A buildpack of a group with programs of its own."""
+    """A buildpack of a group that has its own programs."""
 
     buildpack: Descriptor
     optional: bool
@@ -53,7 +53,7 @@ class Detection:
                 if found is not None:
                     return found
         code = NONE_DETECTED_ONE_FAILED if self._errored else NONE_DETECTED
-        raise LifecycleError(code, "No group of buildpacks takes this app.")
+        raise LifecycleError(code, "No group of buildpacks detects this app.")
 
     def _expanded(self, members: list[Member], depth: int = 0) -> Iterator[list[Member]]:
         """Groups without composite buildpacks, depth first."""
@@ -75,7 +75,7 @@ class Detection:
             if buildpack.id == name and version in ("", buildpack.version):
                 return buildpack
         raise LifecycleError(
-            BUILD_WRONG, f"The order of {asked_by.id} names the buildpack {name} {version}, which did not come with it."
+            BUILD_WRONG, f"The order of {asked_by.id} names the buildpack {name} {version}, which is not part of it."
         )
 
     def _try(self, members: Sequence[Member]) -> tuple[list[Descriptor], list[Entry[Descriptor]]] | None:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
         command, folder = ["bash", "-c", _with_profile(words)] if words else [], "/app"
     if not command:
         kinds = ", ".join(item["type"] for item in metadata.get("processes", []))
-        _end(f"say what to start: a process type ({kinds}) or a command")
+        _end(f"name what to start: a process type ({kinds}) or a command")
     variables = _environment(metadata.get("buildpacks", []), named if process is not None else "")
     os.chdir(folder)
     os.environ["PATH"] = variables.get("PATH", "")  # where the command is looked for

@@ -33,7 +33,7 @@ class LayerRecord:
 def restore(folder: Path, kept: Path, records: Mapping[str, LayerRecord]) -> None:
     """Makes a buildpack's folder what its build may find: cached layers, and what was said of launch layers.
 
-    ``kept`` holds the files of layers that were cached. Flags are never restored, so that a buildpack says anew which
+    ``kept`` holds the files of layers that were cached. Flags are never restored: a buildpack states again which
     layers it wants.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def collect(buildpack: str, folder: Path, previous: Mapping[str, LayerRecord]) -
             continue
         if name in FORBIDDEN or not _NAME.fullmatch(name):
             raise LifecycleError(
-                BUILD_WRONG, f"The buildpack {buildpack} made a layer named {name[:80]!r}, which no layer may be."
+                BUILD_WRONG, f"The buildpack {buildpack} made a layer named {name[:80]!r}, which is a reserved name."
             )
         where = f"{name}.toml of the buildpack {buildpack}"
         record = _record(buildpack, name, toml.read(folder / f"{name}.toml", BUILD_WRONG, where), where)
@@ -92,7 +92,7 @@ def _without_files(record: LayerRecord, previous: LayerRecord | None) -> LayerRe
         raise LifecycleError(
             BUILD_WRONG,
             f"The buildpack {record.buildpack} reuses the layer {record.name}, "
-            "and the app's previous image has none of that name.",
+            "and the app's previous image has no layer of that name.",
         )
     return LayerRecord(record.buildpack, record.name, launch=True, metadata=record.metadata, reused=True)
 

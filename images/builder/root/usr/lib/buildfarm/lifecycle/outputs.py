@@ -60,7 +60,7 @@ def read_unmet(folder: Path, buildpack: str) -> frozenset[str]:
 def _process(table: Mapping[str, Any], buildpack: str, where: str) -> Process | None:
     kind = _text(table, "type", where)
     if not _TYPE.fullmatch(kind):
-        raise LifecycleError(BUILD_WRONG, f"{where}: {kind[:80]!r} cannot be a process type.")
+        raise LifecycleError(BUILD_WRONG, f"{where}: {kind[:80]!r} is not a valid process type.")
     command = _texts(table, "command", where)
     if not command:
         raise LifecycleError(BUILD_WRONG, f"{where}: the process {kind} has no command.")

@@ -54,7 +54,7 @@ def resolve(passed: Sequence[Passed[T]]) -> tuple[list[T], list[Entry[T]]] | Non
 
 
 def _trial(kept: list[tuple[Passed[T], Section]]) -> list[tuple[Passed[T], Section]]:
-    """Drops optional buildpacks whose wishes nobody meets, until all are met; empty where a required one has such."""
+    """Drops optional buildpacks with unmet requirements until none is left; empty if a required one has any."""
     while (at := _violation([section for _, section in kept])) is not None:
         if not kept[at][0].optional:
             return []

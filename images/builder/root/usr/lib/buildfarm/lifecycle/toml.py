@@ -15,7 +15,7 @@ BYTES_MAX = 1024 * 1024
 
 
 def read(path: Path, code: int, told: str) -> dict[str, Any]:
-    """A file's tables; nothing where there is no file. Raises LifecycleError with ``code`` that names ``told``."""
+    """A file's tables; nothing if there is no file. Raises LifecycleError with ``code`` that names ``told``."""
     try:
         with path.open("rb") as file:
             content = file.read(BYTES_MAX + 1)

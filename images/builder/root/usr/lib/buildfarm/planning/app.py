@@ -19,7 +19,7 @@ class App:
         return [name for name in names if (self.root / name).is_file()]
 
     def text(self, name: str) -> str:
-        """A file's text; empty where there is no such file."""
+        """A file's text; empty if there is no such file."""
         path = self.root / name
         if not path.is_file():
             return ""

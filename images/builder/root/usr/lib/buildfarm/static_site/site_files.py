@@ -131,11 +131,11 @@ def check_rule(rule: Rule) -> str:
 def _check_status(rule: Rule) -> str:
     away = not rule.target.startswith("/")
     if rule.status == 404 and (rule.source != "/*" or away):
-        return "Only '/* PAGE 404' is supported for a page of one's own."
+        return "Only '/* PAGE 404' is supported for a custom page."
     if rule.status == 200 and away:
         return "A status of 200 with another host is a proxy, which is not supported."
     if rule.status not in {*REDIRECTS, 200, 404}:
-        return f"{rule.status} is none of the statuses {', '.join(map(str, REDIRECTS))}, 200 and 404."
+        return f"{rule.status} is not one of the statuses {', '.join(map(str, REDIRECTS))}, 200 and 404."
     return ""
 
 
@@ -158,7 +158,7 @@ def read_headers(text: str, read: Read) -> None:
 def _read_header(path: str, words: str, read: Read) -> str:
     name, colon, value = (part.strip() for part in words.partition(":"))
     if not path:
-        return "It belongs to no path."
+        return "No path precedes it."
     if words.startswith("! "):
         return "Removing a header is not supported."
     problem = check_header(name, value) if colon else f"'{words}' has no colon."
