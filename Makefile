@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps builder-packages bench-export bench-queue faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,10 @@ verify-observability: $(STAMP) ## API, page, metrics and dashboards, tried on a 
 hostile: $(STAMP) ## some fifty attacks on the sandbox, in real builds, as a table
 	$(BIN)/buildfarm up
 	$(BIN)/python -m tests.hostile
+
+bench-redeploy: $(STAMP) ## a one-line change from folder to image, against BuildKit and the version before
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m bench.redeploy
 
 bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 builds
 	$(BIN)/buildfarm up --no-worker

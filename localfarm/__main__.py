@@ -12,7 +12,7 @@ from requests.exceptions import RequestException
 
 from buildfarm.cli.error_handler import Exit, FarmGroup, tell
 from buildfarm.errors import SetupError
-from buildfarm.settings import STATE_DIRECTORY, read_settings
+from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
 from localfarm import farm
 
@@ -32,7 +32,9 @@ def main() -> None:
 @json_option
 def up(worker: bool, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
     """Brings the farm up."""
-    state = farm.up(STATE_DIRECTORY, node=worker, redis_port=redis_port, registry_port=registry_port, say=_say)
+    state = farm.up(
+        read_settings().state_directory, node=worker, redis_port=redis_port, registry_port=registry_port, say=_say
+    )
     if as_json:
         click.echo(
             json.dumps({"redis": state.redis_address, "registry": state.registry_address, "builder": state.builder})
@@ -47,7 +49,7 @@ def up(worker: bool, redis_port: int | None, registry_port: int | None, as_json:
 @json_option
 def down(purge: bool, now: bool, as_json: bool) -> None:
     """Takes the farm down."""
-    gone = farm.down(STATE_DIRECTORY, purge=purge, now=now, say=_say)
+    gone = farm.down(read_settings().state_directory, purge=purge, now=now, say=_say)
     click.echo(json.dumps({"removed": gone}) if as_json else f"Removed: {', '.join(gone) or 'nothing'}")
 
 
@@ -55,7 +57,7 @@ def down(purge: bool, now: bool, as_json: bool) -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Says which parts run."""
-    parts = farm.status(STATE_DIRECTORY)
+    parts = farm.status(read_settings().state_directory)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(part) for part in parts]))
     else:

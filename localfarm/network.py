@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import docker
-from docker.errors import NotFound
 from docker.models.networks import Network
 
 from buildfarm.settings import SANDBOX_NETWORK
 from workers.sandbox.firewall import Firewall, bridge_of
+from workers.sandbox.network import builds_options, find_network, make_bridge, services_options
 
 SERVICES = "buildfarm"
 LABEL = "buildfarm.network"
-MTU_OPTION = "com.docker.network.driver.mtu"
-ICC_OPTION = "com.docker.network.bridge.enable_icc"
-IPV6_OPTION = "com.docker.network.enable_ipv6"
-ETHERNET_MTU = 1500
 
 
 def ensure_networks(client: docker.DockerClient, builds: str, say: Callable[[str], None]) -> Network:
@@ -28,29 +23,12 @@ def ensure_networks(client: docker.DockerClient, builds: str, say: Callable[[str
 
 def ensure_services(client: docker.DockerClient, say: Callable[[str], None]) -> Network:
     """Make or correct the network of Redis and the registry."""
-    return _ensure(client, SERVICES, {MTU_OPTION: _mtu()}, say)
+    return _ensure(client, SERVICES, services_options(), say)
 
 
 def ensure_builds(client: docker.DockerClient, name: str, say: Callable[[str], None]) -> Network:
     """Make or correct a network of sandboxes. They run untrusted code and must not reach one another."""
-    return _ensure(client, name, {MTU_OPTION: _mtu(), ICC_OPTION: "false", IPV6_OPTION: "false"}, say)
-
-
-def _mtu() -> str:
-    return str(host_mtu(Path("/proc/net/route").read_text(), Path("/sys/class/net")))
-
-
-def host_mtu(routes: str, interfaces: Path) -> int:
-    """MTU of the default route's interface.
-
-    The engine takes 1500 whatever the machine has; where the way out is narrower, large packets are lost
-    and downloads inside containers hang.
-    """
-    for line in routes.splitlines()[1:]:
-        interface, destination = line.split()[:2]
-        if destination == "00000000":
-            return int((interfaces / interface / "mtu").read_text())
-    return ETHERNET_MTU
+    return _ensure(client, name, builds_options(), say)
 
 
 def remove_networks(client: docker.DockerClient, builds: str) -> list[str]:
@@ -85,19 +63,12 @@ def _forget_rules(network: Network) -> None:
         firewall.remove()
 
 
-def find_network(client: docker.DockerClient, name: str) -> Network | None:
-    try:
-        return client.networks.get(name)
-    except NotFound:
-        return None
-
-
 def _ensure(client: docker.DockerClient, name: str, options: dict[str, str], say: Callable[[str], None]) -> Network:
     network = find_network(client, name)
     if network is not None and (network.attrs["Options"] == options or not _remove_outdated(network, say)):
         return network
     say(f"network: making {name}")
-    return client.networks.create(name, driver="bridge", options=options, labels={LABEL: name}, check_duplicate=True)
+    return make_bridge(client, name, options, {LABEL: name})
 
 
 def _remove_outdated(network: Network, say: Callable[[str], None]) -> bool:

@@ -24,6 +24,7 @@ from workers.image_builds.pipeline import ImageTools
 from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
 from workers.sandbox.container import Sandboxes
+from workers.sandbox.network import ensure_builds_network
 from workers.sandbox.pool import SandboxPool
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.workspace import Workspaces
@@ -132,9 +133,11 @@ def _stack(builder: Builder) -> str:
 
 
 def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:
+    with engine_failures("make the sandboxes' network"):
+        network = ensure_builds_network(client, settings.sandbox_network)
     return SandboxSpec(
         node_id=settings.node_id,
-        network=ensure_network(client, settings.sandbox_network),
+        network=network,
         memory_bytes=settings.memory_bytes,
         cpus=min(settings.cpus, os.cpu_count() or 1),
         pids_max=settings.pids_max,
@@ -143,13 +146,3 @@ def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpe
         runtime=settings.sandbox_runtime,
         user_namespace=settings.sandbox_user_namespace,
     )
-
-
-def ensure_network(client: docker.DockerClient, name: str) -> str:
-    """The bridge network of the sandboxes, in which they cannot reach one another. Raises NodeError."""
-    with engine_failures("make the sandboxes' network"):
-        if not client.networks.list(names=[f"^{name}$"]):
-            # An engine may give every new network IPv6 by default, which the network rules do not filter.
-            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.enable_ipv6": "false"}
-            client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
-    return name

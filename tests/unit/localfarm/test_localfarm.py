@@ -15,7 +15,6 @@ from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import read_recipe
 from buildfarm.recipes.parts import Dockerfile
 from localfarm.images import BUILDER, DEBIAN, SUITE, Distribution
-from localfarm.network import host_mtu
 from localfarm.services import redis_service
 from localfarm.state import LocalState, forget, locked, make_directory, read_state, secret_file, write_file, write_state
 from localfarm.waiting import run_side_by_side, wait_until
@@ -74,14 +73,6 @@ def test_a_file_is_whole_or_old(tmp_path):
 def test_two_runs_do_not_meet(tmp_path):
     with locked(tmp_path), pytest.raises(SetupError, match="Another"), locked(tmp_path, seconds=0.1):
         raise AssertionError("both have the lock")
-
-
-def test_the_mtu_is_that_of_the_way_out(tmp_path):
-    (tmp_path / "eth7").mkdir()
-    (tmp_path / "eth7/mtu").write_text("1400\n")
-    routes = "Iface Destination Gateway\neth9 0000FEA9 0\neth7 00000000 0101A8C0\n"
-    assert host_mtu(routes, tmp_path) == 1400
-    assert host_mtu("Iface Destination\n", tmp_path) == 1500
 
 
 def test_waiting_ends_at_once_or_at_its_deadline():
