@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ import click
 
 from buildfarm import LazyModule
 from buildfarm.cli.buildpacks import pinned
+from buildfarm.cli.builds import fields_of
 from buildfarm.cli.error_handler import Exit, connected_farm, json_option
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 
@@ -181,7 +183,7 @@ def _line(line: LogLine) -> Text:
 
 def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
     if as_json:
-        click.echo(build.model_dump_json())
+        click.echo(json.dumps(fields_of(farm, build)))
     elif detach:
         click.echo(build.id)
     else:

@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
     from buildfarm import model
     from buildfarm.cli import show as display
+    from buildfarm.client import Client
+    from buildfarm.farm import Farm
 else:
     console = LazyModule("rich.console")
     display = LazyModule("buildfarm.cli.show")
     model = LazyModule("buildfarm.model")
+
+
+def fields_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
+    """A build as `--json` prints it: its record, and as ``image`` the reference that an engine can run, or null."""
+    image = farm.image(build) if build.result else None
+    return {**build.model_dump(mode="json"), "image": image}
 
 
 @click.command()
@@ -41,7 +49,7 @@ def show(build_id: str, as_json: bool) -> None:
     with connected_farm() as farm:
         build = farm.get(build_id)
         if as_json:
-            click.echo(build.model_dump_json())
+            click.echo(json.dumps(fields_of(farm, build)))
             return
         output = console.Console(highlight=False)
         display.show_build(output, build, farm.image(build) if build.result else "", farm.queue_position(build))
@@ -60,10 +68,10 @@ def list_builds(app: str | None, limit: int, as_json: bool) -> None:
         raise click.UsageError(f"--app {app}: write it as tenant/name.")
     with connected_farm() as farm:
         found = farm.recent(limit, tenant=tenant or None, app=name or None)
-    if as_json:
-        click.echo(json.dumps([build.model_dump(mode="json") for build in found]))
-    else:
-        display.show_list(console.Console(highlight=False), found)
+        if as_json:
+            click.echo(json.dumps([fields_of(farm, build) for build in found]))
+        else:
+            display.show_list(console.Console(highlight=False), found)
 
 
 @click.command()

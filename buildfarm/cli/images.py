@@ -15,6 +15,7 @@ import click
 
 from buildfarm import LazyModule
 from buildfarm.cli.build import exit_of, follow
+from buildfarm.cli.builds import fields_of
 from buildfarm.cli.error_handler import inside_farm, json_option
 from buildfarm.errors import RequestError
 
@@ -101,7 +102,7 @@ def build_image(
             if each == name or ended.state is not model.State.SUCCEEDED:
                 break
         if as_json:
-            click.echo(ended.model_dump_json())
+            click.echo(json.dumps(fields_of(farm, ended)))
         else:
             display.show_build(console, ended, farm.image(ended) if ended.result else "")
     sys.exit(exit_of(ended))

@@ -83,17 +83,23 @@ def position_of(place: QueuePosition) -> str:
 
 def show_list(console: Console, builds: list[Build]) -> None:
     """Builds, a line each."""
-    table = Table("build", "app", "state", "submitted", "took", box=None)
+    table = Table(box=None)
+    for name in ("build", "app", "state", "submitted (UTC)", "took"):
+        table.add_column(name, overflow="fold", no_wrap=name not in ("app", "state"))
     for build in builds:
         took = f"{build.finished_at - build.submitted_at:.1f} s" if build.finished_at else ""
         state = Text(build.failure.code if build.failure else build.state, style=COLOURS.get(build.state, ""))
-        table.add_row(build.id, f"{build.request.tenant}/{build.request.app}", state, _time(build.submitted_at), took)
+        table.add_row(build.id, f"{build.request.tenant}/{build.request.app}", state, _minute(build.submitted_at), took)
     console.print(table)
 
 
 def _row(console: Console, name: str, value: str | Text) -> None:
     # A separate line, never folded: people copy digests out of it.
     console.print(Text.assemble(f"{name:<11}", value), soft_wrap=True)
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _time(seconds: float) -> str:

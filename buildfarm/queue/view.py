@@ -30,7 +30,7 @@ class QueueRow(Frozen):
     running: int
     oldest_seconds: float | None  # for how long the oldest one waits
     started: int  # in the last minutes
-    share: float = 1.0  # of all starts of the class in the last minutes
+    share: float = 0.0  # of all starts in the last minutes; a tenant's: of all of its class
 
 
 class QueueView(Frozen):

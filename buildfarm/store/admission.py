@@ -138,7 +138,11 @@ class Admission:
             pipeline.zrange(key("tenants", name), 0, 0, withscores=True)
             counts, oldest = pipeline.execute()
         waited = now - oldest[0][1] if oldest else None
-        return QueueRow(build_class=name, oldest_seconds=waited, started=started.get(name, 0), **_counts(counts))
+        own = started.get(name, 0)
+        every = sum(number for field, number in started.items() if " " not in field)
+        return QueueRow(
+            build_class=name, oldest_seconds=waited, started=own, share=own / every if every else 0.0, **_counts(counts)
+        )
 
     def _tenant_rows(self, name: str, started: dict[str, int], now: float, tenants_max: int) -> list[QueueRow]:
         """Those that wait, longest first, and then those that only started builds lately."""

@@ -205,6 +205,7 @@ def test_an_app_that_no_buildpack_takes(built, tmp_path):
     build = built(tmp_path, "nothing")
     failed(build, "app.detect", "No buildpack detects this app.")
     assert build.failure.phase is Phase.DETECT
+    assert "There is README at the source's top." in build.failure.advice
 
 
 def test_a_buildpack_that_is_asked_for_is_used_or_refused(built, tmp_path):

@@ -235,6 +235,7 @@ def test_a_waiting_build_tells_its_place(farm, leases):
     interactive = view.classes[0]
     assert (interactive.held, interactive.queued, interactive.running, interactive.started) == (1, 7, 1, 1)
     assert interactive.oldest_seconds > 0
+    assert {row.build_class: row.share for row in view.classes if row.share} == {interactive.build_class: 1.0}
     tenants = {row.tenant: row for row in view.tenants}
     assert (tenants["t"].held, tenants["t"].queued, tenants["t"].share) == (1, 4, 1.0)
     assert set(tenants) == {"t", "u-0", "u-1", "u-2"}

@@ -63,6 +63,7 @@ def test_a_build_is_submitted_watched_and_explained(live, tab, tmp_path):
     names = tab.page.locator("svg.waterfall text:not(.seconds)").all_text_contents()
     assert names == ["queue", "prepare", "detect", "compile", "export", "publish"]
     assert tab.page.locator("section[aria-label=Layers] tbody tr").count() >= 2
+    assert tab.page.locator("dt:text-is('Buildpacks') + dd").inner_text().split()[0] == "nodejs"
     tab.shoot("succeeded")
 
 

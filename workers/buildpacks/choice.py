@@ -19,6 +19,8 @@ from workers.buildpacks.steps import Steps
 
 URL_VARIABLE = "BUILDPACK_URL"
 
+_TOP = "app/"  # how names of a build's files begin
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -41,7 +43,7 @@ def detect(
     steps: Steps,
     names: Collection[str] = (),
 ) -> Chosen:
-    """Asks the buildpacks; ``names`` are the source's files, for the error.
+    """Asks the buildpacks; ``names`` are the source's files below ``app/``, for the error.
 
     Raises DetectError, and what `BuildpackFetcher.fetch` raises.
     """
@@ -57,7 +59,7 @@ def detect(
         chosen = _first_of(fetcher.fetch(bundle, request.tenant, steps), steps)
         if chosen is not None:
             return chosen
-    raise unclaimed(names, request.buildpack_order)
+    raise unclaimed([name.removeprefix(_TOP) for name in names if name.startswith(_TOP)], request.buildpack_order)
 
 
 def named_buildpacks(request: BuildRequest, manifest: AppManifest) -> tuple[Buildpack, ...]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from buildfarm import errors
 from buildfarm.cli import main
@@ -13,6 +14,7 @@ from buildfarm.cli.api import caller
 from buildfarm.cli.build import exit_of
 from buildfarm.cli.error_handler import Exit, exit_code
 from buildfarm.cli.images import together
+from buildfarm.cli.show import show_list
 from buildfarm.model import Build, BuildRequest, Failure, Fault, State
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.telemetry.units import size
@@ -41,6 +43,18 @@ def call(*arguments, environment=None):
 )
 def test_an_error_decides_the_exit_code(kind, code):
     assert exit_code(kind("It did not work.")) is code
+
+
+def test_a_list_of_builds_fits_80_columns(capsys):
+    def build(number, app):
+        request = BuildRequest(tenant="a-tenant", app=app, source=ArtifactSource(repository="s/t", digest=DIGEST))
+        return Build(id=f"{number:016x}", request=request, state=State.FAILED, submitted_at=0, finished_at=1234.5)
+
+    show_list(Console(width=80, highlight=False), [build(1, "a" * 30), build(2, "short")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.split()[0].startswith("0")] == [f"{1:016x}", f"{2:016x}"]
+    assert sum("1970-01-01 00:00" in line and "1234.5 s" in line for line in lines) == 2
 
 
 @pytest.mark.parametrize(
