@@ -85,7 +85,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(farm):
     farm.set_limits("t", waiting=2)
     for app in "ab":
         farm.submit(request(app))
-    with pytest.raises(QueueFullError, match="t has 2 builds waiting, and may have 2") as refused:
+    with pytest.raises(QueueFullError, match="t has 2 builds waiting; the limit is 2") as refused:
         farm.submit(request("c"))
     assert 5 <= refused.value.retry_after_seconds <= 600
     # One that takes another's place makes the queue no longer.

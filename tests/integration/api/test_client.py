@@ -191,7 +191,7 @@ def test_a_build_that_publishes_cannot_be_cancelled(api, client):
         phase_seconds={}, node="a-node", attempt=1,
     )  # fmt: skip
     leases.publish(lease, build.request.target, result)
-    with pytest.raises(TooLateError, match="publishes its image"):
+    with pytest.raises(TooLateError, match="its image is being published"):
         client.cancel(build.id)
     assert client.get(build.id).state is State.RUNNING
     leases.succeed(lease, result)

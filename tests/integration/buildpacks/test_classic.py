@@ -254,7 +254,7 @@ def test_project_dir_is_the_whole_app(built, pack, app):
 def test_project_dir_outside_the_source_is_refused(built, app, folder):
     source = app({"shop/file.txt": "x"})
     (source / "link").symlink_to("/cache")
-    failed(built(source, "project", env={"PROJECT_DIR": folder}), "app.source", "PROJECT_DIR", "no folder")
+    failed(built(source, "project", env={"PROJECT_DIR": folder}), "app.source", "PROJECT_DIR", "not a folder")
 
 
 def test_an_executable_bit_that_is_missing_is_set(built, pack, app):
