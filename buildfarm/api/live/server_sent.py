@@ -16,6 +16,8 @@ EVENT_STREAM = "text/event-stream"
 
 _BEAT_SECONDS = 15.0
 _AGAIN_MILLISECONDS = 1000
+# nginx holds an answer back until its buffers are full, unless this header (of ngx_http_proxy_module) says not to.
+_UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 _STATUS = ("state", "phase", "attempt", "node")
 _FINAL = frozenset(state.value for state in State if state.final)
 
@@ -24,7 +26,7 @@ class LiveStream(StreamingResponse):
     """Events that hold one of the token's live streams until they end or their client leaves."""
 
     def __init__(self, events: AsyncIterator[bytes], slots: Slots, token_id: str) -> None:
-        super().__init__(events, media_type=EVENT_STREAM)
+        super().__init__(events, media_type=EVENT_STREAM, headers=_UNBUFFERED)
         self._slots = slots
         self._token_id = token_id
 
@@ -54,7 +56,8 @@ async def state_events(feeds: Feeds, after: str, visible: Callable[[FeedEntry], 
     async with feeds.follow("events", _change) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
         async for entries in _batches(feed, after):
-            yield b"".join(entry.encoded for entry in entries if visible(entry))
+            # A beat has no fields.
+            yield b"".join(entry.encoded for entry in entries if not entry.fields or visible(entry))
 
 
 async def _batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
