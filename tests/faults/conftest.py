@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,14 @@ from tests.faults.fleet import Fleet, Seen, open_fleet
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs/faults.md"
 ALL = os.environ.get("BUILDFARM_FAULTS") == "all"
-ROWS = pytest.StashKey[dict]()
+ROWS = pytest.StashKey[dict[str, Seen]]()
 
 
-def pytest_configure(config):
+def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = {}
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`make test` runs a selection; `make faults` all of them."""
     mine = [item for item in items if HERE in item.path.parents]
     left_out = [] if ALL else [item for item in mine if not item.get_closest_marker("short")]
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def nodes() -> Iterator[Fleet]:
     if os.geteuid() != 0:
         pytest.skip("namespaces need root")
     ensure_packages(PROGRAMS, print)
@@ -44,14 +45,14 @@ def nodes():
 
 
 @pytest.fixture
-def fleet(nodes) -> Fleet:
+def fleet(nodes: Fleet) -> Fleet:
     """All three nodes take builds, nothing runs, and nothing is left of an earlier fault."""
     nodes.make_ready()
     return nodes
 
 
 @pytest.fixture
-def seen(request) -> Seen:
+def seen(request: pytest.FixtureRequest) -> Seen:
     """What a fault did; it goes into the table, whether the promise held or not."""
     found = Seen()
     request.config.stash[ROWS][request.node.nodeid] = found
@@ -59,7 +60,9 @@ def seen(request) -> Seen:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     marker = item.get_closest_marker("fault")
     if marker and (report.when == "call" or report.failed):
@@ -74,7 +77,7 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(config: pytest.Config) -> None:
     rows = [row for row in config.stash[ROWS].values() if row.fault]
     if not rows:
         return

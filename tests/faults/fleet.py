@@ -8,10 +8,11 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -71,7 +72,7 @@ class Fleet:
                 machine.start_worker()
         for machine in self.cluster.machines:
             wait_for_node(self.farm, machine, lambda node: node.accepting and not node.builds)
-            wait(lambda machine=machine: not machine.left_behind(), lambda m=machine: f"left: {m.left_behind()}", 30)
+            _cleared(machine, 30)
 
     def restart(self, machine: Machine, **variables: str) -> None:
         """Its worker anew, with these variables; returns when it takes builds."""
@@ -148,7 +149,7 @@ class Fleet:
         wait(there, lambda: f"not running: {found}", seconds)
         return found[0]
 
-    def in_phase(self, phase: Phase, *, then) -> tuple[Build, float]:
+    def in_phase(self, phase: Phase, *, then: Callable[[Build], object]) -> tuple[Build, float]:
         """Catches a build in this phase and does ``then`` to it there; tries again where it was too quick."""
         for _ in range(10):
             build_id = self.submit("sleep 2", megabytes=30)
@@ -168,8 +169,8 @@ class Fleet:
 
     def published(self, build_id: str) -> int:
         """How often the farm said that this build succeeded; its tag must be at its image where it did."""
-        events = self.farm.database.client.xrange(self.farm.database.key("events"))
-        count = sum(event["build"] == build_id and event["state"] == State.SUCCEEDED for _, event in events)
+        events: Any = self.farm.database.client.xrange(self.farm.database.key("events"))
+        count: int = sum(event["build"] == build_id and event["state"] == State.SUCCEEDED for _, event in events)
         build = self.farm.get(build_id)
         if build.result:
             assert self.farm.registry.get_manifest(build.result.repository, "latest")[2] == build.result.digest
@@ -177,6 +178,7 @@ class Fleet:
 
     def tag_is_at_image(self, build: Build) -> bool:
         """Whether the tag, the record and what the store names as published are one."""
+        assert build.result is not None
         repository, digest = build.result.repository, build.result.digest
         with suppress(BuildfarmError):
             tag = self.farm.registry.get_manifest(repository, "latest")[2]
@@ -196,9 +198,11 @@ class Fleet:
     def nothing_left(self, seconds: float = 30) -> None:
         """No sandbox and no workspace is on any node that runs."""
         for machine in self.cluster.machines:
-            wait(
-                lambda machine=machine: not machine.left_behind(), lambda m=machine: f"left: {m.left_behind()}", seconds
-            )
+            _cleared(machine, seconds)
+
+
+def _cleared(machine: Machine, seconds: float) -> None:
+    wait(lambda: not machine.left_behind(), lambda: f"left: {machine.left_behind()}", seconds)
 
 
 @contextmanager

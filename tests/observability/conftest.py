@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import open_farm
 from buildfarm.settings import read_settings
 from localfarm.packages import ensure_packages
-from testkit.live import live_farm
+from testkit.live import Live, live_farm
 from testkit.observability import browser, prometheus
 
 
 @pytest.fixture(scope="session")
-def live():
+def live() -> Iterator[Live]:
     """One farm for all tests here. Without services they are skipped at home and fail where services are promised."""
     settings = read_settings()
     try:
@@ -33,6 +35,6 @@ def live():
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def chromium() -> Iterator[Browser]:
     with browser.chromium() as found:
         yield found

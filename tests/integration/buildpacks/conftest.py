@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
+from buildfarm.settings import Settings
 from testkit.buildpacks import SHEBANG
-from testkit.builds import write_files
+from testkit.builds import Builds, write_files
+
+Files = Mapping[str, str] | None
 
 
 @pytest.fixture(scope="session")
-def distribution(services):
+def distribution(services: Settings) -> dict[str, str]:
     """What the builder's os-release says, by its names: another base is another distribution."""
     image = f"{services.registry_url.partition('://')[2]}/{services.builder}"
     asked = ["docker", "run", "--rm", "--network=none", "--entrypoint", "cat", image, "/etc/os-release"]
@@ -20,11 +25,11 @@ def distribution(services):
 
 
 @pytest.fixture(scope="module")
-def pack(built, tmp_path_factory):
+def pack(built: Builds, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """``pack(detect="exit 0", …)`` is the reference of a classic buildpack whose programs run these lines of bash."""
 
-    def make(name="probe", files=None, **programs):
-        lines = {"detect": "echo Probe", "compile": "true", **programs}
+    def make(name: str = "probe", files: Files = None, **programs: str | None) -> str:
+        lines: dict[str, str | None] = {"detect": "echo Probe", "compile": "true", **programs}
         folder = tmp_path_factory.mktemp("buildpack") / name
         write_files(folder, {f"bin/{key}": SHEBANG + body + "\n" for key, body in lines.items() if body is not None})
         write_files(folder, files or {"README.md": "a buildpack of the tests"})
@@ -34,11 +39,13 @@ def pack(built, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pack_cnb(built, tmp_path_factory):
+def pack_cnb(built: Builds, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """``pack_cnb("a/b", detect=…, build=…)`` is the reference of a Cloud Native Buildpack."""
 
-    def make(name="probe/one", files=None, api="0.10", more="", **programs):
-        lines = {"detect": "exit 0", "build": "exit 0", **programs}
+    def make(
+        name: str = "probe/one", files: Files = None, api: str = "0.10", more: str = "", **programs: str | None
+    ) -> str:
+        lines: dict[str, str | None] = {"detect": "exit 0", "build": "exit 0", **programs}
         folder = tmp_path_factory.mktemp("cnb") / name.replace("/", "-")
         toml = f'api = "{api}"\n[buildpack]\nid = "{name}"\nversion = "1.2.3"\n{more}'
         write_files(folder, {f"bin/{key}": SHEBANG + body + "\n" for key, body in lines.items() if body is not None})
@@ -49,10 +56,10 @@ def pack_cnb(built, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def app(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``app({"file": "text"})`` is a folder with an app's source."""
 
-    def make(files=None):
+    def make(files: Files = None) -> Path:
         return write_files(tmp_path_factory.mktemp("app"), files or {"file.txt": "x"})
 
     return make
