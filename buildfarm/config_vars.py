@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+# Every name that a POSIX shell allows and that fits a file name. None is reserved: the sandbox keeps those that would
+# steer its own programs away from them (images/builder/root/usr/lib/buildfarm/environment).
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 ENV_VALUE_CHARS_MAX = 32_768
+# NAME=VALUE and its NUL: Linux starts no program with a longer string in its environment (MAX_ARG_STRLEN).
+_STRING_BYTES_MAX = 131_072
 ENV_NAMES_MAX = 200
 SECRET_CHARS_MIN = 8
-# What these name decides how the sandbox itself works; a build may not move it.
-ENV_RESERVED = frozenset({"PATH", "HOME", "STACK", "GIT_DIR", "BASH_ENV", "ENV", "CACHE_DIR", "BUILD_DIR", "ENV_DIR"})
-ENV_RESERVED_PREFIXES = ("LD_", "DOCKER_", "BUILDFARM_")
 
 ENV_BYTES_MAX = 262_144  # of all config vars together: what waits is kept in the memory of Redis
 
 
 def check_env(env: dict[str, str]) -> dict[str, str]:
-    """The config vars as they came; ValueError names the first one that cannot be taken."""
+    """Return the config vars as they came. Raises ValueError that names the first one that cannot be accepted."""
     total_bytes = sum(len(name) + len(value.encode(errors="replace")) for name, value in env.items())
     if total_bytes > ENV_BYTES_MAX:
         raise ValueError(f"the config vars have {total_bytes:,} bytes: the limit is {ENV_BYTES_MAX:,}")
@@ -26,13 +27,25 @@ def check_env(env: dict[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if not ENV_NAME.fullmatch(name):
             raise ValueError(
-                f"{name[:80]!r} is not a valid name of a config var: use letters, digits and _, and start with a letter"
+                f"{name[:80]!r} is not a valid name of a config var: "
+                "use letters, digits and _, and start with a letter or _"
             )
-        if name in ENV_RESERVED or name.startswith(ENV_RESERVED_PREFIXES):
-            raise ValueError(f"{name} is reserved for the farm: give the config var another name")
-        if len(value) > ENV_VALUE_CHARS_MAX or "\0" in value:
-            raise ValueError(f"the value of {name} is longer than {ENV_VALUE_CHARS_MAX} characters or contains a NUL")
+        _check_value(name, value)
     return env
+
+
+def _check_value(name: str, value: str) -> None:
+    if "\0" in value:
+        raise ValueError(f"the value of {name} contains a NUL")
+    try:
+        size_bytes = len(name) + len(value.encode()) + len("=\0")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the value of {name} is not UTF-8: encode it, for example with base64") from error
+    if len(value) > ENV_VALUE_CHARS_MAX or size_bytes > _STRING_BYTES_MAX:
+        raise ValueError(
+            f"the value of {name} is too long: the limit is {ENV_VALUE_CHARS_MAX} characters, "
+            f"and {_STRING_BYTES_MAX} bytes with its name"
+        )
 
 
 def check_secrets(env: Mapping[str, str], secrets: Iterable[str]) -> None:

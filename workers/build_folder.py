@@ -27,6 +27,9 @@ from buildfarm.oci.tree import Found, Listing, scan, tar_command
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 # Opening a pipe must not wait for a writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+# As the kernel has it
+_LINKS_MAX = 40
+_LEADS_OUT = "is a link that leads out of the app"
 
 
 class NotPlainError(Exception):
@@ -80,6 +83,38 @@ class BuildFolder:
         if len(content) > limit_bytes:
             raise NotPlainError(f"is larger than {limit_bytes // 1024:,} KiB")
         return content
+
+    def place_of(self, path: str) -> str:
+        """Return where a file is that links inside the folder lead to; any other path as it is.
+
+        This only reads links: whatever the build changes meanwhile, `read` follows none. ``/app`` is the folder itself,
+        as a link in a sandbox sees it. Raises NotPlainError if a link leads out of the folder, or in a circle.
+        """
+        done: list[str] = []
+        left = path.split("/")
+        links = 0
+        while left:
+            part = left.pop(0)
+            if part == ".." and not done:
+                raise NotPlainError(_LEADS_OUT)
+            if part == "..":
+                done.pop()
+            elif (target := self._link([*done, part])) is None:
+                done.append(part)
+            elif (links := links + 1) > _LINKS_MAX:
+                raise NotPlainError("is a link in a circle")
+            else:
+                done = [] if target.startswith("/") else done
+                left = [step for step in _below_app(target).split("/") if step not in ("", ".")] + left
+        return "/".join(done)
+
+    def _link(self, parts: Sequence[str]) -> str | None:
+        """What the link at these components holds; None if there is none."""
+        try:
+            with self._opened(parts[:-1], _STEP) as folder:
+                return os.readlink(_component(parts[-1]), dir_fd=folder)
+        except (OSError, NotPlainError):
+            return None
 
     def may_have(self, path: str) -> bool:
         """Return False if nothing is at that path, and True if something is or a link on the way hides it."""
@@ -141,6 +176,12 @@ class BuildFolder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _below_app(target: str) -> str:
+    if target.startswith("/") and target != "/app" and not target.startswith("/app/"):
+        raise NotPlainError(_LEADS_OUT)
+    return target.removeprefix("/app") if target.startswith("/") else target
 
 
 def _component(part: str) -> str:

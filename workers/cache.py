@@ -29,6 +29,12 @@ STACK = "io.buildfarm.stack"
 BUILDPACKS = "io.buildfarm.buildpacks"
 TAG = "cache"
 
+# Builders of earlier versions have no restore-cache; with them, files of a cache are of 1970.
+_RESTORE = """
+if [ -x /usr/lib/buildfarm/restore-cache ]; then exec /usr/lib/buildfarm/restore-cache; fi
+exec tar --extract --gzip --no-same-owner --strip-components=1 --directory=/cache
+"""
+
 _OWNER = 1000
 _HALF = "half-"
 _CHUNK_BYTES = 1024 * 1024
@@ -76,13 +82,12 @@ class Caches:
             blob = manifest.layers[0]
             pieces = self._pieces(_repository(request), blob)
             # In the sandbox: the archive holds what untrusted code wrote.
-            command = ["tar", "--extract", "--gzip", "--no-same-owner", "--strip-components=1", "--directory=/cache"]
-            ended = sandbox.run(command, stdin=pieces)
+            ended = sandbox.run(["sh", "-c", _RESTORE], stdin=pieces)
             if ended.code == 0:
                 self.count("hit")
                 sandbox.log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
                 return Restored(manifest.annotations.get(DIFF_ID, ""), manifest.annotations.get(BUILDPACKS, ""))
-            reason = f"tar ended with {ended.code}"
+            reason = f"the unpacking ended with {ended.code}"
         except (RegistryError, OSError) as error:
             reason = str(error)
         self.logger.warning("cache_not_restored", reason=reason)

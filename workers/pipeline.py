@@ -151,7 +151,7 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
         fetch.enter(folder, sandbox)
     names = frozenset(item.name for item in workspace.app.scan().found)
     restored = tools.caches.restore(request, tools.stack, sandbox)
-    manifest = buildpacks.read_manifests(lambda name: buildpacks.read_file(workspace.app, name))
+    manifest = buildpacks.read_manifests(workspace.app, sandbox.log)
     variables = {**manifest.env, **request.env}
     fetch.write_config_vars(variables, sandbox)
     steps = buildpacks.Steps(

@@ -234,3 +234,61 @@ def yaml_bombs(arena: Arena) -> Outcome:
 
 def _free(arena: Arena) -> int:
     return shutil.disk_usage(arena.workspaces).free
+
+
+# Each would make some program run /app/evil, load it, or report that it cannot.
+STEERING = {
+    "PATH": "/app",
+    "BASH_ENV": "/app/evil",
+    "ENV": "/app/evil",
+    "PS4": "$(/app/evil)",
+    "SHELLOPTS": "xtrace",
+    "PROMPT_COMMAND": "/app/evil",
+    "LD_PRELOAD": "/app/evil",
+    "LD_AUDIT": "/app/evil",
+    "LD_LIBRARY_PATH": "/app",
+    "GCONV_PATH": "/app",
+    "PYTHONPATH": "/app",
+    "PYTHONSTARTUP": "/app/sitecustomize.py",
+    "TAR_OPTIONS": "--checkpoint=1 --checkpoint-action=exec=/app/evil",
+    "NODE_OPTIONS": "--require /app/evil.js",
+    "BUILDFARM_WITH_VARS": "/app/evil",
+    "BUILDFARM_PACKAGES": "/app/evil",
+    "buildfarm_folder": "/app",
+    "IFS": "/",
+    "UID": "0",
+    "HOME": "/tmp",
+    "GIT_SSH_COMMAND": "/app/evil",
+    "folder": "/app",
+    "name": "evil",
+}
+EVIL: dict[str, str | bytes] = {
+    "evil": "#!/bin/bash\necho STEERED\n",
+    "evil.js": "console.log('STEERED')\n",
+    "sitecustomize.py": "print('STEERED')\n",
+    "index.html": "hello",
+    "Procfile": "web: true\n",
+}
+EVIL |= dict.fromkeys(("bash", "cat", "cp", "jq", "python3", "sha256sum", "tar", "mkdir", "bin/compile"), EVIL["evil"])
+
+
+@attack("no variable of env steers a program of the farm's own; each is in ENV_DIR as it was given", quick=True)
+def hostile_env(arena: Arena) -> Outcome:
+    source = arena.source(EVIL)
+    for path in source.rglob("*"):
+        path.chmod(0o755)
+    built = arena.ended(arena.submit(source, "env", env=STEERING))
+    text = arena.text(built)
+    steered = [line for line in text.splitlines() if "STEERED" in line or "/app/evil" in line or "preload" in line]
+    checks = "\n".join(
+        f"""[ "$(cat /platform/env/{name})" = '{value}' ] && echo 'held {name}' || echo 'THROUGH {name}'"""
+        for name, value in STEERING.items()
+    )
+    given = {name: value for name, value in STEERING.items() if name != "NODE_OPTIONS"}
+    checks = "\n".join(line for line in checks.splitlines() if "NODE_OPTIONS" not in line)
+    told, held = probes_held(arena, arena.script(checks, "env-dir", env=given), len(given))
+    holds = built.state is State.SUCCEEDED and not steered and held
+    return (
+        f"{built.state} with {len(STEERING)} hostile variables, steered: {steered[:2] or 'nothing'}; ENV_DIR: {told}",
+        holds,
+    )

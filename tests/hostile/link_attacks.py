@@ -261,7 +261,7 @@ def _wait_for_cache(arena: Arena, app: str) -> None:
         time.sleep(0.1)
 
 
-@attack("a Procfile that is a link, whatever it leads to, is the app's fault", quick=True)
+@attack("a Procfile that is a link out of the app, whatever it leads to, is the app's fault", quick=True)
 def a_link_in_place_of_the_procfile(arena: Arena) -> Outcome:
     to = {**targets(arena), "canary": f"{targets(arena)['absolute']}/secrets/farm-key"}
     builds = {
@@ -274,17 +274,20 @@ def a_link_in_place_of_the_procfile(arena: Arena) -> Outcome:
     return f"{told}; {told_flip}", holds and holds_flip
 
 
-@attack("a manifest of the source that is a link is the app's fault")
+@attack("a manifest of the source that is a link out of it is the app's fault; an app.json is ignored")
 def links_in_place_of_manifests(arena: Arena) -> Outcome:
     state = targets(arena)["absolute"]
-    builds = {}
+    builds, ignored = {}, {}
     for name in (".buildpacks", "project.toml", "scalingo.json", "app.json", ".slugignore"):
         for kind, target in (("canary", f"{state}/secrets/farm-key"), ("folder", state)):
             source = arena.source({"index.html": "x"})
             (source / name).symlink_to(target)
             app = f"manifest-{name.strip('.').replace('.', '-')}-{kind}"
-            builds[f"{name} to a {kind}"] = arena.submit(source, app)
-    return judged(arena, builds, [COMPILE, "app.source"])
+            kept = ignored if name == "app.json" else builds
+            kept[f"{name} to a {kind}"] = arena.submit(source, app)
+    told, holds = judged(arena, builds, [COMPILE, "app.source"])
+    told_ignored, holds_ignored = judged(arena, ignored, [DONE], word="leads out of the app. It is ignored.")
+    return f"{told}; {told_ignored}", holds and holds_ignored
 
 
 def _classic(arena: Arena, name: str, swap: str, **links: str) -> Build:

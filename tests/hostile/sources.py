@@ -209,7 +209,7 @@ def sources_that_are_options_or_files(arena: Arena) -> Outcome:
         except ValidationError:
             continue
         taken.append(ref)
-    for env in ({"PATH": "x"}, {"LD_PRELOAD": "x"}, {"../x": "x"}, {"A": "\0"}):
+    for env in ({"../x": "x"}, {"A-B": "x"}, {"A=B": "x"}, {"A": "\0"}):
         try:
             BuildRequest(tenant="t", app="a", source=GitSource(url="https://example.org/x"), env=env)
         except ValidationError:

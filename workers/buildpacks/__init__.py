@@ -4,13 +4,13 @@
 ones.
 """
 
-from workers.buildpacks.appfiles import read_file
+from workers.buildpacks.appfiles import read_manifests
 from workers.buildpacks.build import Built, build, launch_layers
 from workers.buildpacks.buildpack_cache import BuildpackCache
 from workers.buildpacks.choice import Chosen, detect
 from workers.buildpacks.fetcher import BuildpackFetcher
 from workers.buildpacks.labels import image_labels
-from workers.buildpacks.manifests import AppManifest, read_manifests
+from workers.buildpacks.manifests import AppManifest
 from workers.buildpacks.previous import PreviousImage, read_previous
 from workers.buildpacks.profile import PROFILES, Profile
 from workers.buildpacks.secrets import refuse_secrets
@@ -33,7 +33,6 @@ __all__ = [
     "image_labels",
     "launch_layers",
     "leave_out",
-    "read_file",
     "read_manifests",
     "read_previous",
     "refuse_secrets",

@@ -1,17 +1,58 @@
-"""Files of a build that the node looks at."""
+"""Files of a build that the node looks at: read as text whatever saved them, and checked before the compile."""
 
 from __future__ import annotations
 
 from buildfarm.errors import CompileError
+from buildfarm.sources.text import decode_text
+from workers.attempt.signals import Log
 from workers.build_folder import BuildFolder, NotPlainError
+from workers.buildpacks import manifests
+from workers.buildpacks.manifests import APP_JSON, AppManifest
+from workers.buildpacks.procfile import parse_procfile
 
 FILE_BYTES_MAX = 64 * 1024
+# Other tools' files of this name list icons, permissions and more.
+APP_JSON_BYTES_MAX = 1024 * 1024
 
 
-def read_file(app: BuildFolder, name: str) -> str | None:
-    """The file's text; None if there is none. Raises CompileError unless it is a plain file of at most 64 KiB."""
+def read_manifests(app: BuildFolder, log: Log) -> AppManifest:
+    """Read what the app asks for, and check its Procfile too. What is ignored gets a line in the log.
+
+    Raises DetectError and CompileError that name the file.
+    """
+    ignored: list[str] = []
+
+    def read(name: str) -> str | None:
+        try:
+            return read_file(app, name, APP_JSON_BYTES_MAX if name == APP_JSON else FILE_BYTES_MAX)
+        except CompileError as error:
+            if name != APP_JSON:
+                raise
+            ignored.append(f"{error.message} It is ignored.")
+            return None
+
+    found = manifests.read_manifests(read)
+    for warning in (*ignored, *found.warnings):
+        log(f" !     {warning}\n".encode())
+    parse_procfile(read_file(app, "Procfile") or "")
+    return found
+
+
+def read_file(app: BuildFolder, name: str, limit_bytes: int = FILE_BYTES_MAX) -> str | None:
+    """Read a text file, also through a link that stays in the app. Returns None if there is none.
+
+    Raises CompileError if it is not a plain file of at most ``limit_bytes``, or if it is in an unknown encoding.
+    """
     try:
-        content = app.read(name, FILE_BYTES_MAX)
+        place = app.place_of(name)
+        content = app.read(place, limit_bytes)
     except NotPlainError as error:
         raise CompileError(f"The {name} {error}.", advice="Make it a small plain file.") from error
-    return None if content is None else content.decode(errors="replace")
+    if content is None and place != name:
+        raise CompileError(
+            f"The {name} is a link to {place[:200]}, which is not in the app.", advice="Commit that file."
+        )
+    try:
+        return None if content is None else decode_text(content)
+    except ValueError as error:
+        raise CompileError(f"The {name} {error}.", advice="Save it as UTF-8.") from error

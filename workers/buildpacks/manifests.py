@@ -7,16 +7,17 @@ Schema"; Scalingo, "Application Manifest".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn, Protocol
 
 from buildfarm.buildpacks.address import Buildpack, parse_buildpack
 from buildfarm.config_vars import check_env
 from buildfarm.errors import CompileError, DetectError
-from workers.sandbox.nested import NestedTooDeepError, parse_json, parse_toml
+from workers.sandbox.nested import NestedTooDeepError, Number, parse_json, parse_toml
 
 # In this order: the first that names buildpacks decides.
-FILES = (".buildpacks", "project.toml", "scalingo.json", "app.json")
+APP_JSON = "app.json"
+FILES = (".buildpacks", "project.toml", "scalingo.json", APP_JSON)
 
 _SIMPLER = "Simplify it, and split its longest lines."
 
@@ -28,6 +29,7 @@ class AppManifest:
     buildpacks: tuple[Buildpack, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)  # config vars if the request has none of that name
     formation: Mapping[str, int] = field(default_factory=dict)  # process type to how many
+    warnings: tuple[str, ...] = ()  # what of the files is ignored, a sentence each
 
     @property
     def pinned(self) -> bool:
@@ -42,12 +44,13 @@ def read_manifests(read: Callable[[str], str | None]) -> AppManifest:
         buildpacks=next((manifest.buildpacks for manifest in found if manifest.buildpacks), ()),
         env={name: value for manifest in reversed(found) for name, value in manifest.env.items()},
         formation={name: count for manifest in reversed(found) for name, count in manifest.formation.items()},
+        warnings=tuple(warning for manifest in found for warning in manifest.warnings),
     )
 
 
 def _parse_list(text: str, file: str) -> AppManifest:
     """A line a buildpack; blank lines and those that start with # say nothing."""
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
     return AppManifest(
         tuple(_buildpack(line, f"{file}, line {number}") for number, line in lines if line and not line.startswith("#"))
     )
@@ -73,42 +76,95 @@ def _parse_project(text: str, file: str) -> AppManifest:
     )
 
 
+class _Wrong(Protocol):
+    """Deals with what is wrong with a file: refuses the file, or notes what of it is ignored."""
+
+    def __call__(self, sentence: str, advice: str = "") -> object: ...
+
+
 def _parse_json(text: str, file: str) -> AppManifest:
+    return _read_json(text, file, _refuse)
+
+
+def _parse_app_json(text: str, file: str) -> AppManifest:
+    """app.json is a file of other tools too: of what cannot be used a warning says that it is ignored."""
+    warnings: list[str] = []
+    found = _read_json(text, file, lambda sentence, advice="": warnings.append(f"{sentence}. It is ignored."))
+    return replace(found, warnings=tuple(warnings))
+
+
+def _refuse(sentence: str, advice: str = "") -> NoReturn:
+    raise CompileError(f"{sentence}.", advice=advice)
+
+
+def _read_json(text: str, file: str, wrong: _Wrong) -> AppManifest:
     try:
-        found = parse_json(text)
+        found = parse_json(text, numbers=Number)
     except NestedTooDeepError as error:
-        raise CompileError(f"{file} cannot be used: {error}.", advice=_SIMPLER) from error
+        wrong(f"{file} cannot be used: {error}", _SIMPLER)
+        return AppManifest()
     except ValueError as error:
-        raise CompileError(f"{file} is not JSON: {error}.") from error
+        wrong(f"{file} is not JSON: {error}")
+        return AppManifest()
     if not isinstance(found, dict):
-        raise CompileError(f"{file} is not a JSON object.")
-    variables = {}
-    for name, value in _table(found, "env").items():
-        # What must be made up, or asked for, is the orchestrator's part.
-        given = value.get("value") if isinstance(value, dict) and not value.get("generator") else value
-        if isinstance(given, str | int | float):
-            variables[name] = given
-    formation = {}
-    for name, wanted in _table(found, "formation").items():
-        count = wanted.get("quantity", wanted.get("amount", 1)) if isinstance(wanted, dict) else wanted
-        if not isinstance(count, int) or not 0 <= count <= 1000:
-            raise CompileError(f"{file}: formation.{name} must be a number from 0 to 1000.")
-        formation[str(name)] = count
+        wrong(f"{file} is not a JSON object")
+        return AppManifest()
+    listed = found.get("buildpacks") or []
+    if not isinstance(listed, list):
+        wrong(f"{file}: buildpacks must be a list")
+        listed = []
     return AppManifest(
         buildpacks=tuple(
             _buildpack(str(item.get("url") or ""), f"{file}, buildpack {number}")
-            for number, item in enumerate(_mappings(found.get("buildpacks") or [], file), start=1)
+            for number, item in enumerate(_mappings(listed, file), start=1)
         ),
-        env=_variables(variables, file),
-        formation=formation,
+        env=_given(_table(found, "env"), file, wrong),
+        formation=_formation(_table(found, "formation"), file, wrong),
     )
+
+
+def _given(env: Mapping[str, Any], file: str, wrong: _Wrong) -> dict[str, str]:
+    """The config vars that have a value. What must be made up, or asked for, is the orchestrator's part."""
+    given: dict[str, str] = {}
+    for name, entry in env.items():
+        value = entry.get("value") if isinstance(entry, dict) and not entry.get("generator") else entry
+        if value is None or (value is entry and isinstance(entry, dict)):
+            continue
+        if isinstance(value, list | dict):
+            wrong(f"{file}: the value of {name[:80]} must be text, a number, true or false")
+            continue
+        try:
+            given |= check_env({name: _text(value)})
+        except ValueError as error:
+            wrong(f"{file}: {error}")
+    try:
+        return check_env(given)
+    except ValueError as error:
+        wrong(f"{file}: {error}")
+        return {}
+
+
+def _formation(formation: Mapping[str, Any], file: str, wrong: _Wrong) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, wanted in formation.items():
+        count = wanted.get("quantity", wanted.get("amount", Number(1))) if isinstance(wanted, dict) else wanted
+        if isinstance(count, Number) and count.isdecimal() and len(count) <= 4 and int(count) <= 1000:
+            counts[name] = int(count)
+        else:
+            wrong(f"{file}: formation.{name[:80]} must be a number from 0 to 1000")
+    return counts
+
+
+def _text(value: Any) -> str:
+    """As its author wrote it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _PARSERS: Mapping[str, Callable[[str, str], AppManifest]] = {
     ".buildpacks": _parse_list,
     "project.toml": _parse_project,
     "scalingo.json": _parse_json,
-    "app.json": _parse_json,
+    APP_JSON: _parse_app_json,
 }
 
 
@@ -121,7 +177,7 @@ def _buildpack(text: str, where: str) -> Buildpack:
 
 def _variables(values: Mapping[str, Any], file: str) -> dict[str, str]:
     try:
-        return check_env({name: str(value) for name, value in values.items()})
+        return check_env({name: _text(value) for name, value in values.items()})
     except ValueError as error:
         raise CompileError(f"{file}: {error}.") from error
 

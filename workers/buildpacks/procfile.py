@@ -15,7 +15,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def parse_procfile(text: str) -> dict[str, str]:
     """A Procfile's ``type: command`` lines. Raises CompileError that names the first line which is none."""
     types: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, _, command = (part.strip() for part in line.strip().partition(":"))

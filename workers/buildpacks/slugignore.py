@@ -41,7 +41,7 @@ def ignored_names(found: Iterable[Found], text: str) -> frozenset[str]:
     ``found`` is the tree as `oci.tree.scan` gives it. A pattern with ``!`` takes nothing back, as on Heroku. Raises
     CompileError if a line is not a valid pattern.
     """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("!")]
+    lines = [line for line in text.split("\n") if not line.lstrip().startswith("!")]
     try:
         spec = GitIgnoreSpec.from_lines(lines)
     except ValueError as error:

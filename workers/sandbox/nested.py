@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 NESTING_MAX = 100
@@ -15,10 +16,17 @@ class NestedTooDeepError(ValueError):
     """Values are nested more than NESTING_MAX levels deep, or a TOML key can be."""
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. Raises ValueError if it is not JSON, and NestedTooDeepError."""
+class Number(str):
+    """A JSON number as it is written."""
+
+
+def parse_json(text: str | bytes, *, numbers: Callable[[str], Any] | None = None) -> Any:
+    """Parse JSON; ``numbers`` makes something else of the text of a number than an int or a float.
+
+    Raises ValueError if it is not JSON, and NestedTooDeepError.
+    """
     try:
-        return _checked(json.loads(text))
+        return _checked(json.loads(text, parse_int=numbers, parse_float=numbers, parse_constant=numbers))
     except RecursionError as error:
         raise NestedTooDeepError(_sentence()) from error
 

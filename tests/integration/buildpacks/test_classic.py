@@ -299,7 +299,7 @@ def test_a_release_that_breaks_the_contract_is_named(built, pack, app, release, 
         ({"Procfile": "web: ok\n<garbage>\n", "index.html": ""}, "app.compile", "Procfile, line 2"),
         ({".buildpacks": "static\nftp://nowhere/x\n"}, "app.detect", ".buildpacks, line 2"),
         ({".buildpacks": "https://nowhere.invalid/x.git\n"}, "app.detect", "https://nowhere.invalid/x.git"),
-        ({"app.json": "{"}, "app.compile", "app.json is not JSON"),
+        ({"scalingo.json": "{"}, "app.compile", "scalingo.json is not JSON"),
         ({"project.toml": "a ="}, "app.compile", "project.toml is not TOML"),
     ],
 )

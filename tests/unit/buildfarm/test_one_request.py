@@ -102,7 +102,7 @@ def test_a_request_sent_by_the_clients_is_the_one_that_the_api_takes() -> None:
     [
         {"secrets": ["ABSENT"]},
         {"env": {"TOKEN": "short"}, "secrets": ["TOKEN"]},
-        {"env": {"LD_PRELOAD": "x"}},
+        {"env": {"LD-PRELOAD": "x"}},
         {"buildpack_order": ["file:///etc"]},
     ],
 )

@@ -97,10 +97,11 @@ def test_the_first_file_that_names_buildpacks_decides():
     ("name", "text", "kind", "told"),
     [
         (".buildpacks", "python\n\nftp://x\n", DetectError, ".buildpacks, line 3"),
-        ("app.json", "[]", CompileError, "app.json is not a JSON object"),
-        ("scalingo.json", '{"env": {"PATH": "x"}}', CompileError, "scalingo.json: PATH"),
-        ("app.json", '{"formation": {"web": {"quantity": -1}}}', CompileError, "formation.web"),
-        ("app.json", '{"buildpacks": {"a": 1}}', CompileError, "a list was expected"),
+        ("scalingo.json", "[]", CompileError, "scalingo.json is not a JSON object"),
+        ("scalingo.json", '{"env": {"A-B": "x"}}', CompileError, "scalingo.json: 'A-B'"),
+        ("scalingo.json", '{"env": {"A": ["x"]}}', CompileError, "scalingo.json: the value of A"),
+        ("scalingo.json", '{"formation": {"web": {"quantity": -1}}}', CompileError, "formation.web"),
+        ("scalingo.json", '{"buildpacks": {"a": 1}}', CompileError, "buildpacks must be a list"),
         ("app.json", '{"buildpacks": [{"url": "ftp://x"}]}', DetectError, "app.json, buildpack 1"),
         ("project.toml", "a = ", CompileError, "project.toml is not TOML"),
     ],
@@ -110,11 +111,12 @@ def test_a_wrong_manifest_names_its_file(name, text, kind, told):
         read_manifests({name: text}.get)
 
 
-@pytest.mark.parametrize("name", ["app.json", "scalingo.json"])
 @pytest.mark.parametrize("text", ["[" * 60_000, '{"env": ' + "[" * 500 + "]" * 500 + "}"])
-def test_json_that_nests_too_deep_is_the_apps_fault(name, text):
-    with pytest.raises(CompileError, match=f"{name} cannot be used: its values are nested more than 100 levels deep"):
-        read_manifests({name: text}.get)
+def test_json_that_nests_too_deep_is_the_apps_fault(text):
+    told = "cannot be used: its values are nested more than 100 levels deep"
+    with pytest.raises(CompileError, match=f"scalingo.json {told}"):
+        read_manifests({"scalingo.json": text}.get)
+    assert read_manifests({"app.json": text}.get).warnings == (f"app.json {told}. It is ignored.",)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_procfile_is_read_or_refused_and_nothing_else(text):
 
 def test_a_procfile_that_leads_elsewhere_is_refused(tmp_path):
     (tmp_path / "Procfile").symlink_to("/etc/passwd")
-    with pytest.raises(CompileError, match="symbolic link"):
+    with pytest.raises(CompileError, match="leads out of the app"):
         read_file(BuildFolder(tmp_path), "Procfile")
 
 

@@ -52,7 +52,10 @@ def read(path: Path) -> str:
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        content = file.read(READ_MAX_BYTES)
+        return decode(file.read(READ_MAX_BYTES))
+
+
+def decode(content: bytes) -> str:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     return content.decode(encoding, errors="replace")
 

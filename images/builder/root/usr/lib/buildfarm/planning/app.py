@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from planning import decode
+
 READ_MAX = 4 << 20
 
 
@@ -23,8 +25,8 @@ class App:
         path = self.root / name
         if not path.is_file():
             return ""
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.read(READ_MAX)
+        with path.open("rb") as file:
+            return decode(file.read(READ_MAX)).replace("\r\n", "\n").replace("\r", "\n")
 
     def first_line(self, name: str) -> str:
         """The first line that says something."""
