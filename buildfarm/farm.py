@@ -95,12 +95,12 @@ class Farm:
         self.resources.callback(opened.close)
         return opened
 
-    def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
-        """A directory as a source in the registry, and the bytes sent for it.
+    def pack(self, directory: Path, tenant: str, seen: packing.Seen | None = None) -> tuple[ArtifactSource, int]:
+        """A directory as a source in the registry, and the bytes sent for it; ``seen`` gets the choice of its files.
 
         Raises SourceError, TooLargeError and RegistryError.
         """
-        return packing.pack(self.registry, directory, tenant, self.settings.source_bytes)
+        return packing.pack(self.registry, directory, tenant, self.settings.source_bytes, seen)
 
     def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:
         """A packed directory that comes in as a gzip-compressed tar archive, kept in the registry; and its size.

@@ -99,7 +99,7 @@ class BuildFolder:
                 raise NotPlainError(_LEADS_OUT)
             if part == "..":
                 done.pop()
-            elif (target := self._link([*done, part])) is None:
+            elif (target := self.link_target("/".join([*done, part]))) is None:
                 done.append(part)
             elif (links := links + 1) > _LINKS_MAX:
                 raise NotPlainError("is a link in a circle")
@@ -107,14 +107,6 @@ class BuildFolder:
                 done = [] if target.startswith("/") else done
                 left = [step for step in _below_app(target).split("/") if step not in ("", ".")] + left
         return "/".join(done)
-
-    def _link(self, parts: Sequence[str]) -> str | None:
-        """What the link at these components holds; None if there is none."""
-        try:
-            with self._opened(parts[:-1], _STEP) as folder:
-                return os.readlink(_component(parts[-1]), dir_fd=folder)
-        except (OSError, NotPlainError):
-            return None
 
     def may_have(self, path: str) -> bool:
         """Return False if nothing is at that path, and True if something is or a link on the way hides it."""
@@ -127,6 +119,15 @@ class BuildFolder:
         except (OSError, NotPlainError):
             return True
         return True
+
+    def link_target(self, path: str) -> str | None:
+        """Return what the link at that path points to; None if there is no link, or another one is on the way to it."""
+        *above, last = path.split("/")
+        try:
+            with self._opened(above, _STEP) as folder:
+                return os.readlink(_component(last), dir_fd=folder)
+        except (OSError, NotPlainError):
+            return None
 
     def has_file(self, path: str) -> bool:
         """Return whether there is a plain file, with no link on the way to it."""

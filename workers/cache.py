@@ -35,6 +35,13 @@ if [ -x /usr/lib/buildfarm/restore-cache ]; then exec /usr/lib/buildfarm/restore
 exec tar --extract --gzip --no-same-owner --strip-components=1 --directory=/cache
 """
 
+# Read-only folders, as Go's module cache has them, cannot be emptied before they are writable.
+_EMPTY = """
+find /cache -mindepth 1 -delete 2>/dev/null && exit
+find /cache -mindepth 1 -type d -exec chmod u+rwx {} \\;
+find /cache -mindepth 1 -delete
+"""
+
 _OWNER = 1000
 _HALF = "half-"
 _CHUNK_BYTES = 1024 * 1024
@@ -92,7 +99,7 @@ class Caches:
             reason = str(error)
         self.logger.warning("cache_not_restored", reason=reason)
         self.count("miss")
-        _empty(sandbox)
+        self._empty(sandbox)
         return None
 
     def keep_for(self, buildpacks: Sequence[str], restored: Restored | None, sandbox: Sandbox) -> Restored | None:
@@ -100,7 +107,7 @@ class Caches:
         if restored is None or restored.buildpacks == ",".join(buildpacks):
             return restored
         sandbox.log(b"-----> Cache dropped: it comes from other buildpacks\n")
-        _empty(sandbox)
+        self._empty(sandbox)
         return None
 
     def save(
@@ -142,6 +149,11 @@ class Caches:
         manifest = artifact(ARTIFACT_TYPE, [blob], annotations={DIFF_ID: kept.diff_id, **key})
         self.registry.put_manifest(repository, manifest, types.manifest, tag=TAG)
         self.logger.info("cache_saved", size_bytes=kept.size_bytes)
+
+    def _empty(self, sandbox: Sandbox) -> None:
+        # In the sandbox too: the node must not walk a tree made by untrusted code.
+        if sandbox.run(["bash", "-c", _EMPTY]).code != 0:
+            self.logger.warning("cache_not_emptied")
 
     def _manifest(self, request: BuildRequest) -> Manifest | None:
         try:
@@ -205,8 +217,3 @@ class Caches:
 
 def _repository(request: BuildRequest) -> str:
     return f"caches/{request.tenant}/{request.app}"
-
-
-def _empty(sandbox: Sandbox) -> None:
-    # In the sandbox too: the node must not walk a tree made by untrusted code.
-    sandbox.run(["find", "/cache", "-mindepth", "1", "-delete"])

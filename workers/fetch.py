@@ -17,18 +17,24 @@ from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.manifest import Descriptor
 from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, Source
+from buildfarm.sources.remarks import remarks
+from workers.build_folder import BuildFolder, NotPlainError
 from workers.sandbox.container import Ended, Sandbox
 
 _BIN = "/usr/lib/buildfarm"
 _COMMIT = re.compile(rb"^Commit ([0-9a-f]{40,64})$", re.MULTILINE)  # as fetch-git says it
 _NO_SPACE = 73
 _TOO_LARGE = 74
+_NO_FOLDER = 3
+_READ_BYTES_MAX = 64 * 1024
 
 # The folder keeps its place on the disk; a copy would take its size twice.
 _ENTER = """
-inside=$(realpath -e -- "$1")
-[ "$inside" = "/app/$(realpath -ms --relative-to=/app -- "$1")" ]  # no link on the way
-[ -d "$inside" ]
+# An older builder unpacks folders read-only if they were: they can be neither moved nor removed.
+find /app -type d ! -perm -u=rwx -exec chmod u+rwx {} \\;
+inside=$(realpath -e -- "$1") || exit 3
+[ "$inside" = "/app/$(realpath -ms --relative-to=/app -- "$1")" ] || exit 3  # no link on the way
+[ -d "$inside" ] || exit 3
 hidden=/app/.project-$RANDOM$RANDOM
 mv -T -- "$inside" "$hidden"
 find /app -mindepth 1 -maxdepth 1 ! -path "$hidden" -exec rm -rf -- {} +
@@ -70,12 +76,36 @@ def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLi
     return version
 
 
+def names_of(app: BuildFolder, sandbox: Sandbox, source: Source) -> frozenset[str]:
+    """The names of what came in, in /app's folder; the log gets a line about what of the source is missing.
+
+    Raises NodeError and TooLargeError.
+    """
+
+    def read(path: str) -> bytes:
+        try:
+            return app.read(path, _READ_BYTES_MAX) or b""
+        except NotPlainError:
+            return b""
+
+    found = app.scan().found
+    # Of a git source the fetching has said that they are empty.
+    for remark in remarks(found, read, app.link_target, submodules=not isinstance(source, GitSource)):
+        sandbox.log(f" !     {remark}\n".encode())
+    return frozenset(item.name for item in found)
+
+
 def enter(directory: str, sandbox: Sandbox) -> None:
     """Makes a folder of the source the whole of it (Scalingo's PROJECT_DIR): what is beside it is gone.
 
     Raises SourceError if there is no such folder, and what the sandbox raises.
     """
     ended = sandbox.run(["bash", "-euc", _ENTER, "enter", directory])
+    if ended.code not in (0, _NO_FOLDER):
+        raise SourceError(
+            f"The folder {directory[:200]!r}, which PROJECT_DIR names, could not be moved.",
+            advice="The log's last lines say why.",
+        )
     if ended.code != 0:
         raise SourceError(
             f"PROJECT_DIR names {directory[:200]!r}, which is not a folder of the source.",

@@ -149,7 +149,7 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
     sandbox = sandbox.with_variables({"SOURCE_VERSION": version})
     if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
         fetch.enter(folder, sandbox)
-    names = frozenset(item.name for item in workspace.app.scan().found)
+    names = fetch.names_of(workspace.app, sandbox, request.source)
     restored = tools.caches.restore(request, tools.stack, sandbox)
     manifest = buildpacks.read_manifests(workspace.app, sandbox.log)
     variables = {**manifest.env, **request.env}

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from buildfarm.model import Build
     from buildfarm.sources import address
     from buildfarm.sources.address import Source
+    from buildfarm.sources.choice import Choice
     from buildfarm.telemetry import units
 else:
     units = LazyModule("buildfarm.telemetry.units")
@@ -74,6 +75,7 @@ RUN_POLICIES = ("all", "latest_queued", "latest_always")
 @click.option("--idempotency-key", metavar="KEY", help="The same key returns the same build, even to two callers.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="Fail if it waits for longer than this.")
 @click.option("--detach", is_flag=True, help="Print the build's id without waiting for the build to end.")
+@click.option("--verbose", is_flag=True, help="List the files that are not sent, each with the rule that names it.")
 @json_option
 def build(
     *,
@@ -93,6 +95,7 @@ def build(
     idempotency_key: str | None,
     expires_in: float | None,
     detach: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Build DIRECTORY (or --git, or --archive) and show its log until the image is in the registry."""
@@ -111,8 +114,10 @@ def build(
         source: Source
         try:
             if directory is not None:
-                source, sent_bytes = farm.pack(directory, tenant)
+                seen: list[Choice] = []
+                source, sent_bytes = farm.pack(directory, tenant, seen.append)
                 console.print(f"source: {source.digest[:19]}, {units.size(sent_bytes)} sent", style="dim")
+                display.show_left_out(console, seen[0].left_out, verbose=verbose)
             elif git_url is not None:
                 source = address.GitSource(url=git_url, ref=ref)
             else:

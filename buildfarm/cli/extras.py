@@ -20,6 +20,7 @@ EXTRAS = {
     "starlette": "api",
     "uvicorn": "api",
     "docker": "node",
+    "pathspec": "node",
     "requests": "node",
     "yaml": "node",
     "opentelemetry": "traces",

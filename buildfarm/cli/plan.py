@@ -20,7 +20,8 @@ from buildfarm.cli.build import read_variables
 from buildfarm.cli.error_handler import Exit, inside_farm, json_option
 from buildfarm.errors import DetectError, RequestError, SetupError
 from buildfarm.settings import read_settings
-from buildfarm.sources.packing import chosen_names, packed
+from buildfarm.sources.choice import choose
+from buildfarm.sources.packing import packed
 
 _NONE_TAKES = 100
 _REFUSED = (101, 102)
@@ -66,7 +67,7 @@ def plan_of(image: str, directory: Path, asked: Sequence[str], variables: Mappin
     ended = _run(image, asked, json.dumps(dict(variables)).encode() + b"\n", directory, settings.source_bytes)
     if ended.returncode == _NONE_TAKES:
         order = [name for name in asked if name != "--all"]
-        raise unclaimed(list(chosen_names(directory, settings.source_bytes)), order)
+        raise unclaimed(list(choose(directory, settings.source_bytes).names), order)
     told = ended.stdout.decode(errors="replace")
     if ended.returncode in _REFUSED:
         refusals = [line[2:] for line in told.splitlines() if line.startswith("!\t")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,13 @@ from rich.text import Text
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.view import QueuePosition
+from buildfarm.sources.listing import printable
 from buildfarm.telemetry.units import size
 
 if TYPE_CHECKING:
     from buildfarm.client import Client
     from buildfarm.farm import Farm
+    from buildfarm.sources.choice import LeftOut
 
 COLOURS = {
     State.SUCCEEDED: "green",
@@ -25,6 +29,29 @@ COLOURS = {
     State.CANCELLED: "yellow",
     State.SUPERSEDED: "yellow",
 }
+
+
+def show_left_out(console: Console, left_out: Sequence[LeftOut], *, verbose: bool) -> None:
+    """How many files of a directory are not sent, by the ignore file that names them, or each with its rule."""
+    if not left_out:
+        return
+    by_origin: Counter[str] = Counter()
+    for item in left_out:
+        by_origin[item.origin] += item.files
+    why = ", ".join(f"{count:,} by {origin}" for origin, count in by_origin.most_common())
+    hint = "" if verbose else "; --verbose lists them"
+    _dim(console, f"left out: {_files(by_origin.total())} ({why}{hint})")
+    for item in left_out if verbose else ():
+        inside = f" ({_files(item.files)})" if item.name.endswith("/") else ""
+        _dim(console, f"  {item.name}{inside}: {item.origin}{', ' if item.rule else ''}{item.rule}")
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def _dim(console: Console, text: str) -> None:
+    console.print(Text(printable(text), "dim"), soft_wrap=True)
 
 
 def show_build(console: Console, build: Build, image: str, place: QueuePosition | None = None) -> None:

@@ -46,12 +46,12 @@ class Client:
         """Gives the connections back."""
         self._http.close()
 
-    def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
+    def pack(self, directory: Path, tenant: str, seen: packing.Seen | None = None) -> tuple[ArtifactSource, int]:
         """A directory as a source in the registry, and the bytes sent for it: 0 if it was there already.
 
-        Raises SourceError, TooLargeError and RegistryError.
+        ``seen`` gets the choice of its files. Raises SourceError, TooLargeError and RegistryError.
         """
-        made, stream = packing.packed(directory, self._ask(calls.source_bytes()))
+        made, stream = packing.packed(directory, self._ask(calls.source_bytes()), seen)
         return self._run(calls.upload(made, stream, tenant))
 
     def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:

@@ -49,13 +49,13 @@ class AsyncClient:
         """Gives the connections back."""
         await self._http.aclose()
 
-    async def pack(self, directory: Path, tenant: str) -> tuple[ArtifactSource, int]:
+    async def pack(self, directory: Path, tenant: str, seen: packing.Seen | None = None) -> tuple[ArtifactSource, int]:
         """A directory as a source in the registry, and the bytes sent for it: 0 if it was there already.
 
-        Raises SourceError, TooLargeError and RegistryError.
+        ``seen`` gets the choice of its files. Raises SourceError, TooLargeError and RegistryError.
         """
         limit = await self._ask(calls.source_bytes())
-        made, stream = await asyncio.to_thread(packing.packed, directory, limit)
+        made, stream = await asyncio.to_thread(packing.packed, directory, limit, seen)
         return await self._run(calls.upload(made, stream, tenant))
 
     async def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:

@@ -105,6 +105,30 @@ def test_what_a_path_holds_is_installed_each_time(python):
     assert RESTORED not in python()
 
 
+HASH = "sha256:" + "4d7a" * 16
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REQUIREMENTS = {
+    "F52: hashes on lines of their own": (f"itsdangerous==2.2.0 \\\n    --hash={HASH}\n", True),
+    "hashes on the same line": (f"itsdangerous==2.2.0 --hash={HASH} --hash={HASH}\n", True),
+    "a commit": (f"x @ git+https://example.org/x.git@{COMMIT}\n", True),
+    "an archive with its hash": (f"x @ https://example.org/x.tar.gz#{HASH.replace(':', '=')}\n", True),
+    "a branch": ("git+https://example.org/x.git@main#egg=x\n", False),
+    "a file: URL of a folder": ("x @ file:///app/libs/x\n", False),
+    "a relative file: URL": ("file:./libs/x\n", False),
+    "an editable folder": ("-e ./libs/x\n", False),
+}
+
+
+@pytest.mark.kind("folders and caches")
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_only_what_cannot_change_comes_from_the_cache(python, record_property, name):
+    text, cached = REQUIREMENTS[name]
+    python.files({"requirements.txt": text, "libs/x/setup.py": ""})
+    assert RESTORED not in python()
+    assert (RESTORED in python()) == cached
+    record_property("seen", "restored from the cache" if cached else "installed again")
+
+
 def test_folders_of_the_app_that_builds_write_to_are_left_as_they_were(python):
     mess = "mkdir -p build/lib other.egg-info libs/x/build\necho new | tee build/index.html app.egg-info/note\n"
     python.files(

@@ -145,7 +145,7 @@ def test_the_command_line_has_an_option_for_every_field() -> None:
     assert set(OPTIONS) == FIELDS
     # Those two are about the command itself: it does not wait, and what it prints.
     options = {option.name for option in command("build").params}
-    assert options - {"detach", "as_json"} == set().union(*OPTIONS.values())
+    assert options - {"detach", "as_json", "verbose"} == set().union(*OPTIONS.values())
 
 
 INPUTS = {

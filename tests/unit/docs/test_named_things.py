@@ -25,6 +25,7 @@ FOREIGN = re.compile(
     | storage\.[\w.]+                          # the registry's configuration
     | containers\.create                       # docker-py
     | Channel\.prepare_message                 # kombu
+    | core\.(?:excludesFile|ignoreCase)         # git's configuration
     | cjdict\.dict                             # ICU's dictionary
     | engines\.node | java\.runtime\.version   # package.json, system.properties
     | id\.timestamp\.body                      # Standard Webhooks

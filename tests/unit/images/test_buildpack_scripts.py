@@ -89,5 +89,49 @@ def test_a_package_of_a_url_goes_with_its_line(compile_of):
     assert list((apt.folder / "cache").rglob("*.deb")) == []
 
 
+APTFILES = {
+    "F34a: two on a line": (["sl cowsay\n"], [["cowsay", "sl"]]),
+    "F34b: one fewer, then none": (["sl\ncowsay\n", "sl\n", "# sl\n"], [["cowsay", "sl"], ["sl"], []]),
+    "F34c: another URL": (["https://x.org/a.deb\n", "https://x.org/b.deb\n"], [["a.deb"], ["b.deb"]]),
+    "names, a URL, tabs, CRLF and a comment": (
+        ["sl\tcowsay=3.03 # both\r\n\r\nhttps://x.org/a.deb  libc6:amd64\r\n", "sl"],
+        [["cowsay=3.03", "libc6:amd64", "sl", "a.deb"], ["sl"]],
+    ),
+    "the same again": (["sl cowsay\n", "sl\ncowsay\n"], [["cowsay", "sl"], ["cowsay", "sl"]]),
+}
+
+
+@pytest.mark.kind("folders and caches")
+@pytest.mark.parametrize("name", APTFILES)
+def test_exactly_what_the_aptfile_names_is_unpacked(compile_of, record_property, name):
+    apt = compile_of("apt")
+    apt.program("apt-get", APT_GET)
+    apt.program("curl", 'touch "$8"')
+    apt.program("dpkg", "true")
+    apt.program("dpkg-architecture", "echo x86_64-linux-gnu")
+    for content, expected in zip(*APTFILES[name], strict=True):
+        apt.files(Aptfile=content)
+        found = unpacked(apt())
+        assert [name if name.startswith(("a.", "b.")) else name.removesuffix(".deb") for name in found] == expected
+    record_property("seen", f"{len(APTFILES[name][0])} builds, the last with {len(expected)} packages")
+
+
+# Downloads what it is asked for: an empty file for each name.
+APT_GET = """
+for word; do case $word in dir::cache::archives=*) archives=${word#*::archives=} ;; esac; done
+if [[ " $* " == *" install "* ]]; then
+  shift "$(($# - $(printf '%s\\n' "$@" | sed '1,/^install$/d' | wc -l)))"
+  for name; do touch "$archives/$name.deb"; done
+fi
+"""
+
+
+@pytest.mark.parametrize("line", ["sl Cowsay", "--option", "a;b", "../x", ":repo:x"])
+def test_a_line_with_anything_else_is_refused_by_its_number(compile_of, line):
+    apt = compile_of("apt")
+    apt.files(Aptfile=f"# first\n{line}\n")
+    assert "Aptfile, line 2: '" in apt(1)
+
+
 def unpacked(log):
     return [line.split()[-1] for line in log.splitlines() if "Unpacking" in line]

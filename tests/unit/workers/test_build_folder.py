@@ -208,6 +208,7 @@ OWN_FILES = {
     "upkeep/pod.py": "the credentials of the pod",
     "image_builds/from_engine.py": "the engine's archive of an image, in the workspace's folder of the node",
     "image_builds/smoke.py": "the password and the image under test, in the workspace's folder of the node",
+    "sandbox/network.py": "the route out and its MTU, from /proc and /sys",
     "sandbox/spec.py": "the seccomp profile",
     "sandbox/workspace.py": "makes, mounts, freezes and removes workspaces, without a running sandbox",
 }

@@ -155,7 +155,7 @@ def _read_kept() -> dict[str, Any]:
 
 def _keep(told: Mapping[str, Any], records: Sequence[LayerRecord]) -> None:
     """For the app's next build; what the last one left there is done with."""
-    shutil.rmtree(KEPT, ignore_errors=True)
+    layers.remove(KEPT)
     KEPT.mkdir()
     (KEPT / "records.json").write_text(json.dumps(told, default=str, sort_keys=True))
     for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def collect(buildpack: str, folder: Path, previous: Mapping[str, LayerRecord]) -
         record = _record(buildpack, name, toml.read(folder / f"{name}.toml", BUILD_WRONG, where), where)
         if not (record.launch or record.build or record.cache):
             if (folder / name).is_dir():
-                _remove(folder / f"{name}.ignore")
+                remove(folder / f"{name}.ignore")
                 (folder / name).rename(folder / f"{name}.ignore")
             continue
         if not (folder / name).is_dir():
@@ -107,8 +108,14 @@ def _record(buildpack: str, name: str, found: Mapping[str, Any], where: str) -> 
     return LayerRecord(buildpack, name, metadata=metadata, **flags)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes what is there, read-only folders too, as Go's module cache and Nix leave them."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        path.chmod(0o700)
+        for place, folders, _ in os.walk(path):
+            for folder in (Path(place, name) for name in folders):
+                if not folder.is_symlink():
+                    folder.chmod(0o700)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
