@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+# Of an image, or of a build tool: an older node cannot read the latter, and leaves it to a newer one.
+ImageName = Annotated[str, StringConstraints(pattern=NAME_PATTERN.replace("^", "^(tools/)?"))]
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,29}$")]

@@ -15,7 +15,7 @@ from pydantic import (
 
 from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.config_vars import ENV_NAMES_MAX, check_env, check_secrets
-from buildfarm.fields import ClassName, Frozen, HttpUrl, IdempotencyKey, ImageVersion, Name, Sha256
+from buildfarm.fields import ClassName, Frozen, HttpUrl, IdempotencyKey, ImageName, ImageVersion, Name, Sha256
 from buildfarm.oci.digest import Digest
 from buildfarm.sources.address import ArtifactSource, Source
 
@@ -148,11 +148,11 @@ class BuildRequest(BuildSpec):
 
 
 class ImageRequest(QueueOptions):
-    """What an operator asks to be built: one of the farm's own images, from a recipe instead of an app."""
+    """What an operator asks to be made: one of the farm's own images or build tools, by a recipe instead of an app."""
 
-    image: Name  # the recipe's name
+    image: ImageName  # the recipe's name, or tools/NAME
     version: ImageVersion  # one of those in the recipe; the image's tag
-    source: ArtifactSource  # the recipe's folder
+    source: ArtifactSource  # the recipe's folder, or one with the catalogue of tools
     mirror: HttpUrl | None = None  # where a vendor's archive is fetched from instead of its usual address
     sha256: Sha256 | None = None  # of that archive, where the recipe pins none
     idempotency_key: IdempotencyKey | None = None  # chosen by the operator: the same key, the same build
@@ -165,12 +165,12 @@ class ImageRequest(QueueOptions):
     @property
     def app(self) -> str:
         """Under which the builds of one version are listed and limited: of two versions, neither is the newer one."""
-        return f"{self.image}:{self.version}"
+        return f"{self.image.replace('/', '-')}:{self.version}"
 
     @property
     def repository(self) -> str:
         """Where the image goes, relative to the farm's registry."""
-        return f"{IMAGES}/{self.image}"
+        return self.image if "/" in self.image else f"{IMAGES}/{self.image}"
 
     @property
     def tag(self) -> str:

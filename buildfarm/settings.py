@@ -104,6 +104,8 @@ class Settings(BaseSettings):
         Path("/var/lib/buildfarm/buildpacks"), description="this node's copies of fetched buildpacks"
     )
     buildpack_copies_bytes: int = Field(1024 * MIB, ge=0, description="those copies together")
+    tool_directory: Path = Field(Path("/var/lib/buildfarm/tools"), description="this node's copies of build tools")
+    tool_copies_bytes: int = Field(4096 * MIB, ge=0, description="those copies together, unpacked")
 
     # Build caches
     cache_directory: Path = Field(Path("/var/lib/buildfarm/caches"), description="this node's copies of build caches")

@@ -127,6 +127,7 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         if purge:
             gone += images.remove_images(client)
             shutil.rmtree(settings.cache_directory, ignore_errors=True)
+            shutil.rmtree(settings.tool_directory, ignore_errors=True)
             forget(directory)
         return gone
 

@@ -113,6 +113,7 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         "BUILDFARM_NODE_ID": node_id,
         "BUILDFARM_WORKSPACE_DIRECTORY": str(workspaces),
         "BUILDFARM_CACHE_DIRECTORY": str(workspaces / f"{node_id}.caches"),
+        "BUILDFARM_TOOL_DIRECTORY": str(workspaces / f"{node_id}.tools"),
         "BUILDFARM_LOG_FORMAT": "json",
         "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
         # What tests serve to builds, they serve on the builds' own bridge.
@@ -135,7 +136,8 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(workspaces / f"{node_id}.caches", ignore_errors=True)
+        for folder in ("caches", "tools"):
+            shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
         for path in (log, workspaces / f"{node_id}.lock"):
             path.unlink(missing_ok=True)
 

@@ -55,7 +55,7 @@ class AppTools:
     def remove_partial(self) -> None:
         """Remove copies that a killed process left half-written; for the node's start."""
         self.caches.remove_partial()
-        self.fetcher.cache.remove_partial()
+        self.fetcher.remove_partial()
 
     @property
     def builder(self) -> Builder:

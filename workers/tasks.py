@@ -26,6 +26,7 @@ from buildfarm.input_digest import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, Request, State
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.queue.names import TASK
+from buildfarm.recipes.catalogue import TOOLS
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.telemetry import Logger, logger
@@ -37,6 +38,7 @@ from workers.attempt.finished import Finished
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.image_builds import pipeline as image_pipeline
+from workers.image_builds import tool
 from workers.ownership import attempt_name
 from workers.pipeline import AppTools
 
@@ -167,7 +169,8 @@ class Worker:
     ) -> AbstractContextManager[Finished]:
         """What makes the image of such a request."""
         if isinstance(request, ImageRequest):
-            return image_pipeline.run(build, request, self.image_tools.during(attempt.check), attempt, publish)
+            run = tool.run if request.image.startswith(f"{TOOLS}/") else image_pipeline.run
+            return run(build, request, self.image_tools.during(attempt.check), attempt, publish)
         return pipeline.run(build, request, tools, attempt, publish)
 
     def _request(self, build: Build, attempt: Attempt) -> Request:

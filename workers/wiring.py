@@ -8,6 +8,7 @@ from pathlib import Path
 
 import docker
 
+from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.settings import Settings
@@ -27,11 +28,14 @@ from workers.sandbox.container import Sandboxes
 from workers.sandbox.network import ensure_builds_network
 from workers.sandbox.pool import SandboxPool
 from workers.sandbox.spec import SandboxSpec
+from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.disk import Disk
 from workers.upkeep.prewarm import prewarm
 
 STACK = "trixie"  # of a builder that does not say
+
+_IDLE_SECONDS = 60  # beyond the longest build, for its end
 
 
 def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, log: Logger) -> Disk:
@@ -42,6 +46,11 @@ def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, 
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
 
+    def forget_copies(wanted_bytes: int) -> int:
+        """Copies of caches first: to unpack a tool again takes longer."""
+        freed_bytes = tools.caches.forget(wanted_bytes)
+        return freed_bytes + tools.fetcher.tools.forget(wanted_bytes - freed_bytes)
+
     def builder() -> tuple[str, str]:
         current = tools.builders.current
         return current.image.partition("@")[0], current.digest
@@ -50,7 +59,7 @@ def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, 
         client=client,
         folders=[*folders, *([engine] if engine.is_dir() else [])],
         clean_bytes=settings.disk_clean_bytes,
-        forget_caches=tools.caches.forget,
+        forget_caches=forget_copies,
         builder=builder,
         logger=log,
     )
@@ -71,7 +80,8 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         settings.workspace_inodes,
         settings.user_namespace_offset,
     )
-    sandboxes = Sandboxes(client, _sandbox_spec(settings, client), settings.silence_seconds)
+    tools = _open_tools(settings, farm)
+    sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
     return AppTools(
         node_id=settings.node_id,
@@ -104,7 +114,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         ),
         profile=PROFILES[settings.profile],
         fetcher=BuildpackFetcher(
-            farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes)
+            farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),
     )
 
@@ -132,7 +142,20 @@ def _stack(builder: Builder) -> str:
     return values.get("STACK", STACK)
 
 
-def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpec:
+def _open_tools(settings: Settings, farm: Farm) -> ToolStore:
+    """The node's build tools. Raises NodeError."""
+    directory = settings.tool_directory
+    tools = ToolStore(farm.registry, directory, settings.tool_copies_bytes, settings.build_seconds + _IDLE_SECONDS)
+    try:
+        tools.open()
+    except OSError as error:
+        raise NodeError(
+            f"{directory} cannot be made: {error.strerror}.", advice="Set BUILDFARM_TOOL_DIRECTORY."
+        ) from error
+    return tools
+
+
+def _sandbox_spec(settings: Settings, client: docker.DockerClient, tools: Path) -> SandboxSpec:
     with engine_failures("make the sandboxes' network"):
         network = ensure_builds_network(client, settings.sandbox_network)
     return SandboxSpec(
@@ -145,4 +168,5 @@ def _sandbox_spec(settings: Settings, client: docker.DockerClient) -> SandboxSpe
         ca_bundle=settings.ca_bundle,
         runtime=settings.sandbox_runtime,
         user_namespace=settings.sandbox_user_namespace,
+        tools=tools,
     )

@@ -29,6 +29,7 @@ COMMANDS = {
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
     "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),
     "tokens": Entry("buildfarm.cli.api:tokens", "Make, list and revoke the tokens of the API."),
+    "tools": Entry("buildfarm.cli.images:tools", "Make the build tools that nodes provide to builds."),
     "up": Entry("buildfarm.cli.local:up", "Bring the whole farm up on this machine."),
 }
 

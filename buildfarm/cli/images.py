@@ -1,4 +1,4 @@
-"""``buildfarm images build|list``: the farm's own images, from recipes."""
+"""``buildfarm images build|list`` and ``buildfarm tools make|list``: what the farm makes for itself."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from buildfarm.farm import Farm
     from buildfarm.model import Build
     from buildfarm.oci import manifest
+    from buildfarm.recipes import catalogue
     from buildfarm.recipes import folder as folder_module
     from buildfarm.recipes import recipe as recipe_module
     from buildfarm.recipes.recipe import Recipe
@@ -43,6 +44,7 @@ else:
     display = LazyModule("buildfarm.cli.show")
     model = LazyModule("buildfarm.model")
     manifest = LazyModule("buildfarm.oci.manifest")
+    catalogue = LazyModule("buildfarm.recipes.catalogue")
     folder_module = LazyModule("buildfarm.recipes.folder")
     recipe_module = LazyModule("buildfarm.recipes.recipe")
 
@@ -129,6 +131,69 @@ def list_images(*, recipes: Path | None, as_json: bool) -> None:
     console_module.Console(highlight=False).print(table)
 
 
+@click.group()
+def tools() -> None:
+    """Make the build tools that buildpacks find on every node: Go, Deno, bun, CMake and others."""
+
+
+@tools.command(name="make")
+@click.argument("names", nargs=-1, metavar="NAME[@VERSION]...")
+@click.option("--all", "every", is_flag=True, help="Make all versions of all tools that the registry lacks.")
+@json_option
+def make_tools(*, names: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Make tools of the catalogue, and show the log of each until it is in the registry.
+
+    Without a version, the catalogue's last one is made.
+    """
+    if bool(names) == every:
+        raise RequestError("Name the tools to make, or use --all.", advice="`buildfarm tools list` shows them.")
+    wanted = [catalogue.own_catalogue().find(text) for text in names]
+    console = console_module.Console(stderr=as_json, highlight=False)
+    with inside_farm() as farm:
+        if every:
+            wanted = [(str(row["tool"]), str(row["version"])) for row in _tool_rows(farm) if not row["digest"]]
+        for name, version in wanted:
+            ended = follow(farm, submit_tool(farm, name, version).id, console, quiet=as_json)
+            if as_json:
+                click.echo(ended.model_dump_json())
+            if ended.state is not model.State.SUCCEEDED:
+                sys.exit(exit_of(ended))
+            if not as_json and ended.result:
+                click.echo(f"{name} {version}: {ended.result.repository}@{ended.result.digest}")
+
+
+@tools.command(name="list")
+@json_option
+def list_tools(*, as_json: bool) -> None:
+    """List the catalogue's tools and versions, and which of them are in the registry."""
+    with inside_farm() as farm:
+        rows = list(_tool_rows(farm))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = table_module.Table("tool", "version", "from", "compressed", "digest", box=None)
+    for row in rows:
+        moved = units.size(int(str(row["compressed_bytes"]))) if row["digest"] else "not made"
+        table.add_row(str(row["tool"]), str(row["version"]), str(row["from"]), moved, str(row["digest"] or "")[:19])
+    console_module.Console(highlight=False).print(table)
+
+
+def submit_tool(farm: Farm, name: str, version: str) -> Build:
+    """Sends the catalogue and asks for a tool of it. Raises what the farm raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / catalogue.CATALOGUE_FILE).write_bytes(catalogue.catalogue_bytes())
+        source, _ = farm.pack(Path(folder), model.IMAGES)
+    return farm.submit(model.ImageRequest(image=catalogue.tool_repository(name), version=version, source=source))
+
+
+def _tool_rows(farm: Farm) -> Iterator[dict[str, object]]:
+    known = catalogue.own_catalogue()
+    for name, tool in known.tools.items():
+        for version in tool.versions:
+            row = {"tool": name, "version": version, "from": "pypi" if tool.pypi else "npm"}
+            yield row | _in_registry(farm, catalogue.tool_repository(name), version)
+
+
 def submit(
     farm: Farm, folder: Path, name: str, version: str, *, mirror: str | None = None, sha256: str | None = None
 ) -> Build:
@@ -173,9 +238,13 @@ def _rows(farm: Farm, recipe: Recipe) -> Iterator[dict[str, object]]:
     repository = f"{model.IMAGES}/{recipe.name}"
     for version, made in recipe.versions.items():
         row: dict[str, object] = {"image": recipe.name, "version": version, "suite": made.suite}
-        if farm.registry.has_manifest(repository, version):
-            media_type, content, digest = farm.registry.get_manifest(repository, version)
-            layers = manifest.Manifest.parse(content, media_type).layers
-            yield row | {"digest": digest, "compressed_bytes": sum(layer.size for layer in layers)}
-        else:
-            yield row | {"digest": None, "compressed_bytes": None}
+        yield row | _in_registry(farm, repository, version)
+
+
+def _in_registry(farm: Farm, repository: str, tag: str) -> dict[str, object]:
+    """Digest and size of what the registry has there; None if it has nothing."""
+    if not farm.registry.has_manifest(repository, tag):
+        return {"digest": None, "compressed_bytes": None}
+    media_type, content, digest = farm.registry.get_manifest(repository, tag)
+    layers = manifest.Manifest.parse(content, media_type).layers
+    return {"digest": digest, "compressed_bytes": sum(layer.size for layer in layers)}

@@ -67,7 +67,8 @@ def build(
             cnb=made,
         )
     try:
-        released = classic.compile_app(chosen.classic, workspace, steps)
+        with_tools = steps.with_tools(chosen.tools) if chosen.tools else steps
+        released = classic.compile_app(chosen.classic, workspace, with_tools)
         types = merge_types(
             dict(released.process_types), read_file(workspace.app, "Procfile"), whole=profile.procfile_as_whole
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from buildfarm.buildpacks.address import Buildpack, BundledBuildpack, parse_buildpack
@@ -29,6 +29,7 @@ class Chosen:
     classic: tuple[Detected, ...] = ()
     group: Group | None = None
     fetched: tuple[FetchedBuildpack, ...] = field(default=())
+    tools: tuple[str, ...] = ()  # folders of the node's build tools that the plans name
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,10 +44,21 @@ def detect(
     steps: Steps,
     names: Collection[str] = (),
 ) -> Chosen:
-    """Asks the buildpacks; ``names`` are the source's files below ``app/``, for the error.
+    """Asks the buildpacks, and has the tools that they need; ``names`` are the source's files below ``app/``.
 
     Raises DetectError, and what `BuildpackFetcher.fetch` raises.
     """
+    chosen = _choose(request, manifest, fetcher, steps, names)
+    return replace(chosen, tools=fetcher.provide_tools([item.name for item in chosen.classic], steps))
+
+
+def _choose(
+    request: BuildRequest,
+    manifest: AppManifest,
+    fetcher: BuildpackFetcher,
+    steps: Steps,
+    names: Collection[str],
+) -> Chosen:
     wanted = named_buildpacks(request, manifest)
     if wanted:
         return _all_of(fetcher.fetch(wanted, request.tenant, steps), steps)

@@ -11,14 +11,17 @@ from typing import Literal
 
 from buildfarm.buildpacks.address import ArchiveBuildpack, ArtifactBuildpack, Buildpack, BundledBuildpack, GitBuildpack
 from buildfarm.buildpacks.pin import ARTIFACT_TYPE
-from buildfarm.errors import DetectError, NodeError
+from buildfarm.errors import DetectError, NodeError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
+from buildfarm.recipes.catalogue import own_catalogue
+from buildfarm.telemetry import logger
 from workers.attempt.signals import Check
 from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
 from workers.buildpacks.steps import FOLDER, Steps
+from workers.sandbox.tool_store import NoToolError, ToolStore
 
 _ENTRIES_MAX = 100_000
 _TOO_LARGE = (73, 74)
@@ -41,10 +44,41 @@ class BuildpackFetcher:
 
     registry: Registry
     cache: BuildpackCache
+    tools: ToolStore
 
     def during(self, check: Check) -> BuildpackFetcher:
         """The same fetcher for one attempt: what ``check`` raises ends a download within a second."""
-        return replace(self, registry=self.registry.during(check))
+        return replace(self, registry=self.registry.during(check), tools=self.tools.during(check))
+
+    def remove_partial(self) -> None:
+        """Remove what a killed process left half-made; for the node's start."""
+        self.cache.remove_partial()
+        self.tools.remove_partial()
+
+    def provide_tools(self, buildpacks: Sequence[str], steps: Steps) -> tuple[str, ...]:
+        """Have the tools ready that the plans of these buildpacks name, and return their folders.
+
+        A tool that is missing or damaged costs time, never the build: the buildpack fetches it itself. Raises what a
+        sandbox raises.
+        """
+        offered = [
+            f"{name}={version}" for name, version in own_catalogue().offered(self.tools.machine, frozenset(buildpacks))
+        ]
+        if not offered:
+            return ()
+        told = steps.run("tools", "wanted", *buildpacks, "--", *offered, capture=True)
+        wanted = [line for line in told.stdout.decode(errors="replace").splitlines() if line in offered]
+        return tuple(filter(None, [self._provide(tool, steps) for tool in dict.fromkeys(wanted)]))
+
+    def _provide(self, tool: str, steps: Steps) -> str:
+        """The folder of a tool, which is written as NAME=VERSION; empty if it is not available."""
+        name, _, version = tool.partition("=")
+        try:
+            return self.tools.provide(name, version)
+        except (NoToolError, RegistryError) as error:
+            steps.say(f"The buildpack fetches {name} {version} itself, because {error.message.rstrip('.')}")
+            logger().warning("tool_not_provided", tool=name, version=version, reason=str(error))
+            return ""
 
     def fetch(self, wanted: Sequence[Buildpack], tenant: str, steps: Steps) -> tuple[FetchedBuildpack, ...]:
         """Each of them, in their order. Raises DetectError, RegistryError and what a sandbox raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildfarm.model import Build
 from workers.attempt.signals import Log
@@ -44,6 +44,10 @@ class Steps:
     def give(self, name: str, take: Log) -> Ended:
         """The buildpack of this name as a tar archive, piece by piece."""
         return self.sandbox.bound(take, self.sandbox.check).run([f"{BIN}/give", name])
+
+    def with_tools(self, folders: Iterable[str]) -> Steps:
+        """The same steps with these of the node's build tools (`usr/lib/buildfarm/tools` in the builder)."""
+        return replace(self, sandbox=self.sandbox.with_variables({"BUILDFARM_TOOLS": " ".join(folders)}))
 
     def say(self, sentence: str) -> None:
         """A line of the farm's own in the build's log."""

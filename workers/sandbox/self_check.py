@@ -31,7 +31,9 @@ _RUNC_SAFE = (1, 2, 8)
 _STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
 _PROBE = """
 grep -E '^(Cap|NoNewPrivs:|Seccomp:|Uid:)' /proc/self/status
-for place in /usr /etc /buildpacks; do touch $place/probe 2>/dev/null && echo "Written: $place"; done
+for place in /usr /etc /buildpacks /opt/buildfarm/tools; do
+  touch $place/probe 2>/dev/null && echo "Written: $place"
+done
 [ -e /var/run/docker.sock ] && echo 'Socket: there'
 [ -z "$1" ] || ! timeout 2 bash -c "</dev/tcp/$1/$2" 2>/dev/null || echo 'Node: reached'
 echo 'Probe: done'

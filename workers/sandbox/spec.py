@@ -19,6 +19,8 @@ from workers.sandbox.workspace import Workspace
 # The process that keeps a sandbox alive between its steps has its own user: the build cannot end it.
 KEEPER_ID = 9_999
 
+TOOLS = "/opt/buildfarm/tools"
+
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
 _CA_VARIABLES = (
     "SSL_CERT_FILE",
@@ -43,14 +45,13 @@ class SandboxSpec:
     ca_bundle: Path | None
     runtime: str = ""  # the engine's default where it is empty
     user_namespace: str = ""  # "host" takes a sandbox out of the engine's remap
+    tools: Path | None = None  # the node's build tools
 
     def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of docker-py's ``containers.create``."""
         mounts = [Mount(inside, source, type="bind") for inside, source in _bind_sources(workspace).items()]
-        trusted: dict[str, str] = {}
-        if self.ca_bundle is not None:
-            mounts.append(Mount(_CA_BUNDLE, str(self.ca_bundle), type="bind", read_only=True))
-            trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE)
+        mounts += [Mount(to, str(place), type="bind", read_only=True) for to, place in self._read_only.items()]
+        trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE) if self.ca_bundle is not None else {}
         owner = workspace.owner
         return {
             "name": name,
@@ -83,6 +84,13 @@ class SandboxSpec:
             "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
         }
 
+    @property
+    def _read_only(self) -> dict[str, Path]:
+        """What of the node every sandbox sees: where, and what is mounted there."""
+        return {
+            inside: place for inside, place in ((_CA_BUNDLE, self.ca_bundle), (TOOLS, self.tools)) if place is not None
+        }
+
     def differences(self, inspected: Mapping[str, Any], workspace: Workspace) -> list[str]:
         """What of a container differs from what was asked for; ``inspected`` is the engine's answer to an inspect."""
         host = inspected["HostConfig"]
@@ -108,7 +116,7 @@ class SandboxSpec:
         found["User"], wanted["User"] = inspected["Config"]["User"], f"{KEEPER_ID}:{KEEPER_ID}"
         found["Mounts"] = {item["Destination"]: (item["Source"], item["RW"]) for item in inspected["Mounts"]}
         wanted["Mounts"] = {inside: (source, True) for inside, source in _bind_sources(workspace).items()} | (
-            {_CA_BUNDLE: (str(self.ca_bundle), False)} if self.ca_bundle else {}
+            {inside: (str(place), False) for inside, place in self._read_only.items()}
         )
         if self.runtime:
             found["Runtime"], wanted["Runtime"] = host.get("Runtime"), self.runtime

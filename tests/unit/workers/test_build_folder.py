@@ -197,6 +197,8 @@ DOOR = "build_folder.py"
 OWN_FILES = {
     "build_folder.py": "the door",
     "buildpacks/buildpack_cache.py": "archives of buildpacks, kept under their digests",
+    "sandbox/tool_store.py": "build tools that the farm made, by the beginnings of their digests",
+    "sandbox/tool_archive.py": "their archives, verified by their digests, of which only files and folders are taken",
     "cache.py": "copies of caches, kept under their digests",
     "image_builds/dockerfile.py": "the CA bundle of the settings",
     "fetch.py": "an archive of config vars in memory",

@@ -25,6 +25,7 @@ from workers.buildpacks.fetcher import BuildpackFetcher
 from workers.buildpacks.steps import Steps
 from workers.cache import Caches
 from workers.sandbox.container import Ended
+from workers.sandbox.tool_store import ToolStore
 
 BYTES = 3 * 1024 * 1024
 REQUEST = BuildRequest(
@@ -129,6 +130,8 @@ def test_a_drain_ends_the_download_of_a_buildpack(registry, tmp_path):
     registry.put_blob("buildpacks/x", EMPTY_CONFIG)
     manifest = artifact("application/x", [blob], annotations={})
     registry.put_manifest("buildpacks/x", manifest, media_types("oci").manifest, tag="1")
-    fetcher = BuildpackFetcher(registry, BuildpackCache(tmp_path, 10 * BYTES)).during(Drain(2))
+    fetcher = BuildpackFetcher(
+        registry, BuildpackCache(tmp_path, 10 * BYTES), ToolStore(registry, tmp_path, 0, 0)
+    ).during(Drain(2))
     with pytest.raises(NodeStopped):
         fetcher.fetch([ArtifactBuildpack("buildpacks/x", "1")], "t", Steps(Box()))

@@ -14,6 +14,7 @@ from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.cache import Caches
 from workers.export.exporter import Exporter
 from workers.pipeline import AppTools
+from workers.sandbox.tool_store import ToolStore
 
 
 def drained():
@@ -38,7 +39,7 @@ def test_a_drain_ends_the_wait_for_a_registry_that_is_away(tmp_path, tool):
             exporter=Exporter(registry, "gzip", 1, "oci", 1, 1, 1, None),
             caches=Caches(registry, tmp_path, 1, 1, 1, logger()),
             profile=PROFILES["scalingo"],
-            fetcher=BuildpackFetcher(registry, BuildpackCache(tmp_path, 1)),
+            fetcher=BuildpackFetcher(registry, BuildpackCache(tmp_path, 1), ToolStore(registry, tmp_path, 0, 0)),
         ).during(drained)
         bound = getattr(tools, tool)
         with pytest.raises(NodeStopped):

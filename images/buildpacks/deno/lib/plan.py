@@ -40,6 +40,7 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
         "found": [*found(root, *FILES), *([entry] if entry else [])],
         "manager": {"name": "deno", "version": version, "because": "deno.lock" if locked else "there is no lock file"},
         "language": {"name": "deno", "version": version, "because": because},
+        "tools": {"deno": [version]},
         "steps": [
             f"deno install{frozen}{f' --entrypoint {entry}' if entry else ''}",
             *(["deno task build"] if "build" in tasks else []),

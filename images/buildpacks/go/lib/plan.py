@@ -52,6 +52,7 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
         },
         "language": {"name": "go", "version": version, "because": because},
         "ranges": ranges(version),
+        "tools": {"go": ranges(version)},
         "steps": [
             *hook(root, "bin/go-pre-compile"),
             *(f"go build -o bin/{program.name} {program.package}" for program in programs),

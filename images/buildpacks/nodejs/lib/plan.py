@@ -64,9 +64,10 @@ def make(app: App) -> dict[str, Any]:
                 for key in ("name", "version", "because", "linker", "digest", "path")
                 if getattr(manager, key)
             },
-            "fetched": not manager.path and (manager.name, manager.version) != ("npm", npm),
+            "fetched": fetched(manager, npm),
         },
         "language": language,
+        "tools": tools(language, manager, npm),
         "steps": steps,
         **parts,
         "processes": {"web": start.command} if start else {},
@@ -76,6 +77,19 @@ def make(app: App) -> dict[str, Any]:
         "warnings": warnings(app, manager, start),
         "problems": [*([problem] if problem else []), *problems],
     }
+
+
+def tools(language: dict[str, Any], manager: managers.Manager, npm: str) -> dict[str, list[str]]:
+    """Which versions are fetched, of what."""
+    return {
+        **({"node": [language["version"]]} if language["fetched"] else {}),
+        **({manager.name: [manager.version]} if fetched(manager, npm) and not manager.digest else {}),
+    }
+
+
+def fetched(manager: managers.Manager, npm: str) -> bool:
+    """Whether it is another than the builder's and the app's own."""
+    return not manager.path and (manager.name, manager.version) != ("npm", npm)
 
 
 def make_steps(

@@ -38,6 +38,12 @@ provide_manager() {
 # fetch_as NAME VERSION-OR-RANGE [DIGEST]: sets $fetched and $fetched_version, and links the program.
 fetch_as() {
   local package program
+  # A package whose digest the app names is fetched, and compared with it.
+  if [ -z "${3:-}" ] && read -r fetched fetched_version < <(/usr/lib/buildfarm/tools find "$1" "$2"); then
+    read -r package program < <(tool_package "$1" "$fetched_version")
+    ln -s "$fetched/$program" "$tools/bin/$1"
+    return
+  fi
   fetched_version=$2
   if [[ ! $2 =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; then
     # A range: which package it is, its first number says; any other is of the newest kind

@@ -32,6 +32,8 @@ def stored(repository, name, age, *tags, names=()):
         (stored("caches/t/a", "newest", 199, "cache"), False, False),
         (stored("caches/t/a", "forgotten", 201, "cache"), False, True),
         (stored("caches/t/a", "replaced", 50), False, True),
+        (stored("tools/go", "in use", 10_000, "1.24.11"), False, False),
+        (stored("tools/go", "replaced", 50), False, True),
     ],
 )
 def test_what_may_go(item, used, goes):
