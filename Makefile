@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ verify-buildpacks: $(STAMP) ## both buildpack contracts, the builder and the exa
 verify-apps: $(STAMP) ## builds, runs and queries every app of tests/apps; FAMILY=go or APP=NAME for a part
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.apps
+
+verify-sources: $(STAMP) ## sources and buildpacks as they occur in the world, a table of kinds; KIND=log for a part
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.sources
 
 builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
 	images/builder/list-installed >images/builder/installed.txt.new

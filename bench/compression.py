@@ -43,7 +43,7 @@ def main(rounds: int) -> None:
     claims = Claims("Reproducible gzip")
     with open_farm(read_settings()) as farm, tempfile.TemporaryDirectory() as scratch:
         builder = read_builder(farm)
-        tree = _tree(Path(scratch))
+        tree = library_tree(Path(scratch))
         costs: dict[str, list[Cost]] = {way: [] for way in WAYS}
         for way in WAYS:  # fills the page cache
             _export(farm, builder, tree, way)
@@ -57,7 +57,8 @@ def main(rounds: int) -> None:
     claims.finish()
 
 
-def _tree(scratch: Path) -> Tree:
+def library_tree(scratch: Path) -> Tree:
+    """This interpreter's standard library and packages, copied."""
     root = scratch / "app"
     skip = shutil.ignore_patterns("__pycache__", "site-packages", "dist-packages")
     shutil.copytree(sysconfig.get_path("stdlib"), root / "lib", symlinks=True, ignore=skip)

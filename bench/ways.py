@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from buildfarm.model import BuildRequest
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import KnownLayers
+from buildfarm.store import KnownLayers, ScannedLayers
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.exporter import Exporter
@@ -34,6 +34,7 @@ class Ours:
     tree: Tree
     root: Path
     layers_max: int = 8
+    secrets: Mapping[str, str] = field(default_factory=dict)
     exporter: Exporter = field(init=False)
     request: BuildRequest = field(init=False)
     made: list[Digest] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Ours:
     def forget(self) -> None:
         """From now on as on another node."""
         settings = self.farm.settings
+        database = replace(self.farm.database, namespace=f"bench-{self.request.app}:")
         self.exporter = Exporter(
             registry=self.farm.registry,
             compression=settings.compression,
@@ -54,7 +56,8 @@ class Ours:
             image_bytes=8 * settings.image_bytes,
             layer_min_bytes=settings.layer_min_bytes,
             layers_max=self.layers_max,
-            known=KnownLayers(replace(self.farm.database, namespace=f"bench-{self.request.app}:")),
+            known=KnownLayers(database),
+            scanned=ScannedLayers(database, self.farm.records.seal),
             remembered=Remembered(),
         )
 
@@ -67,6 +70,7 @@ class Ours:
             repository,
             source_names=self.tree.source_names,
             process_types=types,
+            secrets=self.secrets,
         )
         exported = self.exporter.write_image(
             layers, self.builder, repository, process_types=types, variables={}, labels={}

@@ -33,6 +33,8 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
     if "BUILDPACK_URL" in request.env or not all(parse_buildpack(name).pinned for name in buildpacks):
         return ""
     content = {
+        # An image in which something is found that is now a secret must not be taken for an equal one.
+        **({"secrets": sorted(request.secrets)} if request.secrets else {}),
         "version": _VERSION,
         "request": request.model_dump(mode="json", include=set(_FIELDS)),
         "builder": builder,

@@ -87,7 +87,6 @@ def run(
                 sandbox.cut_off()
             previous = buildpacks.read_previous(tools.registry, request) if chosen.group else buildpacks.PreviousImage()
             built = buildpacks.build(chosen, workspace, source.steps, tools.profile, previous)
-            buildpacks.refuse_secrets(built, [request.env[name] for name in request.secrets])
         with attempt.phase(Phase.EXPORT):
             sandbox.kill()
             workspace.freeze()
@@ -99,6 +98,7 @@ def run(
                 left_out=source.left_out,
                 process_types=built.process_types,
                 launch=buildpacks.launch_layers(built, workspace, previous),
+                secrets=buildpacks.refuse_secrets(built, request),
             )
             exported = tools.exporter.write_image(
                 layers,

@@ -12,7 +12,7 @@ from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.settings import Settings
-from buildfarm.store import KnownLayers
+from buildfarm.store import KnownLayers, ScannedLayers
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
@@ -102,6 +102,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
             layer_min_bytes=settings.layer_min_bytes,
             layers_max=settings.max_app_layers,
             known=KnownLayers(farm.database),
+            scanned=ScannedLayers(farm.database, farm.records.seal),
         ),
         caches=Caches(
             registry=farm.registry,

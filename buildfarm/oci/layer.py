@@ -29,6 +29,8 @@ from buildfarm.oci.producer import Producer, produce
 
 _T = TypeVar("_T")
 
+Watch = Callable[[bytes | memoryview], None]  # sees each chunk of a raw stream in its order, and may raise to end it
+
 _CHUNK_BYTES = 1024 * 1024
 
 # Enough for the compressing threads to find work while the consumer sends. With what is made of them they hold at most
@@ -53,10 +55,11 @@ class LayerStream:
     ``argv`` is a command that writes a tar archive to its standard output (`tree.tar_command`). ``prefix`` are tar
     bytes that come before it (`tree.header_entries`). ``names`` go to its standard input, each with a NUL behind it.
     ``threads`` compress. ``thorough`` makes gzip six times slower and its output a sixth smaller: for what is made once
-    and moved often.
+    and moved often. ``watch`` is called in another thread, and before what became of its chunk is given out.
 
     Iterating raises TooLargeError when the uncompressed stream crosses ``limit_bytes``, and NodeError when the command
-    fails or complains: a file that changed or vanished while it was read would make a wrong layer.
+    fails or complains: a file that changed or vanished while it was read would make a wrong layer. What ``watch``
+    raises ends it too.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class LayerStream:
         limit_bytes: int | None = None,
         threads: int = 2,
         thorough: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._argv = argv
         self._prefix = prefix
@@ -76,6 +80,7 @@ class LayerStream:
         self._make = _thorough_gzip if thorough and compression == "gzip" else _COMPRESSORS[compression]
         self._limit_bytes = limit_bytes
         self._threads = threads
+        self._watch = watch
         self._layer: LayerDigests | None = None
         self._chunks = self._run()
 
@@ -97,7 +102,7 @@ class LayerStream:
         return self._layer
 
     def _run(self) -> Generator[bytes, None, None]:
-        raw, packed = _Tally(), _Tally()
+        raw, packed = _Tally(self._watch), _Tally()
         free = deque(bytearray(_CHUNK_BYTES) for _ in range(_BUFFERS))
         # Left from the last to the first: the threads end their few chunks, and then the process is stopped.
         with (
@@ -138,12 +143,13 @@ def hash_raw(
     prefix: bytes = b"",
     names: Iterable[str] | None = None,
     check: Callable[[], None] = lambda: None,
+    watch: Watch | None = None,
 ) -> Digest:
     """The diff ID that a `LayerStream` of the same arguments has; a third of its time.
 
-    Raises NodeError likewise, and what ``check`` raises, which is called for each chunk.
+    Raises NodeError likewise, and what ``check`` and ``watch`` raise, which are called for each chunk.
     """
-    raw = _Tally()
+    raw = _Tally(watch)
     free = deque([bytearray(_CHUNK_BYTES)])
     with produce(argv, names, pipe_bytes=_CHUNK_BYTES) as producer:
         for buffer, chunk in _chunks([io.BytesIO(prefix), producer.output], free):
@@ -157,13 +163,16 @@ def hash_raw(
 class _Tally:
     """Length and SHA-256 of what went by."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch | None = None) -> None:
         self.size_bytes = 0
         self._hash = hashlib.sha256()
+        self._watch = watch
 
     def add(self, chunk: bytes | memoryview) -> None:
         self.size_bytes += len(chunk)
         self._hash.update(chunk)
+        if self._watch is not None:
+            self._watch(chunk)
 
     @property
     def digest(self) -> Digest:

@@ -5,7 +5,7 @@ from buildfarm.store.admission_policy import AdmissionPolicy
 from buildfarm.store.buildpack_order import BuildpackOrder
 from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
-from buildfarm.store.known_layers import KnownLayer, KnownLayers
+from buildfarm.store.known_layers import KnownLayer, KnownLayers, ScannedLayers
 from buildfarm.store.leases import UNREADABLE, Lease, Leases, Unclaimed
 from buildfarm.store.logs import LogBounds, Logs
 from buildfarm.store.nodes import Nodes
@@ -34,6 +34,7 @@ __all__ = [
     "Nodes",
     "Pages",
     "Records",
+    "ScannedLayers",
     "Tags",
     "Unclaimed",
     "Wakeups",

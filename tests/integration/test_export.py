@@ -16,7 +16,7 @@ from buildfarm.model import BuildRequest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.tree import tree_names
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store import KnownLayers
+from buildfarm.store import KnownLayers, ScannedLayers
 from testkit.generated_trees import TREES, describe, plant
 from workers.attempt.signals import go_on
 from workers.build_folder import BuildFolder
@@ -40,7 +40,9 @@ def export(farm, builder):
     """``export(root, source, app)`` with the given number of layers at most, on a node that remembers nothing."""
     tenant = farm.settings.namespace.strip(":")
 
-    def run(root, source=(), *, app="app", layers_max=8, remembered=None, image_bytes=100 * MIB, check=None):
+    def run(
+        root, source=(), *, app="app", layers_max=8, remembered=None, image_bytes=100 * MIB, check=None, secrets=None
+    ):
         exporter = Exporter(
             registry=farm.registry,
             compression="gzip",
@@ -51,13 +53,19 @@ def export(farm, builder):
             layers_max=layers_max,
             known=KnownLayers(farm.database),
             remembered=remembered or Remembered(),
+            scanned=ScannedLayers(farm.database, farm.records.seal),
         )
         artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
         request = BuildRequest(tenant=tenant, app=app, source=artifact)
         exporter, types = exporter.during(check or go_on), {"web": "true"}
         source_names = {f"app/{name}" for name in source}
         layers = exporter.send_layers(
-            BuildFolder(root), builder, request.repository, source_names=source_names, process_types=types
+            BuildFolder(root),
+            builder,
+            request.repository,
+            source_names=source_names,
+            process_types=types,
+            secrets=secrets or {},
         )
         exported = exporter.write_image(
             layers, builder, request.repository, process_types=types, variables={}, labels={}
@@ -191,6 +199,31 @@ def test_a_layer_that_the_registry_has_lost_is_sent_again(export, farm, tmp_path
     assert [layer.origin for layer in second.layers if not layer.reused] == ["node_modules"]
     assert second.image.digest == first.image.digest
     assert b"node_modules/deep/big" in pulled(image)
+
+
+@pytest.mark.parametrize("same_node", [True, False], ids=["remembered", "known by its shape"])
+def test_a_known_layer_is_searched_for_a_secret_that_is_new(export, tmp_path, same_node):
+    root = make(tmp_path / "app")
+    (root / "node_modules/deep/login").write_text("key: a-new-secret")
+    nodes = [Remembered()] * 3 if same_node else [Remembered() for _ in range(3)]
+    first, _ = export(root, {"source.py"}, remembered=nodes[0], secrets={"OLD": "an-old-secret"})
+    again, _ = export(root, {"source.py"}, remembered=nodes[1], secrets={"OLD": "an-old-secret"})
+    assert (again.image.digest, again.uploaded_bytes) == (first.image.digest, 0)
+    with pytest.raises(CompileError, match=r"The file '/app/node_modules/deep/login' contains .* config var NEW"):
+        export(root, {"source.py"}, remembered=nodes[2], secrets={"OLD": "an-old-secret", "NEW": "a-new-secret"})
+
+
+def test_a_layer_with_a_secret_never_reaches_the_registry(export, farm, tmp_path):
+    root = make(tmp_path / "app")
+    export(root, {"source.py"}, app="other")
+    (root / "node_modules/deep/login").write_text("a-new-secret")
+    with pytest.raises(CompileError):
+        export(root, {"source.py"}, secrets={"NEW": "a-new-secret"})
+    repository = f"apps/{farm.settings.namespace.strip(':')}"
+    unmarked, _ = export(root, {"source.py"}, app="unmarked")
+    blob = next(layer.digest for layer in unmarked.layers if layer.origin == "node_modules")
+    assert farm.registry.has_blob(f"{repository}/unmarked", blob)
+    assert not farm.registry.has_blob(f"{repository}/app", blob)
 
 
 def test_hard_links_count_once_in_a_layer_and_once_in_each_of_several(export, tmp_path):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from buildfarm.errors import CompileError
+from buildfarm.model import BuildRequest
 from workers.attempt.mask import Mask
 from workers.buildpacks.build import Built
 
 
-def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:
-    """What is in these is in the image, its labels and the record. Raises CompileError if a secret is in it."""
-    mask = Mask(secrets)
+def refuse_secrets(built: Built, request: BuildRequest) -> Mapping[str, str]:
+    """Return the secret config vars, which no file of the image may contain either; the exporter searches these.
+
+    Process types, variables and labels are in the image and in the record. Raises CompileError if a secret is in one.
+    """
+    secrets = {name: request.env[name] for name in request.secrets}
+    mask = Mask(secrets.values())
     named = [*built.process_types.items(), *built.config_vars.items()]
     if built.cnb is not None:
         named += [
@@ -24,3 +29,4 @@ def refuse_secrets(built: Built, secrets: Iterable[str]) -> None:
                 f"{name} contains the value of a secret config var, which anyone with the image could read.",
                 advice="Let the process read it from its environment when it starts.",
             )
+    return secrets

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from buildfarm.errors import TooLargeError
+from buildfarm.oci.producer import produce
 from buildfarm.oci.tree import Found, content_bytes
+from workers.attempt.signals import Check
 from workers.build_folder import Archive, BuildFolder
 from workers.export.fingerprint import identity_of, shape_of
 from workers.export.layering import SOURCE, PlannedLayer
+from workers.export.secret_scan import SecretScan
 
 APP_USER = 1000
+
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class AppFiles:
     left_out: Set[str]
     prefix: bytes  # entries of the farm's own, before the source's
     repository: str
+    secrets: SecretScan
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,14 @@ class MadeFrom:
         archive = app.root.archive(layer.found, owner=APP_USER)
         prints = (fingerprint(layer.found, prefix, salt) for fingerprint in (shape_of, identity_of))
         return cls(layer.origin, archive, prefix, *prints)
+
+    def pieces(self, check: Check) -> Generator[bytes, None, None]:
+        """The layer as a tar stream, with a ``check`` before each piece; close it if you leave it early."""
+        yield self.prefix
+        with produce(self.archive.argv, self.archive.names, pipe_bytes=_PIECE_BYTES) as producer:
+            while piece := producer.output.read(_PIECE_BYTES):
+                check()
+                yield piece
 
 
 def refuse_too_large(layers: Iterable[Sequence[Found]], limit_bytes: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 from buildfarm.errors import StoreError
@@ -17,6 +19,7 @@ from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries
+from buildfarm.oci.unpack import unpacked
 from buildfarm.store import KnownLayer
 from workers.attempt.signals import Check, go_on
 from workers.build_folder import BuildFolder
@@ -26,6 +29,7 @@ from workers.export.fingerprint import Remembered
 from workers.export.launch_layers import LaunchLayers, plan_launch_layers, process_links
 from workers.export.layering import plan_layers
 from workers.export.path_rules import refuse_unfit
+from workers.export.secret_scan import MakeWatch, Pieces, Scanned, SecretScan
 
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
@@ -76,6 +80,7 @@ class Exporter:
     layers_max: int
     known: Known
     remembered: Remembered = field(default_factory=Remembered)
+    scanned: Scanned | None = None
     check: Check = go_on
 
     def during(self, check: Check) -> Exporter:
@@ -92,18 +97,21 @@ class Exporter:
         process_types: Mapping[str, str],
         left_out: Set[str] = frozenset(),
         launch: LaunchLayers | None = None,
+        secrets: Mapping[str, str] = MappingProxyType({}),
     ) -> SentLayers:
         """Sends the layers of the files in ``app``, which must not change meanwhile; the builder's are mounted.
 
         ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
-        names that do not come into the image. Raises TooLargeError if the files are over the limit, CompileError if an
-        image cannot hold one, and NodeError if they cannot be read.
+        names that do not come into the image; ``secrets`` are values that no file of it may contain, by the names of
+        their config vars. Raises TooLargeError if the files are over the limit, CompileError if an image cannot hold
+        one or one has a secret in it, and NodeError if they cannot be read.
         """
+        scan = SecretScan(secrets, repository, self.scanned)
         with ThreadPoolExecutor(1, "mount") as side:
             mounted = side.submit(self._mount, builder, repository)
-            below = self._launch_layers(launch, repository) if launch else ()
+            below = self._launch_layers(launch, repository, scan) if launch else ()
             prefix = _own_entries(process_types, launch)
-            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository))
+            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan))
             mounted.result()
         return SentLayers(below, own)
 
@@ -177,29 +185,47 @@ class Exporter:
         refuse_too_large([layer.found for layer in planned], self.image_bytes)
         return tuple(MadeFrom.of(app, layer, self.compression) for layer in planned)
 
-    def _launch_layers(self, launch: LaunchLayers, repository: str) -> tuple[Layer, ...]:
+    def _launch_layers(self, launch: LaunchLayers, repository: str, scan: SecretScan) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
-        app = AppFiles(launch.root, frozenset(), frozenset(), b"", repository)
+        app = AppFiles(launch.root, frozenset(), frozenset(), b"", repository, scan)
         listing = launch.root.scan()
         refuse_unfit(listing.found)
         planned = plan_launch_layers(launch, listing.found)
         refuse_too_large([item.found for item in planned if not isinstance(item, Layer)], self.image_bytes)
         return tuple(
-            item if isinstance(item, Layer) else self._layer(app, MadeFrom.of(app, item, self.compression))
+            self._searched(app, item)
+            if isinstance(item, Layer)
+            else self._layer(app, MadeFrom.of(app, item, self.compression))
             for item in planned
         )
 
+    def _searched(self, app: AppFiles, layer: Layer) -> Layer:
+        """The same layer, of an earlier image, once it is known to have no secret in it; its files are not here."""
+        left = app.secrets.left(layer.diff_id)
+
+        def pieces() -> Pieces:
+            return unpacked(self.registry.get_blob(app.repository, layer.digest, limit_bytes=layer.size_bytes))
+
+        if left.needles:
+            left.guard(partial(_show, pieces), pieces)
+            left.passed(layer.diff_id)
+        return layer
+
     def _layer(self, app: AppFiles, source: MadeFrom) -> Layer:
         """Reused where the registry has it, and made and sent if it has not."""
-        layer = self.remembered.get(source.identity)
-        if layer is None and (guess := self._guess(source.shape)) is not None:
+        remembered = self.remembered.get(source.identity)
+        layer = remembered or self._guess(source.shape)
+        if layer is not None:
+            left = app.secrets.left(layer.digests.diff_id)
             # Reading costs a third of making; a layer of the same shape says that it is worth it.
-            archive = source.archive
-            diff_id = hash_raw(archive.argv, prefix=source.prefix, names=archive.names, check=self.check)
-            layer = guess if diff_id == guess.digests.diff_id else None
+            if (remembered is None or left.needles) and self._read(source, left) != layer.digests.diff_id:
+                layer = None
+            else:
+                left.passed(layer.digests.diff_id)
         reused = layer is not None and self._is_there(layer, app.repository)
         if layer is None or not reused:
-            layer = KnownLayer(self._send(app.repository, source), app.repository)
+            layer = KnownLayer(self._send(app, source), app.repository)
+            app.secrets.passed(layer.digests.diff_id)
             with suppress(StoreError):  # only speed is lost
                 self.known.put(source.shape, layer)
         self.remembered.put(source.identity, layer)
@@ -225,17 +251,31 @@ class Exporter:
             return True
         return layer.repository != repository and self.registry.mount(repository, digest, layer.repository)
 
-    def _send(self, repository: str, source: MadeFrom) -> LayerDigests:
-        return self.registry.upload(
-            repository,
-            lambda: LayerStream(
+    def _read(self, source: MadeFrom, secrets: SecretScan) -> Digest:
+        """The layer's diff ID. Raises CompileError if one of these secrets is in it."""
+        archive, prefix = source.archive, source.prefix
+        return secrets.guard(
+            lambda watch: hash_raw(archive.argv, prefix=prefix, names=archive.names, check=self.check, watch=watch()),
+            partial(source.pieces, self.check),
+        )
+
+    def _send(self, app: AppFiles, source: MadeFrom) -> LayerDigests:
+        """What contains a secret is not sent to its end, so the registry never has the blob."""
+
+        def stream(watch: MakeWatch) -> LayerStream:
+            return LayerStream(
                 source.archive.argv,
                 prefix=source.prefix,
                 names=source.archive.names,
                 compression=self.compression,
                 limit_bytes=self.image_bytes,
                 threads=self.threads,
-            ),
+                watch=watch(),
+            )
+
+        return app.secrets.guard(
+            lambda watch: self.registry.upload(app.repository, partial(stream, watch)),
+            partial(source.pieces, self.check),
         )
 
 
@@ -243,6 +283,13 @@ def _own_entries(process_types: Mapping[str, str], launch: LaunchLayers | None) 
     """Each process type's command, and links to its launcher where it has one."""
     commands = [Entry(f"{PROCESSES}/{name}", f"{line}\n".encode()) for name, line in sorted(process_types.items())]
     return header_entries([*commands, *(process_links(launch) if launch else ())])
+
+
+def _show(pieces: Callable[[], Pieces], make_watch: MakeWatch) -> None:
+    if (watch := make_watch()) is not None:
+        with closing(pieces()) as all_pieces:
+            for piece in all_pieces:
+                watch(piece)
 
 
 def _digests(layer: Layer) -> LayerDigests:

@@ -18,16 +18,17 @@ def refuse_unfit(found: Iterable[Found]) -> None:
     for item in found:
         if f"/{WHITEOUT}" in item.name and item.name.rpartition("/")[2].startswith(WHITEOUT):
             raise CompileError(
-                f"The build left {_shown(item.name)}: in an image a name that starts with .wh. deletes a file.",
+                f"The build left {shown(item.name)}: in an image a name that starts with .wh. deletes a file.",
                 advice="Give it another name, or remove it.",
             )
         if len(item.name) > PATH_BYTES_MAX // 4 and len(item.name.encode(errors="surrogateescape")) > PATH_BYTES_MAX:
             raise CompileError(
-                f"The built app contains {_shown(item.name)}: its path is longer than {PATH_BYTES_MAX} bytes.",
+                f"The built app contains {shown(item.name)}: its path is longer than {PATH_BYTES_MAX} bytes.",
                 advice="Nest its folders less deeply.",
             )
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A path for a sentence: short, and without anything that a terminal would obey."""
     short = name if len(name) <= 80 else f"{name[:40]}…{name[-30:]}"
     return ascii(short)

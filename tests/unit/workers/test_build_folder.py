@@ -201,6 +201,7 @@ OWN_FILES = {
     "sandbox/tool_archive.py": "their archives, verified by their digests, of which only files and folders are taken",
     "cache.py": "copies of caches, kept under their digests",
     "image_builds/dockerfile.py": "the CA bundle of the settings",
+    "export/secret_scan.py": "the archive of a layer, as a stream in memory",
     "fetch.py": "an archive of config vars in memory",
     "sandbox/firewall.py": "iptables, and the node's /etc/resolv.conf",
     "image_builds/slim.py": "the image under test, in the workspace's folder of the node",
