@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -32,6 +33,28 @@ def check_address(url: str) -> str:
 HttpUrl = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048), AfterValidator(check_address)
 ]
+
+REF_BYTES_MAX = 1024
+# A control character or one of space ~ ^ : ? * [ \\, a component that begins with a dot or ends with .lock or is empty,
+# two dots, @{, or a dot at the end (git-check-ref-format). A dash at the front would be an option of git's programs.
+_NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|(^|/)[./]|/$|\.lock(/|$)|\.\.|@\{|\.$|^-|^@$")
+
+
+def check_ref(ref: str) -> str:
+    """The name of a git branch or tag, a full ref or a commit id: what `git check-ref-format --allow-onelevel` accepts.
+
+    Raises ValueError if it is none of these, or is longer than REF_BYTES_MAX.
+    """
+    try:
+        size = len(ref.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= REF_BYTES_MAX or _NOT_IN_REFS.search(ref):
+        raise ValueError(f"{ref[:200]!r} is not the name of a branch or tag, a full ref or a commit id")
+    return ref
+
+
+GitRef = Annotated[str, StringConstraints(min_length=1, max_length=REF_BYTES_MAX), AfterValidator(check_ref)]
 
 
 class Frozen(BaseModel):

@@ -159,5 +159,5 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
         vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
         release_apart=tools.builder.platform == RELEASE_APART,
     )
-    left_out = buildpacks.leave_out(workspace.app, steps, tools.profile)
+    left_out = buildpacks.leave_out(workspace.app, steps, tools.profile, manifest)
     return _Prepared(version, names, left_out, manifest, restored, steps)

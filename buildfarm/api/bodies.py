@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonValue
 
+from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.fields import Frozen, HttpUrl, Name
-from buildfarm.model import Build, BuildRequest, BuildSpec, State
+from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import LIMIT_MAX
@@ -98,6 +99,22 @@ class Draining(Frozen):
     """A node that was asked to drain; it reacts within seconds."""
 
     node: str
+
+
+class NewOrder(Frozen):
+    """The farm's order of buildpacks, each by its commit or digest; empty: the builder's own order."""
+
+    buildpacks: Buildpacks = Field(examples=[["nodejs", f"https://git.example.org/buildpack.git#{'0' * 40}"]])
+
+    @field_validator("buildpacks")
+    @classmethod
+    def _are_pinned(cls, buildpacks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in buildpacks:
+            if not parse_buildpack(name).pinned:
+                raise ValueError(
+                    f"{name} can change: name its commit or digest, as the API asks no other server what it is now"
+                )
+        return buildpacks
 
 
 class NewBuilder(Frozen):

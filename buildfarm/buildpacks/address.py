@@ -2,10 +2,12 @@
 
 ==================================  ===========================================================
 ``python``                          one of the builder's own; ``heroku/python`` is the same
-``https://host/x.git#REF``          a git repository; without a ref, its HEAD
+``https://host/x.git#REF``          a git repository at a branch, tag, full ref or commit; without one, its HEAD
 ``https://host/x.tar.gz#sha256=H``  a tar archive; without the digest, whatever is there
 ``oci:buildpacks/x@sha256:H``       an artifact or buildpackage in the farm's registry, or its tag
 ==================================  ===========================================================
+
+The first # ends the address: a ref can contain others, as well as @ and +, and is not percent-decoded.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from buildfarm.fields import check_ref
+
 ARTIFACTS = "buildpacks/"  # repositories that buildpacks may come from; others hold what tenants own
 
 _NAME = re.compile(r"(?:heroku/|scalingo/)?([a-z0-9][a-z0-9._-]{0,63})")
 _ARTIFACT = re.compile(r"oci:(buildpacks/[a-z0-9][a-z0-9._/-]{0,127})(?:@(sha256:[0-9a-f]{64})|:([\w][\w.-]{0,127}))")
-_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
 _ARCHIVE = (".tgz", ".tar.gz", ".tar", ".tar.xz", ".tar.bz2", ".tbz", ".tar.zst")
@@ -93,7 +96,22 @@ class ArtifactBuildpack:
         return self.reference.startswith("sha256:")
 
 
-Buildpack = BundledBuildpack | GitBuildpack | ArchiveBuildpack | ArtifactBuildpack
+@dataclass(frozen=True)
+class FolderBuildpack:
+    """A folder of the app's own source, by its path below the app. Only the app's project.toml can name one."""
+
+    path: str
+    pinned = True  # with the source
+
+    def __str__(self) -> str:
+        return f"./{self.path}"
+
+    @property
+    def name(self) -> str:
+        return _plain(self.path.rpartition("/")[2].lower())
+
+
+Buildpack = BundledBuildpack | GitBuildpack | ArchiveBuildpack | ArtifactBuildpack | FolderBuildpack
 
 
 def parse_buildpack(text: str) -> Buildpack:
@@ -113,13 +131,18 @@ def parse_buildpack(text: str) -> Buildpack:
         if fragment and not digest:
             raise ValueError(f"{text[:200]!r}: an archive's address ends with #sha256= and 64 hexadecimal digits")
         return ArchiveBuildpack(url, digest[1] if digest else "")
-    if fragment and not _REF.fullmatch(fragment):
-        raise ValueError(f"{text[:200]!r}: what follows the # is not a branch, tag or commit")
-    return GitBuildpack(url, fragment or "HEAD")
+    try:
+        return GitBuildpack(url, check_ref(fragment) if fragment else "HEAD")
+    except ValueError as error:
+        raise ValueError(f"{text[:200]!r}: what follows the # is not a branch, tag, full ref or commit id") from error
 
 
 def _stem(url: str) -> str:
     name = urlsplit(url).path.rstrip("/").rpartition("/")[2].lower()
     for ending in (".git", *sorted(_ARCHIVE, key=len, reverse=True)):
         name = name.removesuffix(ending)
+    return _plain(name)
+
+
+def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name).strip("-.")[:60] or "buildpack"

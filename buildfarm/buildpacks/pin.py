@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from buildfarm.buildpacks.address import (
     ArtifactBuildpack,
     Buildpack,
     BundledBuildpack,
+    FolderBuildpack,
     GitBuildpack,
     parse_buildpack,
 )
@@ -35,12 +37,12 @@ _HTTP_SECONDS = 30
 _ARCHIVE_BYTES_MAX = 512 * 1024 * 1024
 
 
-def pin(text: str, registry: Registry) -> Buildpack:
-    """The buildpack that is called so, with what it is now. Raises RequestError, and RegistryError."""
-    try:
-        buildpack = parse_buildpack(text)
-    except ValueError as error:
-        raise RequestError(f"{error}.") from error
+def pin(text: str, registry: Registry | None) -> Buildpack:
+    """The buildpack that is called so, with what it is now. Raises RequestError, and RegistryError.
+
+    Without a registry, an artifact must be named by its digest.
+    """
+    buildpack = parsed(text)
     if buildpack.pinned:
         return buildpack
     match buildpack:
@@ -50,8 +52,16 @@ def pin(text: str, registry: Registry) -> Buildpack:
             return replace(buildpack, sha256=_sha256(buildpack.url))
         case ArtifactBuildpack():
             return replace(buildpack, reference=_artifact_digest(buildpack, registry))
-        case BundledBuildpack():
+        case BundledBuildpack() | FolderBuildpack():
             return buildpack
+
+
+def parsed(text: str) -> Buildpack:
+    """The buildpack that is called so, as it is named. Raises RequestError."""
+    try:
+        return parse_buildpack(text)
+    except ValueError as error:
+        raise RequestError(f"{error}.") from error
 
 
 def artifact_repository(directory: Path) -> str:
@@ -67,26 +77,53 @@ def artifact_repository(directory: Path) -> str:
     return repository
 
 
-def _commit(buildpack: GitBuildpack) -> str:
-    ref = buildpack.ref
-    # An annotated tag names itself first and its commit, with ^{}, after.
-    names = [ref, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS}
+def ref_names(ref: str) -> tuple[str, ...]:
+    """The full names that a ref can stand for; the first one that a repository has is meant.
+
+    A tag's commit, which git lists as ``NAME^{}``, comes before the tag object itself. Names are never completed from
+    the left: `main` does not stand for refs/heads/zoe/main.
+    """
+    if ref == "HEAD" or ref.startswith("refs/"):
+        return (f"{ref}^{{}}", ref)
+    return (f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}")
+
+
+def list_refs(url: str, names: Sequence[str]) -> dict[str, str]:
+    """Ask a git server for the commits of these full names or patterns. Names that it does not have are left out.
+
+    `git ls-remote` returns every ref whose last components match, so look up the wanted name in the answer. Raises
+    RequestError.
+    """
     try:
         done = subprocess.run(
-            ["git", "ls-remote", "--", buildpack.url, *names],
-            env=environment, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
+            ["git", "ls-remote", "--", url, *names],
+            env=git_environment(), capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(
-            f"{buildpack.url} cannot be queried: {error}.", advice="Name the commit: URL#<40 hexadecimal digits>."
+            f"{url} cannot be queried: {error}.", advice="Name the commit: URL#<40 hexadecimal digits>."
         ) from error
     if done.returncode != 0:
-        raise RequestError(f"{buildpack.url} cannot be read: {(done.stderr.strip().splitlines() or ['?'])[-1]}.")
-    lines = done.stdout.splitlines()
-    if not lines:
-        raise RequestError(f"{buildpack.url} has no branch or tag {ref!r}.")
-    return lines[-1].partition("\t")[0]
+        raise RequestError(f"{url} cannot be read: {(done.stderr.strip().splitlines() or ['?'])[-1]}.")
+    pairs = (line.partition("\t") for line in done.stdout.splitlines())
+    return {name: commit for commit, _, name in pairs}
+
+
+def git_environment() -> dict[str, str]:
+    """The caller's own, so that its credentials and proxies work; nothing asks for input."""
+    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS, "LC_ALL": "C"}
+
+
+def _commit(buildpack: GitBuildpack) -> str:
+    names = ref_names(buildpack.ref)
+    found = list_refs(buildpack.url, names)
+    for name in names:
+        if name in found:
+            return found[name]
+    raise RequestError(
+        f"{buildpack.url} has no branch or tag {buildpack.ref!r}.",
+        advice="Name a commit by all of its 40 hexadecimal digits.",
+    )
 
 
 def _sha256(url: str) -> str:
@@ -106,7 +143,12 @@ def _sha256(url: str) -> str:
     return total.hexdigest()
 
 
-def _artifact_digest(buildpack: ArtifactBuildpack, registry: Registry) -> str:
+def _artifact_digest(buildpack: ArtifactBuildpack, registry: Registry | None) -> str:
+    if registry is None:
+        raise RequestError(
+            f"{buildpack} is a tag, which only the farm's own machines can resolve.",
+            advice="Name the artifact by its digest.",
+        )
     try:
         return str(registry.get_manifest(buildpack.repository, buildpack.reference)[2])
     except NotInRegistryError as error:

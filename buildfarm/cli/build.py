@@ -60,7 +60,7 @@ RUN_POLICIES = ("all", "latest_queued", "latest_always")
 @click.option("--buildpack", "buildpacks", multiple=True, help="A name, URL#ref or ./folder; can be repeated.")
 @click.option("--buildpack-order", multiple=True, help="Detect with these in this order; can be repeated.")
 @click.option("--git", "git_url", metavar="URL", help="Build a git repository instead of a directory.")
-@click.option("--ref", default="HEAD", show_default=True, help="Branch, tag or commit of the git repository.")
+@click.option("--ref", default="HEAD", show_default=True, help="Branch, tag, full ref or commit of the git repository.")
 @click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive instead of a directory.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 that the archive must have.")
 @click.option("--class", "build_class", help="Class of the build. Default: the farm's first class.")
@@ -105,7 +105,7 @@ def build(
         raise click.UsageError(
             "--archive and --sha256 belong together: the farm builds only archives whose checksum is given."
         )
-    tenant, name = _app_names(app, directory or Path(str(git_url or archive_url)))
+    tenant, name = _app_names(app, directory or Path(str(git_url or archive_url).partition("#")[0]))
     hidden = tuple(pair.partition("=")[0] for pair in secrets)
     values = read_variables(variables, secrets)
     _check_names(tenant, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +72,10 @@ class Client:
     def buildpacks(self) -> tuple[str, ...]:
         """The farm's order of buildpacks; empty if it is the builder's own."""
         return self._ask(calls.buildpacks())
+
+    def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
+        """Apps that name no buildpack are built by the first of these that takes them; each must be pinned."""
+        self._ask(calls.order_buildpacks(buildpacks))
 
     def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError."""

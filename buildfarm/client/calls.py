@@ -208,6 +208,11 @@ def buildpacks() -> Call[tuple[str, ...]]:
     return Call("GET", "/v1/buildpacks", wire.decoded(tuple[str, ...]))
 
 
+def order_buildpacks(order: Iterable[str]) -> Call[tuple[str, ...]]:
+    """Changes the farm's order of buildpacks."""
+    return replace(buildpacks(), method="PUT", body={"buildpacks": list(order)})
+
+
 def queue(tenants_max: int) -> Call[QueueView]:
     """How the queue stands."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +76,10 @@ class AsyncClient:
     async def buildpacks(self) -> tuple[str, ...]:
         """The farm's order of buildpacks; empty if it is the builder's own."""
         return await self._ask(calls.buildpacks())
+
+    async def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
+        """Apps that name no buildpack are built by the first of these that takes them; each must be pinned."""
+        await self._ask(calls.order_buildpacks(buildpacks))
 
     async def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from buildfarm.fields import Frozen, HttpUrl, Sha256, check_address
+from buildfarm.fields import Frozen, GitRef, HttpUrl, Sha256, check_address
 from buildfarm.oci.digest import Digest
-
-GitRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
 
 GitUrl = Annotated[
     str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048), AfterValidator(check_address)
@@ -30,11 +28,22 @@ class ArtifactSource(Frozen):
 
 
 class GitSource(Frozen):
-    """A commit of a git repository: ``ref`` is a branch, a tag or a full commit id."""
+    """A commit of a git repository: ``ref`` is a branch, else a tag; or a ref's full name, or a full commit id."""
 
     kind: Literal["git"] = "git"
     url: GitUrl
     ref: GitRef = "HEAD"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, fields: Any) -> Any:
+        """``URL#REF`` is an address with its ref. The first # ends the address: a ref can contain others."""
+        if not isinstance(fields, dict) or "#" not in str(fields.get("url")):
+            return fields
+        url, _, ref = str(fields["url"]).partition("#")
+        if fields.get("ref", "HEAD") not in ("HEAD", ref):
+            raise ValueError("the ref is named twice: behind the # of the address, and as ref")
+        return {**fields, "url": url, "ref": ref or "HEAD"}
 
     @property
     def version(self) -> str:

@@ -31,7 +31,7 @@ def read_manifests(app: BuildFolder, log: Log) -> AppManifest:
             ignored.append(f"{error.message} It is ignored.")
             return None
 
-    found = manifests.read_manifests(read)
+    found = manifests.read_manifests(read, app.may_have)
     for warning in (*ignored, *found.warnings):
         log(f" !     {warning}\n".encode())
     parse_procfile(read_file(app, "Procfile") or "")

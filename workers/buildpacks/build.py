@@ -59,7 +59,7 @@ def build(
 ) -> Built:
     """Runs them. Raises CompileError, TooLargeError, and what the sandbox raises."""
     if chosen.group is not None:
-        made = cnb.build(chosen.group, previous.records, workspace, steps)
+        made = cnb.build(chosen.group, previous, workspace, steps)
         return Built(
             used=_used_members(chosen),
             process_types={process.type: process.line for process in made.processes},

@@ -16,13 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from buildfarm.errors import AppError, CompileError, DetectError
 from workers.buildpacks.classic import compile_error
 from workers.buildpacks.fetcher import FetchedBuildpack
-from workers.buildpacks.steps import Steps
+from workers.buildpacks.previous import PreviousImage
+from workers.buildpacks.steps import FOLDER, Steps
 from workers.sandbox.nested import NestedTooDeepError, parse_json
 from workers.sandbox.workspace import Workspace
 
 # platform.md, "Exit Codes"
 _NONE_DETECTED = (20, 21)
 _BUILD_FAILED = 51
+
+_PREVIOUS = ".previous"  # beside the buildpacks' folders: what the previous image says of its layers
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./-]{0,199}$")]
 _LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}$")]
@@ -127,12 +130,15 @@ def detect(fetched: Sequence[FetchedBuildpack], steps: Steps, *, must: bool) -> 
     return _checked(Group, answer.told, DetectError)
 
 
-def build(group: Group, previous: Mapping[str, Any], workspace: Workspace, steps: Steps) -> CnbBuild:
-    """Runs each buildpack's build. ``previous`` is what the app's image says of its layers. Raises CompileError."""
+def build(group: Group, previous: PreviousImage, workspace: Workspace, steps: Steps) -> CnbBuild:
+    """Runs each buildpack's build. ``previous`` is the app's newest image. Raises CompileError."""
+    # Without them a layer that is reused from that image would lose its bill of materials.
+    has_sbom = bool(previous.sbom) and steps.run("take", _PREVIOUS, stdin=[previous.sbom]).code == 0
     asked = {
         "group": [member.model_dump() for member in group.members],
         "plan": group.plan,
-        "previous": previous,
+        "previous": previous.records,
+        "sbom": f"{FOLDER}/{_PREVIOUS}/layers/sbom/launch" if has_sbom else "",
     }
     answer = _ask("build", asked, steps, CompileError)
     if answer.code == _BUILD_FAILED or (answer.code != 0 and workspace.full):

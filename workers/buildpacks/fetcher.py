@@ -5,11 +5,19 @@ Addresses are fetched by the sandbox, as sources are; the node itself asks only 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from buildfarm.buildpacks.address import ArchiveBuildpack, ArtifactBuildpack, Buildpack, BundledBuildpack, GitBuildpack
+from buildfarm.buildpacks.address import (
+    ArchiveBuildpack,
+    ArtifactBuildpack,
+    Buildpack,
+    BundledBuildpack,
+    FolderBuildpack,
+    GitBuildpack,
+)
 from buildfarm.buildpacks.pin import ARTIFACT_TYPE
 from buildfarm.errors import DetectError, NodeError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
@@ -20,7 +28,7 @@ from buildfarm.recipes.catalogue import own_catalogue
 from buildfarm.telemetry import logger
 from workers.attempt.signals import Check
 from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
-from workers.buildpacks.steps import FOLDER, Steps
+from workers.buildpacks.steps import FOLDER, Steps, folder_name
 from workers.sandbox.tool_store import NoToolError, ToolStore
 
 _ENTRIES_MAX = 100_000
@@ -87,7 +95,9 @@ class BuildpackFetcher:
     def _fetch_one(self, number: int, wanted: Buildpack, tenant: str, steps: Steps) -> FetchedBuildpack:
         if isinstance(wanted, BundledBuildpack):
             return FetchedBuildpack(wanted.name, str(wanted))
-        name = f"{number}-{wanted.name}"
+        name = folder_name(number, wanted.name)
+        if isinstance(wanted, FolderBuildpack):  # a copy of it is there: see slugignore.leave_out
+            return _described(name, str(wanted), _digest(name, steps), steps)
         pinned = self._pin(wanted, steps)
         source = str(pinned) if pinned.pinned else ""
         digest = self.cache.find(tenant, source) if source else None
@@ -95,10 +105,7 @@ class BuildpackFetcher:
             steps.say(f"Fetching the buildpack {pinned}")
             self._fetch(name, pinned, steps)
             digest = self.cache.keep(tenant, source, lambda take: _give(name, take, steps))
-        told = steps.run("tell", name, capture=True).stdout.decode(errors="replace").splitlines()
-        kind: Literal["classic", "cnb"] = "cnb" if told[:1] == ["cnb"] else "classic"
-        folders = tuple(line for line in told[1:] if line.startswith(f"{FOLDER}/{name}"))
-        return FetchedBuildpack(name, str(pinned), kind, digest, folders)
+        return _described(name, str(pinned), digest, steps)
 
     def _pin(self, wanted: Buildpack, steps: Steps) -> Buildpack:
         """What a branch or tag is now. A request's were pinned when it was made; those of an app's file are here."""
@@ -162,6 +169,20 @@ class BuildpackFetcher:
             ) from error
         except (OtherContentError, ValueError) as error:
             raise DetectError(f"The buildpack {wanted} is not an artifact: {error}.") from error
+
+
+def _described(name: str, source: str, digest: Digest, steps: Steps) -> FetchedBuildpack:
+    """What is in the folder ``name``, by what its files are."""
+    told = steps.run("tell", name, capture=True).stdout.decode(errors="replace").splitlines()
+    kind: Literal["classic", "cnb"] = "cnb" if told[:1] == ["cnb"] else "classic"
+    folders = tuple(line for line in told[1:] if line.startswith(f"{FOLDER}/{name}"))
+    return FetchedBuildpack(name, source, kind, digest, folders)
+
+
+def _digest(name: str, steps: Steps) -> Digest:
+    total = hashlib.sha256()
+    _give(name, total.update, steps)
+    return Digest(f"sha256:{total.hexdigest()}")
 
 
 def _give(name: str, take: Callable[[bytes], None], steps: Steps) -> None:

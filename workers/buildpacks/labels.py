@@ -55,6 +55,8 @@ def _lifecycle_labels(built: CnbBuild, request: BuildRequest, builder: Builder, 
             }
             for buildpack in built.buildpacks
         ],
+        # Its layer also has the launcher's metadata; the layers of buildpacks are below it.
+        "sbom": {"sha": layers.launch[-1].diff_id},
         "runImage": {"topLayer": builder.layers()[-1].diff_id, "reference": base, "image": builder.repository},
     }
     build = {

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from buildfarm.buildpacks.address import Buildpack, parse_buildpack
+from buildfarm.buildpacks.project import PROJECT, read_project
 from buildfarm.config_vars import check_env
 from buildfarm.errors import CompileError, DetectError
 from workers.sandbox.nested import NestedTooDeepError, Number, parse_json, parse_toml
@@ -18,6 +20,8 @@ from workers.sandbox.nested import NestedTooDeepError, Number, parse_json, parse
 # In this order: the first that names buildpacks decides.
 APP_JSON = "app.json"
 FILES = (".buildpacks", "project.toml", "scalingo.json", APP_JSON)
+
+_Parser = Callable[[str, str], "AppManifest"]
 
 _SIMPLER = "Simplify it, and split its longest lines."
 
@@ -30,6 +34,8 @@ class AppManifest:
     env: Mapping[str, str] = field(default_factory=dict)  # config vars if the request has none of that name
     formation: Mapping[str, int] = field(default_factory=dict)  # process type to how many
     warnings: tuple[str, ...] = ()  # what of the files is ignored, a sentence each
+    include: tuple[str, ...] = ()  # patterns of .gitignore: only these files are built
+    exclude: tuple[str, ...] = ()  # the same: these files are not
 
     @property
     def pinned(self) -> bool:
@@ -37,14 +43,20 @@ class AppManifest:
         return all(item.pinned for item in self.buildpacks)
 
 
-def read_manifests(read: Callable[[str], str | None]) -> AppManifest:
-    """Of all files that are there. Raises DetectError and CompileError that name the file and line."""
-    found = [_PARSERS[name](text, name) for name in FILES if (text := read(name)) is not None]
+def read_manifests(read: Callable[[str], str | None], has: Callable[[str], bool] = lambda _: False) -> AppManifest:
+    """Of all files that are there; ``has`` is whether the app has something at a path.
+
+    Raises DetectError and CompileError that name the file and line.
+    """
+    parsers: Mapping[str, _Parser] = {**_PARSERS, PROJECT: partial(_parse_project, has=has)}
+    found = [parsers[name](text, name) for name in FILES if (text := read(name)) is not None]
     return AppManifest(
         buildpacks=next((manifest.buildpacks for manifest in found if manifest.buildpacks), ()),
         env={name: value for manifest in reversed(found) for name, value in manifest.env.items()},
         formation={name: count for manifest in reversed(found) for name, count in manifest.formation.items()},
         warnings=tuple(warning for manifest in found for warning in manifest.warnings),
+        include=next((manifest.include for manifest in found if manifest.include), ()),
+        exclude=next((manifest.exclude for manifest in found if manifest.exclude), ()),
     )
 
 
@@ -56,23 +68,19 @@ def _parse_list(text: str, file: str) -> AppManifest:
     )
 
 
-def _parse_project(text: str, file: str) -> AppManifest:
+def _parse_project(text: str, file: str, has: Callable[[str], bool] = lambda _: False) -> AppManifest:
     try:
         found = parse_toml(text)
     except NestedTooDeepError as error:
         raise CompileError(f"{file} cannot be used: {error}.", advice=_SIMPLER) from error
     except ValueError as error:
         raise CompileError(f"{file} is not TOML: {error}.") from error
-    tables = _table(_table(found, "io"), "buildpacks")
-    group = tables.get("group") or _table(found, "build").get("buildpacks") or []
-    # Schema 0.2; what older ones called build.env
-    env = _table(tables, "build").get("env") or _table(found, "build").get("env") or []
+    project = read_project(found, has)
     return AppManifest(
-        buildpacks=tuple(
-            _buildpack(str(item.get("uri") or item.get("id") or ""), f"{file}, buildpack {number}")
-            for number, item in enumerate(_mappings(group, file), start=1)
-        ),
-        env=_variables({str(item.get("name")): item.get("value") for item in _mappings(env, file)}, file),
+        buildpacks=project.buildpacks,
+        env=_variables(project.env, file),
+        include=project.include,
+        exclude=project.exclude,
     )
 
 
@@ -190,4 +198,4 @@ def _table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _mappings(found: Any, file: str) -> list[dict[str, Any]]:
     if not isinstance(found, list):
         raise CompileError(f"{file}: a list was expected.")
-    return [item if isinstance(item, dict) else {"url": item, "uri": item} for item in found]
+    return [item if isinstance(item, dict) else {"url": item} for item in found]

@@ -9,11 +9,13 @@ from typing import Any
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import ImageConfig
+from buildfarm.oci.manifest import Descriptor, ImageConfig
 from buildfarm.oci.registry import Registry
 from workers.sandbox.nested import parse_json
 
 LIFECYCLE_LABEL = "io.buildpacks.lifecycle.metadata"
+
+_SBOM_BYTES_MAX = 16 * 1024 * 1024  # of the layer; it is compressed JSON
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class PreviousImage:
 
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # buildpack to layer to what is said of it
     layers: Mapping[tuple[str, str], Layer] = field(default_factory=dict)  # buildpack and layer to where its files are
+    sbom: bytes = b""  # the layer with its bills of materials, as the registry has it
 
 
 def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
@@ -43,4 +46,15 @@ def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
                 layers[buildpack["key"], name] = Layer(
                     digest=blob.digest, diff_id=Digest(layer["sha"]), size_bytes=blob.size, origin="", reused=True
                 )
-    return PreviousImage(records, layers)
+    return PreviousImage(records, layers, _sbom(registry, request.repository, blobs, told) if records else b"")
+
+
+def _sbom(registry: Registry, repository: str, blobs: Mapping[Digest, Descriptor], told: Mapping[str, Any]) -> bytes:
+    """The layer that the label names; nothing if there is none, as in images of older farms."""
+    try:
+        blob = blobs[Digest(told["sbom"]["sha"])]
+        if blob.size > _SBOM_BYTES_MAX:
+            return b""
+        return registry.read_blob(repository, blob.digest, limit_bytes=blob.size)
+    except (KeyError, TypeError, ValueError, NotInRegistryError):
+        return b""

@@ -13,6 +13,11 @@ BIN = "/usr/lib/buildfarm"
 FOLDER = "/tmp/buildpacks"
 
 
+def folder_name(number: int, name: str) -> str:
+    """The folder of the build's ``number``-th buildpack below FOLDER, if it is not one of the builder's own."""
+    return f"{number}-{name}"
+
+
 @dataclass(frozen=True)
 class Steps:
     """Runs the builder's programs in one sandbox."""

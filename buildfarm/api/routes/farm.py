@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from buildfarm import __version__
-from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewLimits
+from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewLimits, NewOrder
 from buildfarm.api.caller import Admin, Caller, Operator, Reader
 from buildfarm.api.live.feeds import FeedEntry
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_events
@@ -92,6 +92,14 @@ def promote(new: NewBuilder, caller: Admin) -> BuilderView:
 @router.get("/v1/buildpacks", tags=["farm"], responses=responses(*_COMMON))
 def buildpacks(caller: Reader) -> tuple[str, ...]:
     """The farm's order of buildpacks, tried on an app that names none; empty: the builder's own order."""
+    return caller.services.farm.buildpacks()
+
+
+@router.put("/v1/buildpacks", tags=["farm"], responses=responses(400, 413, *_COMMON))
+def order_buildpacks(new: NewOrder, caller: Admin) -> tuple[str, ...]:
+    """Set the farm's order of buildpacks, for builds from now on that name none; empty: the builder's own order."""
+    caller.services.farm.order_buildpacks(new.buildpacks)
+    caller.note("buildpacks.order", " ".join(new.buildpacks))
     return caller.services.farm.buildpacks()
 
 

@@ -224,6 +224,37 @@ def test_cnb_layers_are_restored_by_their_flags_and_reused_from_the_image(built,
     assert run_image(built, first) == run_image(built, second) != ""
 
 
+SBOMS = r"""
+echo "BESIDE: $(ls $1 | grep sbom | paste -sd,)"
+if ! grep -q of $1/kept.toml 2>/dev/null; then
+  mkdir -p $1/kept && echo files >$1/kept/file && echo '{"first": true}' >$1/kept.sbom.cdx.json
+fi
+mkdir -p $1/fresh && date +%N >$1/fresh/file && echo "{\"at\": $(date +%N)}" >$1/fresh.sbom.spdx.json
+for name in kept fresh; do printf '[types]\nlaunch = true\n[metadata]\nof = "x"\n' >$1/$name.toml; done
+[ ! -f fixed ] || rm -r $1/fresh*
+"""
+
+
+@pytest.mark.kind("project.toml")
+def test_cnb_a_layer_that_is_reused_keeps_its_bill_of_materials(built, pack_cnb, app, record_property):
+    probe, files = pack_cnb("probe/sboms", build=SBOMS), {"fixed": ""}
+    first, second, third = (built(app(files), "sboms", buildpacks=[probe], cached_result=False) for _ in range(3))
+    assert "BESIDE: kept.sbom.cdx.json" in built.log(second)
+    assert succeeded(built, first).digest == succeeded(built, second).digest == succeeded(built, third).digest
+    listed = "cd /layers/sbom/launch && find . -type f -exec cat {} +"
+    assert run_image(built, third, "bash", "-c", listed) == '{"first": true}'
+    record_property("seen", "the third image has the first one's digest and bill of materials")
+
+
+def test_cnb_a_layer_that_is_made_again_has_its_new_bill_of_materials(built, pack_cnb, app):
+    probe = pack_cnb("probe/sboms", build=SBOMS)
+    builds = [built(app(), "new-sboms", buildpacks=[probe], cached_result=False) for _ in range(2)]
+    shown = [run_image(built, build, "bash", "-c", "cd /layers/sbom/launch && grep -r . | sort") for build in builds]
+    assert [text.partition(":")[0] for text in shown] == ["probe_sboms/fresh/sbom.spdx.json"] * 2
+    assert shown[0] != shown[1]
+    assert "kept/sbom.cdx.json" in shown[1]
+
+
 def test_cnb_an_optional_one_that_fails_is_left_out_and_the_next_group_is_tried(built, app, tmp_path):
     """A buildpackage: one composite buildpack, and those that its order names."""
     order = """

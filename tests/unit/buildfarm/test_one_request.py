@@ -179,7 +179,6 @@ def test_the_page_has_an_input_for_every_field() -> None:
 ONLY_INSIDE = {
     "pin": "asks a git host or an archive's server from the caller's own machine; the API calls no such address",
     "pack_buildpack": "writes to a repository that every tenant's builds read",
-    "order_buildpacks": "pins the buildpacks, as `pin` does",
 }
 
 
@@ -229,6 +228,7 @@ CALLS: Mapping[str, Call[Any]] = {
     "builder": calls.builder(),
     "promote_builder": calls.promote_builder("builder:v2"),
     "buildpacks": calls.buildpacks(),
+    "order_buildpacks": calls.order_buildpacks(["nodejs"]),
     "queue": calls.queue(20),
     "limits": calls.limits("shop", None),
     "limits_set": calls.limits_set(),
@@ -295,7 +295,7 @@ COMMANDS = {
     "builder": ("builder",),
     "promote_builder": ("builder", "promote"),
     "buildpacks": ("buildpacks", "list"),
-    "order_buildpacks": ("buildpacks", "add"),
+    "order_buildpacks": ("buildpacks", "use"),
     "pin": ("buildpacks", "add"),
     "pack_buildpack": ("buildpacks", "add"),
 }

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifecycle import descriptor, layers, outputs, toml
+from lifecycle import build, descriptor, layers, outputs, program, toml
 from lifecycle.environment import add_files, add_paths, add_user
 from lifecycle.failure import LifecycleError
 from lifecycle.layers import LayerRecord
@@ -147,3 +147,43 @@ def test_a_buildpack_toml_that_cannot_be_used_says_why(tmp_path, text, told):
     (tmp_path / "buildpack.toml").write_text(text)
     with pytest.raises(LifecycleError, match=told):
         descriptor.read(tmp_path)
+
+
+SBOM_BUILD = """#!/bin/bash
+cd "$CNB_LAYERS_DIR"
+ls | paste -sd' ' >&2
+if [ ! -f kept.toml ]; then mkdir kept && echo '{"of": "kept"}' >kept.sbom.cdx.json; fi
+mkdir -p made && echo "{\\"of\\": \\"$(cat ../../run)\\"}" >made.sbom.cdx.json
+for name in kept made; do printf '[types]\\nlaunch = true\\n[metadata]\\na = 1\\n' >$name.toml; done
+if [ ! -f cached.toml ]; then mkdir cached && echo '{"of": "cached"}' >cached.sbom.spdx.json; fi
+printf '[types]\\nlaunch = %s\\ncache = true\\n' "$([ "$(cat ../../run)" = 3 ] && echo true || echo false)" >cached.toml
+"""
+
+
+def test_a_layer_that_is_reused_keeps_its_bill_of_materials(tmp_path, monkeypatch, capfd):
+    """`kept` has no files from the second build on; `cached` is in the third image alone, and in no image before."""
+    folder = tmp_path / "bp"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "buildpack.toml").write_text('api = "0.10"\n[buildpack]\nid = "a/b"\nversion = "1"\n')
+    for name, text in (("detect", "#!/bin/bash\n"), ("build", SBOM_BUILD)):
+        (folder / "bin" / name).write_text(text)
+    monkeypatch.setattr(build, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(program, "APP", tmp_path)
+    monkeypatch.setattr(program, "PLATFORM", tmp_path / "platform")
+    said, sbom = {}, None
+    for run in ("1", "2", "3"):
+        (tmp_path / "run").write_text(run)
+        monkeypatch.setattr(build, "LAYERS", tmp_path / run)
+        (tmp_path / run).mkdir()
+        told = build.build([descriptor.read(folder)], [], {"a/b": said} if said else {}, sbom)
+        said = {item["name"]: {"data": dict(item["metadata"])} for item in told["layers"] if item["launch"]}
+        sbom = tmp_path / run / "sbom/launch"
+    found = {str(path.relative_to(sbom)): path.read_text() for path in sbom.rglob("*.json")}
+    assert found == {
+        "a_b/kept/sbom.cdx.json": '{"of": "kept"}\n',
+        "a_b/made/sbom.cdx.json": '{"of": "3"}\n',
+        "a_b/cached/sbom.spdx.json": '{"of": "cached"}\n',
+    }
+    assert [item["reused"] for item in told["layers"] if item["name"] == "kept"] == [True]
+    beside = "cached cached.sbom.spdx.json cached.toml kept.sbom.cdx.json kept.toml made.sbom.cdx.json made.toml"
+    assert beside in capfd.readouterr().err

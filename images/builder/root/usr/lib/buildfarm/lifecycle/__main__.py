@@ -60,11 +60,11 @@ def _main(package: list[Descriptor]) -> Descriptor:
 
 
 def _build(asked: dict[str, Any]) -> dict[str, Any]:
-    """``group`` and ``plan`` as detect returned them; ``previous``: see `build.build`."""
+    """``group`` and ``plan`` as detect returned them; ``previous`` and ``sbom``: see `build.build`."""
     group = [read(Path(item["folder"])) for item in asked["group"]]
     by_folder = {str(item.folder): item for item in group}
     plan: list[Entry[Descriptor]] = [
         Entry(entry["name"], [by_folder[folder] for folder in entry["providers"]], entry["requires"])
         for entry in asked["plan"]
     ]
-    return build(group, plan, asked["previous"])
+    return build(group, plan, asked["previous"], Path(asked["sbom"]) if asked.get("sbom") else None)

@@ -23,9 +23,11 @@ KEPT = Path("/cache/cnb")
 _SBOM = ("cdx.json", "spdx.json", "syft.json")
 
 
-def build(group: Sequence[Descriptor], plan: list[Entry[Descriptor]], previous: Mapping[str, Any]) -> dict[str, Any]:
+def build(
+    group: Sequence[Descriptor], plan: list[Entry[Descriptor]], previous: Mapping[str, Any], sbom: Path | None = None
+) -> dict[str, Any]:
     """Builds with each buildpack, and says what the image is made of. ``previous`` is what the app's image says of its
-    layers: buildpack to layer to record. Raises LifecycleError.
+    layers: buildpack to layer to record; ``sbom`` has that image's bills of materials. Raises LifecycleError.
     """
     kept = _read_kept()
     variables = base_environment()
@@ -35,7 +37,9 @@ def build(group: Sequence[Descriptor], plan: list[Entry[Descriptor]], previous: 
     for buildpack in group:
         folder = LAYERS / buildpack.folder_name
         known = _known(buildpack.id, kept, previous)
-        layers.restore(folder, KEPT / "layers" / buildpack.folder_name, known)
+        kept_layers = KEPT / "layers" / buildpack.folder_name
+        for name in layers.restore(folder, kept_layers, known):
+            _restore_sbom(name, folder, kept_layers, sbom / buildpack.folder_name if sbom else None)
         store = kept.get("stores", {}).get(buildpack.id)
         if store is not None:
             (folder / "store.toml").write_text(toml.write({"metadata": store}))
@@ -108,6 +112,15 @@ def _known(buildpack: str, kept: Mapping[str, Any], previous: Mapping[str, Any])
     return known
 
 
+def _restore_sbom(name: str, folder: Path, kept: Path, image: Path | None) -> None:
+    """A restored layer's bills of materials, from the cache or the image, where the build can replace them."""
+    for kind in _SBOM:
+        places = [kept / f"{name}.sbom.{kind}", *([image / name / f"sbom.{kind}"] if image else [])]
+        found = next((place for place in places if place.is_file()), None)
+        if found is not None:
+            shutil.copyfile(found, folder / f"{name}.sbom.{kind}")
+
+
 def _collect_sbom(buildpack: Descriptor, folder: Path, made: Sequence[LayerRecord]) -> None:
     """Bills of materials of what is in the image (buildpack.md, "Bill-of-Materials"), where platforms look for them."""
     to = LAYERS / "sbom" / "launch" / buildpack.folder_name
@@ -162,3 +175,7 @@ def _keep(told: Mapping[str, Any], records: Sequence[LayerRecord]) -> None:
         if record.cache:
             place = Path(record.buildpack.replace("/", "_")) / record.name
             layers.copy(LAYERS / place, KEPT / "layers" / place)
+            for kind in _SBOM:
+                about = place.with_name(f"{record.name}.sbom.{kind}")
+                if (LAYERS / about).is_file():
+                    shutil.copyfile(LAYERS / about, KEPT / "layers" / about)

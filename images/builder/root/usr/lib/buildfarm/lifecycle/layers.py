@@ -31,13 +31,14 @@ class LayerRecord:
     reused: bool = False
 
 
-def restore(folder: Path, kept: Path, records: Mapping[str, LayerRecord]) -> None:
+def restore(folder: Path, kept: Path, records: Mapping[str, LayerRecord]) -> list[str]:
     """Makes a buildpack's folder what its build may find: cached layers, and what was said of launch layers.
 
     ``kept`` holds the files of layers that were cached. Flags are never restored: a buildpack states again which
-    layers it wants.
+    layers it wants. Returns the names of those that the build finds.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    restored: list[str] = []
     for name, record in records.items():
         only_launch = record.launch and not record.build and not record.cache
         if record.cache and (kept / name).is_dir():
@@ -45,6 +46,8 @@ def restore(folder: Path, kept: Path, records: Mapping[str, LayerRecord]) -> Non
         elif not only_launch:
             continue
         (folder / f"{name}.toml").write_text(toml.write({"metadata": record.metadata}))
+        restored.append(name)
+    return restored
 
 
 def copy(source: Path, target: Path) -> None:

@@ -1,0 +1,122 @@
+"""Git repositories over HTTP: by git's own server, or as plain files, which is all that some servers offer."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_COMMITTER = {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A bare repository, and commits made in it without a work tree."""
+
+    path: Path
+
+    @classmethod
+    def made(cls, path: Path) -> Repository:
+        """A new one, whose HEAD is main."""
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
+        return cls(path)
+
+    def git(self, *arguments: str, stdin: str = "") -> str:
+        """What a git command prints."""
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", **_COMMITTER}
+        command = ["git", "--git-dir", str(self.path), *arguments]
+        done = subprocess.run(command, env=environment, input=stdin.encode(), check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    def commit(self, ref: str, files: Mapping[str, str]) -> str:
+        """Point a full ref at a new commit of these files; its id."""
+        self.commits({ref: files})
+        return self.git("rev-parse", ref)
+
+    def commits(self, refs: Mapping[str, Mapping[str, str]]) -> None:
+        """Point each of these full refs at a new commit of its files; those in a folder bin/ are executable."""
+        lines = []
+        for ref, files in refs.items():
+            lines += [f"commit {ref}", "committer test <test@example.org> 1700000000 +0000", "data 0", "deleteall"]
+            for name, text in files.items():
+                mode = "100755" if "bin/" in name else "100644"
+                lines += [f"M {mode} inline {name}", f"data {len(text.encode())}", text]
+        self.git("fast-import", "--quiet", "--force", stdin="\n".join([*lines, ""]))
+        self.git("update-server-info")
+
+
+@dataclass
+class GitServer:
+    """A folder of repositories at ``url``, and the paths that were asked for."""
+
+    folder: Path
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    def repository(self, name: str) -> Repository:
+        """A new repository, served as ``url/name``."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        return Repository.made(self.folder / name)
+
+
+@contextmanager
+def git_server(folder: Path, address: str = "127.0.0.1", *, smart: bool = True) -> Iterator[GitServer]:
+    """Serves a folder for the length of the block; with ``smart`` by git's own server."""
+    served = GitServer(folder)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, directory=str(folder), **options)  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            served.asked.append(self.path)
+            if smart:
+                return self._by_git()
+            return super().do_GET()
+
+        def do_POST(self) -> None:
+            self._by_git()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _by_git(self) -> None:
+            path, _, query = self.path.partition("?")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            environment = {
+                **os.environ, "GIT_PROJECT_ROOT": str(folder), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
+                "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_ADDR": "127.0.0.1",
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                # As public hosts have it: a client can ask for names of files alone.
+                "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "uploadpack.allowFilter", "GIT_CONFIG_VALUE_0": "true",
+            }  # fmt: skip
+            answer = subprocess.run(
+                ["git", "http-backend"], env=environment, input=body, capture_output=True, check=False
+            )
+            head, _, content = answer.stdout.partition(b"\r\n\r\n")
+            lines = [line.split(": ", 1) for line in head.decode().splitlines()]
+            status = next((value for name, value in lines if name == "Status"), "200 OK")
+            self.send_response(int(status.split()[0]))
+            for name, value in lines:
+                if name != "Status":
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = http.server.ThreadingHTTPServer((address, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    served.url = f"http://{address}:{server.server_address[1]}"
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
