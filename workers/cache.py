@@ -32,7 +32,7 @@ TAG = "cache"
 # Builders of earlier versions have no restore-cache; with them, files of a cache are of 1970.
 _RESTORE = """
 if [ -x /usr/lib/buildfarm/restore-cache ]; then exec /usr/lib/buildfarm/restore-cache; fi
-exec tar --extract --gzip --no-same-owner --strip-components=1 --directory=/cache
+exec tar --extract --gzip --no-same-owner --same-permissions --strip-components=1 --directory=/cache
 """
 
 # Read-only folders, as Go's module cache has them, cannot be emptied before they are writable.

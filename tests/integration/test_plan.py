@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from testkit.apps import APPS
+from testkit.apps.samples import APPS
 from testkit.builds import write_files
 
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from testkit.app_trials import try_app
-from testkit.apps import read_apps
+from testkit.apps.samples import read_apps
+from testkit.apps.trials import try_app
 from testkit.buildpacks import run_image, succeeded
 
 QUICK = [app for app in read_apps() if app.quick]

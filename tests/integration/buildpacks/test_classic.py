@@ -179,6 +179,16 @@ def test_cache_dir_survives_a_success_and_not_a_failure(built, pack, app):
     assert [re.search("CACHE=(.*)", log)[1] for log in logs] == ["", "x", "x"]
 
 
+def test_what_is_kept_comes_back_with_its_modes(built, pack, app):
+    """Else an image that is built on a cache differs from one that is built without."""
+    seen = 'stat -c "MODE=%a" "$2"/* 2>/dev/null | paste -sd,'
+    probe = pack(
+        "modes-kept", compile=f'{seen}; mkdir -p "$2/a" && touch "$2/b" && chmod 775 "$2/a" && chmod 664 "$2/b"'
+    )
+    builds = [built(app(), "modes-kept", buildpacks=[probe], cached_result=False) for _ in range(2)]
+    assert "MODE=775,MODE=664" in built.log(builds[1])
+
+
 def test_a_procfile_replaces_all_defaults_on_scalingos_profile(built, pack, app):
     release = "echo 'default_process_types: {web: echo default, worker: echo default}'"
     build = built(app({"Procfile": "web: echo mine\n"}), "procfile", buildpacks=[pack("procs", release=release)])

@@ -135,3 +135,36 @@ def test_a_line_with_anything_else_is_refused_by_its_number(compile_of, line):
 
 def unpacked(log):
     return [line.split()[-1] for line in log.splitlines() if "Unpacking" in line]
+
+
+@pytest.fixture
+def detect(tmp_path):
+    """``detect(NAME…)`` with buildpacks of the builder, "yes" and "no", and a fetched one."""
+    library = ROOT / "images" / "builder" / "root" / "usr" / "lib" / "buildfarm"
+    places = {"/tmp/": f"{tmp_path}/tmp/", " /buildpacks/": f" {tmp_path}/own/", '"/buildpacks/': f'"{tmp_path}/own/'}
+    places |= {"=/buildpacks/": f"={tmp_path}/own/", "/usr/lib/buildfarm/": f"{tmp_path}/lib/"}
+    for name in ("detect", "give"):
+        text = (library / name).read_text()
+        for path, own in places.items():
+            text = text.replace(path, own)
+        write_files(tmp_path, {f"lib/{name}": text})
+        (tmp_path / "lib" / name).chmod(0o755)
+    for name, script in (("own/no", "exit 1"), ("own/yes", "echo Yes"), ("tmp/buildpacks/fetched", "echo Fetched")):
+        write_files(tmp_path, {f"{name}/bin/detect": f"#!/bin/sh\n{script}\n", f"{name}/bin/compile": ""})
+        (tmp_path / name / "bin/detect").chmod(0o755)
+    write_files(tmp_path, {"own/order.txt": "# first match\nno\nyes\n"})
+
+    def run(*names: str) -> tuple[int, list[str]]:
+        command = [str(tmp_path / "lib/detect"), *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, [line.split("\t")[0] for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_only_a_buildpack_that_takes_the_app_is_copied_for_the_build(detect, tmp_path):
+    assert detect() == (0, ["yes"])
+    assert sorted(path.name for path in (tmp_path / "tmp/buildpacks").iterdir()) == ["fetched", "yes"]
+    assert detect("--all", "fetched", "yes") == (0, ["fetched", "yes"])
+    assert detect("--all", "yes", "no") == (101, ["yes", "!"])
+    assert detect("--all", "absent")[0] == 102

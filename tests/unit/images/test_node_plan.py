@@ -65,6 +65,9 @@ def berry(version):
         ({"engines": {"pnpm": ">=10"}}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, "pnpm >=10"),
         ({}, {"pnpm-workspace.yaml": "packages: [a]\n"}, "pnpm 10.34.9"),
         ({}, CLASSIC, "yarn 1.22.22"),
+        ({"engines": {"pnpm": "8.15.9"}}, {}, "pnpm 8.15.9"),
+        ({"engines": {"node": "24", "bun": ">=1.0.0"}}, {}, "bun 1.4.5"),
+        ({"engines": {"npm": ">=8", "yarn": ">=1"}}, {}, "npm 11.21.2"),
         ({"engines": {"yarn": "1.x"}}, CLASSIC, "yarn 1.22.22"),
         ({}, berry(8), "yarn 4.18.1"),
         ({}, berry(6), "yarn 3.8.7"),
@@ -178,6 +181,7 @@ def angular(**options):
         (uses("@remix-run/serve", "@remix-run/dev"), {"vite.config.ts": ""}, "remix-serve ./build/server/index.js"),
         (uses("@remix-run/serve", "@remix-run/dev"), {}, "remix-serve ./build/index.js"),
         (uses("@react-router/dev", "@react-router/serve"), {}, "react-router-serve ./build/server/index.js"),
+        (uses("@react-router/dev", start="react-router-serve build/server/index.js"), {"react-router.config.ts": "export default { ssr: false }"}, f"{SERVE} build/client --fallback index.html"),
         (uses("@react-router/dev"), {"react-router.config.ts": "export default { ssr: false }"}, f"{SERVE} build/client --fallback index.html"),
         (uses("astro"), {}, f"{SERVE} dist"),
         (uses("astro", start="astro dev"), {}, f"{SERVE} dist"),
@@ -246,6 +250,21 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
 )  # fmt: skip
 def test_the_steps(plan, package, files, steps):
     assert plan(package, files)["steps"] == steps
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "expected"),
+    [
+        ({"scripts": {"start": "bun index.ts"}}, ["pnpm-lock.yaml"], {"version": "1.4.5", "runtime": True}),
+        ({"scripts": {"start": "node .", "build": "bun build.ts"}}, [], {"version": "1.4.5", "runtime": False}),
+        ({"scripts": {"start": "PORT=1 bunx a"}, "engines": {"npm": "*", "bun": "1.2.0"}}, [], {"version": "1.2.0", "runtime": True}),
+        ({"scripts": {"start": "bun index.ts"}}, ["bun.lock"], {"version": "", "runtime": True}),
+        ({"scripts": {"start": "bun index.ts"}, "dependencies": {"bun": "1"}}, [], {"version": "", "runtime": True}),
+        ({"scripts": {"start": "node bun.js", "dev": "bun --watch a"}}, [], {"version": "", "runtime": False}),
+    ],
+)  # fmt: skip
+def test_bun_is_there_where_scripts_call_it_under_another_manager(plan, package, files, expected):
+    assert plan(package, files)["bun"] == expected
 
 
 @pytest.mark.parametrize(

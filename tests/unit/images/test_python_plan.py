@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-BUILDPACK = Path(__file__).parents[3] / "images/buildpacks/python"
+ROOT = Path(__file__).parents[3]
+BUILDPACK = ROOT / "images/buildpacks/python"
+LIBRARY = ROOT / "images/builder/root/usr/lib/buildfarm"
 sys.path.insert(0, str(BUILDPACK / "lib"))
 
 from python_plan import managers, plan, requirements, versions  # noqa: E402
@@ -27,11 +31,13 @@ MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site1.settings")\n'
 DJANGO = {"requirements.txt": "Django", "manage.py": MANAGE, "site1/__init__.py": "", "site1/wsgi.py": ""}
 
 
-def make(folder: Path, files: dict[str, str], **config: str) -> dict:
+def make(
+    folder: Path, files: dict[str, str], front_end: Mapping[str, list[str]] = MappingProxyType({}), **config: str
+) -> dict:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return plan.make(App(folder, config, folder / "no-system"), BUILDERS)
+    return plan.make(App(folder, config, folder / "no-system"), BUILDERS, front_end)
 
 
 INSTALLS = {
@@ -106,7 +112,8 @@ def test_the_tool_and_its_steps(tmp_path, files, manager, steps):
 
 
 STARTS = {
-    "a Procfile has its own": ({"requirements.txt": "", "Procfile": "web: x", "main.py": ""}, "python main.py"),
+    "a Procfile has its own": ({"requirements.txt": "", "Procfile": "web: x", "main.py": ""}, None),
+    "a Procfile without web": ({"requirements.txt": "", "Procfile": "worker: x", "main.py": ""}, "python main.py"),
     "Django": (DJANGO, "python manage.py runserver --noreload 0.0.0.0:$PORT"),
     "Django with gunicorn": (
         DJANGO | {"requirements.txt": "django\ngunicorn"},
@@ -396,6 +403,45 @@ def test_opposite_ranges_never_hold_together(version, other):
     assert inside(limit) == (version == other)
 
 
+def test_the_front_end_comes_first_and_its_problems_and_warnings_are_the_apps(tmp_path):
+    front = {"steps": ["npm ci", "npm run build"], "problems": ["two locks"], "warnings": ["old"]}
+    made = make(tmp_path, {**DJANGO, "bin/pre_compile": ""}, front)
+    assert made["steps"] == ["npm ci", "npm run build", "bin/pre_compile", "pip install -r requirements.txt"]
+    assert made["front_end"] == front["steps"]
+    assert (made["problems"], made["warnings"][0]) == (front["problems"], "old")
+    assert make(tmp_path, DJANGO)["front_end"] == []
+
+
+FRONT_ENDS = {
+    "a build script": ('{"scripts": {"build": "vite build"}}', False, True),
+    "a build script of a hook": ('{"scripts": {"heroku-postbuild": "vite build"}}', False, True),
+    "no build script": ('{"scripts": {"test": "vitest"}}', False, False),
+    "what is not JSON": ("{", False, False),
+    "the app names the buildpack nodejs": ('{"scripts": {"build": "vite build"}}', True, False),
+}
+
+
+@pytest.mark.parametrize(("package", "named", "wanted"), FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_a_front_end_is_built_for_its_build_script_unless_the_app_names_nodejs(tmp_path, package, named, wanted):
+    text = (LIBRARY / "front-end").read_text().replace("/tmp/", f"{tmp_path}/")
+    nodejs = write(tmp_path / "node/bin/plan", '#!/bin/bash\necho \'{"steps": ["npm ci"]}\'\n')
+    program = write(tmp_path / "front-end", text.replace("/buildpacks/nodejs/bin/plan", str(nodejs)))
+    nodejs.chmod(0o755)
+    write(tmp_path / "app/package.json", package)
+    if named:
+        (tmp_path / "buildpacks/nodejs").mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", program, "plan", tmp_path / "app", tmp_path / "env"], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout).get("steps", []) == (["npm ci"] if wanted else [])
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
 DETECTED = {
     "requirements": ({"requirements.txt": ""}, True),
     "Pipfile": ({"Pipfile": ""}, True),
@@ -419,7 +465,10 @@ def test_the_plan_is_one_json_object_and_writes_nothing(tmp_path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app/requirements.txt").write_text("flask")
     done = subprocess.run(
-        ["bash", BUILDPACK / "bin/plan", tmp_path / "app", tmp_path / "env"], capture_output=True, text=True, check=True
+        [sys.executable, "-B", BUILDPACK / "bin/plan", tmp_path / "app", tmp_path / "env"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(done.stdout)["steps"] == ["pip install -r requirements.txt"]
     assert [path.name for path in tmp_path.rglob("*")] == ["app", "requirements.txt"]

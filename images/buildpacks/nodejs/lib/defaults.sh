@@ -46,6 +46,8 @@ set_pnpms_defaults() { # under both prefixes: pnpm reads the second one since 11
     default ${prefix}_cache_dir "$cache/pnpm-cache"
     default ${prefix}_state_dir "$cache/pnpm-state"
     default ${prefix}_package_import_method clone-or-copy
+    # What install scripts made on another build's libraries and config vars is of no use.
+    default ${prefix}_side_effects_cache false
     default ${prefix}_manage_package_manager_versions false
     default ${prefix}_pm_on_fail ignore
     default ${prefix}_confirm_modules_purge false

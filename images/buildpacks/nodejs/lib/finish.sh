@@ -3,10 +3,9 @@
 finish() {
   local part
   find_parts
+  drop_caches
   # Dates, and places of the build's caches
-  for part in "${parts[@]}"; do
-    rm -rf "$part/.cache" "$part/.modules.yaml" "$part"/.pnpm-workspace-state*.json
-  done
+  for part in "${parts[@]}"; do rm -rf "$part/.modules.yaml" "$part"/.pnpm-workspace-state*.json; done
   # Yarn's note of what it has installed is there after a first install only.
   rm -rf .next/cache/webpack .next/cache/turbopack .next/cache/swc .yarn/install-state.gz
   rmdir .yarn 2>/dev/null || true
@@ -26,20 +25,23 @@ check_output() {
 
 # Another Node than the builder's, and a package manager that a process is started with
 take_along() {
-  local name folder
+  local name folder root names=()
   if [ -e "$tools/bin/node" ]; then
     mkdir -p .node/bin && cp "$node_folder/bin/node" .node/bin/node
   fi
-  if [ "$at_run_time" != true ]; then return; fi
-  mkdir -p .node/bin .node/lib
-  for name in yarn yarnpkg pnpm bun bunx; do
+  if [ "$at_run_time" = true ]; then names=(yarn yarnpkg pnpm); fi
+  if [ "$at_run_time" = true ] || [ "$bun_at_run_time" = true ]; then names+=(bun bunx); fi
+  if [ ${#names[@]} -gt 0 ]; then mkdir -p .node/bin .node/lib; fi
+  for name in "${names[@]}"; do
     if [ ! -e "$tools/bin/$name" ]; then continue; fi
     folder=$(readlink "$tools/bin/$name")
     case $folder in
       "$build"/*) ln -s "../../${folder#"$build"/}" ".node/bin/$name" ;;
       /*)
-        cp -R "$fetched" .node/lib/"$name"
-        ln -s "../lib/$name${folder#"$fetched"}" ".node/bin/$name"
+        root=${folder#"$cache/tools/"}
+        root=$cache/tools/${root%%/*}
+        cp -R "$root" .node/lib/"$name"
+        ln -s "../lib/$name${folder#"$root"}" ".node/bin/$name"
         ;;
       *) ln -s "$folder" ".node/bin/$name" ;;
     esac

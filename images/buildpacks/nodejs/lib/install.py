@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ranges
 from app import MANIFESTS, App, WrongFileError, read_manifest
@@ -39,8 +38,7 @@ _LEFT_OUT = {"node_modules", ".git", ".yarn", "vendor"}
 _MOST_MANIFESTS = 2000
 
 
-@dataclass(frozen=True)
-class Packages:
+class Packages(NamedTuple):
     """The app's own packages: its root, and those of its workspaces."""
 
     manifests: dict[str, dict[str, Any]]  # by path below the root

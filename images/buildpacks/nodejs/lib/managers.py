@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import ranges
 from app import App
@@ -46,8 +46,7 @@ NPM_BY_NODE = {
 }
 
 
-@dataclass(frozen=True)
-class Manager:
+class Manager(NamedTuple):
     """A package manager as the app wants it."""
 
     name: str
@@ -125,10 +124,15 @@ def _traced(app: App, locks: list[str]) -> tuple[str, str]:
         return LOCKS[locks[0]], f"of {locks[0]}"
     if trace := app.first(*TRACES):
         return TRACES[trace], f"of {trace}"
-    engines = [name for name in MANAGERS[1:] if ranges.satisfies("999.0.0", _engine(app, name)) or _engine(app, name)]
+    engines = [name for name in MANAGERS if _engine(app, name)]
     if len(engines) == 1:
         return engines[0], f"of engines.{engines[0]} in {app.manifest_name}"
     return "npm", "no file names another one"
+
+
+def bun_beside(app: App, manager: Manager) -> str:
+    """The bun for the scripts of an app that another manager installs; empty where bun is installed anyway."""
+    return "" if manager.name == "bun" or app.uses("bun") else _engine(app, "bun") or BUN
 
 
 def _engine(app: App, name: str) -> str:

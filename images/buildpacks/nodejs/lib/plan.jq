@@ -8,5 +8,6 @@ def words: [.[]? | @sh] | join(" ");
 @sh "manager=\(.manager.name // "") manager_version=\(.manager.version // "") manager_because=\(.manager.because // "")",
 @sh "manager_path=\(.manager.path // "") manager_digest=\(.manager.digest // "") manager_linker=\(.manager.linker // "") manager_fetched=\(.manager.fetched)",
 @sh "installing=\(.install.run // "") kept=\(.install.kept) pruning=\(.prune.run // "") at_run_time=\(.runtime)",
+@sh "bun=\(.bun.version // "") bun_at_run_time=\(.bun.runtime)",
 @sh "start=\(.processes.web // "") start_because=\(.because // "")",
 "start_variables=(\([.environment // {} | to_entries[] | "\(.key)=\(.value)"] | words))"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import shutil
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ import install
 import managers
 import starts
 import versions
-from app import MANIFESTS, App, WrongFileError, read_config
+from app import MANIFESTS, App, WrongFileError, read_config, told_by
 
 # The programs of a package, where they are not called as it is.
 PROGRAMS = {
@@ -41,6 +40,7 @@ def main(root: str, config: str) -> None:
             "found": [app.manifest_name],
             "steps": [],
             "processes": {},
+            "warnings": [],
             "problems": [str(wrong)],
         }
     json.dump(plan, sys.stdout, indent=2)
@@ -73,6 +73,7 @@ def make(app: App) -> dict[str, Any]:
         "processes": {"web": start.command} if start else {},
         "environment": start.environment if start else {},
         "runtime": at_run_time(app, manager, commands),
+        "bun": bun(app, manager, commands),
         "because": start.because if start else "",
         "warnings": warnings(app, manager, start),
         "problems": [*([problem] if problem else []), *problems],
@@ -163,6 +164,15 @@ def at_run_time(app: App, manager: managers.Manager, commands: dict[str, str]) -
     return bool(re.search(r"\b(pnpm|pnpx|yarn|yarnpkg)\b", text))
 
 
+def bun(app: App, manager: managers.Manager, commands: dict[str, str]) -> dict[str, Any]:
+    """Where scripts call bun although another manager installs: its version, and whether a process calls it."""
+    scripts = {name: app.scripts[name] for name in after(app)}
+    called = [
+        bool(re.search(r"(?m)(^|[\s;&|])bunx?\s", "\n".join(all_scripts(app, some)))) for some in (scripts, commands)
+    ]
+    return {"version": managers.bun_beside(app, manager) if any(called) else "", "runtime": called[1]}
+
+
 def found(app: App, manager: managers.Manager) -> list[str]:
     names = [*MANIFESTS, *managers.LOCKS, *_TOOL_FILES, *install.SETTINGS, "Procfile"]
     return [name for name in names if app.has(name)]
@@ -180,25 +190,26 @@ def warnings(app: App, manager: managers.Manager, start: starts.Start | None) ->
 
 def builders_node() -> str:
     """What the builder's Node is, from its headers: to start it takes 40 ms."""
-    program = Path(shutil.which("node") or "/usr/local/bin/node").resolve()
+    program = which("node").resolve()
     try:
         header = (program.parents[1] / "include/node/node_version.h").read_text()
         return ".".join(re.findall(r"#define NODE_(?:MAJOR|MINOR|PATCH)_VERSION (\d+)", header))
     except OSError:
-        return told_by("node").removeprefix("v")
+        return told_by(["node", "--version"]).removeprefix("v")
 
 
 def builders_npm() -> str:
-    program = Path(shutil.which("npm") or "/usr/local/bin/npm").resolve()
+    program = which("npm").resolve()
     try:
         return str(json.loads((program.parents[1] / "package.json").read_text())["version"])
     except (OSError, ValueError, KeyError):
-        return told_by("npm")
+        return told_by(["npm", "--version"])
 
 
-def told_by(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def which(program: str) -> Path:
+    folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder]
+    there = (Path(folder, program) for folder in folders if os.access(Path(folder, program), os.X_OK))
+    return next(there, Path("/usr/local/bin", program))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,14 @@ provide_manager() {
   esac
 }
 
+# Scripts may call bun although another manager installs.
+provide_bun() {
+  if [ -z "$bun" ]; then return; fi
+  echo "-----> Fetching bun $bun"
+  fetch_as bun "$bun" || fail "bun $bun cannot be fetched from here. Ask for another version in engines.bun of package.json."
+  ln -s bun "$tools/bin/bunx"
+}
+
 # fetch_as NAME VERSION-OR-RANGE [DIGEST]: sets $fetched and $fetched_version, and links the program.
 fetch_as() {
   local package program

@@ -6,8 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from app import App
 from managers import Manager
@@ -16,13 +15,12 @@ SERVE = "/usr/lib/buildfarm/serve-static"
 ALL = {"HOST": "0.0.0.0"}  # what most servers of frameworks listen on
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """A command for the process web, and what it needs."""
 
     command: str
     because: str
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = {}  # noqa: RUF012 - read only
     steps: tuple[str, ...] = ()  # after the build script
 
 
@@ -42,15 +40,17 @@ _HOOKS = ("prestart", "poststart")
 def choose(app: App, manager: Manager) -> Start | None:
     script = app.scripts.get("start", "")
     framework = next((start for find in _FRAMEWORKS if (start := find(app))), None)
-    if script and not (_unsuited(app, script) and framework):
+    if script and not (_unsuited(app, script, framework) and framework):
         return _script(app, manager, script, framework)
     if framework:
         return framework
     return _main(app, manager)
 
 
-def _unsuited(app: App, script: str) -> bool:
+def _unsuited(app: App, script: str, framework: Start | None) -> bool:
     if _DEVELOPMENT.search(script):
+        return True
+    if framework and framework.command.startswith(SERVE) and re.search(r"\b(react-router|remix)-serve\b", script):
         return True
     return bool(re.search(r"\bnext\s+start\b", script)) and _next_output(app) != ""
 

@@ -1,4 +1,5 @@
-# Sourced by compile: installs, prunes, and keeps the installed tree for the next build.
+# Sourced by compile: installs, prunes, and keeps the installed tree for the next build. Any config var may change what the
+# install scripts of packages do.
 keep=/usr/lib/buildfarm/keep
 
 install_dependencies() {
@@ -15,16 +16,33 @@ install_dependencies() {
     if [ -n "$key" ] && [ ${#parts[@]} -gt 0 ]; then "$keep" save "$cache" node_modules "$key" "$build" "${parts[@]}"; fi
   fi
   installed=1
-  if [ -n "$key" ]; then listing >/tmp/nodejs.installed; fi
+  if [ -n "$key" ] && [ -n "$pruning" ]; then
+    : >/tmp/nodejs.installed
+    installed_marks=$(marks)
+  fi
 }
 
 make_key() {
-  key=$(env | grep -iE '^(npm_config|pnpm_config|npm|yarn|bun)_|^(NODE_ENV|CI)=' | LC_ALL=C sort |
-    sha256sum | xargs "$keep" key "$here/bin" "$here/lib" "node $node_version" "$manager $manager_version" "$installing" "${inputs[@]}")
+  local name words=()
+  while IFS= read -r name; do
+    case ${name,,} in npm_* | pnpm_* | yarn_* | bun_* | node_env | ci) words+=("$name=${!name}") ;; esac
+  done < <(compgen -e)
+  key=$("$keep" key "$here/bin" "$here/lib" "$config" "node $node_version" "$manager $manager_version" "$installing" "${words[@]}" "${inputs[@]}")
 }
 
 find_parts() { # the folders that are kept: those of workspaces too
   mapfile -t parts < <(find . -name node_modules -type d -prune ! -path './.git/*' -printf '%P\n' | LC_ALL=C sort)
+}
+
+drop_caches() { # of bundlers, with dates and random numbers in them
+  local part
+  for part in "${parts[@]}"; do rm -rf "$part/.cache" "$part/.vite" "$part/.vite-temp"; done
+}
+
+# A letter for each thing in the trees but caches; n for a file that was written since the installing
+marks() {
+  if [ ${#parts[@]} = 0 ]; then return; fi
+  find "${parts[@]}" \( -name .cache -o -name .vite -o -name .vite-temp \) -prune -o ! -type d -cnewer /tmp/nodejs.installed -printf n -o -printf .
 }
 
 # Everything in the trees, with what changes when it is written
@@ -37,15 +55,15 @@ paths() { cut -z -f 5- | LC_ALL=C sort -z; }
 prune_dependencies() {
   echo "-----> $pruning"
   find_parts
-  for part in "${parts[@]}"; do rm -rf "$part/.cache"; done
-  listing >/tmp/nodejs.before
+  drop_caches
   # What took nothing but the time of the manager the last time is done again, where the app's scripts left the tree alone.
-  if [ -z "$key" ] || ! cmp -s /tmp/nodejs.before /tmp/nodejs.installed; then
+  if [ -z "$key" ] || [ "$(marks)" != "$installed_marks" ]; then
     prune_anew
   elif [ -n "$known" ] && "$keep" restore "$cache" node_modules.pruned "$key" /tmp/nodejs.pruned; then
     xargs -0 -r rm -rf -- </tmp/nodejs.pruned/removed
     cp -a /tmp/nodejs.pruned/changed/. .
   else
+    listing >/tmp/nodejs.before
     prune_anew
     rm -rf /tmp/nodejs.pruned && mkdir -p /tmp/nodejs.pruned/changed
     listing >/tmp/nodejs.after

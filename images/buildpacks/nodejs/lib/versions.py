@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any
 
 import ranges
@@ -29,7 +28,7 @@ def asked_node(app: App) -> tuple[str, str]:
     if found := re.search(r"(?m)^node(?:js)?[ \t]+(\S+)", app.text(".tool-versions")):
         return _written(found[1]), ".tool-versions"
     for name in ("mise.toml", ".mise.toml"):
-        if asked := _mise(app.text(name)):
+        if app.has(name) and (asked := _mise(app.text(name))):
             return _written(asked), name
     if asked := runtime_version(app.table("devEngines").get("runtime"), "node"):
         return _written(asked), f"devEngines.runtime in {app.manifest_name}"
@@ -50,6 +49,8 @@ def _first_line(text: str) -> str:
 
 
 def _mise(text: str) -> str:
+    import tomllib  # noqa: PLC0415 - few apps have the file
+
     try:
         tools = tomllib.loads(text).get("tools", {})
     except tomllib.TOMLDecodeError:

@@ -11,7 +11,7 @@ read_plan() {
     "manager=\(.manager.name | @sh) manager_version=\(.manager.version | @sh) manager_because=\(.manager.because | @sh)",
     "installing=\(.install.run | @sh) kept=\(.install.kept) package=\(.install.package) inputs=(\(.install.inputs | @sh))",
     "problems=(\(.problems | @sh)) release=\(.processes | to_entries | map("  \(.key): \(.value | @json)") | join("\n") | @sh)",
-    "project=\(.project.run | @sh) collectstatic=\(.collectstatic | @sh) steps=(\(.steps | @sh)) warnings=(\(.warnings | @sh))"' "$plan")
+    "project=\(.project.run | @sh) collectstatic=\(.collectstatic | @sh) front_steps=\(.front_end | length)", "steps=(\(.steps[(.front_end | length):] | @sh)) warnings=(\(.warnings | @sh))"' "$plan")
   eval "$words"
   if [ -n "$release" ]; then echo "$release" >"$here/release.yaml"; fi
   python_version=$python_asked
@@ -31,6 +31,14 @@ attempt() {
 
 perform() { # COMMAND
   attempt "$1" || fail "$("$here/lib/explain" "$log" "$1")"
+}
+
+# As the buildpack nodejs would. Its programs are there for collectstatic and hooks, but are no part of the image.
+build_front_end() {
+  if [ "$front_steps" = 0 ]; then return; fi
+  /usr/lib/buildfarm/front-end build "$build" "$cache" "$config"
+  eval "$(/usr/lib/buildfarm/front-end export)"
+  builder_path=$PATH
 }
 
 run_hook() { # a program of the app's own

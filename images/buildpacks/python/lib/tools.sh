@@ -42,7 +42,7 @@ program() { # NAME COMMAND...
 provide_python() {
   local uv key
   if [ "$python_fetched" != true ]; then return; fi
-  key=$(own_files | sha256sum | xargs "$keep" key "python $python_asked")
+  key=$("$keep" key "python $python_asked" "${own_files[@]}")
   if ! "$keep" restore "$cache" python "$key" "$build/.python"; then
     echo "-----> Fetching Python $python_asked: the builder has another"
     if ! uv=$(fetch_tool uv "$(jq -r '.uv' "$plan")") || ! UV_PYTHON_DOWNLOADS=manual UV_NO_PROGRESS=1 UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 "$uv/bin/uv" python install \

@@ -1,20 +1,19 @@
 # Sourced by compile: the virtual environment, what is installed into it, and what of it is kept for the next build.
 
 # This buildpack, and the config vars: any of them may change what a package compiles to.
-own_files() { tail -n +1 -- "$here"/bin/{plan,compile} "$here"/lib/*.sh "$here"/lib/python_plan/*.py "$config"/* 2>/dev/null || true; }
+own_files=("$here"/bin/{plan,compile} "$here"/lib/*.sh "$here"/lib/python_plan/*.py "$config"/*)
 
 # What is to be known and set before anything is installed
 make_ready() {
   ready=1
   export PATH=$venv/bin:$work/bin:$builder_path UV_PYTHON=$venv/bin/python
-  key=$(own_files | sha256sum |
-    xargs "$keep" key "$python_version $manager $manager_version" "$installing" "${inputs[@]}")
+  key=$("$keep" key "$python_version $manager $manager_version" "$installing" "${inputs[@]}" "${own_files[@]}")
 }
 
 # What the managers have compiled with other libraries or config vars is of no use.
 forget_builds() {
   local ground
-  ground=$(own_files | sha256sum | xargs "$keep" key "$python_version")
+  ground=$("$keep" key "$python_version" "${own_files[@]}")
   if [ "$(cat "$cache/ground" 2>/dev/null)" != "$ground" ]; then
     rm -rf "$cache"/pip/wheels "$cache"/uv/sdists-* "$cache"/poetry/artifacts "$cache"/poetry/cache/artifacts "$cache"/pdm/wheels "$cache"/pipenv "$cache"/xdg
     echo "$ground" >"$cache/ground"

@@ -53,4 +53,4 @@ def _is_there(app: App, file: str) -> bool:
         places = [f"{folder}/{part}" for folder in _LIBRARIES for part in (machine, "")]
     else:
         places = list(_PROGRAMS)
-    return any((root / place / file).exists() for root in roots for place in places)
+    return any(os.path.exists(f"{root}/{place}/{file}") for root in roots for place in places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, NamedTuple
 
@@ -127,8 +128,9 @@ def _uv_builds(app: App) -> bool:
 def _uv_members(app: App) -> list[str]:
     """The manifests of a workspace's members."""
     patterns = app.table("tool", "uv", "workspace").get("members") or []
-    paths = (path for pattern in patterns for path in app.root.glob(f"{pattern}/pyproject.toml"))
-    return sorted({str(path.relative_to(app.root)) for path in paths})
+    return sorted(
+        {os.path.normpath(name) for name in app.match(*(f"{pattern}/pyproject.toml" for pattern in patterns))}
+    )
 
 
 def _pylock(app: App) -> Manager:
@@ -165,12 +167,7 @@ def _poetry_root(app: App) -> str:
         return "the project has no name"
     module = re.sub(r"[-.]+", "_", name)
     places = (f"{module}/__init__.py", f"src/{module}/__init__.py", f"{module}.py", f"src/{module}.py")
-    if (
-        poetry.get("packages")
-        or app.first(*places)
-        or (app.root / module).is_dir()
-        or (app.root / "src" / module).is_dir()
-    ):
+    if poetry.get("packages") or app.first(*places) or app.has_folder(module) or app.has_folder(f"src/{module}"):
         return ""
     return f"there is not a package {module}"
 

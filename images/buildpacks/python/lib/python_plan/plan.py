@@ -1,10 +1,10 @@
-"""``plan.py BUILD_DIR ENV_DIR``: prints the plan of a Python app as one JSON object."""
+"""Prints the plan of a Python app as one JSON object; run by bin/plan."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from python_plan import libraries, managers, requirements, starts, versions
@@ -21,18 +21,30 @@ _LOOKED_FOR = (
     "Procfile",
 )
 HOOKS = ("bin/pre_compile", "bin/post_compile")
+FRONT_END = "/usr/lib/buildfarm/front-end"
 
 
 def main(root: str, config: str) -> None:
-    app = App(Path(root), read_config(Path(config)))
-    json.dump(make(app, ".".join(map(str, sys.version_info[:3]))), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    app = App(root, read_config(config))
+    plan = make(app, ".".join(map(str, sys.version_info[:3])), _front_end(app, config))
+    sys.stdout.write(json.dumps(plan) + "\n")
 
 
-def make(app: App, builders: str) -> dict[str, Any]:
-    """The plan; ``builders`` is the version of the builder's Python."""
+def _front_end(app: App, config: str) -> Mapping[str, list[str]]:
+    if not app.has("package.json"):
+        return {}
+    import subprocess  # noqa: PLC0415 - only here: most apps have no front end, and its import takes 4 ms
+
+    command = [FRONT_END, "plan", app.root, config]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    planned: dict[str, list[str]] = json.loads(done.stdout)
+    return planned
+
+
+def make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The plan; ``builders`` is the version of the builder's Python, ``front_end`` what that helper plans."""
     try:
-        return _make(app, builders)
+        return _make(app, builders, front_end)
     except WrongFileError as wrong:
         return {
             "buildpack": "python",
@@ -44,10 +56,10 @@ def make(app: App, builders: str) -> dict[str, Any]:
         }
 
 
-def _make(app: App, builders: str) -> dict[str, Any]:
+def _make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[str, Any]:
     language, problem = versions.choose(app, builders)
     manager, problems = managers.choose(app)
-    start = starts.choose(app, manager.names)
+    start = starts.choose(app, manager.names) if "web" not in app.processes else None
     static = _collectstatic(app, manager.names)
     return {
         "buildpack": "python",
@@ -56,7 +68,8 @@ def _make(app: App, builders: str) -> dict[str, Any]:
         "language": language,
         "builder": builders,
         "uv": managers.VERSIONS["uv"],
-        "steps": _steps(app, manager, static),
+        "front_end": front_end.get("steps", []),
+        "steps": [*front_end.get("steps", []), *_steps(app, manager, static)],
         "install": {
             "run": manager.run,
             "kept": not manager.not_kept,
@@ -67,9 +80,9 @@ def _make(app: App, builders: str) -> dict[str, Any]:
         "project": manager.project._asdict(),
         "collectstatic": static,
         "processes": {"web": start.command} if start else {},
-        "because": start.because if start else "",
-        "warnings": _warnings(app, manager, start),
-        "problems": [*([problem] if problem else []), *problems],
+        "because": start.because if start else "the Procfile" if "web" in app.processes else "",
+        "warnings": [*front_end.get("warnings", []), *_warnings(app, manager, start)],
+        "problems": [*front_end.get("problems", []), *([problem] if problem else []), *problems],
     }
 
 
@@ -83,12 +96,9 @@ def _collectstatic(app: App, names: starts.Names) -> str:
     folder = starts.manage(app)
     if not folder or "django" not in names or app.config.get("DISABLE_COLLECTSTATIC"):
         return ""
-    settings = (
-        path
-        for pattern in ("*settings*.py", "*/*settings*.py", "*/settings/*.py", "*/*/settings*.py")
-        for path in (app.root / folder).glob(pattern)
-    )
-    used = any("django.contrib.staticfiles" in app.text(str(path.relative_to(app.root))) for path in settings)
+    patterns = ("*settings*.py", "*/*settings*.py", "*/settings/*.py", "*/*/settings*.py")
+    settings = app.match(*(f"{folder}{pattern}" for pattern in patterns))
+    used = any("django.contrib.staticfiles" in app.text(name) for name in settings)
     return f"python {folder.removeprefix('./')}manage.py collectstatic --noinput" if used else ""
 
 
@@ -107,6 +117,6 @@ def _warnings(app: App, manager: managers.Manager, start: starts.Start | None) -
     other = app.first(*requirements.NAMES)
     if manager.lock and other:
         told.append(f"{other} is not read: {manager.lock} says what is installed.")
-    if start and start.warning and "web" not in app.processes:
+    if start and start.warning:
         told.append(start.warning)
     return told

@@ -191,7 +191,7 @@ def _streamlit(app: App, installed: set[str]) -> Start | None:
         for folder in app.folders
         for stem in ("streamlit_app", "app", "main", "Home", "home", "index")
     ]
-    others = sorted(path.name for path in app.root.glob("*.py"))
+    others = app.programs()
     file = next(
         (
             name
@@ -293,7 +293,7 @@ def _target(app: App, folder: str, stem: str, file: str, variable: str) -> Targe
 def _imports_itself(app: App, folder: str) -> bool:
     """Whether the files of a folder call it by its name, so that it is a package seen from the top."""
     pattern = rf"(?m)^\s*(?:from|import) (?:{re.escape(folder)}\b|\.)"
-    return any(re.search(pattern, app.text(f"{folder}/{path.name}")) for path in (app.root / folder).glob("*.py"))
+    return any(re.search(pattern, app.text(f"{folder}/{name}")) for name in app.programs(folder))
 
 
 def _plain(app: App) -> Start | None:

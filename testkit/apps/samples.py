@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-APPS = Path(__file__).parents[1] / "tests" / "apps"
+APPS = Path(__file__).parents[2] / "tests" / "apps"
 
 _NAME_LENGTH_MAX = 28
 
@@ -46,6 +46,7 @@ class App:
     change: Change | None = None
     quick: bool = False  # part of `make test`
     varies: str = ""  # why two builds cannot be made equal
+    scripts: str = ""  # a regular expression for headers in the log: what of the app's own runs in every build
     env: Mapping[str, str] = field(default_factory=dict)  # config vars
     needs: str = ""  # a registry that this app needs and that cannot be reached from everywhere
 

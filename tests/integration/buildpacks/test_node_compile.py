@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RESTORED = "Restored from the cache: nothing changed"
 # What is installed tells of every file that decides it, and of the version of each package of the app.
 NPM = """
@@ -169,6 +169,17 @@ def test_what_the_build_writes_into_node_modules_stays(node):
     assert RESTORED in node()
     assert (node.app / "node_modules/.prisma/client").read_text() == "two"
     assert (node.app / "pruned.log").read_text() == "pruned\npruned\n"
+
+
+def test_what_bundlers_keep_for_themselves_does_not_stay(node):
+    script = "mkdir -p node_modules/.vite/deps && echo $RANDOM >node_modules/.vite/deps/_metadata.json"
+    node.files(package(devDependencies={"tsc": "1"}, scripts={"build": script}))
+    node()
+    first = tree(node.app)
+    assert RESTORED in node()
+    assert tree(node.app) == first
+    assert not (node.app / "node_modules/.vite").exists()
+    assert (node.app / "pruned.log").read_text() == "pruned\n", "its writing counts as a change of the packages"
 
 
 def test_config_vars_win_and_may_have_any_name(node):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FARM = ROOT / "images/builder/root/usr/lib/buildfarm"
 RESTORED = "Restored from the cache: nothing changed"
 # The plan is made by a real Python; venv and pip are stubs, and pip does what the app's file `pip` says.

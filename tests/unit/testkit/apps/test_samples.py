@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testkit.apps import APPS, Change, parse_app, read_apps
+from testkit.apps.samples import APPS, Change, parse_app, read_apps
 
 
 @pytest.fixture

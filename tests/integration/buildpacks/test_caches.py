@@ -1,0 +1,41 @@
+"""Building A and then B on A's cache gives what building B without a cache gives, for every bundled buildpack."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.integration.buildpacks.compiles import ROOT, Workbench
+from tests.integration.buildpacks.worlds import WORLDS
+
+pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the buildpacks need jq")
+CHANGES = [(name, change) for name, world in WORLDS.items() for change in world.all_changes()]
+
+
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory):
+    """For each buildpack, what one build of its app has left in the cache."""
+    made: dict[str, Workbench] = {}
+
+    def bench(name: str) -> Workbench:
+        if name not in made:
+            made[name] = Workbench(tmp_path_factory.mktemp(name), name)
+            made[name].build(WORLDS[name].start)
+            made[name].keep()
+        return made[name]
+
+    return bench
+
+
+def test_every_bundled_buildpack_is_tried():
+    assert WORLDS.keys() == {path.parents[1].name for path in ROOT.glob("images/buildpacks/*/bin/compile")}
+
+
+@pytest.mark.parametrize(("name", "what"), CHANGES)
+def test_what_is_built_on_a_cache_is_what_is_built_without_one(benches, name, what):
+    bench, state = benches(name), WORLDS[name].all_changes()[what](WORLDS[name].start)
+    bench.go_back()
+    on_cache = bench.build(state)
+    bench.empty()
+    assert on_cache == bench.build(state)
