@@ -17,6 +17,12 @@ class LogLine(Frozen):
     text: str
 
 
+class LogNow(Frozen):
+    """The line that a build is writing, as it is now, less than a second old; empty if it writes none."""
+
+    text: str
+
+
 class Event(Frozen):
     """A change of a build's state. Of a request that came as a message and was refused: state `refused`, and why."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from buildfarm import LazyModule
 from buildfarm.buildpacks.address import ArtifactBuildpack, Buildpack
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
-from buildfarm.events import LogLine
+from buildfarm.events import LogLine, LogNow
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.input_digest import input_digest
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
@@ -201,9 +201,9 @@ class Farm:
             # Read after the lines: a build that has ended writes no more, so the next look is the last.
             build = self.records.get(build_id) if follow and not build.state.final else build
 
-    def follow(self, build_id: str) -> Iterator[Build | LogLine]:
-        """The build whenever it has changed, and its log's lines as they come; the last item is the ended build."""
-        after, seen = "0", None
+    def follow(self, build_id: str, *, now: bool = False) -> Iterator[Build | LogLine | LogNow]:
+        """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
+        after, seen, line = "0", None, LogNow(text="")
         while True:
             build = self.records.get(build_id)
             if build != seen and not build.state.final:
@@ -213,6 +213,8 @@ class Farm:
             while lines := self.log_streams.read(build_id, after, wait_seconds=wait_seconds):
                 after, wait_seconds = lines[-1].position, 0
                 yield from lines
+            if now and (found := LogNow(text=self.log_streams.now(build_id))) != line:
+                yield (line := found)
             if build.state.final:
                 yield build
                 return

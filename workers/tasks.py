@@ -105,7 +105,9 @@ class Worker:
     def _attempt(self, lease: Lease, log: Logger, ended: Outcome) -> str:
         settings = self.settings
         build_log = BuildLog(
-            lambda phase, lines, batch: self.logs.append(lease, phase, lines, batch), settings.log_bytes
+            lambda phase, lines, batch: self.logs.append(lease, phase, lines, batch),
+            settings.log_bytes,
+            lambda text: self.logs.show(lease, text),
         )
         attempt = Attempt(
             lambda phase: self.leases.renew(lease, phase),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from buildfarm import client as over_http
-    from buildfarm import config_vars, fields, model
+    from buildfarm import config_vars, events, fields, model
     from buildfarm.cli import refusals
     from buildfarm.cli import show as display
     from buildfarm.client import Client
@@ -43,6 +43,7 @@ else:
     text_module = LazyModule("rich.text")
     over_http = LazyModule("buildfarm.client")
     config_vars = LazyModule("buildfarm.config_vars")
+    events = LazyModule("buildfarm.events")
     fields = LazyModule("buildfarm.fields")
     model = LazyModule("buildfarm.model")
     refusals = LazyModule("buildfarm.cli.refusals")
@@ -154,10 +155,12 @@ def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool)
     """Shows phases and log lines until the build has ended, and returns it."""
     shown: Build | None = None
     with console.status("queued") as status:
-        for item in farm.follow(build_id):
+        for item in farm.follow(build_id, now=True):
             if isinstance(item, model.Build):
                 shown = item
                 status.update(_status(farm, item))
+            elif isinstance(item, events.LogNow):
+                status.update(text_module.Text(item.text) if item.text or not shown else _status(farm, shown))
             elif not quiet:
                 console.print(_line(item), soft_wrap=True)
     if shown is None:

@@ -13,7 +13,7 @@ import httpx
 
 from buildfarm.client import calls, wire
 from buildfarm.errors import ApiError
-from buildfarm.events import LogLine
+from buildfarm.events import LogLine, LogNow
 from buildfarm.model import Build, Request, State
 from buildfarm.node import Node
 from buildfarm.queue.view import Limits, QueuePosition, QueueView
@@ -111,12 +111,14 @@ class Client:
             for piece in answer.iter_raw():
                 yield from lines.feed(piece)
 
-    def follow(self, build_id: str) -> Iterator[Build | LogLine]:
-        """The build whenever it has changed, and its log's lines as they come; the last item is the ended build."""
+    def follow(self, build_id: str, *, now: bool = False) -> Iterator[Build | LogLine | LogNow]:
+        """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         told: Build | None = None
-        for name, data in self._events(build_id, "0"):
+        for name, data in self._events(build_id, "0", now=now):
             if name == "line":
                 yield wire.line_of(data)
+            elif name == "now":
+                yield LogNow.model_validate(data, extra="ignore")
             elif not wire.is_final(data):
                 build = self.get(build_id)
                 if build != told and not build.state.final:
@@ -175,9 +177,11 @@ class Client:
         """The reference under which the farm's registry gives the image out. Raises ValueError if it has none."""
         return self._seen.image(build) or str(self._ask(calls.get(build.id)).image)
 
-    def _events(self, build_id: str, after: str, deadline: float | None = None) -> Iterator[tuple[str, Any]]:
+    def _events(
+        self, build_id: str, after: str, deadline: float | None = None, *, now: bool = False
+    ) -> Iterator[tuple[str, Any]]:
         """Events of a live log until its end, over any number of connections."""
-        live = wire.LiveLog(self.url, build_id, after, deadline)
+        live = wire.LiveLog(self.url, build_id, after, deadline, now=now)
         while not live.has_ended():
             failure: httpx.TransportError | None = None
             try:

@@ -14,7 +14,7 @@ import httpx
 
 from buildfarm.client import calls, wire
 from buildfarm.errors import ApiError
-from buildfarm.events import LogLine
+from buildfarm.events import LogLine, LogNow
 from buildfarm.model import Build, Request, State
 from buildfarm.node import Node
 from buildfarm.queue.view import Limits, QueuePosition, QueueView
@@ -116,12 +116,14 @@ class AsyncClient:
                 for line in lines.feed(piece):
                     yield line
 
-    async def follow(self, build_id: str) -> AsyncIterator[Build | LogLine]:
-        """The build whenever it has changed, and its log's lines as they come; the last item is the ended build."""
+    async def follow(self, build_id: str, *, now: bool = False) -> AsyncIterator[Build | LogLine | LogNow]:
+        """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         told: Build | None = None
-        async for name, data in self._events(build_id, "0"):
+        async for name, data in self._events(build_id, "0", now=now):
             if name == "line":
                 yield wire.line_of(data)
+            elif name == "now":
+                yield LogNow.model_validate(data, extra="ignore")
             elif not wire.is_final(data):
                 build = await self.get(build_id)
                 if build != told and not build.state.final:
@@ -180,9 +182,11 @@ class AsyncClient:
         """The reference under which the farm's registry gives the image out. Raises ValueError if it has none."""
         return self._seen.image(build) or str((await self._ask(calls.get(build.id))).image)
 
-    async def _events(self, build_id: str, after: str, deadline: float | None = None) -> AsyncIterator[tuple[str, Any]]:
+    async def _events(
+        self, build_id: str, after: str, deadline: float | None = None, *, now: bool = False
+    ) -> AsyncIterator[tuple[str, Any]]:
         """Events of a live log until its end, over any number of connections."""
-        live = wire.LiveLog(self.url, build_id, after, deadline)
+        live = wire.LiveLog(self.url, build_id, after, deadline, now=now)
         while not live.has_ended():
             failure: httpx.TransportError | None = None
             try:

@@ -132,9 +132,10 @@ class EventParser:
 class LiveLog:
     """A live log over any number of connections: where to go on, failures in a row, and when to give up."""
 
-    def __init__(self, url: str, build_id: str, after: str, deadline: float | None) -> None:
+    def __init__(self, url: str, build_id: str, after: str, deadline: float | None, *, now: bool = False) -> None:
         self._ended = False
         self._url, self._build_id, self._after, self._deadline = url, build_id, after, deadline
+        self._now = now
         self._events = EventParser()
         self._failures = 0
 
@@ -152,7 +153,7 @@ class LiveLog:
         """What httpx is given for the next connection."""
         left = SILENCE_SECONDS if self._deadline is None else max(0.05, self._deadline - time.monotonic())
         return {
-            "params": {"after": self._after},
+            "params": {"after": self._after, **({"now": "true"} if self._now else {})},
             "headers": {"Last-Event-ID": self._events.last} if self._events.last else {},
             "timeout": httpx.Timeout(30, read=min(left, SILENCE_SECONDS)),
         }

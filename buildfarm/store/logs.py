@@ -10,13 +10,15 @@ from typing import Any
 
 from buildfarm.errors import LeaseLost
 from buildfarm.events import LogLine
-from buildfarm.model import Phase
+from buildfarm.model import Phase, State
 from buildfarm.settings import MIB, Settings
 from buildfarm.store.database import Database
 from buildfarm.store.leases import Lease
 
 START = "0"
 TAIL = ":tail"  # a log's newest lines are in a second stream, whose name ends so
+NOW = "log_now"  # the field of a record that has the line that is being written
+NOW_CHARS_MAX = 500
 CUT = "log_cut"  # the field of a record that says what is missing of its log
 
 Position = tuple[int, int]
@@ -69,6 +71,18 @@ class Logs:
         if not self.database.run("append", keys, lease.fence, phase, self.log_bytes, batch, bounds, *lines):
             raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} can no longer write to the log.")
 
+    def show(self, lease: Lease, text: str) -> None:
+        """Replaces the line that is being written, for those who follow. LeaseLost."""
+        keys = [self.database.key("build", lease.build_id)]
+        if not self.database.run("now", keys, lease.fence, text[:NOW_CHARS_MAX]):
+            raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} can no longer write to the log.")
+
+    def now(self, build_id: str) -> str:
+        """The line that is being written."""
+        with self.database.failures():
+            found: Any = self.database.client.hmget(self.database.key("build", build_id), ["state", NOW])
+        return line_now({"state": found[0] or "", NOW: found[1] or ""})
+
     def read(self, build_id: str, after: str = START, *, wait_seconds: float = 0, limit: int = 1000) -> list[LogLine]:
         """Lines after a position; waits for the next one if there is none. Empty when the wait is over.
 
@@ -119,6 +133,11 @@ class Logs:
 
     def _key(self, build_id: str) -> str:
         return self.database.key("build", build_id, "log")
+
+
+def line_now(record: Mapping[str, str]) -> str:
+    """The line that a build is writing, by its record; empty if it does not run."""
+    return record.get(NOW, "") if record.get("state") == State.RUNNING else ""
 
 
 def position_of(text: str) -> Position:

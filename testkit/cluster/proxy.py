@@ -44,6 +44,20 @@ def slow_proxy(
     return _proxy(listen, to, later, later)
 
 
+def narrow_proxy(
+    listen: tuple[str, int], to: tuple[str, int], bytes_a_second: float
+) -> contextlib.AbstractContextManager[None]:
+    """For the length of the block, each connection to ``listen`` carries no more than so much to ``to``."""
+
+    async def slowly(piece: bytes) -> None:
+        await asyncio.sleep(len(piece) / bytes_a_second)
+
+    async def at_once(piece: bytes) -> None:
+        pass
+
+    return _proxy(listen, to, slowly, at_once)
+
+
 @contextmanager
 def tag_hold(listen: tuple[str, int], to: tuple[str, int], tag: str) -> Iterator[Hold]:
     """A proxy before a registry that holds the requests which move this tag."""
@@ -102,6 +116,7 @@ def _proxy(listen: tuple[str, int], to: tuple[str, int], before: _Before, before
         rest = asyncio.all_tasks(loop)
         for other in rest:
             other.cancel()
-        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        if rest:  # without any, the result would belong to this thread's loop
+            loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.run_until_complete(asyncio.sleep(0))  # connections that were ended say so in the loop's next turn
         loop.close()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from buildfarm.errors import StoreError
 from buildfarm.model import Phase
 from workers.attempt.mask import Mask
+from workers.attempt.pace import BatchSize, ReadPace
+from workers.attempt.terminal import Terminal
 
 LINE_CHARS_MAX = 4000
 TAIL_LINES = 20
@@ -19,16 +21,12 @@ TAIL_LINES = 20
 _BATCH_LINES = 200
 _FLOOD_LINES = 2000  # with more lines waiting, the writer is slowed down
 _SLOW_SECONDS = 0.25
-_PACE_BYTES = 2_000_000  # a second; the engine spends two processors on a flood that is not slowed down
-_LINE_COUNTS_BYTES = 256  # beside its length: to carry a line costs, however short it is
-_PACE_SECONDS = 2.0  # a build may be ahead of the pace by so much
+_SHOWN_SECONDS = 1.0  # the line that is being written is shown no more often
+_DRAWING_SECONDS = 3.0  # rows that were drawn over are kept for so long, to be drawn over again
 _WAITING_LINES_MAX = 20_000
 _WAITING_BYTES_MAX = 4 * 1024 * 1024  # of memory: as much as Redis keeps of a log
-_BATCH_BYTES = 256 * 1024  # of memory: one step of Redis stays short
+_END_SECONDS = 30.0  # so long the end of a build waits for all of its log; then only for the newest lines
 
-# Colours and cursor moves (ECMA-48 control sequences), and other control characters but for the tab: what a build
-# prints must not control the terminal of a reader.
-_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # These turn the order of a line round (Unicode, UAX 9), so that it reads as something else: they are shown as text.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
@@ -39,18 +37,27 @@ _END_BYTES = 8192  # of a log over its limit: to classify its end
 class BuildLog:
     """The log of one attempt; safe to use from several threads.
 
-    ``append`` sends lines of one phase with the batch's number, which stays the same if it is sent again. It may be as
-    slow as it likes: `flush` calls it, `write` never does. Lines
-    wait while Redis is unreachable; the oldest are dropped if too many do, and a line says so. What is over
-    ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other builds are not slowed down.
+    ``append`` sends lines of one phase with the batch's number, which stays the same if it is sent again. ``show`` is
+    given the unfinished line whenever it has changed, at most once a second. Both may be as slow as they like: `flush`
+    calls them, `write` never does. Lines wait while Redis is unreachable; the oldest are dropped if too many do, and a
+    line says so. What is over ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other
+    builds are not slowed down.
     """
 
-    def __init__(self, append: Callable[[Phase, Sequence[str], int], None], limit_bytes: int = 50_000_000) -> None:
+    def __init__(
+        self,
+        append: Callable[[Phase, Sequence[str], int], None],
+        limit_bytes: int = 50_000_000,
+        show: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.more = threading.Event()  # there is enough for a batch
         self._append = append
+        self._show = show
+        self._shown = ""
+        self._shown_at = -_SHOWN_SECONDS  # monotonic
         self._phase = Phase.PREPARE
-        self._partial = b""
-        self._cut = False  # the line was too long: the rest of it is left out
+        self._terminal = Terminal(LINE_CHARS_MAX + 1)
+        self._drawn_at = -_DRAWING_SECONDS  # monotonic: when the cursor was last seen to go up
         self._mask = Mask()
         self._limit_bytes = limit_bytes
         self._bytes = 0
@@ -63,21 +70,35 @@ class BuildLog:
         self._sending = threading.Lock()  # of the batch on its way
         self._unsent: tuple[Phase, list[str], int] | None = None
         self._batches = 0
+        self._size = BatchSize()
         self._room = threading.Event()
         self._room.set()
-        self._read_until = 0.0  # monotonic: when a build that keeps to the pace would have written so much
+        self._pace = ReadPace()
 
     @property
     def tail(self) -> tuple[str, ...]:
         """The newest lines."""
         with self._lock:
-            end = [self._mask.hide(clean(line)) for line in self._end.split(b"\n")[1:] if line.strip()]
+            rows = _rows(self._end.partition(b"\n")[2]) if self._end else self._terminal.state()
+            end = [self._text(row) for row in rows if row.strip()]
             return tuple([*self._tail, *end][-TAIL_LINES:])
+
+    @property
+    def state(self) -> str:
+        """The line that is being written, as it is now, less what may be the beginning of a secret."""
+        with self._lock:
+            *others, row = self._terminal.state()
+            if self._is_drawn_over():
+                row = next((text for text in (row, *reversed(others)) if text), "")
+            return self._text(self._mask.withhold(row))
 
     def hide(self, secrets: Iterable[str]) -> None:
         """From now on these are not shown."""
         with self._lock:
             self._mask = Mask(secrets)
+            self._terminal.hide(self._mask)
+            # A secret that ends behind the cut must still be seen as a whole.
+            self._terminal.width = LINE_CHARS_MAX + self._mask.longest + 1
 
     def hidden(self, text: str) -> str:
         """Another text without what the log hides."""
@@ -86,11 +107,12 @@ class BuildLog:
     def enter(self, phase: Phase) -> None:
         """Lines from now on belong to this phase."""
         with self._lock:
-            self._end_line()
+            self._end_lines()
             self._phase = phase
 
     def write(self, piece: bytes) -> None:
         """Takes output as it comes, in pieces of any length. A flood is slowed down, and never made to wait long."""
+        started = time.thread_time()
         with self._lock:
             if self._bytes > self._limit_bytes:
                 self._end = (self._end + piece)[-_END_BYTES:]
@@ -99,10 +121,7 @@ class BuildLog:
             count = len(self._waiting)
             if count > _FLOOD_LINES:
                 self._room.clear()
-            now = time.monotonic()
-            counted = len(piece) + _LINE_COUNTS_BYTES * piece.count(b"\n")
-            self._read_until = max(self._read_until, now) + counted / _PACE_BYTES
-            ahead_seconds = self._read_until - now - _PACE_SECONDS
+            ahead_seconds = self._pace.ahead_seconds(piece, time.thread_time() - started)
         if count >= _BATCH_LINES:
             self.more.set()
         self._room.wait(_SLOW_SECONDS)
@@ -112,26 +131,42 @@ class BuildLog:
     def skip(self) -> None:
         """Drops all queued lines but the newest, so that ending a build does not wait for a log flood."""
         with self._lock:
+            for row in self._terminal.settle():
+                self._take(row)
             while len(self._waiting) > TAIL_LINES:
                 self._drop()
 
     def flush(self, *, now: bool = False) -> bool:
         """Sends what waits; with ``now`` also a line that has not ended. False while Redis is silent. LeaseLost."""
-        if now:
-            with self._lock:
-                self._end_line()
+        with self._lock:
+            if now:
+                self._end_lines()
+            else:
+                self._settle()
+        started = time.monotonic()
         with self._sending:
             try:
                 # A batch that could not be sent is the first to be sent when Redis is back.
                 while batch := self._unsent or self._next_batch():
                     self._unsent = batch
+                    asked_at = time.monotonic()
                     self._append(*batch)
+                    self._size.learn(time.monotonic() - asked_at)
                     self._unsent = None
+                    if now and time.monotonic() - started > _END_SECONDS:
+                        self.skip()
+                self._show_state(now=now)
             except StoreError:
                 return False
             finally:
                 self._room.set()
         return True
+
+    def _show_state(self, *, now: bool) -> None:
+        state = self.state
+        if state != self._shown and (now or time.monotonic() - self._shown_at > _SHOWN_SECONDS):
+            self._show(state)
+            self._shown, self._shown_at = state, time.monotonic()
 
     def _next_batch(self) -> tuple[Phase, list[str], int] | None:
         with self._lock:
@@ -143,8 +178,8 @@ class BuildLog:
             if self._dropped:
                 lines.append(f"[{self._dropped} lines are missing here: they came faster than they could be stored]")
                 self._dropped = 0
-            size = 0
-            while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES and size < _BATCH_BYTES:
+            size, room = 0, self._size.memory_bytes
+            while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES and size < room:
                 lines.append(self._next_line())
                 size += sys.getsizeof(lines[-1])
             if len(self._waiting) <= _FLOOD_LINES:
@@ -153,26 +188,32 @@ class BuildLog:
             return phase, lines, self._batches
 
     def _take_piece(self, piece: bytes) -> None:
-        first, *lines = piece.split(b"\n")
-        if not self._cut:
-            self._partial += first
-        for line in lines:
-            self._end_line(always=True)
-            self._partial = line
-        # A secret that ends behind the cut must still be seen as a whole.
-        if len(self._partial) > LINE_CHARS_MAX + self._mask.longest:
-            self._end_line()
-            self._cut = True
+        for row in self._terminal.feed(piece):
+            self._take(row)
 
-    def _end_line(self, *, always: bool = False) -> None:
-        if self._partial or (always and not self._cut):
-            self._take(self._partial)
-        self._partial, self._cut = b"", False
+    def _settle(self) -> None:
+        """Takes the lines that have ended, unless the build goes on drawing over them."""
+        if self._terminal.went_up:
+            self._terminal.went_up, self._drawn_at = False, time.monotonic()
+        if not self._is_drawn_over():
+            for row in self._terminal.settle():
+                self._take(row)
 
-    def _take(self, line: bytes) -> None:
+    def _is_drawn_over(self) -> bool:
+        return time.monotonic() - self._drawn_at < _DRAWING_SECONDS
+
+    def _end_lines(self) -> None:
+        for row in self._terminal.end():
+            self._take(row)
+
+    def _text(self, row: str) -> str:
+        text = self._mask.cut(_harmless(row), LINE_CHARS_MAX)
+        return text[:LINE_CHARS_MAX] + (" [cut]" if len(row) > LINE_CHARS_MAX else "")
+
+    def _take(self, row: str) -> None:
         if self._bytes > self._limit_bytes:
             return
-        text = _shorten(self._mask.hide(_harmless(line)))
+        text = self._text(row)
         self._bytes += len(text) + _LINE_COST_BYTES
         if self._bytes > self._limit_bytes:
             text = f"The log is over its limit of {self._limit_bytes} bytes; the rest is dropped."
@@ -193,16 +234,10 @@ class BuildLog:
         return line
 
 
-def clean(line: bytes) -> str:
-    """A line as text for people: of what a progress bar overwrites only the last state, and nothing that steers."""
-    return _shorten(_harmless(line))
+def _rows(piece: bytes) -> list[str]:
+    terminal = Terminal(LINE_CHARS_MAX)
+    return [*terminal.feed(piece), *terminal.end()]
 
 
-def _harmless(line: bytes) -> str:
-    shown = line.rstrip(b"\r").rpartition(b"\r")[2]
-    text = _CONTROLS.sub("", shown.decode(errors="replace"))
-    return _BIDI.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= LINE_CHARS_MAX else text[:LINE_CHARS_MAX] + " [cut]"
+def _harmless(row: str) -> str:
+    return _BIDI.sub(lambda found: f"<U+{ord(found[0]):04X}>", row)

@@ -38,6 +38,31 @@ class Mask:
             text = text.replace(form, SHOWN)
         return text
 
+    def cut(self, text: str, length: int) -> str:
+        """The beginning of a text without them; one that goes beyond it is not cut, for half of one could be read."""
+        ends = [end for start, end in self.places(text) if start < length] if len(text) > length else []
+        return self.hide(text[: max([length, *ends])])
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Where they are: start and end of each."""
+        found = []
+        for form in self._forms:
+            at = text.find(form)
+            while at >= 0:
+                found.append((at, at + len(form)))
+                at = text.find(form, at + 1)
+        return found
+
+    def withhold(self, text: str) -> str:
+        """The text without an end that one of them begins with: the rest of it may be still to come."""
+        most = 0
+        for form in self._forms:
+            for length in range(min(len(form) - 1, len(text)), most, -1):
+                if text.endswith(form[:length]):
+                    most = length
+                    break
+        return text[: len(text) - most]
+
     def finds(self, text: str) -> bool:
         """Whether one of them is in the text."""
         return any(form in text for form in self._forms)

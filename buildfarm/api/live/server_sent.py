@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from buildfarm.api.live.feeds import Feed, FeedEntry, Feeds
 from buildfarm.api.slots import Slots
 from buildfarm.model import State
+from buildfarm.store.logs import line_now
 
 EVENT_STREAM = "text/event-stream"
 
@@ -36,18 +37,25 @@ class LiveStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def log_events(feeds: Feeds, build_id: str, after: str) -> AsyncIterator[bytes]:
-    """The lines after a position, and what becomes of the build, until it has ended and all was sent."""
+async def log_events(feeds: Feeds, build_id: str, after: str, *, now: bool = False) -> AsyncIterator[bytes]:
+    """The lines after a position, and what becomes of the build, until it has ended and all was sent.
+
+    With ``now`` also the line that is being written, whenever it has changed.
+    """
     stream, record = f"build:{build_id}:log", f"build:{build_id}"
     async with feeds.follow(stream, _line, record=record, ended=_has_ended) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
         told: dict[str, str] = {}
+        told_line = ""
         async for entries in _batches(feed, after):
             status = {name: feed.record[name] for name in _STATUS if name in feed.record}
             if status and status != told:
                 told = status
                 yield _event("build", status)
             yield b"".join(entry.encoded for entry in entries) if entries else b""
+            if now and (line := line_now(feed.record)) != told_line:
+                told_line = line
+                yield _event("now", {"text": line})
         yield _event("end", {"state": feed.record.get("state", "")})
 
 

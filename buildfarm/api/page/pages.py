@@ -129,7 +129,7 @@ def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingRespo
     if not after.replace("-", "", 1).isdecimal():
         raise RefusedError(422, "request.invalid", "Last-Event-ID is not a position in this log.")
     services = caller.services
-    return LiveStream(log_events(services.feeds, build_id, after), services.streams, caller.token.id)
+    return LiveStream(log_events(services.feeds, build_id, after, now=True), services.streams, caller.token.id)
 
 
 @router.post("/builds/{build_id}/cancel")

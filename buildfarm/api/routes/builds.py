@@ -123,6 +123,7 @@ def live_log(
     build_id: BuildId,
     caller: Reader,
     after: Position = "0",
+    now: Annotated[bool, Query(description="send `now` too: the line that is being written, when it changes")] = False,
     last_event_id: Annotated[
         str, Header(description="where to resume after a lost connection; takes precedence over `after`")
     ] = "",
@@ -136,7 +137,7 @@ def live_log(
         raise RequestError(
             "Last-Event-ID is not a position in this log.", advice="Send the id of the last event you saw."
         )
-    events = log_events(caller.services.feeds, build_id, last_event_id or after)
+    events = log_events(caller.services.feeds, build_id, last_event_id or after, now=now)
     return LiveStream(events, caller.services.streams, caller.token.id)
 
 

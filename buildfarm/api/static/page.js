@@ -40,9 +40,11 @@ class LiveLog {
     });
     this.source = new EventSource(box.dataset.live);
     this.source.addEventListener("line", (event) => this.take(JSON.parse(event.data)));
+    this.source.addEventListener("now", (event) => this.show(JSON.parse(event.data).text));
     this.source.addEventListener("build", () => htmx.trigger("#build", "refresh"));
     this.source.addEventListener("end", () => {
       this.source.close();
+      this.show("");
       this.say("complete");
       htmx.trigger("#build", "refresh");
     });
@@ -60,6 +62,15 @@ class LiveLog {
     if (this.waiting.length === 1) requestAnimationFrame(() => this.draw());
   }
 
+  // The line that is being written, a progress bar say: below all others until it has ended.
+  show(text) {
+    if (!this.now) this.now = this.row("", "now");
+    this.now.textContent = text; // never as markup
+    if (text) this.box.append(this.now);
+    else this.now.remove();
+    if (this.following) this.box.scrollTop = this.box.scrollHeight;
+  }
+
   draw() {
     const part = document.createDocumentFragment();
     for (const line of this.waiting) {
@@ -70,6 +81,7 @@ class LiveLog {
     this.lines += this.waiting.length;
     this.waiting = [];
     this.box.append(part);
+    if (this.now && this.now.textContent) this.box.append(this.now);
     while (this.box.childElementCount > 20000) this.box.firstElementChild.remove();
     if (this.following) this.box.scrollTop = this.box.scrollHeight;
     this.say(this.word || "live");

@@ -29,7 +29,7 @@ local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
 redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp, 'holder',
   attempt .. ' ' .. ARGV[6])
-redis.call('HDEL', record, 'published', 'log_batch')  -- of an earlier attempt
+redis.call('HDEL', record, 'published', 'log_batch', 'log_now')  -- of an earlier attempt
 redis.call('HSETNX', record, 'started_at', stamp)
 redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
 tell(build, 'attempt', attempt, 'node', ARGV[3])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from buildfarm.access import Audit, Tokens
-from buildfarm.errors import InternalError
+from buildfarm.errors import InternalError, LeaseLost
 from buildfarm.model import BuildRequest, Phase, State
 from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, LogBounds, Logs
@@ -367,6 +367,34 @@ def test_a_live_log_tells_changes_and_ends_with_the_build(api):
         assert (name, data["text"]) == ("line", "hello ü\u2028there")
         writer.end()
         assert [name for _, name, _ in told] == ["build", "end"]
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_live_log_has_the_line_that_is_being_written_for_those_who_ask(api, now):
+    writer = Writer(api.farm, f"bar-{now}".lower())
+    address = f"/v1/builds/{writer.build.id}/log/live{'?now=true' if now else ''}"
+    with api.as_("logs", "read") as client, client.stream("GET", address) as response:
+        told = ((name, data.get("text")) for _, name, data in events(response) if name in ("now", "line"))
+        for text in ("10%", "20%"):
+            writer.logs.show(writer.lease, text)
+            if now:
+                assert next(told) == ("now", text)
+        writer.write("100%")
+        writer.logs.show(writer.lease, "")
+        writer.end()
+        rest = [("line", "100%"), *([("now", "")] if now else [])]
+        # The line may have come while it was still shown.
+        assert [item for item in told if item != ("now", "20%")] == rest
+
+
+def test_only_the_attempt_that_holds_a_build_shows_its_line(api):
+    writer = Writer(api.farm, "two-attempts")
+    writer.logs.show(writer.lease, "mine")
+    assert writer.logs.now(writer.build.id) == "mine"
+    writer.end()
+    with pytest.raises(LeaseLost):
+        writer.logs.show(writer.lease, "late")
+    assert writer.logs.now(writer.build.id) == ""
 
 
 def test_the_whole_log_is_text_or_lines_of_json(api):

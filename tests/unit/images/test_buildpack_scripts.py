@@ -143,6 +143,7 @@ def detect(tmp_path):
     library = ROOT / "images" / "builder" / "root" / "usr" / "lib" / "buildfarm"
     places = {"/tmp/": f"{tmp_path}/tmp/", " /buildpacks/": f" {tmp_path}/own/", '"/buildpacks/': f'"{tmp_path}/own/'}
     places |= {"=/buildpacks/": f"={tmp_path}/own/", "/usr/lib/buildfarm/": f"{tmp_path}/lib/"}
+    places |= {"/usr/libexec/buildfarm/spool ": ""}
     for name in ("detect", "give"):
         text = (library / name).read_text()
         for path, own in places.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import StoreError
 from buildfarm.model import Phase
-from workers.attempt.log import LINE_CHARS_MAX, TAIL_LINES, BuildLog, clean
+from workers.attempt.log import LINE_CHARS_MAX, TAIL_LINES, BuildLog
 
 
 class Kept:
@@ -28,18 +29,28 @@ class Kept:
         self.lines += [(phase, line) for line in lines]
 
 
-@given(st.lists(st.binary(max_size=30)))
-def test_pieces_of_any_length_give_the_same_lines(pieces):
+OUTPUT = st.lists(
+    st.sampled_from([b"\r", b"\n", b"\r\n", b"\b", b"\t", b"\x1b[K", b"\x1b[2A", b"\x1b[31m", b"text", "ü中".encode()])
+    | st.binary(max_size=8)
+)
+
+
+@given(OUTPUT, st.data())
+def test_pieces_of_any_length_give_the_same_lines(parts, data):
+    whole = b"".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=10)))
+    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert lines_of(*pieces) == lines_of(whole)
+
+
+def lines_of(*pieces, secrets=()):
     kept = Kept()
     log = BuildLog(kept)
+    log.hide(secrets)
     for piece in pieces:
         log.write(piece)
     log.flush(now=True)
-    whole = b"".join(pieces)
-    expected = whole.split(b"\n")
-    if not expected[-1]:
-        expected.pop()
-    assert [line for _, line in kept.lines] == [clean(line) for line in expected]
+    return [line for _, line in kept.lines]
 
 
 def test_a_line_belongs_to_the_phase_it_began_in():
@@ -91,7 +102,7 @@ def test_the_tail_is_the_newest_lines_that_say_something():
         (b"\x1b[31mred\x1b[0m", "red"),
         (b" 10%\r 50%\r100%", "100%"),
         (b"windows\r", "windows"),
-        (b"\x1b]0;title\x07text", "0;titletext"),
+        (b"\x1b]0;title\x07text", "text"),
         (b"bell\x07 null\x00", "bell null"),
         (b"tab\tstays", "tab\tstays"),
         ("grüße".encode(), "grüße"),
@@ -100,7 +111,90 @@ def test_the_tail_is_the_newest_lines_that_say_something():
     ],
 )
 def test_what_a_reader_sees(raw, shown):
-    assert clean(raw) == shown
+    assert lines_of(raw) == [shown]
+
+
+SECRET = "hunter2-long-secret"
+
+
+@pytest.mark.kind("log")
+@pytest.mark.parametrize(
+    "printed",
+    [
+        b"a hunter2-long-secret b",
+        b"a hunt\x1b[31mer2-lo\x1b[1mng-sec\x1b(Bret\x1b[0m b",
+        b"a hunter2-\rlong-secret b",
+        b"hunter2-X\blong-secret",
+        b"xunter2-long-secret\rh",
+        b"hunter2-\x1b[2K\rlong-secret",
+        b"hunter2-\n\x1b[Along-secret",
+        b"hunter2\x1b]0;title\x07-long-secret",
+        b"hunter2-\x00long\x07-secret",
+        b"x" * 3990 + b"hunter2-long-secret",
+        b"y" * 995 + b"hunter2-long-secret\rz",
+    ],
+    ids=[
+        "plain", "colours", "a carriage return", "a backspace", "made by overwriting", "an erased line", "two rows",
+        "a title", "controls", "at the cut", "at the width of a terminal",
+    ],
+)  # fmt: skip
+def test_no_part_of_a_secret_is_left_however_it_is_drawn(printed, record_property):
+    for pieces in ([printed + b"\n"], [printed[at : at + 1] for at in range(len(printed))]):
+        lines = lines_of(*pieces, secrets=[SECRET])
+        record_property("seen", lines[0][-40:])
+        assert "[hidd" in "".join(lines)
+        assert not any(part in line for line in lines for part in ("hunt", "long", "secret"))
+
+
+@pytest.mark.kind("log")
+def test_the_state_of_a_line_shows_no_beginning_of_a_secret(record_property):
+    log = BuildLog(Kept())
+    log.hide([SECRET])
+    log.write(b"key: hunter2-lo")
+    record_property("seen", log.state)
+    assert log.state == "key: "
+    log.write(b"ng-secret")
+    assert log.state == "key: [hidden]"
+    log.write(b"\r\x1b[KDownloading 7/9\r")
+    assert log.state == "Downloading 7/9"
+
+
+@pytest.mark.kind("log")
+def test_rows_that_are_drawn_over_wait_for_their_last_state(record_property):
+    kept = Kept()
+    log = BuildLog(kept)
+    for step in range(3):
+        log.write((b"\x1b[2A" if step else b"") + f"\x1b[2Kone {step}\n\x1b[2Ktwo {step}\n".encode())
+        if step:
+            log.flush()
+    log.flush(now=True)
+    record_property("seen", [line for _, line in kept.lines])
+    assert [line for _, line in kept.lines] == ["one 2", "two 2"]
+
+
+def test_output_that_takes_much_work_is_read_slowly_however_short_it_is(monkeypatch):
+    slept, work = [], itertools.count()
+    monkeypatch.setattr("workers.attempt.log.time.sleep", slept.append)
+    monkeypatch.setattr("workers.attempt.log.time.thread_time", lambda: next(work))
+    log = BuildLog(Kept())
+    log.write(b"\rx")
+    assert slept == [0.25]
+
+
+@pytest.mark.kind("log")
+def test_the_unfinished_line_is_shown_when_it_has_changed_and_not_too_often(monkeypatch, record_property):
+    now, seen = [100.0], []
+    monkeypatch.setattr("workers.attempt.log.time.monotonic", lambda: now[0])
+    log = BuildLog(Kept(), show=seen.append)
+    for percent in range(40):
+        log.write(b"\rDownloading %d/40" % percent)
+        log.flush()
+        now[0] += 0.2
+    log.write(b"\n")
+    log.flush(now=True)
+    record_property("seen", seen)
+    assert 5 <= len(seen) <= 9
+    assert (seen[0], seen[-1]) == ("Downloading 0/40", "")
 
 
 def test_an_endless_line_is_cut():

@@ -15,6 +15,7 @@ from lifecycle.system import target_variables, this_system
 APP = Path("/app")
 PLATFORM = Path("/platform")
 LAYERS = Path("/layers")
+SPOOL = "/usr/libexec/buildfarm/spool"
 
 # Of the classic contract, and of the farm; a Cloud Native Buildpack knows its own.
 _NOT_OURS = ("APP_DIR", "GIT_DIR", "BUILDPACK_LOG_FILE")
@@ -41,7 +42,7 @@ def run(
     try:
         # Standard output is where the node reads results from.
         done = subprocess.run(
-            [str(program), *arguments],
+            [*_spool(), str(program), *arguments],
             cwd=APP,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -56,3 +57,8 @@ def run(
         )
         return 126
     return done.returncode
+
+
+def _spool() -> list[str]:
+    """Takes the program's log at full speed, where it is installed: in the builder it is."""
+    return [SPOOL] if os.access(SPOOL, os.X_OK) else []
