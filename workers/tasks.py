@@ -145,8 +145,8 @@ class Worker:
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
                 return self._give_back(lease, NodeError(f"The node failed: {trouble}."), attempt, log, ended)
             ended.code = error.code
-            attempt.end_log()
             failure = _failure(error, Fault.APP, attempt)
+            _end_log_with(failure, attempt)
             attempt.persist(lambda: self.leases.fail(lease, failure))
             for name, report in error.reports.items():
                 self.metrics.reported(name, report)
@@ -305,6 +305,15 @@ def register(app: Celery, worker: Worker) -> None:
             worker.build(args[0])
         else:
             logger(node=worker.settings.node_id).warning("message_dropped", reason="it names no build")
+
+
+def _end_log_with(failure: Failure, attempt: Attempt) -> None:
+    """Ends the log with the reason, unless a program has given it there already."""
+    if not any(failure.message in line for line in failure.log_tail):
+        attempt.write(f" !     {failure.message}\n".encode())
+        if failure.advice:
+            attempt.write(f" !     {failure.advice}\n".encode())
+    attempt.end_log()
 
 
 def _failure(error: BuildfarmError, fault: Fault, attempt: Attempt) -> Failure:

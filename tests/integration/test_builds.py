@@ -206,6 +206,9 @@ def test_an_app_that_no_buildpack_takes(built, tmp_path):
     failed(build, "app.detect", "No buildpack detects this app.")
     assert build.failure.phase is Phase.DETECT
     assert "There is README at the source's top." in build.failure.advice
+    told = [line.text for line in built.farm.logs(build.id)][-2:]
+    assert told[0] == " !     No buildpack detects this app."
+    assert "There is README at the source's top." in told[1]
 
 
 def test_a_buildpack_that_is_asked_for_is_used_or_refused(built, tmp_path):
