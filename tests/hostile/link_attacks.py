@@ -136,8 +136,9 @@ def _swap(place: str, target: str) -> str:
 
 
 def _after(swap: str) -> str:
-    """Bash that does it when the lifecycle, whose output this process keeps open, has ended."""
-    return f"( while kill -0 $PPID 2>/dev/null; do sleep 0.01; done; {swap} ) &"
+    """Bash that does it when the lifecycle, whose output this process keeps open, has ended: the spool's parent."""
+    parent = "read -r _ _ _ lifecycle _ </proc/$PPID/stat && exec 9>/proc/$lifecycle/fd/2"
+    return f"{parent}; ( while kill -0 $lifecycle 2>/dev/null; do sleep 0.01; done; {swap} ) 2>&9 &"
 
 
 def _now(place: str, target: str) -> str:

@@ -203,7 +203,7 @@ def sources_that_are_options_or_files(arena: Arena) -> Outcome:
             except ValidationError:
                 continue
             taken.append(url)
-    for ref in ("--upload-pack=id", "-f", "a b", "a;b", "$(id)"):
+    for ref in ("--upload-pack=id", "-f", "a b", "a..b", "@{-1}"):
         try:
             GitSource(url="https://example.org/x", ref=ref)
         except ValidationError:

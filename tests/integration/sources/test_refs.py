@@ -53,7 +53,7 @@ def test_a_buildpack_comes_from_the_branch_or_tag_of_this_name(  # noqa: PLR0917
     assert "GOOD" in log and "BAD" not in log
 
 
-@pytest.mark.parametrize("ref", ["main", "v1", "fix#12", "+next"])
+@pytest.mark.parametrize("ref", ["main", "v1", "fix#12", "+next", "a;$(id)"])
 @pytest.mark.kind("refs")
 def test_a_source_is_the_commit_of_the_branch_or_tag_of_this_name(built, served, ref, record_property):
     made = served.repository(f"app-{len(ref)}.git")
