@@ -100,20 +100,19 @@ def try_on_others(built: Builds, outcomes: Iterable[Outcome], name: str) -> None
     before = "nothing"
     for outcome in outcomes:
         try:
-            differences = "" if outcome.result is None else _compare_on_cache(built, outcome.app, outcome.result, name)
+            if outcome.result is not None:
+                _compare_on_cache(built, outcome.app, outcome.result, name)
+            outcome.on_others = True
         except (ShortError, BuildfarmError) as error:
-            differences = str(error)
-        if differences:
-            outcome.problems.append(f"on the cache of {before} it differs: {differences}")
-        outcome.on_others = not differences
+            outcome.problems.append(f"on the cache of {before}: {error}")
         before = outcome.app.label
 
 
-def _compare_on_cache(built: Builds, app: App, cold: BuildResult, name: str) -> str:
+def _compare_on_cache(built: Builds, app: App, cold: BuildResult, name: str) -> None:
     with _source(app) as folder:
         if app.change:
             app.change.apply(folder)
-        return compare_images(built, _result(built, _build(built, app, folder, name)), cold)
+        _compare_builds(built, app, _result(built, _build(built, app, folder, name)), cold)
 
 
 @contextmanager

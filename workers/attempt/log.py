@@ -13,6 +13,7 @@ from buildfarm.errors import StoreError
 from buildfarm.model import Phase
 from workers.attempt.mask import Mask
 from workers.attempt.pace import BatchSize, ReadPace
+from workers.attempt.row import CUT
 from workers.attempt.terminal import Terminal
 
 LINE_CHARS_MAX = 4000
@@ -79,7 +80,7 @@ class BuildLog:
     def tail(self) -> tuple[str, ...]:
         """The newest lines."""
         with self._lock:
-            rows = _rows(self._end.partition(b"\n")[2]) if self._end else self._terminal.state()
+            rows = self._end_rows() if self._end else self._terminal.state()
             end = [self._text(row) for row in rows if row.strip()]
             return tuple([*self._tail, *end][-TAIL_LINES:])
 
@@ -87,6 +88,8 @@ class BuildLog:
     def state(self) -> str:
         """The line that is being written, as it is now, less what may be the beginning of a secret."""
         with self._lock:
+            if self._bytes > self._limit_bytes:
+                return ""
             *others, row = self._terminal.state()
             if self._is_drawn_over():
                 row = next((text for text in (row, *reversed(others)) if text), "")
@@ -202,13 +205,19 @@ class BuildLog:
     def _is_drawn_over(self) -> bool:
         return time.monotonic() - self._drawn_at < _DRAWING_SECONDS
 
+    def _end_rows(self) -> list[str]:
+        """Of a log over its limit: its last bytes, without the row that they begin in."""
+        terminal = Terminal(self._terminal.width)
+        terminal.hide(self._mask)
+        return [*terminal.feed(self._end.partition(b"\n")[2]), *terminal.end()]
+
     def _end_lines(self) -> None:
         for row in self._terminal.end():
             self._take(row)
 
     def _text(self, row: str) -> str:
         text = self._mask.cut(_harmless(row), LINE_CHARS_MAX)
-        return text[:LINE_CHARS_MAX] + (" [cut]" if len(row) > LINE_CHARS_MAX else "")
+        return text[:LINE_CHARS_MAX] + (CUT if len(row) > LINE_CHARS_MAX else "")
 
     def _take(self, row: str) -> None:
         if self._bytes > self._limit_bytes:
@@ -232,11 +241,6 @@ class BuildLog:
         _, line = self._waiting.popleft()
         self._waiting_bytes -= sys.getsizeof(line)
         return line
-
-
-def _rows(piece: bytes) -> list[str]:
-    terminal = Terminal(LINE_CHARS_MAX)
-    return [*terminal.feed(piece), *terminal.end()]
 
 
 def _harmless(row: str) -> str:

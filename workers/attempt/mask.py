@@ -44,23 +44,30 @@ class Mask:
         return self.hide(text[: max([length, *ends])])
 
     def places(self, text: str) -> list[tuple[int, int]]:
-        """Where they are: start and end of each."""
-        found = []
+        """Where they are: start and end of each; those of one form that overlap or touch are one."""
+        found: list[tuple[int, int]] = []
         for form in self._forms:
-            at = text.find(form)
+            start = end = at = text.find(form)
             while at >= 0:
-                found.append((at, at + len(form)))
+                if at > end:
+                    found.append((start, end))
+                    start = at
+                end = at + len(form)
                 at = text.find(form, at + 1)
+            if start >= 0:
+                found.append((start, end))
         return found
 
     def withhold(self, text: str) -> str:
         """The text without an end that one of them begins with: the rest of it may be still to come."""
         most = 0
         for form in self._forms:
-            for length in range(min(len(form) - 1, len(text)), most, -1):
-                if text.endswith(form[:length]):
-                    most = length
-                    break
+            end = text[1 - len(form) :]
+            at = end.find(form[0])
+            while at >= 0 and len(end) - at > most:
+                if form.startswith(end[at:]):
+                    most = len(end) - at
+                at = end.find(form[0], at + 1)
         return text[: len(text) - most]
 
     def finds(self, text: str) -> bool:

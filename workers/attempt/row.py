@@ -7,6 +7,7 @@ import unicodedata
 from workers.attempt.mask import Mask
 
 COLUMNS = 1000  # no terminal is wider
+CUT = " [cut]"
 HIDDEN = "\x00"  # in the place of a character of a secret: no row has one of its own
 _TAB = 8
 _PRINTED_MAX = 16_384
@@ -19,9 +20,11 @@ class Row:
     def __init__(self, text: str, mask: Mask) -> None:
         self._mask = mask
         self._printed = ""  # in its order: another text may overwrite a part of a secret
-        if len(text) > COLUMNS:
+        self._cut = len(text) > COLUMNS
+        if self._cut:
             text = mask.cut(text, COLUMNS)[:COLUMNS]
         cells, origins = _cells_of(text, 0, self._remember(text))
+        self._cut = self._cut or len(cells) > COLUMNS
         self._cells, self._origins = cells[:COLUMNS], origins[:COLUMNS]
 
     def __len__(self) -> int:
@@ -29,7 +32,13 @@ class Row:
 
     def text(self) -> str:
         """What is shown, with `HIDDEN` for what was printed as part of a secret."""
-        return "".join(self._hidden())
+        return "".join(self._hidden()) + (CUT if self._cut else "")
+
+    def state(self) -> str:
+        """The same now, without what may be the beginning of a secret: the rest of it may be still to come."""
+        kept = len(self._mask.withhold(self._printed))
+        cells = zip(self._hidden(), self._origins, strict=True)
+        return "".join(" " if origin >= kept and self._printed else cell for cell, origin in cells).rstrip(" ")
 
     def put(self, column: int, text: str) -> int:
         """Writes from a column on; returns the column behind it."""
@@ -41,6 +50,7 @@ class Row:
             self._cells[last] = (self._cells[last] + text[:joined])[:_JOINED_MAX]
         new, origins = _cells_of(text[joined:], column, self._remember(text) + joined)
         room = max(COLUMNS - column, 0)
+        self._cut = self._cut or len(new) > room
         new, origins = new[:room], origins[:room]
         end = column + len(new)
         self._break(column, end)
@@ -49,6 +59,7 @@ class Row:
 
     def erase(self, kind: int, column: int) -> None:
         """Everything from the column on (0), up to it (1) or in the row (2)."""
+        self._cut = self._cut and (kind == 1 or (kind == 0 and column >= COLUMNS))
         if kind == 0:
             self._break(column, len(self))
             del self._cells[column:], self._origins[column:]
@@ -89,7 +100,7 @@ class Row:
         """Where in what was printed this text is from now on."""
         if not self._mask.longest:
             return 0
-        if len(self._printed) > _PRINTED_MAX:
+        if len(self._printed) > _PRINTED_MAX + self._mask.longest:
             self._cells = self._hidden()
             forgotten = len(self._printed) - self._mask.longest
             self._printed = self._printed[forgotten:]
@@ -99,12 +110,14 @@ class Row:
         return start
 
     def _hidden(self) -> list[str]:
-        cells = self._cells
-        for start, end in self._mask.places(self._printed):
-            cells = [
-                HIDDEN if start <= origin < end else cell for cell, origin in zip(cells, self._origins, strict=True)
-            ]
-        return cells
+        places = self._mask.places(self._printed)
+        if not places:
+            return self._cells
+        hides = bytearray(len(self._printed))
+        for start, end in places:
+            hides[start:end] = b"\1" * (end - start)
+        cells = zip(self._cells, self._origins, strict=True)
+        return [HIDDEN if origin >= 0 and hides[origin] else cell for cell, origin in cells]
 
 
 def _cells_of(text: str, column: int, start: int) -> tuple[list[str], list[int]]:

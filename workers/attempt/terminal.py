@@ -42,6 +42,7 @@ class Terminal:
         self._column: int | None = None  # behind the end of its row
         self._row: Row | None = None  # its row, once the cursor was within it
         self._saved = (0, 0)
+        self._left: list[str] = []  # rows that the cursor can no longer go back to
 
     def hide(self, mask: Mask) -> None:
         """Secrets that are hidden even where only parts of them are left on a row."""
@@ -62,13 +63,14 @@ class Terminal:
             self._interpret(text)
         else:
             self._print_lines(text)
-        return self._give(min(len(self._rows) - ROWS, self._at))
+        left, self._left = self._left, []
+        return left + self._give(min(len(self._rows) - ROWS, self._at))
 
     def state(self) -> list[str]:
         """The rows that are not given out yet, the last of which may be unfinished."""
         rows = [*self._rows]
         if self._row is not None:
-            rows[self._at] = self._row.text()
+            rows[self._at] = self._row.state()
         return [_HIDDEN_RUN.sub(SHOWN, row) for row in rows]
 
     def settle(self) -> list[str]:
@@ -163,6 +165,8 @@ class Terminal:
         self._at += 1
         if self._at == len(self._rows):
             self._rows.append("")
+            # Here, not only at the end of a piece: what the cursor can go back to must not depend on the pieces.
+            self._left += self._give(len(self._rows) - ROWS)
         self._column = 0 if self._rows[self._at] else None
 
     def _go(self, row: int, column: int) -> None:

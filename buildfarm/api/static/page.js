@@ -48,7 +48,10 @@ class LiveLog {
       this.say("complete");
       htmx.trigger("#build", "refresh");
     });
-    this.source.addEventListener("open", () => this.say("live"));
+    this.source.addEventListener("open", () => {
+      this.show(""); // after a lost connection, it may have ended meanwhile
+      this.say("live");
+    });
     this.source.addEventListener("error", () => this.say("connecting again"));
   }
 

@@ -42,10 +42,12 @@ def nginx(api, tmp_path):
     process = subprocess.Popen(
         [find_program("nginx"), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "errors")]
     )
-    wait_for((tmp_path / "socket").exists, 30)
-    yield tmp_path / "socket"
-    process.terminate()
-    process.wait(30)
+    try:
+        wait_for((tmp_path / "socket").exists, 30)
+        yield tmp_path / "socket"
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_each_line_arrives_within_a_second(api, nginx):

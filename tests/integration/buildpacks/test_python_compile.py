@@ -108,7 +108,7 @@ def test_what_a_path_holds_is_installed_each_time(python):
 HASH = "sha256:" + "4d7a" * 16
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REQUIREMENTS = {
-    "F52: hashes on lines of their own": (f"itsdangerous==2.2.0 \\\n    --hash={HASH}\n", True),
+    "hashes on lines of their own": (f"itsdangerous==2.2.0 \\\n    --hash={HASH}\n", True),
     "hashes on the same line": (f"itsdangerous==2.2.0 --hash={HASH} --hash={HASH}\n", True),
     "a commit": (f"x @ git+https://example.org/x.git@{COMMIT}\n", True),
     "an archive with its hash": (f"x @ https://example.org/x.tar.gz#{HASH.replace(':', '=')}\n", True),

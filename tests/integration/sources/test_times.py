@@ -13,7 +13,7 @@ from testkit.builds import wait_for, write_files
 COMPILE = r"""#!/bin/bash
 set -e
 app=$1 cache=$2
-# make, as field case F22 has it
+# make with a file that an earlier build made
 cp -a "$cache/out" "$app/" 2>/dev/null || true
 make -C "$app"
 # As collectstatic does: what is not newer than its copy is left alone.

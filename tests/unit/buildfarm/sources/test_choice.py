@@ -125,17 +125,17 @@ class Case:
 
 
 CASES = {
-    "F01: Icon with two CRs": Case(
+    "Icon with two CRs": Case(
         {".gitignore": b"Icon\r\r\nbin\n", "components/Icon/index.js": b"", "Icon\r": b"", "bin/x": b""},
         ".gitignore components components/Icon components/Icon/index.js",
     ),
-    "F03: committed though ignored": Case(
+    "committed though ignored": Case(
         {".gitignore": b"dist/\n", "dist/index.html": b"", "dist/other": b""},
         ".gitignore dist dist/index.html",
         add="dist/index.html",
     ),
-    "F03: info/exclude": Case({".env.local": b"password", "app.py": b""}, "app.py", exclude=".env.local\n"),
-    "F03: BOM": Case({".gitignore": b"\xef\xbb\xbf.env\n", ".env": b"password", "app.py": b""}, ".gitignore app.py"),
+    "info/exclude": Case({".env.local": b"password", "app.py": b""}, "app.py", exclude=".env.local\n"),
+    "BOM": Case({".gitignore": b"\xef\xbb\xbf.env\n", ".env": b"password", "app.py": b""}, ".gitignore app.py"),
     "the user's own ignore file": Case({".DS_Store": b"", "app.py": b""}, "app.py", user=".DS_Store\n"),
     "CRLF": Case({".gitignore": b"*.log\r\n/tmp/\r\n", "a.log": b"", "tmp/a": b"", "x/tmp/a": b""},
                  ".gitignore x x/tmp x/tmp/a"),

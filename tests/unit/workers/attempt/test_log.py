@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -160,6 +161,39 @@ def test_the_state_of_a_line_shows_no_beginning_of_a_secret(record_property):
 
 
 @pytest.mark.kind("log")
+def test_the_state_of_a_row_that_is_drawn_over_shows_no_beginning_of_a_secret(record_property):
+    log = BuildLog(Kept())
+    log.hide([SECRET])
+    log.write(b"Downloading 1000000000/9999999999\rkey: hunter2-lo")
+    record_property("seen", log.state)
+    assert "hunt" not in log.state
+    log.write(b"ng-secret\x1b[K")
+    assert log.state == "key: [hidden]"
+
+
+def test_a_secret_is_hidden_though_another_one_is_longer_than_what_a_row_remembers():
+    longer = "".join(chr(0x4E00 + number) for number in range(20_000))
+    pieces = [b"\r" + (b"k" * 999 + b"\r") * 16, b"x" * 396 + b"\r", b"hunter2-lon", b"g-secret\n"]
+    (line,) = lines_of(*pieces, secrets=[longer, SECRET])
+    assert line.startswith("[hidden]x")
+
+
+def test_a_secret_that_repeats_itself_takes_little_work_to_hide():
+    log = BuildLog(Kept())
+    log.hide("a" * count for count in range(8, 28))
+    started = time.thread_time()
+    log.write(b"\r" + (b"a" * 999 + b"\r") * 30)
+    assert log.state == "[hidden]"
+    assert time.thread_time() - started < 2
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\x1b[K\n", b"\r\n"])
+def test_a_long_line_behind_a_progress_bar_says_that_it_is_cut(end):
+    (line,) = lines_of(b" 50%\r" + b"x" * 2000 + end)
+    assert line == "x" * 1000 + " [cut]"
+
+
+@pytest.mark.kind("log")
 def test_rows_that_are_drawn_over_wait_for_their_last_state(record_property):
     kept = Kept()
     log = BuildLog(kept)
@@ -255,6 +289,17 @@ def test_a_log_over_its_limit_says_so_once_and_keeps_its_end(monkeypatch):
     assert len(lines) < 20
     assert lines[-1].startswith("The log is over its limit of 1000 bytes")
     assert log.tail[-1] == "line 99999"
+
+
+def test_the_end_of_a_log_over_its_limit_shows_no_part_of_a_secret():
+    log = BuildLog(Kept(), limit_bytes=100)
+    log.hide([SECRET])
+    log.write(b"x" * 200 + b"\nunfinished")
+    log.flush()
+    assert log.state == ""
+    log.write(b"first\n" + SECRET.encode() + b"\rX\n" + b"y" * 3990 + SECRET.encode() + b"\nlast\n")
+    assert log.tail[-1] == "last"
+    assert not any("hunt" in line or "unter" in line or "secret" in line for line in log.tail)
 
 
 @given(st.integers(1, 40), st.integers(0, 9000))

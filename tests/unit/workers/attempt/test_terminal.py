@@ -87,6 +87,11 @@ def test_any_pieces_give_the_same_rows(output, cuts, secrets):
     assert shown(*pieces, secrets=secrets) == shown(output, secrets=secrets)
 
 
+def test_how_far_the_cursor_can_go_back_does_not_depend_on_the_pieces():
+    output = b"".join(b"%d\n" % number for number in range(60)) + b"\x1b[20A\x1b[J\x1b[50AX\n"
+    assert shown(*(output[at : at + 1] for at in range(len(output)))) == shown(output)
+
+
 @given(OUTPUT)
 def test_rows_hold_no_control_characters_and_are_bounded(output):
     for row in shown(output, width=50):
