@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import secrets
 import shutil
 import stat
 import subprocess
@@ -156,14 +157,17 @@ class ToolStore:
     def _remove(self, folder: Path) -> int:
         """Bytes that this freed: none if the tool is in use, or was removed by another node."""
         size_bytes = _size(folder)
-        with suppress(FileNotFoundError), _locked(self.directory, fcntl.LOCK_EX):
-            if time.time() - folder.stat().st_mtime < self.idle_seconds:
-                return 0
-            half = Path(tempfile.mkdtemp(prefix=_HALF, dir=self.directory))
-            folder.rename(half / "tree")
-            shutil.rmtree(half, ignore_errors=True)
-            return size_bytes
-        return 0
+        # Only renamed under the lock, for which other builds wait. A full disk has no room for another folder.
+        half = self.directory / f"{_HALF}{secrets.token_hex(8)}"
+        try:
+            with _locked(self.directory, fcntl.LOCK_EX):
+                if time.time() - folder.stat().st_mtime < self.idle_seconds:
+                    return 0
+                folder.rename(half)
+        except FileNotFoundError:
+            return 0
+        shutil.rmtree(half, ignore_errors=True)
+        return size_bytes
 
     def _last_used(self) -> Iterator[tuple[float, Path]]:
         for folder in self.ready.glob("*/*"):

@@ -131,6 +131,8 @@ static void tell_others(void) {
 }
 
 static void start(char **arguments, const sigset_t *mask) {
+    /* Who starts it may ignore this one, and then no process is ever reported as ended. */
+    signal(SIGCHLD, SIG_DFL);
     command = fork();
     if (command < 0) {
         perror("init");

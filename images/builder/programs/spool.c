@@ -251,9 +251,11 @@ int main(int count, char **arguments) {
     int ends[2], status = 0, eof = 0;
     long long ended_at = 0, heard_at = 0;
     sigset_t child, before;
+    struct signalfd_siginfo told;
     if (count < 2 || pipe2(ends, O_CLOEXEC)) return 71;
     /* As large as the kernel allows this user: it is what a writer has until the spool has looked. */
     for (int size = PIPE_BYTES; fcntl(ends[0], F_SETPIPE_SZ, size) < 0 && size > 65536;) size /= 2;
+    signal(SIGCHLD, SIG_DFL); /* ignored, the command would never be reported as ended */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, &before);
@@ -281,6 +283,8 @@ int main(int count, char **arguments) {
             eof = over = more < 0;
         }
         if (files[1].revents) send_out();
+        /* Taken out, or the poll would never wait again: a command that only stops is told too. */
+        if (files[2].revents) (void)!read(signals, &told, sizeof told);
         if (!ended_at && files[2].revents && waitpid(command, &status, WNOHANG) == command) {
             heard_at = ended_at = milliseconds();
             close(ends[1]);

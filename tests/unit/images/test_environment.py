@@ -91,7 +91,7 @@ def test_a_value_is_exported_byte_for_byte(name, value, tmp_path, record_propert
 def scripts() -> list[Path]:
     """The shell scripts of the bundled buildpacks, and what they share."""
     found = [path for path in (ROOT / "images/buildpacks").rglob("*") if path.is_file()]
-    found += [LIB / name for name in ("planned", "follow-plan", "front-end", "keep") if (LIB / name).exists()]
+    found += [LIB / name for name in ("planned", "front-end", "keep")]
     return [path for path in found if path.suffix == ".sh" or path.read_bytes()[:16].split(b"\n")[0].endswith(b"sh")]
 
 

@@ -20,8 +20,8 @@ class Keep:
         self.folder = folder
         (folder / "status").write_text("Package: libc6\n")
 
-    def __call__(self, *words: str, code: int = 0) -> str:
-        variables = {"PATH": os.environ["PATH"], "BUILDFARM_PACKAGES": str(self.folder / "status")}
+    def __call__(self, *words: str, code: int = 0, **config_vars: str) -> str:
+        variables = {"PATH": os.environ["PATH"], "BUILDFARM_PACKAGES": str(self.folder / "status"), **config_vars}
         command = ["bash", str(KEEP), *words]
         done = subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
@@ -117,3 +117,12 @@ def test_different_words_have_different_keys(tmp_path_factory, one, other):
 def test_nothing_kept_restores_nothing_and_another_word_is_refused(keep):
     keep("restore", "cache", "none", "k", "target", code=1)
     keep("forget", "cache", "none", "k", "target", code=2)
+
+
+def test_a_config_var_that_names_tars_archive_changes_no_key(keep):
+    words = ("word", str(write(keep.folder, "lock", "one")))
+    before = keep("key", *words, TAPE=str(keep.folder / "tape"))
+    assert before == keep("key", *words)
+    write(keep.folder, "lock", "two")
+    assert keep("key", *words, TAPE=str(keep.folder / "tape")) != before
+    assert not (keep.folder / "tape").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -173,3 +174,35 @@ print(os.get_blocking(1), os.get_blocking(writer), os.get_blocking(reader))
     seen = run(spool, sys.executable, "-c", program).stdout
     record_property("seen", seen)
     assert seen == "True False False\n"
+
+
+def test_it_ends_where_its_starter_ignores_what_ends(spool):
+    done = run("bash", "-c", f"trap '' CHLD; exec {spool} bash -c 'exit 3'", timeout=20)
+    assert done.returncode == 3
+
+
+def processor_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_command_that_is_stopped_costs_nothing(spool, tmp_path):
+    script = f"echo $$ >{tmp_path / 'new'} && mv {tmp_path / 'new'} {tmp_path / 'pid'}; kill -STOP $$; exit 3"
+    with subprocess.Popen([spool, "bash", "-c", script]) as process:
+        try:
+            until_seconds = time.monotonic() + 20
+            while time.monotonic() < until_seconds and not is_stopped(tmp_path / "pid"):
+                time.sleep(0.01)
+            before, stopped = processor_seconds(process.pid), time.monotonic()
+            while time.monotonic() < stopped + 0.5:
+                time.sleep(0.05)
+            assert processor_seconds(process.pid) - before < 0.2
+        finally:
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGCONT)
+        assert process.wait() == 3
+
+
+def is_stopped(file):
+    if not file.exists():
+        return False
+    return Path(f"/proc/{int(file.read_text())}/stat").read_text().rpartition(")")[2].split()[0] == "T"

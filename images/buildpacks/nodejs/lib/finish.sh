@@ -38,8 +38,7 @@ take_along() {
     case $folder in
       "$build"/*) ln -s "../../${folder#"$build"/}" ".node/bin/$name" ;;
       /*)
-        root=${folder#"$cache/tools/"}
-        root=$cache/tools/${root%%/*}
+        root=${folders[$name]}
         cp -R "$root" .node/lib/"$name"
         ln -s "../lib/$name${folder#"$root"}" ".node/bin/$name"
         ;;

@@ -55,6 +55,7 @@ def make(app: App) -> dict[str, Any]:
     start = starts.choose(app, manager)
     commands = dict(app.processes) or ({"web": start.command} if start else {})
     steps, parts = make_steps(app, manager, packages, start, commands)
+    beside = bun(app, manager, commands)
     return {
         "buildpack": "nodejs",
         "found": found(app, manager),
@@ -67,24 +68,25 @@ def make(app: App) -> dict[str, Any]:
             "fetched": fetched(manager, npm),
         },
         "language": language,
-        "tools": tools(language, manager, npm),
+        "tools": tools(language, manager, npm, beside["version"]),
         "steps": steps,
         **parts,
         "processes": {"web": start.command} if start else {},
         "environment": start.environment if start else {},
         "runtime": at_run_time(app, manager, commands),
-        "bun": bun(app, manager, commands),
+        "bun": beside,
         "because": start.because if start else "",
         "warnings": warnings(app, manager, start),
         "problems": [*([problem] if problem else []), *problems],
     }
 
 
-def tools(language: dict[str, Any], manager: managers.Manager, npm: str) -> dict[str, list[str]]:
+def tools(language: dict[str, Any], manager: managers.Manager, npm: str, beside: str) -> dict[str, list[str]]:
     """Which versions are fetched, of what."""
     return {
         **({"node": [language["version"]]} if language["fetched"] else {}),
         **({manager.name: [manager.version]} if fetched(manager, npm) and not manager.digest else {}),
+        **({"bun": [beside]} if beside else {}),
     }
 
 

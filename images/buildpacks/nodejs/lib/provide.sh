@@ -43,13 +43,15 @@ provide_bun() {
   ln -s bun "$tools/bin/bunx"
 }
 
+declare -A folders=() # of what is linked: in the cache, or mounted by the node
+
 # fetch_as NAME VERSION-OR-RANGE [DIGEST]: sets $fetched and $fetched_version, and links the program.
 fetch_as() {
   local package program
   # A package whose digest the app names is fetched, and compared with it.
   if [ -z "${3:-}" ] && read -r fetched fetched_version < <(/usr/lib/buildfarm/tools find "$1" "$2"); then
     read -r package program < <(tool_package "$1" "$fetched_version")
-    ln -s "$fetched/$program" "$tools/bin/$1"
+    link_program "$1" "$program"
     return
   fi
   fetched_version=$2
@@ -62,5 +64,10 @@ fetch_as() {
   read -r package program < <(tool_package "$1" "$fetched_version")
   fetched=$(fetch_tool "$package" "$fetched_version" "${3:-}") || return $?
   chmod u+x "$fetched/$program"
-  ln -s "$fetched/$program" "$tools/bin/$1"
+  link_program "$1" "$program"
+}
+
+link_program() { # NAME PROGRAM
+  folders[$1]=$fetched
+  ln -s "$fetched/$2" "$tools/bin/$1"
 }

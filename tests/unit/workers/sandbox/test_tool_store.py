@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -172,6 +173,19 @@ def test_the_longest_unused_tool_goes_first_and_no_more_than_needed(store):
     assert store.forget(1) == len(PROGRAM)
     assert [(store.ready / folder).is_dir() for folder in folders] == [False, True, True]
     assert store.forget(10 * len(PROGRAM)) == 2 * len(PROGRAM)
+    assert [path.name for path in store.directory.iterdir()] == ["ready"]
+
+
+def test_a_tool_goes_from_a_disk_that_has_no_room_for_another_folder(store, monkeypatch):
+    push(store.registry)
+    folder = store.provide("go", "1.2.3")
+    idle(store, folder)
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    assert store.forget(1) == len(PROGRAM)
     assert [path.name for path in store.directory.iterdir()] == ["ready"]
 
 
