@@ -21,6 +21,8 @@ IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$
 
 def check_address(url: str) -> str:
     parts = urlsplit(url)
+    if not url.isprintable():
+        raise ValueError("the address has control characters")
     if not parts.hostname or parts.hostname.startswith("-"):
         raise ValueError("the address has no host")
     if parts.password is not None or (parts.username and parts.scheme.startswith("http")):

@@ -121,7 +121,12 @@ def parse_buildpack(text: str) -> Buildpack:
     if found := _ARTIFACT.fullmatch(text):
         return ArtifactBuildpack(found[1], found[2] or found[3])
     url, _, fragment = text.partition("#")
-    if not re.match(r"(https?|git|ssh)://[^\s/]", url) or re.search(r"\s", url) or len(text) > _URL_CHARS_MAX:
+    if (
+        not re.match(r"(https?|git|ssh)://[^\s/]", url)
+        or re.search(r"\s", url)
+        or not url.isprintable()
+        or len(text) > _URL_CHARS_MAX
+    ):
         raise ValueError(
             f"{text[:200]!r} does not name a buildpack: write a name, https://host/repository.git#ref, "
             "https://host/archive.tar.gz#sha256=… or oci:buildpacks/name@sha256:…"

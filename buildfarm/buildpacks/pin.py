@@ -33,6 +33,10 @@ ARTIFACT_TYPE = "application/vnd.buildfarm.buildpack.v1"
 
 _GIT_SECONDS = 60
 _PROTOCOLS = "http:https:ssh:git"
+_OF_A_REPOSITORY = (
+    "GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH", "GIT_NAMESPACE", "GIT_SHALLOW_FILE",
+)  # fmt: skip
 _HTTP_SECONDS = 30
 _ARCHIVE_BYTES_MAX = 512 * 1024 * 1024
 
@@ -91,13 +95,13 @@ def ref_names(ref: str) -> tuple[str, ...]:
 def list_refs(url: str, names: Sequence[str]) -> dict[str, str]:
     """Ask a git server for the commits of these full names or patterns. Names that it does not have are left out.
 
-    `git ls-remote` returns every ref whose last components match, so look up the wanted name in the answer. Raises
-    RequestError.
+    `git ls-remote` returns every ref whose last components match, so look up the wanted name in the answer. It is run
+    outside of any checkout, whose configuration could name programs and other addresses. Raises RequestError.
     """
     try:
         done = subprocess.run(
             ["git", "ls-remote", "--", url, *names],
-            env=git_environment(), capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
+            cwd="/", env=git_environment(), capture_output=True, text=True, timeout=_GIT_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(
@@ -110,8 +114,12 @@ def list_refs(url: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def git_environment() -> dict[str, str]:
-    """The caller's own, so that its credentials and proxies work; nothing asks for input."""
-    return {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS, "LC_ALL": "C"}
+    """The caller's own, so that its credentials and proxies work; nothing asks for input.
+
+    Without what names a repository: a git hook has it, and git would use that one.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    return {**own, "GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": _PROTOCOLS, "LC_ALL": "C"}
 
 
 def _commit(buildpack: GitBuildpack) -> str:

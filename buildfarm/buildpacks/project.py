@@ -40,7 +40,7 @@ def read_project(found: Mapping[str, Any], has: Callable[[str], bool]) -> Projec
         )
     return Project(
         buildpacks=_buildpacks(tables[0], first["group"] or first["buildpacks"], has),
-        env={str(item.get("name")): item.get("value") for item in _mappings(first["env"])},
+        env=dict(_variable(item) for item in _mappings(first["env"])),
         include=include,
         exclude=exclude,
     )
@@ -95,6 +95,12 @@ def _buildpack(item: Mapping[str, Any], where: str, has: Callable[[str], bool]) 
     if not has(path):
         raise DetectError(f"{where}: the app has no folder {uri[:200]!r}.", advice=f"The path starts at {PROJECT}.")
     return FolderBuildpack(path)
+
+
+def _variable(item: Mapping[str, Any]) -> tuple[str, Any]:
+    if "name" not in item or "value" not in item:
+        raise CompileError(f"{PROJECT}: an entry of env lacks its name or value.", advice="Give it both.")
+    return str(item["name"]), item["value"]
 
 
 def _patterns(found: Any) -> tuple[str, ...]:

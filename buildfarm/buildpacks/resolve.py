@@ -56,8 +56,7 @@ def _mirrored(addresses: Sequence[str], mirror: str) -> tuple[str, ...]:
 
 def _resolve_one(address: str, pin: Callable[[str], Buildpack]) -> Resolved:
     url, _, ref = address.partition("#")
-    if ref.endswith("*"):
-        parsed(url)  # before git is given an address
+    if ref.endswith("*") and isinstance(parsed(url), GitBuildpack):
         names = [name.removeprefix("refs/tags/") for name in list_refs(url, ["refs/tags/*"]) if "^" not in name]
         ref = newest_tag(names, ref)
         if not ref:

@@ -20,7 +20,6 @@ EXTRAS = {
     "starlette": "api",
     "uvicorn": "api",
     "docker": "node",
-    "pathspec": "node",
     "requests": "node",
     "yaml": "node",
     "opentelemetry": "traces",

@@ -64,7 +64,7 @@ def _listings(directory: Path, tree: Tree) -> Iterator[tuple[bytes, Listing]]:
         folder, above = directory / os.fsdecode(prefix), not prefix
         listing = ask_git(folder, above=above) or walk(folder, above=above)
         yield prefix, listing
-        waiting += [prefix + name + b"/" for name in sorted(listing.nested) if tree.has_folder(prefix + name)]
+        waiting += [prefix + name + b"/" for name in sorted(listing.nested) if name and tree.has_folder(prefix + name)]
 
 
 def _check(directory: Path, files: Iterable[bytes], limit_bytes: int) -> None:

@@ -139,7 +139,7 @@ def _given(env: Mapping[str, Any], file: str, wrong: _Wrong) -> dict[str, str]:
         if value is None or (value is entry and isinstance(entry, dict)):
             continue
         if isinstance(value, list | dict):
-            wrong(f"{file}: the value of {name[:80]} must be text, a number, true or false")
+            wrong(f"{file}: the value of {_shown(name)} must be text, a number, true or false")
             continue
         try:
             given |= check_env({name: _text(value)})
@@ -159,8 +159,13 @@ def _formation(formation: Mapping[str, Any], file: str, wrong: _Wrong) -> dict[s
         if isinstance(count, Number) and count.isdecimal() and len(count) <= 4 and int(count) <= 1000:
             counts[name] = int(count)
         else:
-            wrong(f"{file}: formation.{name[:80]} must be a number from 0 to 1000")
+            wrong(f"{file}: formation.{_shown(name)} must be a number from 0 to 1000")
     return counts
+
+
+def _shown(name: str) -> str:
+    """A name for a sentence: JSON can have any character in it, and halves of characters."""
+    return name[:80] if name.isprintable() else repr(name[:80])
 
 
 def _text(value: Any) -> str:

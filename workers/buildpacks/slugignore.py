@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from pathspec import GitIgnoreSpec
-
 from buildfarm.buildpacks.address import FolderBuildpack
 from buildfarm.buildpacks.project import PROJECT
 from buildfarm.errors import CompileError, DetectError
 from buildfarm.oci.tree import Found
+from buildfarm.sources.gitfiles.ignore_rules import RuleFile, decide, parse
 from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.manifests import AppManifest
@@ -92,46 +91,38 @@ def _exclude(app: BuildFolder, steps: Steps, manifest: AppManifest) -> None:
 
 
 def excluded_paths(found: Iterable[Found], manifest: AppManifest) -> list[str]:
-    """Paths below the app of what project.toml leaves out, the topmost of each folder. Raises CompileError."""
+    """Paths below the app of what project.toml leaves out, the topmost of each folder."""
     items = list(found)
-    try:
-        spec = GitIgnoreSpec.from_lines(manifest.include or manifest.exclude)
-    except ValueError as error:
-        raise CompileError(f"{PROJECT}: include or exclude cannot be read: {error}.") from error
     if manifest.include:
-        kept = {item.name for item in items if spec.match_file(_path(item))}
-        kept |= {name.rsplit("/", count)[0] for name in kept for count in range(1, name.count("/") + 1)}
+        kept = _matched(items, manifest.include, exceptions_inside=True)
+        for item in reversed(items):  # folders come before what is in them
+            if item.name in kept:
+                kept.add(item.name.rpartition("/")[0])
         excluded = {item.name for item in items if "/" in item.name} - kept
     else:
-        excluded = _matched(items, spec)
+        excluded = _matched(items, manifest.exclude)
     return sorted(name.partition("/")[2] for name in excluded if name.rpartition("/")[0] not in excluded)
 
 
 def ignored_names(found: Iterable[Found], text: str) -> frozenset[str]:
     """Names of a tree's entries that its patterns match, or that are in a folder which they match.
 
-    ``found`` is the tree as `oci.tree.scan` gives it. A pattern with ``!`` takes nothing back, as on Heroku. Raises
-    CompileError if a line is not a valid pattern.
+    ``found`` is the tree as `oci.tree.scan` gives it. A pattern with ``!`` takes nothing back, as on Heroku, and one
+    that is malformed matches nothing, as in git.
     """
-    lines = [line for line in text.split("\n") if not line.lstrip().startswith("!")]
-    try:
-        spec = GitIgnoreSpec.from_lines(lines)
-    except ValueError as error:
-        raise CompileError(f"{FILE} cannot be read: {error}.") from error
-    return frozenset(_matched(found, spec))
+    return frozenset(_matched(found, [line for line in text.split("\n") if not line.lstrip().startswith("!")]))
 
 
-def _matched(found: Iterable[Found], spec: GitIgnoreSpec) -> set[str]:
-    """Names that match, or are in a folder that does: git does not look into such a folder for exceptions."""
+def _matched(found: Iterable[Found], lines: Iterable[str], *, exceptions_inside: bool = False) -> set[str]:
+    """Names that match, or are in a folder that does; git does not look into such a folder for exceptions."""
+    rules = RuleFile("", b"", parse(os.fsencode("\n".join(lines))))
     matched: set[str] = set()
     for item in found:
-        path = _path(item)
-        if path and (item.name.rpartition("/")[0] in matched or spec.match_file(path)):
+        folder, path = item.name.rpartition("/")[0], item.name.partition("/")[2]
+        is_inside = folder in matched
+        if path and (exceptions_inside or not is_inside):
+            why = decide([rules], os.fsencode(path), is_folder=item.is_folder, ignore_case=False)
+            is_inside = is_inside if why is None else not why.rule.negative
+        if path and is_inside:
             matched.add(item.name)
     return matched
-
-
-def _path(item: Found) -> str:
-    """Its path below the app, as patterns see it."""
-    path = item.name.partition("/")[2]
-    return path + "/" if path and item.is_folder else path

@@ -85,7 +85,5 @@ async def _take(caller: Caller, tenant: str, request: Request) -> tuple[Artifact
 def _owner(caller: Caller, named: str | None) -> str:
     tenant = caller.tenant_of(named)
     if tenant is None:
-        raise RequestError(
-            "The request does not name a tenant.", advice="With a token for all tenants, add ?tenant=… to the address."
-        )
+        raise RequestError("The request does not name a tenant.", advice="Add ?tenant=NAME to the address.")
     return tenant

@@ -88,7 +88,7 @@ def rule_file(path: Path, origin: str, base: bytes, settings: GitSettings, *, li
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
             content = file.read(_FILE_BYTES_MAX)
-    except OSError:
+    except (OSError, ValueError):  # the latter of a path with a NUL, as a configuration can have it
         return
     if rules := parse(content, ignore_case=settings.ignore_case):
         yield RuleFile(origin, base.lower() if settings.ignore_case else base, rules)
@@ -96,6 +96,8 @@ def rule_file(path: Path, origin: str, base: bytes, settings: GitSettings, *, li
 
 def _first_line(path: Path) -> bytes:
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             return file.readline(4096).rstrip(b"\r\n")
     except OSError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DEPTH_MAX = 10  # of files that include each other, as git has it
+_FILES_MAX = 100  # of one checkout: ten that include each other often would be read without end
 _FILE_BYTES_MAX = 1024 * 1024
 
 _SECTION = re.compile(rb'\[\s*([\w.-]+)(?:\s+"((?:[^"\\\n]|\\.)*)")?\s*\]')
@@ -34,9 +35,10 @@ def read_settings(repository: Path | None, top: Path, environment: Mapping[str, 
     home = Path(environment.get("HOME") or "/nonexistent")
     user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "git"
     found: dict[str, bytes] = {}
+    left = iter(range(_FILES_MAX))
     own = [] if repository is None else [repository / "config"]
     for path in [Path("/etc/gitconfig"), user / "config", home / ".gitconfig", *own]:
-        found |= dict(_entries(path, home, _DEPTH_MAX))
+        found |= dict(_entries(path, home, _DEPTH_MAX, left))
     named = os.fsdecode(found["core.excludesfile"]) if "core.excludesfile" in found else str(user / "ignore")
     ignore_case = found.get("core.ignorecase", b"false").lower() in _TRUE
     id_bytes = 32 if found.get("extensions.objectformat") == b"sha256" else 20
@@ -47,9 +49,13 @@ def _expanded(path: str, home: Path) -> Path:
     return home / path[2:] if path.startswith("~/") else Path(path)
 
 
-def _entries(path: Path, home: Path, depth: int) -> Iterator[tuple[str, bytes]]:
-    """Names in lower case and values of a file, and of the files that it includes, in order."""
+def _entries(path: Path, home: Path, depth: int, left: Iterator[int]) -> Iterator[tuple[str, bytes]]:
+    """Names in lower case and values of a file, and of the files that it includes, in order, while any are ``left``."""
+    if next(left, None) is None:
+        return
     try:
+        if not path.is_file():  # opening a pipe would wait
+            return
         with path.open("rb") as file:
             content = file.read(_FILE_BYTES_MAX)
     except OSError:
@@ -57,7 +63,7 @@ def _entries(path: Path, home: Path, depth: int) -> Iterator[tuple[str, bytes]]:
     for name, value in parse(content):
         yield name, value
         if name == "include.path" and depth:
-            yield from _entries(path.parent / _expanded(os.fsdecode(value), home), home, depth - 1)
+            yield from _entries(path.parent / _expanded(os.fsdecode(value), home), home, depth - 1, left)
 
 
 def parse(content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -93,7 +99,8 @@ def _value(text: bytes, at: int) -> tuple[bytes, int]:
         elif char == b'"':
             quoted, kept = not quoted, len(value)
         elif char in b"#;" and not quoted:
-            at = text.find(b"\n", at) if b"\n" in text[at:] else len(text)
+            end = text.find(b"\n", at)
+            at = len(text) if end < 0 else end
         else:
             value += char
             kept = kept if char.isspace() and not quoted else len(value)

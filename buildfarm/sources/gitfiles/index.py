@@ -15,6 +15,7 @@ _EXTENSION = struct.Struct(">4sI")
 _STAT = struct.Struct(">10I")
 _FLAGS = struct.Struct(">H")
 _LONG_NAME = 0xFFF
+_NAME_BYTES_MAX = 64 * 1024  # far more than any file system has; a few bytes of a version 4 could repeat a long name
 _EXTENDED = 0x4000
 _FOLDER_KIND, _SUBMODULE_KIND = 0o04, 0o16
 
@@ -53,6 +54,8 @@ def read_index(path: Path, *, id_bytes: int) -> Index:
 
 def _read(path: Path, id_bytes: int, entries: list[_Entry]) -> str:
     """Adds the entries of one file, and returns the hexadecimal id of the shared index that it is based on."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
     with path.open("rb") as file:
         content = file.read(_FILE_BYTES_MAX)
     signature, version, count = _HEADER.unpack_from(content)
@@ -81,6 +84,8 @@ def _entries(content: bytes, version: int, count: int, id_bytes: int) -> Iterato
             end = content.index(b"\0", begin) if length == _LONG_NAME else begin + length
             name = content[begin:end]
             at += (end - at + 8) // 8 * 8  # one to eight NULs
+        if len(name) > _NAME_BYTES_MAX:
+            raise ValueError("a name that no file can have")
         yield _Entry(name, kind, at)
 
 

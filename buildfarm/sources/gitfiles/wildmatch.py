@@ -1,18 +1,25 @@
 """git's glob patterns as regular expressions over bytes (wildmatch.c with WM_PATHNAME).
 
 git compares bytes: ``?`` is one byte of a UTF-8 character, and letters outside ASCII have no case.
+
+Patterns and names may be anybody's, so no pattern may take exponential time. Each star is in an atomic group with what
+stands between it and the next one: the first place where that matches leaves the most to the next star, so no other
+place is tried. Of ``*`` the group ends with the component too, as another place would end at the same slash.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from buildfarm.sources.gitfiles.brackets import NeverMatchesError, byte_at, bytes_of_set
 
 SPECIAL = b"*?[\\"
 
 _SLASH = ord("/")
+_WITHIN = b"[^/]*?"  # *
+_BELOW = b"(?:.*?/)??"  # **/
+_ALL = b".*?"  # ** at the end
 
 
 def compile_glob(glob: bytes, *, ignore_case: bool = False) -> re.Pattern[bytes] | None:
@@ -21,9 +28,27 @@ def compile_glob(glob: bytes, *, ignore_case: bool = False) -> re.Pattern[bytes]
     With ``ignore_case`` the text must be in lower case.
     """
     try:
-        return re.compile(b"".join(_pieces(glob, ignore_case)), re.DOTALL)
+        return re.compile(b"".join(_committed(_pieces(glob, ignore_case))), re.DOTALL)
     except NeverMatchesError:
         return None
+
+
+def _committed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, with each star in an atomic group: those of ``*`` are inside of those of ``**``."""
+    inner, outer = b"", b""  # what ends the open groups
+    for piece in pieces:
+        if piece == _WITHIN:
+            yield inner + b"(?>" + piece
+            inner = b")"
+        elif piece in (_BELOW, _ALL):
+            yield inner + outer + b"(?>" + piece
+            inner, outer = b"", b")"
+        else:
+            yield piece
+            if piece == b"/":
+                yield inner
+                inner = b""
+    yield rb"\Z" + inner + outer
 
 
 def _pieces(glob: bytes, ignore_case: bool) -> Iterator[bytes]:
@@ -35,13 +60,22 @@ def _pieces(glob: bytes, ignore_case: bool) -> Iterator[bytes]:
             yield piece
         elif char == b"[":
             chosen, at = bytes_of_set(glob, at + 1, ignore_case)
-            yield b"[" + b"".join(b"\\x%02x" % code for code in sorted(chosen)) + b"]" if chosen else b"(?!)"
+            yield _set(chosen)
         elif char == b"\\":
             yield re.escape(byte_at(glob, at + 1))
             at += 2
         else:
             yield b"[^/]" if char == b"?" else re.escape(char.lower() if ignore_case else char)
             at += 1
+
+
+def _set(chosen: Iterable[int]) -> bytes:
+    """As ranges: a negated set of one byte would otherwise take a thousand times the space of its pattern."""
+    ranges: list[tuple[int, int]] = []
+    for code in sorted(chosen):
+        begin = ranges.pop()[0] if ranges and ranges[-1][1] == code - 1 else code
+        ranges.append((begin, code))
+    return b"[" + b"".join(b"\\x%02x-\\x%02x" % pair for pair in ranges) + b"]" if ranges else b"(?!)"
 
 
 def _stars(glob: bytes, start: int) -> tuple[bytes, int]:
@@ -52,7 +86,7 @@ def _stars(glob: bytes, start: int) -> tuple[bytes, int]:
     behind = glob[end:]
     begins = start == 0 or glob[start - 1] == _SLASH
     if end - start < 2 or not begins or not (not behind or behind.startswith((b"/", b"\\/"))):
-        return b"[^/]*", end
+        return _WITHIN, end
     if behind.startswith(b"/"):
-        return b"(?:.*/)?", end + 1
-    return b".*", end
+        return _BELOW, end + 1
+    return _ALL, end

@@ -283,7 +283,7 @@ int main(int count, char **arguments) {
             eof = over = more < 0;
         }
         if (files[1].revents) send_out();
-        /* Taken out, or the poll would never wait again: a command that only stops is told too. */
+        /* Taken out, or the poll would never wait again: a command that only stops hears too. */
         if (files[2].revents) (void)!read(signals, &told, sizeof told);
         if (!ended_at && files[2].revents && waitpid(command, &status, WNOHANG) == command) {
             heard_at = ended_at = milliseconds();

@@ -86,6 +86,36 @@ def test_a_branch_is_pinned_to_its_commit(tmp_path, monkeypatch):
         pin("https://h/y", None)
 
 
+def test_a_checkout_around_has_no_say_when_a_branch_is_pinned(tmp_path, monkeypatch):
+    """Its configuration would send the request elsewhere, and run a program for it."""
+    marker = tmp_path / "marker"
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    for name, value in {
+        "core.sshCommand": f"touch {marker}; false",
+        "url.ssh://h/.insteadOf": "http://127.0.0.1:1/",
+    }.items():
+        subprocess.run(["git", "-C", str(tmp_path), "config", name, value], check=True)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("", str(tmp_path / ".git")):
+        monkeypatch.setenv("GIT_DIR", folder) if folder else monkeypatch.delenv("GIT_DIR", raising=False)
+        with pytest.raises(RequestError, match=r"127\.0\.0\.1"):
+            pin("http://127.0.0.1:1/x#main", None)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("url", ["https://h/\0.git", "https://h/\ud800.git", "ssh://h/\x1b[2J.git"])
+def test_an_address_of_no_characters_is_refused(url):
+    with pytest.raises(ValueError, match="does not name a buildpack"):
+        parse_buildpack(url)
+
+
+@pytest.mark.parametrize("entry", ['"formation": {"\\ud800": "x"}', '"env": {"\\ud800\\n": []}'])
+def test_a_name_that_is_no_text_can_be_shown(entry):
+    found = read_manifests({"app.json": f"{{{entry}}}"}.get)
+    assert [warning.encode().decode() for warning in found.warnings] == list(found.warnings)
+    assert "\\ud800" in found.warnings[0]
+
+
 def test_the_first_file_that_names_buildpacks_decides():
     files = {".buildpacks": "python\n", "app.json": '{"buildpacks": ["ruby"], "env": {"A": "1"}}'}
     found = read_manifests(files.get)

@@ -83,6 +83,12 @@ def test_a_vendors_name_is_its_buildpacks_in_its_order_at_their_commits(mirror, 
     assert {item.ref for item in found} == {"v10" if vendor == "heroku" else "HEAD"}
 
 
+@pytest.mark.parametrize("name", ["oci:buildpacks/x:main#v*", "nodejs#v*"])
+def test_only_a_repository_has_releases(name) -> None:
+    with pytest.raises(RequestError, match="does not name a buildpack"):
+        resolve([name], pinned)
+
+
 def test_names_of_buildpacks_are_taken_beside_vendors(mirror) -> None:
     repository = mirror.repository("own.git")
     commit = repository.commit("refs/heads/zoe/fix#1", CNB)

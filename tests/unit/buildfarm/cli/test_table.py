@@ -16,7 +16,7 @@ from buildfarm.cli.error_handler import Exit
 from buildfarm.cli.extras import missing_extra
 from buildfarm.model import RunPolicy
 
-HEAVY = ("celery", "cryptography", "docker", "fastapi", "httpx", "pathspec", "pydantic", "redis", "rich", "structlog")
+HEAVY = ("celery", "cryptography", "docker", "fastapi", "httpx", "pydantic", "redis", "rich", "structlog")
 RUN = "import sys\n{before}\nfrom buildfarm.cli import main\ntry:\n    main({arguments})\nfinally:\n    {after}\n"
 
 

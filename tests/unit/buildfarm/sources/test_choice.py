@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.errors import SourceError, TooLargeError
+from buildfarm.sources import choice
 from buildfarm.sources.choice import choose
 from buildfarm.sources.packing import packed
 
@@ -368,3 +369,35 @@ def test_the_archive_has_the_chosen_files_and_no_other(git_is, tmp_path):
         assert tar.getnames() == [
             f"source/{name}" for name in ["-x", ".gitignore", "line\nend", "\udcff", "\udcff/b\\n"]
         ]
+
+
+@pytest.mark.parametrize("name", ["index", "config", "commondir", "info/exclude"])
+def test_a_pipe_in_a_repository_is_not_waited_for(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    write(tmp_path, {".git/HEAD": "", ".git/info/x": "", ".git/objects/x": "", ".git/refs/x": "", "a": ""})
+    os.mkfifo(tmp_path / ".git" / name)
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[core]\nexcludesFile = a\0b\n", "[include]\npath = a\0b\n"])
+def test_a_path_with_a_nul_in_a_configuration_names_nothing(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    write(tmp_path, {".git/HEAD": "", ".git/config": text, ".git/objects/x": "", ".git/refs/x": "", "a": ""})
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_git_file_with_a_nul_names_no_repository(tmp_path):
+    write(tmp_path, {".git": "gitdir: a\0b\n", "a": ""})
+    assert names(tmp_path) == ["a"]
+
+
+def test_an_index_cannot_name_the_folder_itself_as_a_repository_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("buildfarm.sources.git.shutil.which", lambda name: None)
+    entry = b"\0" * 24 + (0o160000).to_bytes(4, "big") + b"\0" * 32 + b"\0\x04sub/" + b"\0" * 6
+    write(tmp_path, {".git/HEAD": "", ".git/objects/x": "", ".git/refs/x": "", "sub/a": ""})
+    (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2\0\0\0\1" + entry + b"\0" * 20)
+    listed = []
+    real = choice.walk
+    monkeypatch.setattr(choice, "walk", lambda folder, *, above: listed.append(folder) or real(folder, above=above))
+    assert names(tmp_path / "sub") == ["a"]
+    assert listed == [tmp_path / "sub"]

@@ -59,6 +59,32 @@ def test_a_line_names_what_git_says_it_names(tree, pattern, encoding, ignore_cas
             assert (why is not None) == named[name], name
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (b"*a" * 30 + b"*b", b"a" * 255),
+        (b"**/a/" * 30 + b"b", b"a/" * 500 + b"c"),
+        (b"**/*a*a*/" * 20 + b"b", (b"a" * 20 + b"/") * 100 + b"c"),
+        (b"**\\/a" * 30 + b"/b", b"a/" * 500 + b"c"),
+    ],
+    ids=["stars", "folders", "both", "escaped"],
+)
+def test_a_pattern_of_many_stars_takes_no_exponential_time(pattern, path):
+    rules = RuleFile(".gitignore", b"", parse(pattern))
+    assert decide([rules], path, is_folder=False, ignore_case=False) is None
+    assert decide([rules], path[:-1] + b"b", is_folder=False, ignore_case=False) is not None
+
+
+@pytest.mark.parametrize("path", [b"a/ab/c", b"ab/xab/ab/x/c", b"c/c", b"a/c", b"xaxb/a/b/c"])
+@pytest.mark.parametrize("line", [b"**/a*b/**/c", b"/a*b*/**/c", b"*a*b/**", b"**/a/**/c", b"a*/**\\/c", b"*a*b/*/*/c"])
+def test_stars_are_tried_where_git_tries_them(tree, line, path):
+    (tree / ".gitignore").write_bytes(line + b"\n")
+    said = git(tree, "check-ignore", "--verbose", "--no-index", "-z", "--stdin", stdin=path)
+    rules = RuleFile(".gitignore", b"", parse(line))
+    entries = [(name, True) for name in parents(path)] + [(path, False)]
+    assert any(decide([rules], name, is_folder=folder, ignore_case=False) for name, folder in entries) == bool(said)
+
+
 def git(folder, *arguments, stdin=b""):
     command = ["git", "-c", "core.excludesFile=", *arguments]
     return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False).stdout
@@ -147,3 +173,17 @@ def test_the_users_ignore_file_has_a_place_by_default(tmp_path):
     with mock.patch.dict(os.environ, clear=True):
         assert read_settings(None, tmp_path, {"HOME": "/home/x"}).excludes_file == Path("/home/x/.config/git/ignore")
         assert read_settings(None, tmp_path, {"XDG_CONFIG_HOME": "/c"}).excludes_file == Path("/c/git/ignore")
+
+
+def test_files_that_include_each_other_often_are_read_to_an_end(tmp_path):
+    (tmp_path / "config").write_text("[include]\n" + "path = config\n" * 100 + "[core]\nignoreCase = true\n")
+    assert read_settings(tmp_path, tmp_path, {"HOME": "/nonexistent"}).ignore_case
+
+
+def test_an_index_that_repeats_a_long_name_is_not_read(tmp_path):
+    entry = b"\0" * 24 + (0o100644).to_bytes(4, "big") + b"\0" * 32 + b"\0\0"
+    content = b"DIRC" + (4).to_bytes(4, "big") + (1).to_bytes(4, "big") + entry + b"\0" + b"n" * 70_000 + b"\0"
+    (tmp_path / "index").write_bytes(content + b"\0" * 20)
+    assert read_index(tmp_path / "index", id_bytes=20) == Index()
+    (tmp_path / "index").write_bytes(content.replace(b"n" * 70_000, b"name") + b"\0" * 20)
+    assert read_index(tmp_path / "index", id_bytes=20).files == {b"name"}

@@ -110,6 +110,12 @@ def test_variables_of_both_schemas_are_read():
     assert read('[[build.env]]\nname = "A"\nvalue = "1"').env == {"A": "1"}
 
 
+@pytest.mark.parametrize("entry", ['name = "A"', 'value = "1"'])
+def test_a_variable_without_a_name_or_value_is_refused(entry):
+    with pytest.raises(CompileError, match="lacks its name or value"):
+        read(f"[[io.buildpacks.build.env]]\n{entry}")
+
+
 FILES = ("README.md", "cmd/main.go", "cmd/main_test.go", "cmd/sub/x.go", "go.mod", "docs/a.md", "docs/keep.md",
          "secret.txt", "deep/er/secret.txt", " odd name", "#hash")  # fmt: skip
 
@@ -140,6 +146,7 @@ def left(tree, **patterns) -> set[str]:
         ({"exclude": ("*.md", "!keep.md")}, set(FILES) - {"README.md", "docs/a.md"}),
         ({"exclude": ("docs", "!docs/keep.md")}, set(FILES) - {"docs/a.md", "docs/keep.md"}),
         ({"include": ("cmd/", "go.mod")}, {"cmd/main.go", "cmd/main_test.go", "cmd/sub/x.go", "go.mod"}),
+        ({"include": ("cmd", "!*_test.go")}, {"cmd/main.go", "cmd/sub/x.go"}),
         ({"include": ("*.go", "!*_test.go")}, {"cmd/main.go", "cmd/sub/x.go"}),
         ({"include": ("**/er/",)}, {"deep/er/secret.txt"}),
         ({"include": ("absent",)}, set()),
@@ -150,6 +157,7 @@ def left(tree, **patterns) -> set[str]:
         "exception",
         "no-exception-in-a-folder",
         "folder",
+        "exception-in-an-included-folder",
         "include-exception",
         "stars",
         "nothing",
