@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import subprocess
 import tarfile
@@ -128,3 +129,15 @@ def test_a_source_from_git_has_the_same_time(tmp_path):
     subprocess.run(command, env=environment, check=True, capture_output=True)
     assert not (into / ".git").exists()
     assert {path.lstat().st_mtime for path in into.rglob("*")} == {SECONDS}
+
+
+@pytest.mark.parametrize(("archive", "code"), [("whole", 0), ("cut", 2), ("no gzip", 2)])
+def test_a_cache_is_restored_although_tar_ends_before_its_archive(tmp_path, archive, code):
+    content = made([("./file", tarfile.REGTYPE, 1, 0)], "pax") + bytes(20_000_000)  # what nobody reads
+    packed = gzip.compress(content, 1)
+    piece = {"whole": packed, "cut": packed[:60], "no gzip": b"x" * 2000}[archive]
+    script = (LIB / "restore-cache").read_text().replace("/usr/lib/buildfarm", str(LIB))
+    command = ["bash", "-c", script.replace("/cache --warning", f"{tmp_path} --warning")]
+    ended = subprocess.run(command, input=piece, capture_output=True, timeout=30, check=False)
+    assert (ended.returncode != 0) == (code != 0), ended.stderr
+    assert (tmp_path / "file").exists() == (code == 0)
