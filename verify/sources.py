@@ -133,7 +133,7 @@ def main() -> None:
     kind = os.environ.get("KIND")
     wanted = (kind,) if kind else KINDS
     os.environ["BUILDFARM_TESTS_NEED_SERVICES"] = "1"  # an input that is skipped was not tried
-    os.environ.setdefault("BUILDFARM_EXAMPLES", "1000")  # of generated repositories, against git
+    os.environ.setdefault("BUILDFARM_EXAMPLES", "1000")  # generated repositories; with it, all floods of the log
     rows, status = run([str(ROOT / "tests/unit"), str(ROOT / "tests/integration")], wanted)
     show(rows, wanted)
     sys.exit(0 if status == 0 and holds(rows, wanted) else 1)

@@ -260,7 +260,7 @@ def test_a_digest_that_is_asked_for_goes_before_the_recipes(built, tmp_path, nam
     folder, archive = stand_in(tmp_path, name)
     code, message = refused(built, name, folder, "1", mirror=str(archive), sha256="0" * 64)
     assert code == "app.source"
-    assert f"and {'0' * 64} is wanted" in message
+    assert f"but {'0' * 64} is expected" in message
 
 
 def test_a_mirror_that_is_neither_address_nor_file_is_refused_at_once(built, tmp_path, name):
