@@ -76,7 +76,7 @@ def show(rows: Sequence[Row], kinds: Sequence[str] = KINDS) -> None:
     console.print(f"{sum(item.holds for item in rows)} of {len(rows)} inputs hold")
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plug-ins in sets
 class Kinds:
     """A plug-in of pytest: keeps the tests of some kinds, and collects their rows."""
 
