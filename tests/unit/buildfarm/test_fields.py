@@ -30,7 +30,6 @@ def accepted(ref: str) -> bool:
 @example("refs/heads/-x")
 @example("x.lock/y")
 @example("a.lockb/.b")
-@pytest.mark.kind("refs")
 def test_exactly_the_refs_of_git_check_ref_format_are_accepted(ref: str) -> None:
     done = subprocess.run(["git", "check-ref-format", "--allow-onelevel", ref], capture_output=True, check=False)
     assert accepted(ref) == (done.returncode == 0)
