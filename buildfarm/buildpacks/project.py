@@ -48,7 +48,7 @@ def read_project(found: Mapping[str, Any], has: Callable[[str], bool]) -> Projec
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Where the file's schema keeps its keys. Without a version, both schemas are read."""
-    version = _table(found, "_").get("schema-version")
+    version = table_of(found, "_").get("schema-version")
     if str(version) not in ("None", "0.1", "0.2"):
         raise CompileError(
             f"{PROJECT} has the schema version {str(version)[:40]!r}; this farm reads 0.1 and 0.2.",
@@ -56,16 +56,16 @@ def _tables(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         )
     if str(version) != "0.1":
         # Drafts of 0.2 had everything below io.buildpacks.build, where env still is.
-        buildpacks = _table(_table(found, "io"), "buildpacks")
+        buildpacks = table_of(table_of(found, "io"), "buildpacks")
         yield {key: value for key, value in buildpacks.items() if key != "env"}
-        yield _table(buildpacks, "build")
+        yield table_of(buildpacks, "build")
     if str(version) != "0.2":
-        yield _table(found, "build")
+        yield table_of(found, "build")
 
 
 def _buildpacks(table: Mapping[str, Any], group: Any, has: Callable[[str], bool]) -> tuple[Buildpack, ...]:
     """Those of ``pre``, the group, and those of ``post``."""
-    before, after = (_mappings(_table(table, key).get("group") or []) for key in ("pre", "post"))
+    before, after = (_mappings(table_of(table, key).get("group") or []) for key in ("pre", "post"))
     if (before or after) and not group:
         raise DetectError(
             f"{PROJECT} adds buildpacks before or after others, and names no group of its own.",
@@ -109,7 +109,8 @@ def _patterns(found: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def table_of(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What stands under ``key`` if it is a table or an object, else an empty one."""
     value = found.get(key)
     return value if isinstance(value, dict) else {}
 

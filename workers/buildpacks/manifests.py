@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from buildfarm.buildpacks.address import Buildpack, parse_buildpack
-from buildfarm.buildpacks.project import PROJECT, read_project
+from buildfarm.buildpacks.project import PROJECT, read_project, table_of
 from buildfarm.config_vars import check_env
 from buildfarm.errors import CompileError, DetectError
 from workers.sandbox.nested import NestedTooDeepError, Number, parse_json, parse_toml
@@ -68,7 +68,7 @@ def _parse_list(text: str, file: str) -> AppManifest:
     )
 
 
-def _parse_project(text: str, file: str, has: Callable[[str], bool] = lambda _: False) -> AppManifest:
+def _parse_project(text: str, file: str, has: Callable[[str], bool]) -> AppManifest:
     try:
         found = parse_toml(text)
     except NestedTooDeepError as error:
@@ -123,11 +123,11 @@ def _read_json(text: str, file: str, wrong: _Wrong) -> AppManifest:
         listed = []
     return AppManifest(
         buildpacks=tuple(
-            _buildpack(str(item.get("url") or ""), f"{file}, buildpack {number}")
-            for number, item in enumerate(_mappings(listed, file), start=1)
+            _buildpack(str(item.get("url") or "" if isinstance(item, dict) else item), f"{file}, buildpack {number}")
+            for number, item in enumerate(listed, start=1)
         ),
-        env=_given(_table(found, "env"), file, wrong),
-        formation=_formation(_table(found, "formation"), file, wrong),
+        env=_given(table_of(found, "env"), file, wrong),
+        formation=_formation(table_of(found, "formation"), file, wrong),
     )
 
 
@@ -173,9 +173,8 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_PARSERS: Mapping[str, Callable[[str, str], AppManifest]] = {
+_PARSERS: Mapping[str, _Parser] = {
     ".buildpacks": _parse_list,
-    "project.toml": _parse_project,
     "scalingo.json": _parse_json,
     APP_JSON: _parse_app_json,
 }
@@ -193,14 +192,3 @@ def _variables(values: Mapping[str, Any], file: str) -> dict[str, str]:
         return check_env({name: _text(value) for name, value in values.items()})
     except ValueError as error:
         raise CompileError(f"{file}: {error}.") from error
-
-
-def _table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = found.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _mappings(found: Any, file: str) -> list[dict[str, Any]]:
-    if not isinstance(found, list):
-        raise CompileError(f"{file}: a list was expected.")
-    return [item if isinstance(item, dict) else {"url": item} for item in found]
