@@ -103,7 +103,7 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
     return (
         f"{len(outcomes)} apps: {told}; without their own scripts {quick} of {len(pairs)} compile again in at most "
-        f"{AGAIN_SHARE:.0%} of the first time, or else {QUICK_SECONDS} s on an idle machine is enough; "
+        f"{AGAIN_SHARE:.0%} of the first time, or else {QUICK_SECONDS} s is enough; "
         f"{sum(o.on_others for o in outcomes)} of {sum(o.result is not None for o in outcomes)} give the same image on "
         f"another app's cache; {seconds:.0f} s"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,14 +33,9 @@ class CompileTime:
         """What part of the first compile this one takes, both without the app's own scripts."""
         return self.farm_seconds / first.farm_seconds if first.farm_seconds else 1.0
 
-    def is_quick_after(self, first: CompileTime, load: float = 1.0) -> bool:
-        """Whether this compile takes as little as one on a cache should, under this load of the machine."""
-        return self.farm_seconds <= max(AGAIN_SHARE * first.farm_seconds, QUICK_SECONDS * load)
-
-
-def machine_load() -> float:
-    """How many times longer a program takes for what else runs: how many there are for each processor, at least 1."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    def is_quick_after(self, first: CompileTime) -> bool:
+        """Whether this compile takes as little as one on a cache should."""
+        return self.farm_seconds <= max(AGAIN_SHARE * first.farm_seconds, QUICK_SECONDS)
 
 
 def time_scripts(lines: Sequence[LogLine], scripts: str) -> float:

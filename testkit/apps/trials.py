@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, BuildResult, Fault, Phase, State
 from buildfarm.oci.manifest import ImageConfig, Manifest
 from localfarm.waiting import wait_until
-from testkit.apps.compile_times import CompileTime, machine_load, time_scripts
+from testkit.apps.compile_times import CompileTime, time_scripts
 from testkit.apps.samples import App
 from testkit.builds import Builds
 from workers.cache import TAG as CACHE
@@ -160,7 +159,7 @@ def _build_again(built: Builds, app: App, folder: Path, outcome: Outcome, tries:
         result = _result(built, build)
         times.append(_time(built, app, build))
         outcome.again = min(times, key=lambda time: time.farm_seconds)
-        if outcome.cold and outcome.again.is_quick_after(outcome.cold, machine_load()):
+        if outcome.cold and outcome.again.is_quick_after(outcome.cold):
             break
     return result
 
@@ -172,7 +171,7 @@ def _time(built: Builds, app: App, build: Build) -> CompileTime:
 
 def _compare_times(outcome: Outcome) -> None:
     first, again = outcome.cold, outcome.again
-    if first and again and not again.is_quick_after(first, machine_load()):
+    if first and again and not again.is_quick_after(first):
         share, seconds = again.share_of(first), f"{again.farm_seconds:.1f} s of {first.farm_seconds:.1f} s"
         raise ShortError(
             f"without the app's own scripts, the second compile takes {share:.0%} of the first ({seconds})"
@@ -266,14 +265,17 @@ def _ask(built: Builds, app: App, result: BuildResult, wanted: str) -> str:
 
 def _until(container: str, ask: Callable[[], str | None], wanted: str) -> str:
     """What ``ask`` finds first, while the container runs."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while time.monotonic() < deadline:
+    found: list[str] = []
+
+    def ended() -> bool:
         running = _docker("inspect", "--format", "{{.State.Running}}", container).strip() == "true"
-        if (found := ask()) is not None:
-            return found
-        if not running:
-            break
-        time.sleep(0.1)
+        if (text := ask()) is not None:
+            found.append(text)
+        return bool(found) or not running
+
+    wait_until(ended, ANSWER_SECONDS)
+    if found:
+        return found[0]
     raise ShortError(f"it does not say {wanted!r}; its output:\n{_output(container)[-2 * _SHOWN :]}")
 
 
