@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,8 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
             shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
         for path in (log, workspaces / f"{node_id}.lock"):
             path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is still in it was left behind by a build, and has to be seen
+            (workspaces / node_id).rmdir()
 
 
 def wait_for(check: Callable[[], object], seconds: float, told: Callable[[], object] = str) -> None:

@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 
 from buildfarm.settings import Settings
+from localfarm.packages import ensure_packages
 from testkit.buildpacks import SHEBANG
 from testkit.builds import Builds, write_files
 
 Files = Mapping[str, str] | None
+
+
+@pytest.fixture(scope="session")
+def jq() -> None:
+    """The program that buildpacks read plans with: the builder has it, and here it is installed if it is missing."""
+    ensure_packages({"jq": "jq"}, print)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from tests.integration.buildpacks.compiles import ROOT, Workbench
 from tests.integration.buildpacks.worlds import WORLDS
 
-pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the buildpacks need jq")
+pytestmark = pytest.mark.usefixtures("jq")
 CHANGES = [(name, change) for name, world in WORLDS.items() for change in world.all_changes()]
 
 

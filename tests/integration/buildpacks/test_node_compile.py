@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+pytestmark = pytest.mark.usefixtures("jq")
+
 ROOT = Path(__file__).parents[3]
 RESTORED = "Restored from the cache: nothing changed"
 # What is installed tells of every file that decides it, and of the version of each package of the app.
@@ -90,8 +92,6 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path):
-    if shutil.which("jq") is None:
-        pytest.skip("the buildpack needs jq")
     return Node(tmp_path)
 
 
@@ -262,8 +262,6 @@ def apps(draw):
 @settings(max_examples=6, deadline=None)
 @given(first=apps(), second=apps())
 def test_a_build_on_the_cache_of_another_gives_what_one_without_a_cache_gives(tmp_path_factory, first, second):
-    if shutil.which("jq") is None:
-        pytest.skip("the buildpack needs jq")
     found = []
     for earlier in ((first,), ()):
         node = Node(tmp_path_factory.mktemp("node"))

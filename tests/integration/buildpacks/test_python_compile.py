@@ -22,7 +22,7 @@ case "$*" in
 esac
 """
 
-pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the buildpack needs jq")
+pytestmark = pytest.mark.usefixtures("jq")
 
 
 class Compile:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from testkit.builds import wait_for
+
 GRACE_SECONDS = 10
 # Ends two seconds after SIGTERM, and says how often it was told.
 _SERVER = """
@@ -48,11 +50,7 @@ def _archive(files: dict[str, bytes]) -> bytes:
 
 
 def _await(name: str, word: str) -> None:
-    for _ in range(300):
-        if word in _docker("logs", name).stdout.decode():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no {word}: {_docker('logs', name)}")
+    wait_for(lambda: word in _docker("logs", name).stdout.decode(), 30, lambda: f"no {word}: {_docker('logs', name)}")
 
 
 @pytest.fixture(scope="module")
