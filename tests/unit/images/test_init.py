@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,12 +24,8 @@ while True:
 
 
 @pytest.fixture(scope="module")
-def init(tmp_path_factory):
-    if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler")
-    program = tmp_path_factory.mktemp("init") / "init"
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True)
-    return str(program)
+def init(compile_program):
+    return compile_program("init")
 
 
 def stopped(*command):

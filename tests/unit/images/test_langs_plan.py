@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.machinery
 import importlib.util
 import json
 import os
@@ -587,14 +586,6 @@ def test_release_gives_the_processes_of_the_plan(app, tmp_path):
         (["~=3.31"], None),
     ],
 )
-def test_a_tool_is_the_newest_of_the_first_range_that_has_one(ranges, version):
-    loader = importlib.machinery.SourceFileLoader("fetch_wheel", str(LIBRARY / "fetch-wheel"))
-    spec = importlib.util.spec_from_loader("fetch_wheel", loader)
-    assert spec
-    fetch_wheel = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(fetch_wheel)
-    finally:
-        sys.dont_write_bytecode = before
+def test_a_tool_is_the_newest_of_the_first_range_that_has_one(load_program, ranges, version):
+    fetch_wheel = load_program(LIBRARY / "fetch-wheel")
     assert fetch_wheel.choose(["3.31.2", "3.31.10", "3.31.9", "4.1.0"], tuple(ranges)) == version

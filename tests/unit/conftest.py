@@ -1,0 +1,51 @@
+"""Programs of the checkout that are not modules: as modules for tests, and compiled."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROGRAMS = Path(__file__).parents[2] / "images/builder/programs"
+
+
+@pytest.fixture(scope="session")
+def load_program() -> Callable[[Path], ModuleType]:
+    """``load_program(path)`` is a Python program without a suffix as a module. Nothing is written beside it."""
+
+    def load(path: Path) -> ModuleType:
+        loader = SourceFileLoader(f"program_{path.name.replace('-', '_').replace('.', '_')}", str(path))
+        spec = spec_from_loader(loader.name, loader)
+        assert spec
+        module = module_from_spec(spec)
+        sys.modules[loader.name] = module  # dataclasses look their module up
+        writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        try:
+            loader.exec_module(module)
+        finally:
+            sys.dont_write_bytecode = writes
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """``compile_program("init")`` is the path of this C program of the builder, compiled as the builder has it."""
+
+    def compiled(name: str) -> str:
+        if shutil.which("cc") is None:
+            pytest.skip("there is no C compiler")
+        program = tmp_path_factory.mktemp(name) / name
+        source = PROGRAMS / f"{name}.c"
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+        return str(program)
+
+    return compiled
