@@ -17,18 +17,15 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.buildkit import BuildKit, certificates
 from bench.measure import spread
-from buildfarm.farm import open_farm
 from buildfarm.model import Build, Phase, State
-from buildfarm.settings import read_settings
-from testkit.builds import Builds, build_node, builds_network, empty_namespace
+from testkit.builds import Builds, farm_with_node
 from testkit.registry.reading import read_builder
 from testkit.table import Claims
 
@@ -73,7 +70,12 @@ def main(rounds: int) -> None:
     claims = Claims("Redeploy")
     with ExitStack() as stack:
         folders = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ways = {"ours": stack.enter_context(_farm()), "before": stack.enter_context(_farm(_before(stack)))}
+        ways = {
+            "ours": stack.enter_context(farm_with_node("redeploy", BUILDFARM_SLOTS=str(AT_ONCE))),
+            "before": stack.enter_context(
+                farm_with_node("redeploy", code=_before(stack), BUILDFARM_SLOTS=str(AT_ONCE))
+            ),
+        }
         results: Results = {}
         for app in APPS:
             folder = folders / app.name
@@ -199,18 +201,6 @@ def _write(results: Results, together: list[float]) -> None:
 def _change(file: Path) -> None:
     """One line more that no build has seen."""
     file.write_text(f"{file.read_text()}# {uuid.uuid4().hex}\n")
-
-
-@contextmanager
-def _farm(code: Path | None = None) -> Iterator[Builds]:
-    """A farm with one node, of this code or another; nobody else uses its namespace and network."""
-    name = f"redeploy-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        network = stack.enter_context(builds_network(read_settings(), f"buildfarm-{name}"))
-        settings = read_settings().model_copy(update={"namespace": f"{name}:", "sandbox_network": network})
-        stack.callback(empty_namespace, settings)
-        farm = stack.enter_context(open_farm(settings))
-        yield Builds(farm, stack.enter_context(build_node(farm, code=code, BUILDFARM_SLOTS=str(AT_ONCE))))
 
 
 def _before(stack: ExitStack) -> Path:

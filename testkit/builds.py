@@ -11,14 +11,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest
-from buildfarm.settings import Settings
+from buildfarm.settings import Settings, read_settings
 from localfarm import network
 from workers.engine import open_engine
 
@@ -142,6 +142,18 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
             path.unlink(missing_ok=True)
         with suppress(OSError):  # what is still in it was left behind by a build, and has to be seen
             (workspaces / node_id).rmdir()
+
+
+@contextmanager
+def farm_with_node(name: str, *, code: Path | None = None, **variables: str) -> Iterator[Builds]:
+    """A farm with one node, in a namespace and a network that nobody else uses, named after ``name``."""
+    own = f"{name}-{uuid.uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        network = stack.enter_context(builds_network(read_settings(), f"buildfarm-{own}"))
+        settings = read_settings().model_copy(update={"namespace": f"{own}:", "sandbox_network": network})
+        stack.callback(empty_namespace, settings)
+        farm = stack.enter_context(open_farm(settings))
+        yield Builds(farm, stack.enter_context(build_node(farm, code=code, **variables)))
 
 
 def wait_for(check: Callable[[], object], seconds: float, told: Callable[[], object] = str) -> None:

@@ -13,21 +13,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
 
-from buildfarm.farm import open_farm
-from buildfarm.settings import read_settings
 from testkit.apps.compile_times import AGAIN_SHARE, QUICK_SECONDS, CompileTime
 from testkit.apps.samples import App, read_apps
 from testkit.apps.trials import Outcome, try_app, try_on_others
-from testkit.builds import Builds, build_node, builds_network, empty_namespace
+from testkit.builds import Builds, farm_with_node
 
 SLOTS = 2
 AT_A_TIME = 4  # more than there are slots: while some are built, others are run
@@ -38,7 +34,7 @@ def main() -> None:
     if not apps:
         sys.exit("There is no such app in tests/apps: name a folder by FAMILY= and a file by APP=, without .toml.")
     started = time.monotonic()
-    with node() as built, ThreadPoolExecutor(AT_A_TIME) as pool:
+    with farm_with_node("apps", BUILDFARM_SLOTS=str(SLOTS)) as built, ThreadPoolExecutor(AT_A_TIME) as pool:
         outcomes = list(pool.map(lambda app: _try(built, app), apps))
         list(pool.map(lambda chain: try_on_others(built, *chain), chains(outcomes)))
     for family, some in groupby(outcomes, lambda outcome: outcome.app.family):
@@ -53,18 +49,6 @@ def chains(outcomes: list[Outcome]) -> Iterator[tuple[list[Outcome], str]]:
         built = [outcome for outcome in some if outcome.result]
         for slot in range(SLOTS):
             yield built[slot::SLOTS], f"{family}-in-turn-{slot}"
-
-
-@contextmanager
-def node() -> Iterator[Builds]:
-    """The farm with a node, a network and a namespace that nobody else uses."""
-    name = f"apps-{uuid.uuid4().hex[:8]}"
-    with ExitStack() as stack:
-        network = stack.enter_context(builds_network(read_settings(), f"buildfarm-{name}"))
-        settings = read_settings().model_copy(update={"namespace": f"{name}:", "sandbox_network": network})
-        stack.callback(empty_namespace, settings)
-        farm = stack.enter_context(open_farm(settings))
-        yield Builds(farm, stack.enter_context(build_node(farm, BUILDFARM_SLOTS=str(SLOTS))))
 
 
 def _try(built: Builds, app: App) -> Outcome:
