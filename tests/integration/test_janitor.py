@@ -35,7 +35,9 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
         for name in (dead, living):
             labels = [f"--label={LABEL_NODE}={node}", f"--label={LABEL_ATTEMPT}={name}"]
             subprocess.run(["docker", "create", "--name", name, *labels, image], check=True, capture_output=True)
-            undo.callback(subprocess.run, ["docker", "rm", "--force", name], check=False, capture_output=True)
+            undo.callback(
+                subprocess.run, ["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True
+            )
             undo.enter_context(workspaces.make(name))
             subprocess.run(["docker", "tag", image, smoke_image(node, name)], check=True)
             undo.callback(subprocess.run, ["docker", "rmi", smoke_image(node, name)], check=False, capture_output=True)
