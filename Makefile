@@ -105,11 +105,11 @@ verify-observability: $(STAMP) ## API, page, metrics and dashboards, tried on a 
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.observability
 
-hostile: $(STAMP) ## some fifty attacks on the sandbox, in real builds, as a table
+hostile: $(STAMP) ## some fifty attacks on the sandbox, in real builds, twice: without a pool, and with one and a hostile cache
 	$(BIN)/buildfarm up
 	$(BIN)/python -m tests.hostile
 
-bench-redeploy: $(STAMP) ## a one-line change from folder to image, against BuildKit and the version before
+bench-redeploy: $(STAMP) ## a one-line change from folder to image, against BuildKit and the version before; APPS=small,growth for a part
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.redeploy
 

@@ -20,7 +20,7 @@ from buildfarm.store import KnownLayers, ScannedLayers
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.exporter import Exporter
-from workers.export.fingerprint import Remembered
+from workers.export.fingerprint import Recent
 
 Change = Callable[[], None]
 
@@ -58,7 +58,7 @@ class Ours:
             layers_max=self.layers_max,
             known=KnownLayers(database),
             scanned=ScannedLayers(database, self.farm.records.seal),
-            remembered=Remembered(),
+            remembered=Recent(),
         )
 
     def export(self) -> int:

@@ -111,6 +111,7 @@ class Settings(BaseSettings):
     cache_directory: Path = Field(Path("/var/lib/buildfarm/caches"), description="this node's copies of build caches")
     cache_bytes: int = Field(1024 * MIB, gt=0, description="a build cache larger than this is not kept; uncompressed")
     cache_copies_bytes: int = Field(4096 * MIB, ge=0, description="copies of build caches on this node, together")
+    snapshot_bytes: int = Field(8192 * MIB, ge=0, description="unpacked build caches on this node, together; 0: none")
 
     # Delivery
     lease_seconds: float = Field(6, gt=0, description="a build whose lease is not renewed for this long is lost")

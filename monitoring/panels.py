@@ -48,7 +48,7 @@ def rate(selector: str, by: str = "") -> str:
 _ENDED = 'buildfarm_builds_total{outcome=~"succeeded|failed"}'
 _FAILED = 'buildfarm_builds_total{outcome="failed"}'
 _SHARE_FAILED = f"{rate(_FAILED, 'fault')} / scalar({rate(_ENDED)})"
-_HITS = 'buildfarm_cache_restores_total{result="hit"}'
+_HITS = 'buildfarm_cache_restores_total{result!="miss"}'
 _OWN = 'buildfarm_tenant_builds_total{tenant="$tenant"}'
 
 OVERVIEW = Board(

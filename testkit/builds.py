@@ -58,7 +58,7 @@ class NodeProcess:
         ask = ["docker", "ps", "--all", "--quiet", "--filter", f"label=buildfarm.node={self.id}"]
         containers = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
         folder = self.workspaces / self.id
-        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{folder}/" in line]
         return containers + [path.name for path in (folder.iterdir() if folder.is_dir() else ())] + mounts
 
 
@@ -145,15 +145,21 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
 
 
 @contextmanager
-def farm_with_node(name: str, *, code: Path | None = None, **variables: str) -> Iterator[Builds]:
-    """A farm with one node, in a namespace and a network that nobody else uses, named after ``name``."""
+def farm_alone(name: str) -> Iterator[Farm]:
+    """A farm without nodes, in a namespace and a network that nobody else uses, named after ``name``."""
     own = f"{name}-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
         network = stack.enter_context(builds_network(read_settings(), f"buildfarm-{own}"))
         settings = read_settings().model_copy(update={"namespace": f"{own}:", "sandbox_network": network})
         stack.callback(empty_namespace, settings)
-        farm = stack.enter_context(open_farm(settings))
-        yield Builds(farm, stack.enter_context(build_node(farm, code=code, **variables)))
+        yield stack.enter_context(open_farm(settings))
+
+
+@contextmanager
+def farm_with_node(name: str, *, code: Path | None = None, **variables: str) -> Iterator[Builds]:
+    """The same with one node."""
+    with farm_alone(name) as farm, build_node(farm, code=code, **variables) as node:
+        yield Builds(farm, node)
 
 
 def wait_for(check: Callable[[], object], seconds: float, told: Callable[[], object] = str) -> None:

@@ -23,7 +23,7 @@ from localfarm import images
 from localfarm.waiting import wait_until
 from testkit.registry.reading import read_manifest
 from testkit.table import Claims
-from workers.cache import TAG as CACHE
+from workers.caches import TAG as CACHE
 from workers.engine import open_engine
 from workers.image_builds.from_engine import push_image
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +148,9 @@ class BuildFolder:
         except OSError as error:
             raise _not_plain(error) from error
 
-    def scan(self) -> Listing:
-        """List everything in it, as `oci.tree.scan` does. Raises NodeError."""
-        return scan(self._place)
+    def scan(self, closed: Collection[str] = ()) -> Listing:
+        """List everything in it but what is in the folders ``closed``, as `oci.tree.scan` does. Raises NodeError."""
+        return scan(self._place, closed=closed)
 
     def archive(
         self, found: Iterable[Found], *, owner: int, top: str | None = None, plain_modes: bool = False

@@ -90,7 +90,7 @@ def run(settings: Settings) -> bool:
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
-            ("fill", _FILL_SECONDS, lambda: tools.pool.fill(tools.builder.image) if health.accepting() else None),
+            *_ahead_jobs(tools, health),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
             *_farm_jobs(
                 settings, farm, leases, nodes, metrics, registry=resources.enter_context(open_registry(settings))
@@ -125,6 +125,7 @@ def _consume_until_stopped(
         health.leave()
         with suppress(BuildfarmError):  # an unreachable engine leaves them to the next start
             tools.pool.empty()
+        tools.caches.snapshots.remove_all()
 
 
 def _farm_jobs(
@@ -137,6 +138,12 @@ def _farm_jobs(
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
     yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)
     yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
+
+
+def _ahead_jobs(tools: AppTools, health: Health) -> Iterator[tuple[str, float, Callable[[], None]]]:
+    """What the node has ready before a build needs it, likewise."""
+    yield "fill", _FILL_SECONDS, lambda: tools.pool.fill(tools.builder.image) if health.accepting() else None
+    yield "snapshots", _FILL_SECONDS, tools.caches.snapshots.make
 
 
 def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[str, float, Callable[[], None]]]:

@@ -14,7 +14,7 @@ from workers.attempt.attempt import Attempt
 from workers.attempt.finished import Finished
 from workers.attempt.signals import Check
 from workers.builder import Builder, Builders
-from workers.cache import Caches, Restored
+from workers.caches import Caches, Restored
 from workers.export.exporter import Exporter
 from workers.ownership import attempt_name
 from workers.sandbox.container import Sandbox, Sandboxes
@@ -54,7 +54,7 @@ class AppTools:
 
     def remove_partial(self) -> None:
         """Remove copies that a killed process left half-written; for the node's start."""
-        self.caches.remove_partial()
+        self.caches.start()
         self.fetcher.remove_partial()
 
     @property
@@ -69,8 +69,7 @@ def run(
 ) -> Iterator[Finished]:
     """Builds, and yields the result while the workspace is there. After the block the cache is kept.
 
-    ``request`` has its config vars. ``publish`` makes the image the app's newest. Raises AppError, FarmError and
-    Interruption.
+    ``request`` has its config vars. ``publish`` makes the image the newest. Raises AppError, FarmError, Interruption.
     """
     name = attempt_name(build.id, build.attempt)
     with ExitStack() as resources:
@@ -99,6 +98,7 @@ def run(
                 process_types=built.process_types,
                 launch=buildpacks.launch_layers(built, workspace, previous),
                 secrets=buildpacks.refuse_secrets(built, request),
+                unchanged=restored.unchanged if restored else {},
             )
             exported = tools.exporter.write_image(
                 layers,
@@ -108,9 +108,7 @@ def run(
                 variables=built.config_vars,
                 labels=buildpacks.image_labels(built, request, source.version, tools.builder, layers),
             )
-            attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded")
-            if built.warning:
-                attempt.write(f" !     {built.warning}\n".encode())
+            attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded", built.warning)
         result = BuildResult(
             repository=request.repository,
             digest=exported.image.digest,
@@ -127,8 +125,9 @@ def run(
         )
         with attempt.phase(Phase.PUBLISH):
             publish(result)
-        yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
-        tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
+        with tools.caches.saving(request):
+            yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
+            tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
 
 
 @dataclass(frozen=True)
@@ -144,13 +143,13 @@ class _Prepared:
 
 
 def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandbox: Sandbox) -> _Prepared:
-    """Fills the sandbox with the source, the app's cache and its config vars."""
+    """Fills the sandbox with the app's cache, its source and its config vars."""
+    restored = tools.caches.restore(request, tools.stack, workspace, sandbox)
     version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
     sandbox = sandbox.with_variables({"SOURCE_VERSION": version})
     if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
         fetch.enter(folder, sandbox)
     names = fetch.names_of(workspace.app, sandbox, request.source)
-    restored = tools.caches.restore(request, tools.stack, sandbox)
     manifest = buildpacks.read_manifests(workspace.app, sandbox.log)
     variables = {**manifest.env, **request.env}
     fetch.write_config_vars(variables, sandbox)

@@ -17,7 +17,7 @@ from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
-from workers.cache import Caches
+from workers.caches import Caches, Copies, Snapshots
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
 from workers.fetch import SourceLimits
@@ -83,16 +83,18 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
     tools = _open_tools(settings, farm)
     sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
+    builders = Builders(builder)
+    pool = SandboxPool(workspaces, sandboxes, settings.warm_sandboxes)
     return AppTools(
         node_id=settings.node_id,
         stack=_stack(builder),
         compile_network=settings.compile_network,
         source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
-        builders=Builders(builder),
+        builders=builders,
         registry=farm.registry,
         workspaces=workspaces,
         sandboxes=sandboxes,
-        pool=SandboxPool(workspaces, sandboxes, settings.warm_sandboxes),
+        pool=pool,
         exporter=Exporter(
             registry=farm.registry,
             compression=settings.compression,
@@ -106,9 +108,15 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         ),
         caches=Caches(
             registry=farm.registry,
-            directory=settings.cache_directory,
+            copies=Copies(settings.cache_directory, settings.cache_copies_bytes),
+            snapshots=Snapshots(
+                pool,
+                settings.workspace_directory / f"{settings.node_id}.snapshots",
+                settings.snapshot_bytes,
+                lambda: builders.current.image,
+                logger(node=settings.node_id),
+            ),
             cache_bytes=settings.cache_bytes,
-            copies_bytes=settings.cache_copies_bytes,
             threads=settings.compression_threads,
             logger=logger(node=settings.node_id),
             count=lambda result: metrics.cache_restores.labels(result).inc(),

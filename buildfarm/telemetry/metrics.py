@@ -90,7 +90,7 @@ class Metrics:
         )
         self.cache_restores = self._counter(
             "buildfarm_cache_restores", "Build caches that were looked for", ["result"]
-        )  # result: hit, miss
+        )  # result: hit, snapshot, miss
         self.registry_request_seconds = self._histogram(
             "buildfarm_registry_request_seconds",
             "Requests to the registry, until the head of the answer; an upload's includes its body",
@@ -105,7 +105,7 @@ class Metrics:
         for moved in ("uploaded", "reused"):
             self.layers.labels(moved)
             self.layer_bytes.labels(moved)
-        for result in ("hit", "miss"):
+        for result in ("hit", "snapshot", "miss"):
             self.cache_restores.labels(result)
         for method in _METHODS:
             for answer in _ANSWERS:

@@ -25,7 +25,7 @@ from localfarm.waiting import wait_until
 from testkit.apps.compile_times import CompileTime, time_scripts
 from testkit.apps.samples import App
 from testkit.builds import Builds
-from workers.cache import TAG as CACHE
+from workers.caches import TAG as CACHE
 
 AGAIN_TRIES = 3
 ANSWER_SECONDS = 30

@@ -33,6 +33,7 @@ from buildfarm.oci.manifest import Manifest
 from buildfarm.settings import Settings, read_settings
 from buildfarm.sources.address import ArchiveSource
 from localfarm import network
+from tests.hostile.leavings import leavings
 from tests.hostile.watch import REPORT, read_report
 from workers.engine import open_engine
 
@@ -44,6 +45,7 @@ WIRESERVER = "168.63.129.16"  # Azure's, a public address
 WIRESERVER_PORTS = (80, 32526, 53)
 PRIVATE = "10.77.77.77"
 OUTSIDE = "buildfarm-meta"
+LINKS = 500  # of a haunted app's cache
 
 LIMITS = {
     "BUILDFARM_SLOTS": "2",
@@ -85,9 +87,12 @@ class Arena:
     web_root: Path
     trap: Trap  # a port of the node that nobody allowed
     metrics_port: int
+    pool: int = 0  # sandboxes that the node keeps ready
+    haunted: bool = False  # whether every app has a cache of a hostile build, before anything else is built of it
     outside: tuple[str, ...] = ()  # addresses of another machine, each with a web server on port 80
     opened: float = field(default_factory=time.time)
     problems: list[str] = field(default_factory=list)
+    haunts: set[tuple[str, str]] = field(default_factory=set)  # tenants and apps that have one
 
     @property
     def tenant(self) -> str:
@@ -107,7 +112,7 @@ class Arena:
         """Starts a build of a directory, of this run's tenant or of another."""
         tenant = tenant or self.tenant
         source, _ = self.farm.pack(directory, tenant)
-        return self.farm.submit(BuildRequest(tenant=tenant, app=app, source=source, **fields))
+        return self._send(BuildRequest(tenant=tenant, app=app, source=source, **fields))
 
     def script(
         self, text: str, app: str = "attack", files: dict[str, str | bytes] | None = None, **fields: Any
@@ -125,7 +130,30 @@ class Arena:
     def url(self, url: str, sha256: str = "0" * 64, app: str = "attack") -> Build:
         """Starts a build of an archive at an address."""
         source = ArchiveSource(url=url, sha256=sha256)
-        return self.farm.submit(BuildRequest(tenant=self.tenant, app=app, source=source))
+        return self._send(BuildRequest(tenant=self.tenant, app=app, source=source))
+
+    def _send(self, request: BuildRequest) -> Build:
+        """Submits it, in a haunted arena after a hostile build of the same app."""
+        if self.haunted and (request.tenant, request.app) not in self.haunts:
+            self.haunts.add((request.tenant, request.app))
+            first = self.ended(self.script(leavings(LINKS), request.app, tenant=request.tenant))
+            assert first.state is State.SUCCEEDED, first.failure
+            self.wait_for_cache(request.app, tenant=request.tenant)
+        return self.farm.submit(request)
+
+    def cache(self, app: str, tenant: str = "") -> str:
+        """The digest of an app's cache; empty if there is none."""
+        repository = f"caches/{tenant or self.tenant}/{app}"
+        registry = self.farm.registry
+        return str(registry.get_manifest(repository, "cache")[2]) if registry.has_manifest(repository, "cache") else ""
+
+    def wait_for_cache(self, app: str, before: str = "", tenant: str = "") -> None:
+        """Returns when the app has another cache than before: it is kept after the build's end was told."""
+        deadline = time.monotonic() + 60
+        pause = threading.Event()
+        while self.cache(app, tenant) == before:
+            assert time.monotonic() < deadline, "the cache was not kept"
+            pause.wait(0.1)
 
     def ended(self, build: Build) -> Build:
         """The build when it has ended, however that was."""
@@ -159,8 +187,17 @@ class Arena:
         return Manifest.parse(content, media_type)
 
     def left_behind(self) -> list[str]:
-        """Containers, workspaces and mounts of the node that are there now."""
-        ask = ["docker", "ps", "--all", "--quiet", "--filter", f"label=buildfarm.node={self.node_id}"]
+        """Containers, workspaces and mounts of the node that are there now, without those that wait for a build."""
+        waiting = self._waiting()
+        return [found for found in self._there() if not any(name in found for name in waiting)] + waiting[self.pool :]
+
+    def _waiting(self) -> list[str]:
+        """Names of ready sandboxes that nothing was ever built in."""
+        ready = sorted((self.workspaces / self.node_id).glob("buildfarm-ready-*"))
+        return [path.name for path in ready if not any((path / "files").glob("[act]*/*"))]
+
+    def _there(self) -> list[str]:
+        ask = ["docker", "ps", "--all", "--format={{.Names}}", "--filter", f"label=buildfarm.node={self.node_id}"]
         containers = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
         folder = self.workspaces / self.node_id
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
@@ -170,9 +207,9 @@ class Arena:
         """How often the node reached a build's files by the door, and each time that it did otherwise."""
         return read_report(self.folder / "watch")
 
-    def is_as_before(self) -> str:
+    def is_as_before(self, seconds: float = 15) -> str:
         """What is wrong with the node after an attack; empty if nothing is: it is clean, and builds."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + seconds
         while left := self.left_behind():
             if time.monotonic() > deadline:
                 return f"left behind: {left[0]}"
@@ -192,7 +229,7 @@ connect() { timeout 3 bash -c "</dev/tcp/$1/$2"; }
 
 
 @contextmanager
-def open_arena(**variables: str) -> Iterator[Arena]:
+def open_arena(*, haunted: bool = False, **variables: str) -> Iterator[Arena]:
     """An arena on the local farm's services. Raises a BuildfarmError if they are not up."""
     own = read_settings().model_copy(
         update={"namespace": f"hostile-{uuid.uuid4().hex[:8]}:", "sandbox_network": "buildfarm-hostile"}
@@ -227,8 +264,9 @@ def open_arena(**variables: str) -> Iterator[Arena]:
         process, workspaces, log = undo.enter_context(_node(farm, node_id, folder, variables))
         url = f"http://{gateway}:{port}"
         yield Arena(
-            farm, node_id, workspaces, process, log, folder, gateway, url, web_root, trap, metrics_port, outside
-        )
+            farm, node_id, workspaces, process, log, folder, gateway, url, web_root, trap, metrics_port,
+            int(variables["BUILDFARM_WARM_SANDBOXES"]), haunted, outside,
+        )  # fmt: skip
 
 
 @contextmanager

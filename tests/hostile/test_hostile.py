@@ -9,6 +9,7 @@ import pytest
 from buildfarm.errors import BuildfarmError
 from tests.hostile import (
     api_attacks,  # noqa: F401
+    cache_attacks,  # noqa: F401
     canary,  # noqa: F401
     code_attacks,  # noqa: F401
     link_attacks,

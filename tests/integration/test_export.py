@@ -22,7 +22,7 @@ from workers.attempt.signals import go_on
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.exporter import Exporter
-from workers.export.fingerprint import Remembered
+from workers.export.fingerprint import Recent
 
 MIB = 1024 * 1024
 
@@ -52,7 +52,7 @@ def export(farm, builder):
             layer_min_bytes=MIB,
             layers_max=layers_max,
             known=KnownLayers(farm.database),
-            remembered=remembered or Remembered(),
+            remembered=remembered or Recent(),
             scanned=ScannedLayers(farm.database, farm.records.seal),
         )
         artifact = ArtifactSource(repository="sources/x", digest="sha256:" + "0" * 64)
@@ -176,7 +176,7 @@ def test_nothing_is_sent_twice_whoever_asks(export, tmp_path):
 
 def test_a_tree_left_in_place_is_not_read_again(export, tmp_path):
     root = make(tmp_path / "app")
-    remembered = Remembered()
+    remembered = Recent()
     first, _ = export(root, {"source.py"}, remembered=remembered)
     status = (root / "node_modules/deep/big").stat()
     second, _ = export(root, {"source.py"}, remembered=remembered)
@@ -205,7 +205,7 @@ def test_a_layer_that_the_registry_has_lost_is_sent_again(export, farm, tmp_path
 def test_a_known_layer_is_searched_for_a_secret_that_is_new(export, tmp_path, same_node):
     root = make(tmp_path / "app")
     (root / "node_modules/deep/login").write_text("key: a-new-secret")
-    nodes = [Remembered()] * 3 if same_node else [Remembered() for _ in range(3)]
+    nodes = [Recent()] * 3 if same_node else [Recent() for _ in range(3)]
     first, _ = export(root, {"source.py"}, remembered=nodes[0], secrets={"OLD": "an-old-secret"})
     again, _ = export(root, {"source.py"}, remembered=nodes[1], secrets={"OLD": "an-old-secret"})
     assert (again.image.digest, again.uploaded_bytes) == (first.image.digest, 0)

@@ -104,9 +104,11 @@ class Attempt:
                 if self._sender.ident is None and not self._ended.is_set():
                     self._sender.start()
 
-    def say(self, sentence: str) -> None:
-        """A line of the farm's own in the build's log."""
+    def say(self, sentence: str, warning: str = "") -> None:
+        """A line of the farm's own in the build's log, and a warning below it if there is one."""
         self.write(f"-----> {sentence}\n".encode())
+        if warning:
+            self.write(f" !     {warning}\n".encode())
 
     def check(self) -> None:
         """Raises what ends the attempt: Cancelled, LeaseLost, DeadlineError, NodeError, or the reason of `stop`.

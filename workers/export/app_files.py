@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from buildfarm.errors import TooLargeError
 from buildfarm.oci.producer import produce
@@ -21,7 +22,11 @@ _PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class AppFiles:
-    """What is exported, and where to."""
+    """What is exported, and where to.
+
+    ``unchanged`` are folders that are file by file what an earlier build had: their paths below the root, and what
+    identifies their content.
+    """
 
     root: BuildFolder
     source_names: Set[str]
@@ -29,6 +34,20 @@ class AppFiles:
     prefix: bytes  # entries of the farm's own, before the source's
     repository: str
     secrets: SecretScan
+    unchanged: Mapping[str, str] = field(default_factory=dict)
+
+    def may_close(self) -> dict[str, str]:
+        """Names of unchanged folders of which nothing came in with the source, and what identifies their content."""
+        named = {f"{self.root.name}/{path}": which for path, which in self.unchanged.items()}
+        return {name: which for name, which in named.items() if name not in self.source_names}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The files of a layer: how to archive them, and their shape."""
+
+    archive: Archive
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -36,17 +55,30 @@ class MadeFrom:
     """A planned layer: what makes it, and what it is known by."""
 
     origin: str
-    archive: Archive
     prefix: bytes  # entries of the farm's own, before those of the archive
-    shape: str
     identity: str
+    list_files: Callable[[], Listed]  # its files are listed only if they have to be
 
     @classmethod
     def of(cls, app: AppFiles, layer: PlannedLayer, salt: str) -> MadeFrom:
+        """From a layer all of whose files are known."""
         prefix = app.prefix if layer.origin == SOURCE else b""
-        archive = app.root.archive(layer.found, owner=APP_USER)
-        prints = (fingerprint(layer.found, prefix, salt) for fingerprint in (shape_of, identity_of))
-        return cls(layer.origin, archive, prefix, *prints)
+        listed = Listed(app.root.archive(layer.found, owner=APP_USER), shape_of(layer.found, prefix, salt))
+        return cls(layer.origin, prefix, identity_of(layer.found, prefix, salt), lambda: listed)
+
+    @cached_property
+    def _listed(self) -> Listed:
+        return self.list_files()
+
+    @property
+    def archive(self) -> Archive:
+        """How to archive its files. Listing them raises NodeError and TooLargeError."""
+        return self._listed.archive
+
+    @property
+    def shape(self) -> str:
+        """Likewise."""
+        return self._listed.shape
 
     def pieces(self, check: Check) -> Generator[bytes, None, None]:
         """The layer as a tar stream, with a ``check`` before each piece; close it if you leave it early."""

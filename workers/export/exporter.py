@@ -25,10 +25,10 @@ from workers.attempt.signals import Check, go_on
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.app_files import APP_USER, AppFiles, MadeFrom, refuse_too_large
-from workers.export.fingerprint import Remembered
+from workers.export.fingerprint import Recent
 from workers.export.launch_layers import LaunchLayers, plan_launch_layers, process_links
-from workers.export.layering import plan_layers
 from workers.export.path_rules import refuse_unfit
+from workers.export.planner import Planner
 from workers.export.secret_scan import MakeWatch, Pieces, Scanned, SecretScan
 
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
@@ -79,8 +79,9 @@ class Exporter:
     layer_min_bytes: int
     layers_max: int
     known: Known
-    remembered: Remembered = field(default_factory=Remembered)
+    remembered: Recent[KnownLayer] = field(default_factory=Recent)
     scanned: Scanned | None = None
+    sizes: Recent[int] = field(default_factory=Recent)  # of folders that need not be listed again
     check: Check = go_on
 
     def during(self, check: Check) -> Exporter:
@@ -98,20 +99,21 @@ class Exporter:
         left_out: Set[str] = frozenset(),
         launch: LaunchLayers | None = None,
         secrets: Mapping[str, str] = MappingProxyType({}),
+        unchanged: Mapping[str, str] = MappingProxyType({}),
     ) -> SentLayers:
         """Sends the layers of the files in ``app``, which must not change meanwhile; the builder's are mounted.
 
         ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
         names that do not come into the image; ``secrets`` are values that no file of it may contain, by the names of
-        their config vars. Raises TooLargeError if the files are over the limit, CompileError if an image cannot hold
-        one or one has a secret in it, and NodeError if they cannot be read.
+        their config vars; ``unchanged`` are those of `AppFiles`. Raises TooLargeError if the files are over the limit,
+        CompileError if an image cannot hold one or one has a secret in it, and NodeError if they cannot be read.
         """
         scan = SecretScan(secrets, repository, self.scanned)
         with ThreadPoolExecutor(1, "mount") as side:
             mounted = side.submit(self._mount, builder, repository)
             below = self._launch_layers(launch, repository, scan) if launch else ()
             prefix = _own_entries(process_types, launch)
-            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan))
+            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan, unchanged))
             mounted.result()
         return SentLayers(below, own)
 
@@ -165,9 +167,10 @@ class Exporter:
 
     def _app_layers(self, app: AppFiles) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
+        planner = Planner(self.compression, self.layer_min_bytes, self.layers_max, self.image_bytes, self.sizes)
         with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
             # The small ones on top first: the big ones below have begun.
-            made = [side.submit(self._layer, app, layer) for layer in reversed(self._planned(app))]
+            made = [side.submit(self._layer, app, layer) for layer in reversed(planner.plan(app))]
             try:
                 for layer in as_completed(made):
                     layer.result()
@@ -175,15 +178,6 @@ class Exporter:
                 side.shutdown(wait=False, cancel_futures=True)  # what still waits need not begin
                 raise
             return tuple(layer.result() for layer in reversed(made))
-
-    def _planned(self, app: AppFiles) -> tuple[MadeFrom, ...]:
-        """From the bottom up. The listing is freed on return; freeing 25,000 entries at the end cost 5 ms."""
-        listing = app.root.scan()
-        found = [item for item in listing.found if item.name not in app.left_out] if app.left_out else listing.found
-        refuse_unfit(found)
-        planned = plan_layers(found, app.source_names, min_bytes=self.layer_min_bytes, layers_max=self.layers_max)
-        refuse_too_large([layer.found for layer in planned], self.image_bytes)
-        return tuple(MadeFrom.of(app, layer, self.compression) for layer in planned)
 
     def _launch_layers(self, launch: LaunchLayers, repository: str, scan: SecretScan) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""

@@ -9,13 +9,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from operator import attrgetter
+from typing import Generic, TypeVar
 
 from buildfarm.oci.tree import Found
-from buildfarm.store import KnownLayer
 
-REMEMBERED_MAX = 1000
+RECENT_MAX = 1000
 
 _FIELDS_AT_ONCE = 4096
+
+_T = TypeVar("_T")
 
 _NAME, _SHAPE, _IDENTITY = attrgetter("name"), attrgetter("shape"), attrgetter("identity")
 
@@ -33,26 +35,29 @@ def identity_of(found: Sequence[Found], prefix: bytes, salt: str) -> str:
     return _digest(prefix, salt, map(_NAME, found), map(_SHAPE, found), map(_IDENTITY, found))
 
 
-class Remembered:
-    """Layers by their files' identity; what was not used for longest is forgotten first. Safe for several threads."""
+class Recent(Generic[_T]):
+    """What was found out about files, by their identity; what was not used for longest is forgotten first.
+
+    Safe for several threads.
+    """
 
     def __init__(self) -> None:
-        self._layers: OrderedDict[str, KnownLayer] = OrderedDict()
+        self._found: OrderedDict[str, _T] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, identity: str) -> KnownLayer | None:
-        """The layer that was made of these very files."""
+    def get(self, identity: str) -> _T | None:
+        """What is known of these very files."""
         with self._lock:
-            if identity in self._layers:
-                self._layers.move_to_end(identity)
-            return self._layers.get(identity)
+            if identity in self._found:
+                self._found.move_to_end(identity)
+            return self._found.get(identity)
 
-    def put(self, identity: str, layer: KnownLayer) -> None:
-        """These very files make this layer."""
+    def put(self, identity: str, found: _T) -> None:
+        """Keep it, in the place of the oldest if there is no room."""
         with self._lock:
-            self._layers[identity] = layer
-            if len(self._layers) > REMEMBERED_MAX:
-                self._layers.popitem(last=False)
+            self._found[identity] = found
+            if len(self._found) > RECENT_MAX:
+                self._found.popitem(last=False)
 
 
 def _digest(prefix: bytes, salt: str, *columns: Iterable[str]) -> str:

@@ -21,6 +21,9 @@ KEEPER_ID = 9_999
 
 TOOLS = "/opt/buildfarm/tools"
 
+# Where a build on a snapshot finds its app and its cache in one file system, so that folders can move between them
+MERGED = "/run/buildfarm/merged"
+
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
 _CA_VARIABLES = (
     "SSL_CERT_FILE",
@@ -49,7 +52,10 @@ class SandboxSpec:
 
     def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
         """Arguments of docker-py's ``containers.create``."""
-        mounts = [Mount(inside, source, type="bind") for inside, source in _bind_sources(workspace).items()]
+        seen = "rslave" if workspace.mount is not None else None  # what the node mounts there later is seen too
+        mounts = [
+            Mount(inside, source, type="bind", propagation=seen) for inside, source in _bind_sources(workspace).items()
+        ]
         mounts += [Mount(to, str(place), type="bind", read_only=True) for to, place in self._read_only.items()]
         trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE) if self.ca_bundle is not None else {}
         owner = workspace.owner
@@ -114,9 +120,12 @@ class SandboxSpec:
         found["Ulimits"] = {item["Name"]: (item["Soft"], item["Hard"]) for item in host.get("Ulimits") or ()}
         wanted["Ulimits"] = {"nofile": (self.files_max, self.files_max), "core": (0, 0)}
         found["User"], wanted["User"] = inspected["Config"]["User"], f"{KEEPER_ID}:{KEEPER_ID}"
-        found["Mounts"] = {item["Destination"]: (item["Source"], item["RW"]) for item in inspected["Mounts"]}
-        wanted["Mounts"] = {inside: (source, True) for inside, source in _bind_sources(workspace).items()} | (
-            {inside: (str(place), False) for inside, place in self._read_only.items()}
+        found["Mounts"] = {
+            item["Destination"]: (item["Source"], item["RW"], item["Propagation"]) for item in inspected["Mounts"]
+        }
+        seen = "rslave" if workspace.mount is not None else "rprivate"
+        wanted["Mounts"] = {inside: (source, True, seen) for inside, source in _bind_sources(workspace).items()} | (
+            {inside: (str(place), False, "rprivate") for inside, place in self._read_only.items()}
         )
         if self.runtime:
             found["Runtime"], wanted["Runtime"] = host.get("Runtime"), self.runtime
@@ -128,7 +137,13 @@ class SandboxSpec:
 
 def _bind_sources(workspace: Workspace) -> dict[str, str]:
     """Where the sandbox sees each folder, and what the engine mounts there."""
-    folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
+    folders = {
+        "/app": workspace.app,
+        "/cache": workspace.cache,
+        "/tmp": workspace.tmp,
+        "/layers": workspace.layers,
+        MERGED: workspace.merged,
+    }
     return {inside: folder.bind_source for inside, folder in folders.items()}
 
 

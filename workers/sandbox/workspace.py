@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from buildfarm.errors import NodeError
 from workers.build_folder import BuildFolder
+from workers.sandbox import mounts
 
 # Slot n runs as the user of this number + n; the builder image names them, and docs/settings.md allows 64 slots.
 FIRST_ID = 10_000
@@ -27,9 +27,6 @@ _FREEZE_SECONDS = 10
 # ext4 keeps blocks aside for what it has yet to write, and has some of them back after the write that found none.
 _ROOM_BYTES = 1024 * 1024
 
-# include/uapi/linux/mount.h: REMOUNT, BIND, RDONLY, NOSUID, NODEV, NOATIME, NOSYMFOLLOW; a remount replaces all flags
-_FROZEN = 0x20 | 0x1000 | 0x1 | 0x2 | 0x4 | 0x400 | 0x100
-
 # include/uapi/linux/loop.h and major.h
 _LOOP_CONTROL = Path("/dev/loop-control")
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -38,15 +35,25 @@ _LOOP_MAJOR = 7
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one build; the sandbox sees them as /app, /cache, /tmp and /layers."""
+    """The folders of one build; the sandbox sees them as /app, /cache, /tmp and /layers.
+
+    On a snapshot app and cache are one file system, which the sandbox also sees whole as ``merged``.
+    """
 
     app: BuildFolder
     cache: BuildFolder
     tmp: BuildFolder
     layers: BuildFolder  # of Cloud Native Buildpacks
+    merged: BuildFolder  # empty without a snapshot
     own: Path  # a folder on the same file system for the node itself; the sandbox sees nothing of it
     owner: int  # user and group of the customer's code, as the sandbox sees them
     mount: Path | None = None  # where its file system is mounted; None if it is a plain folder
+    user_offset: int = 0  # where the engine's user namespace begins on this host
+
+    @property
+    def host_owner(self) -> int:
+        """The same user as this host sees it."""
+        return self.owner + self.user_offset
 
     @property
     def full(self) -> bool:
@@ -71,8 +78,15 @@ class Workspace:
                     raise
                 time.sleep(0.05)
             else:
-                _follow_no_links(self.mount)
+                for folder in (self.mount, *self._laid_over):
+                    mounts.protect(folder)
                 return
+
+    @property
+    def _laid_over(self) -> list[Path]:
+        """Its folders that are mounts of their own, on a snapshot."""
+        places = [Path(folder.bind_source) for folder in (self.app, self.cache)]
+        return [place for place in places if place.is_mount()]
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,14 @@ class Workspaces:
             finally:
                 remove(root)
 
+    def keep(self, workspace: Workspace, place: Path) -> None:
+        """Move a frozen workspace, whose sandbox is gone, to where nothing removes it at the end of its block.
+
+        ``place`` is on the same file system. Raises OSError.
+        """
+        place.parent.mkdir(parents=True, exist_ok=True)
+        workspace.own.parent.parent.rename(place)
+
     def left_behind(self) -> list[Path]:
         """Workspaces that are there now."""
         return sorted(self.directory.iterdir()) if self.directory.is_dir() else []
@@ -142,8 +164,11 @@ class Workspaces:
         for folder in folders:
             folder.mkdir(mode=0o755)
             os.chown(folder, owner + self.user_offset, owner + self.user_offset)
+        merged = files / "merged"
+        merged.mkdir(mode=0o755)
         app, cache, tmp, layers = map(BuildFolder, folders)
-        return Workspace(app, cache, tmp, layers, own, owner, files if self.bounded else None)
+        mount = files if self.bounded else None
+        return Workspace(app, cache, tmp, layers, BuildFolder(merged), own, owner, mount, self.user_offset)
 
     def _mount(self, disk: Path, at: Path) -> None:
         with disk.open("wb") as file:
@@ -158,6 +183,7 @@ class Workspaces:
                 if not _add_loop_device():
                     raise
                 _run(*mount)
+        mounts.share(at)
 
 
 def remove(root: Path) -> None:
@@ -174,16 +200,6 @@ def remove(root: Path) -> None:
         with suppress(NodeError):
             _run("chmod", "--recursive", "u+rwx", "--", root)
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _follow_no_links(mount: Path) -> None:
-    """Make the kernel refuse links below this mount, in addition to `BuildFolder`. Kernels before 5.10 ignore the flag.
-
-    Only this mount changes; the engine's mounts of the same folders in the sandbox keep their flags. Raises NodeError.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"none", os.fsencode(mount), None, _FROZEN, None) != 0:
-        raise NodeError(f"The node cannot protect a workspace: {os.strerror(ctypes.get_errno())}.")
 
 
 def _add_loop_device() -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from lifecycle.layers import remove
 
-from workers import cache, fetch
+from workers import fetch
+from workers.caches import caches as cache
 
 BUILDER = Path(__file__).parents[3] / "images/builder/root/usr/lib/buildfarm"
 USER = 1000 if os.geteuid() == 0 else os.geteuid()

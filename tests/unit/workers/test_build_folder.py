@@ -137,7 +137,7 @@ def test_a_launch_layer_is_a_plain_folder_or_the_apps_fault(tmp_path, outside, l
 @pytest.fixture
 def workspace(tmp_path):
     """Of a node that is not root: plain folders."""
-    folders = [tmp_path / name for name in ("app", "cache", "tmp", "layers", "node")]
+    folders = [tmp_path / name for name in ("app", "cache", "tmp", "layers", "merged", "node")]
     for folder in folders:
         folder.mkdir(exist_ok=True)
     *built, own = folders
@@ -199,7 +199,8 @@ OWN_FILES = {
     "buildpacks/buildpack_cache.py": "archives of buildpacks, kept under their digests",
     "sandbox/tool_store.py": "build tools that the farm made, by the beginnings of their digests",
     "sandbox/tool_archive.py": "their archives, verified by their digests, of which only files and folders are taken",
-    "cache.py": "copies of caches, kept under their digests",
+    "caches/copies.py": "copies of caches, kept under their digests",
+    "caches/snapshots.py": "where the snapshots are, none of whose files it opens",
     "image_builds/dockerfile.py": "the CA bundle of the settings",
     "export/secret_scan.py": "the archive of a layer, as a stream in memory",
     "fetch.py": "an archive of config vars in memory",
@@ -211,6 +212,9 @@ OWN_FILES = {
     "upkeep/pod.py": "the credentials of the pod",
     "image_builds/from_engine.py": "the engine's archive of an image, in the workspace's folder of the node",
     "image_builds/smoke.py": "the password and the image under test, in the workspace's folder of the node",
+    "sandbox/mounts.py": "mounts",
+    "sandbox/user_namespaces.py": "their maps in /proc",
+    "sandbox/overlay.py": "the raw upper tree of an overlay, after it was frozen: names and attributes",
     "sandbox/network.py": "the route out and its MTU, from /proc and /sys",
     "sandbox/spec.py": "the seccomp profile",
     "sandbox/workspace.py": "makes, mounts, freezes and removes workspaces, without a running sandbox",
@@ -256,7 +260,7 @@ def users_of(name):
 
 def test_a_workspaces_folders_are_build_folders():
     types = typing.get_type_hints(Workspace)
-    assert {name for name, kind in types.items() if kind is BuildFolder} == {"app", "cache", "tmp", "layers"}
+    assert {name for name, kind in types.items() if kind is BuildFolder} == {"app", "cache", "tmp", "layers", "merged"}
     # Beside them are only the node's own folder, and where the file system is mounted.
     assert {name for name, kind in types.items() if "Path" in str(kind)} == {"own", "mount"}
     assert not issubclass(BuildFolder, os.PathLike)
@@ -264,7 +268,7 @@ def test_a_workspaces_folders_are_build_folders():
 
 def test_no_module_but_the_door_knows_where_a_builds_files_are():
     assert users_of("_place") == {DOOR}
-    assert users_of("bind_source") == {"sandbox/spec.py"}
+    assert users_of("bind_source") == {"sandbox/spec.py", "sandbox/overlay.py", "sandbox/workspace.py"}
 
 
 def test_no_module_but_the_door_scans_or_archives_what_a_build_left():

@@ -11,7 +11,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.telemetry import logger
 from workers.builder import Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
-from workers.cache import Caches
+from workers.caches import Caches, Copies
 from workers.export.exporter import Exporter
 from workers.pipeline import AppTools
 from workers.sandbox.tool_store import ToolStore
@@ -37,7 +37,7 @@ def test_a_drain_ends_the_wait_for_a_registry_that_is_away(tmp_path, tool):
             sandboxes=None,
             pool=None,
             exporter=Exporter(registry, "gzip", 1, "oci", 1, 1, 1, None),
-            caches=Caches(registry, tmp_path, 1, 1, 1, logger()),
+            caches=Caches(registry, Copies(tmp_path, 1), None, 1, 1, logger()),
             profile=PROFILES["scalingo"],
             fetcher=BuildpackFetcher(registry, BuildpackCache(tmp_path, 1), ToolStore(registry, tmp_path, 0, 0)),
         ).during(drained)

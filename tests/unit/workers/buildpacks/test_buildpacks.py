@@ -122,7 +122,7 @@ def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
             asked.append((program, name))
             return Ended(0, b'{"seconds": 1}')
 
-    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers"))
+    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers", "merged"))
     workspace = Workspace(*folders, own=tmp_path, owner=10_000)
     packs = tmp_path / "tmp/buildpacks"
     for name in ("silent", "telling", "linked-bin", "linked-report"):
@@ -164,7 +164,7 @@ def test_a_builder_of_the_first_contract_is_asked_for_its_release_in_a_step_of_i
             assert names == ("one",)
             return Ended(*answers[program])
 
-    workspace = Workspace(*[BuildFolder(tmp_path)] * 4, own=tmp_path, owner=10_000)
+    workspace = Workspace(*[BuildFolder(tmp_path)] * 5, own=tmp_path, owner=10_000)
     detected = [Detected("one", f"sha256:{'0' * 64}", "One")]
     if told is None:
         assert compile_app(detected, workspace, Recorder()).process_types == {"web": "run"}

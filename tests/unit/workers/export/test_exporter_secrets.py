@@ -17,7 +17,7 @@ from workers.builder import Builder
 from workers.export import exporter as exporter_module
 from workers.export import secret_scan
 from workers.export.exporter import Exporter
-from workers.export.fingerprint import Remembered
+from workers.export.fingerprint import Recent
 from workers.export.launch_layers import LaunchLayer, LaunchLayers
 
 VALUE, OTHER = "a-secret-value", "another-value"
@@ -57,7 +57,7 @@ def registry(fake):
 @pytest.fixture
 def export(registry, tmp_path):
     """``export(A="value")`` sends the tree's layers with these secrets, on the node whose memory is given."""
-    known, scanned, first = Known(), Scanned(), Remembered()
+    known, scanned, first = Known(), Scanned(), Recent()
 
     def run(*, node=first, launch=None, compression="gzip", **secrets):
         exporter = Exporter(registry, compression, 2, "oci", 10**8, 10**6, 8, known, node, scanned)
@@ -105,7 +105,7 @@ def test_a_new_layer_with_a_secret_is_not_sent(export, fake, file):
 @pytest.mark.parametrize("same_node", [True, False], ids=["files left in place", "the same content on another node"])
 def test_a_known_layer_is_searched_once_for_each_new_value(export, file, reads, record_property, same_node):
     def node():
-        return {} if same_node else {"node": Remembered()}
+        return {} if same_node else {"node": Recent()}
 
     sent = export()
     export(**node(), B=OTHER)
@@ -138,7 +138,7 @@ def test_without_secrets_nothing_is_searched(export, file, monkeypatch):
     monkeypatch.setattr(Scanned, "missing", None)
     monkeypatch.setattr(Scanned, "add", None)
     export()
-    export(node=Remembered())
+    export(node=Recent())
     export(SHORT="1234567")
 
 

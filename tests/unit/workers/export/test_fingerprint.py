@@ -10,7 +10,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import LayerDigests
 from buildfarm.oci.tree import Found, scan
 from buildfarm.store import KnownLayer
-from workers.export.fingerprint import REMEMBERED_MAX, Remembered, identity_of, shape_of
+from workers.export.fingerprint import RECENT_MAX, Recent, identity_of, shape_of
 
 
 def both(root, prefix=b"", salt="gzip"):
@@ -69,10 +69,10 @@ def test_size_name_permission_processes_and_compression_are_part_of_the_shape(tm
 
 
 def test_what_was_not_used_for_longest_is_forgotten_first():
-    remembered = Remembered()
+    remembered = Recent()
     digest = Digest("sha256:" + "0" * 64)
     layer = KnownLayer(LayerDigests(digest, digest, 1, 1), "r")
-    for number in range(REMEMBERED_MAX):
+    for number in range(RECENT_MAX):
         remembered.put(str(number), layer)
     assert remembered.get("0") == layer
     remembered.put("new", layer)

@@ -9,7 +9,7 @@ import pytest
 
 from workers.build_folder import BuildFolder
 from workers.sandbox.self_check import engine_differences, probe_differences, version_in
-from workers.sandbox.spec import KEEPER_ID, SandboxSpec, seccomp_profile
+from workers.sandbox.spec import KEEPER_ID, MERGED, SandboxSpec, seccomp_profile
 from workers.sandbox.workspace import Workspace
 
 SPEC = SandboxSpec("n", "builds", 1000, 1.5, 64, 512, None)
@@ -17,7 +17,7 @@ SPEC = SandboxSpec("n", "builds", 1000, 1.5, 64, 512, None)
 
 @pytest.fixture
 def workspace(tmp_path):
-    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers"))
+    folders = (BuildFolder(tmp_path / name) for name in ("app", "cache", "tmp", "layers", "merged"))
     return Workspace(*folders, own=tmp_path, owner=10_000)
 
 
@@ -25,10 +25,14 @@ def workspace(tmp_path):
 def inspected(workspace):
     """As the engine tells of a container that is as it was requested."""
     folders = {"/app": workspace.app, "/cache": workspace.cache, "/tmp": workspace.tmp, "/layers": workspace.layers}
-    places = {inside: folder.bind_source for inside, folder in folders.items()}
+    folders[MERGED] = workspace.merged
+    mounts = [
+        {"Destination": inside, "Source": folder.bind_source, "RW": True, "Propagation": "rprivate"}
+        for inside, folder in folders.items()
+    ]
     return {
         "Config": {"User": f"{KEEPER_ID}:{KEEPER_ID}"},
-        "Mounts": [{"Destination": to, "Source": str(source), "RW": True} for to, source in places.items()],
+        "Mounts": mounts,
         "HostConfig": {
             "CapDrop": ["ALL"], "CapAdd": None, "Privileged": False, "ReadonlyRootfs": True, "Init": True,
             "IpcMode": "private", "NetworkMode": "builds", "Memory": 1000, "MemorySwap": 1000, "NanoCpus": 1500000000,
@@ -60,7 +64,9 @@ def test_each_item_that_differs_is_named(inspected, workspace, item, value):
 
 
 def test_another_mount_user_or_open_path_is_named(inspected, workspace):
-    inspected["Mounts"].append({"Destination": "/s", "Source": "/var/run/docker.sock", "RW": True})
+    inspected["Mounts"].append(
+        {"Destination": "/s", "Source": "/var/run/docker.sock", "RW": True, "Propagation": "rprivate"}
+    )
     inspected["Config"]["User"] = "0:0"
     inspected["HostConfig"]["MaskedPaths"] = ["/proc/kcore", "/proc/keys"]
     found = SPEC.differences(inspected, workspace)

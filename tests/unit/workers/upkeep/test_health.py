@@ -13,7 +13,7 @@ from buildfarm.errors import NodeStopped
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
-from workers.cache import Caches
+from workers.caches import Copies
 from workers.tasks import Worker, retry_wait_seconds
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
@@ -133,7 +133,7 @@ def test_the_caches_used_longest_ago_are_forgotten_first(tmp_path):
         os.utime(copy, (number, number))
     (tmp_path / "half-x").write_bytes(bytes(10))
     os.utime(tmp_path / "half-x", (9, 9))
-    caches = Caches(None, tmp_path, 100, 100, 1, logger())
+    caches = Copies(tmp_path, 100)
     assert caches.forget(15) == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "half-x"]
     caches.remove_partial()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -23,14 +25,20 @@ from workers.build_folder import BuildFolder
 from workers.buildpacks.buildpack_cache import BuildpackCache
 from workers.buildpacks.fetcher import BuildpackFetcher
 from workers.buildpacks.steps import Steps
-from workers.cache import Caches
+from workers.caches import Caches, Copies, Snapshots
 from workers.sandbox.container import Ended
+from workers.sandbox.pool import SandboxPool
 from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.workspace import Workspaces
 
 BYTES = 3 * 1024 * 1024
 REQUEST = BuildRequest(
     tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest=Digest("sha256:" + "0" * 64))
 )
+
+
+# A node that makes none
+NONE = Snapshots(SandboxPool(Workspaces(Path("/nowhere"), 0, 0), None, 0), Path("/nowhere"), 0, lambda: "", logger())
 
 
 @dataclass
@@ -74,7 +82,7 @@ def registry(fake):
 
 
 def caches(registry, folder):
-    return Caches(registry, folder / "copies", 10 * BYTES, 10 * BYTES, 1, logger())
+    return Caches(registry, Copies(folder / "copies", 10 * BYTES), NONE, 10 * BYTES, 1, logger())
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def cache(tmp_path):
 def test_a_cache_is_saved_and_restored(fake, registry, cache, tmp_path):
     ours, box = caches(registry, tmp_path).during(lambda: None), Box()
     ours.save(REQUEST, "stack", ["python"], cache, None)
-    restored = ours.restore(REQUEST, "stack", box)
+    restored = ours.restore(REQUEST, "stack", None, box)
     assert restored.buildpacks == "python"
     assert box.received > BYTES
 
@@ -98,10 +106,28 @@ def test_a_drain_ends_the_upload_of_a_cache_and_not_the_build(fake, registry, ca
     assert fake.repository("caches/t/a").manifests == {}
 
 
+def test_the_next_build_waits_for_a_cache_that_is_being_saved(registry, cache, tmp_path):
+    ours, found = caches(registry, tmp_path), []
+    with ours.saving(REQUEST):
+        next_build = threading.Thread(target=lambda: found.append(ours.restore(REQUEST, "stack", None, Box())))
+        next_build.start()
+        next_build.join(0.1)
+        assert next_build.is_alive()
+        ours.save(REQUEST, "stack", ["python"], cache, None)
+    next_build.join(10)
+    assert found[0].buildpacks == "python"
+
+
+def test_a_drain_ends_the_wait_for_a_cache(registry, tmp_path):
+    ours = caches(registry, tmp_path)
+    with ours.saving(REQUEST), pytest.raises(NodeStopped):
+        ours.during(Drain(1)).restore(REQUEST, "stack", None, Box())
+
+
 def test_a_drain_ends_the_comparison_with_what_was_restored(registry, cache, tmp_path):
     ours = caches(registry, tmp_path)
     ours.save(REQUEST, "stack", ["python"], cache, None)
-    restored = ours.restore(REQUEST, "stack", Box())
+    restored = ours.restore(REQUEST, "stack", None, Box())
     drain = Drain(1)
     ours.during(drain).save(REQUEST, "stack", ["python"], cache, restored)
     assert drain.left == 0
@@ -110,7 +136,7 @@ def test_a_drain_ends_the_comparison_with_what_was_restored(registry, cache, tmp
 def test_a_drain_ends_the_download_of_a_cache_and_the_build(registry, cache, tmp_path):
     caches(registry, tmp_path).save(REQUEST, "stack", ["python"], cache, None)
     with pytest.raises(NodeStopped):
-        caches(registry, tmp_path / "other").during(Drain(2)).restore(REQUEST, "stack", Box())
+        caches(registry, tmp_path / "other").during(Drain(2)).restore(REQUEST, "stack", None, Box())
 
 
 def test_a_drain_ends_the_wait_for_a_registry_that_is_away(cache, tmp_path):
@@ -120,7 +146,7 @@ def test_a_drain_ends_the_wait_for_a_registry_that_is_away(cache, tmp_path):
     with Registry(url, patience_seconds=600) as registry:
         caches(registry, tmp_path).during(Drain(2)).save(REQUEST, "stack", ["python"], cache, None)
         with pytest.raises(NodeStopped):
-            caches(registry, tmp_path).during(Drain(2)).restore(REQUEST, "stack", Box())
+            caches(registry, tmp_path).during(Drain(2)).restore(REQUEST, "stack", None, Box())
     assert time.monotonic() - started < 30
 
 

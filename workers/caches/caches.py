@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from buildfarm.errors import BuildfarmError, RegistryError, TooLargeError
@@ -21,7 +19,11 @@ from buildfarm.oci.tree import content_bytes
 from buildfarm.telemetry import Logger
 from workers.attempt.signals import Check, go_on
 from workers.build_folder import Archive, BuildFolder
+from workers.caches.copies import Copies
+from workers.caches.snapshots import Snapshots
 from workers.sandbox.container import Sandbox
+from workers.sandbox.overlay import Overlay
+from workers.sandbox.workspace import Workspace
 
 ARTIFACT_TYPE = "application/vnd.buildfarm.cache.v1"
 DIFF_ID = "io.buildfarm.diff-id"
@@ -43,8 +45,7 @@ find /cache -mindepth 1 -delete
 """
 
 _OWNER = 1000
-_HALF = "half-"
-_CHUNK_BYTES = 1024 * 1024
+_TICK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Restored:
 
     diff_id: str
     buildpacks: str  # those that left it, by commas
+    overlay: Overlay | None = None  # where the build stands on a snapshot of it
+
+    @property
+    def untouched(self) -> bool:
+        """Whether /cache is certainly what it was; after the workspace was frozen."""
+        return self.overlay is not None and self.overlay.cache_untouched()
+
+    @property
+    def unchanged(self) -> Mapping[str, str]:
+        """Folders of the app that came from the cache and were not touched, as `Overlay.unchanged` gives them."""
+        return self.overlay.unchanged() if self.overlay is not None else {}
 
 
 @dataclass(frozen=True)
@@ -64,37 +76,46 @@ class Caches:
     """
 
     registry: Registry
-    directory: Path  # copies of caches that this node restored lately, by digest
+    copies: Copies  # of caches that this node restored lately
+    snapshots: Snapshots
     cache_bytes: int  # a cache larger than this is not kept
-    copies_bytes: int  # all copies on this node together
     threads: int
     logger: Logger
-    count: Callable[[Literal["hit", "miss"]], object] = lambda result: None
+    count: Callable[[Literal["hit", "snapshot", "miss"]], object] = lambda result: None
     check: Check = go_on
+    _saving: dict[str, threading.Event] = field(default_factory=dict)  # by repository, set at the end
 
     def during(self, check: Check) -> Caches:
         """The same caches for one attempt: what ``check`` raises ends a transfer within a second."""
         return replace(self, registry=self.registry.during(check), check=check)
 
-    def restore(self, request: BuildRequest, stack: str, sandbox: Sandbox) -> Restored | None:
-        """Fills the sandbox's /cache with what the app's last build on this stack kept; None if there is nothing.
+    def restore(self, request: BuildRequest, stack: str, workspace: Workspace, sandbox: Sandbox) -> Restored | None:
+        """Fills /cache with what the app's last build on this stack kept; None if there is nothing.
 
-        Raises what ends the build itself.
+        The workspace is as it was made: from a snapshot, /app and /cache become mounts of it. Raises what ends the
+        build itself.
         """
+        saving = self._saving.get(_repository(request))
+        while saving is not None and not saving.wait(_TICK_SECONDS):
+            self.check()
         try:
             manifest = self._manifest(request)
             if manifest is None or manifest.annotations.get(STACK) != stack:
                 self.count("miss")
                 return None
             blob = manifest.layers[0]
-            pieces = self._pieces(_repository(request), blob)
-            # In the sandbox: the archive holds what untrusted code wrote.
-            ended = sandbox.run(["sh", "-c", _RESTORE], stdin=pieces)
-            if ended.code == 0:
-                self.count("hit")
+            overlay = self.snapshots.lay(blob.digest, workspace)
+            code = 0
+            if overlay is None:
+                # In the sandbox: the archive holds what untrusted code wrote.
+                code = sandbox.run(["sh", "-c", _RESTORE], stdin=self._pieces(_repository(request), blob)).code
+                self._want(_repository(request), blob)
+            if code == 0:
+                self.count("hit" if overlay is None else "snapshot")
                 sandbox.log(f"-----> Cache restored ({blob.size / 1e6:.1f} MB)\n".encode())
-                return Restored(manifest.annotations.get(DIFF_ID, ""), manifest.annotations.get(BUILDPACKS, ""))
-            reason = f"the unpacking ended with {ended.code}"
+                found = manifest.annotations
+                return Restored(found.get(DIFF_ID, ""), found.get(BUILDPACKS, ""), overlay)
+            reason = f"the unpacking ended with {code}"
         except (RegistryError, OSError) as error:
             reason = str(error)
         self.logger.warning("cache_not_restored", reason=reason)
@@ -110,6 +131,17 @@ class Caches:
         self._empty(sandbox)
         return None
 
+    @contextmanager
+    def saving(self, request: BuildRequest) -> Iterator[None]:
+        """For the end of a build that others may already see: the app's next one on this node waits for its cache."""
+        saved = self._saving[_repository(request)] = threading.Event()
+        try:
+            yield
+        finally:
+            saved.set()
+            if self._saving.get(_repository(request)) is saved:
+                del self._saving[_repository(request)]
+
     def save(
         self,
         request: BuildRequest,
@@ -124,6 +156,8 @@ class Caches:
         """
         key = {STACK: stack, BUILDPACKS: ",".join(buildpacks)}
         try:
+            if restored is not None and restored.untouched:
+                return
             found = cache.scan().found
             # Before it is read: a file with a hole may claim any size.
             if content_bytes(found) > self.cache_bytes:
@@ -149,6 +183,7 @@ class Caches:
         manifest = artifact(ARTIFACT_TYPE, [blob], annotations={DIFF_ID: kept.diff_id, **key})
         self.registry.put_manifest(repository, manifest, types.manifest, tag=TAG)
         self.logger.info("cache_saved", size_bytes=kept.size_bytes)
+        self._want(repository, blob)
 
     def _empty(self, sandbox: Sandbox) -> None:
         # In the sandbox too: the node must not walk a tree made by untrusted code.
@@ -165,54 +200,27 @@ class Caches:
                 f"The cache of {request.tenant}/{request.app} is not a valid cache: {error}."
             ) from error
 
-    def _pieces(self, repository: str, blob: Descriptor) -> Iterator[bytes]:
+    def _pieces(self, repository: str, blob: Descriptor) -> Iterable[bytes]:
         """The archive, from this node's copy if there is one; else from the registry, leaving a copy."""
-        copy = self.directory / blob.digest.hex
-        if copy.exists():
-            os.utime(copy)
-            with copy.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor, half = tempfile.mkstemp(prefix=_HALF, dir=self.directory)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                for chunk in self.registry.get_blob(repository, blob.digest, limit_bytes=blob.size):
-                    file.write(chunk)
-                    yield chunk
-            # Only now the digest is known to be right.
-            Path(half).rename(copy)
-        finally:
-            Path(half).unlink(missing_ok=True)
-        total_bytes = sum(size_bytes for _, size_bytes, _ in self._copies())
-        self.forget(total_bytes - self.copies_bytes)
+        copy = self.copies.read(blob.digest)
+        if copy is not None:
+            return copy
+        return self.copies.keep(blob.digest, self.registry.get_blob(repository, blob.digest, limit_bytes=blob.size))
+
+    def _want(self, repository: str, blob: Descriptor) -> None:
+        """Have a snapshot for the app's next build. It is made when this one has ended, so no check of it applies."""
+        later = replace(self, registry=self.registry.during(go_on))
+        self.snapshots.want(blob.digest, lambda: later._pieces(repository, blob))
+
+    def start(self) -> None:
+        """Removes what an earlier process left half-done. For the node's start, when no build runs."""
+        self.copies.remove_partial()
+        self.snapshots.remove_all()
 
     def forget(self, wanted_bytes: int) -> int:
-        """Removes the copies that were used longest ago, until so many bytes are free; returns how many were."""
-        freed_bytes = 0
-        for _, size_bytes, copy in sorted(self._copies()):
-            if freed_bytes >= wanted_bytes:
-                break
-            copy.unlink(missing_ok=True)
-            freed_bytes += size_bytes
-        return freed_bytes
-
-    def remove_partial(self) -> None:
-        """Removes half-written copies. For the node's start, when none is being written."""
-        for half in self.directory.glob(f"{_HALF}*"):
-            half.unlink(missing_ok=True)
-
-    def _copies(self) -> list[tuple[float, int, Path]]:
-        """When each was last used, its bytes, and where it is."""
-        copies: list[tuple[float, int, Path]] = []
-        for copy in self.directory.iterdir() if self.directory.is_dir() else ():
-            if copy.name.startswith(_HALF):
-                continue
-            with suppress(FileNotFoundError):  # another build forgot it first
-                status = copy.stat()
-                copies.append((status.st_mtime, status.st_size, copy))
-        return copies
+        """Removes what was used longest ago, until so many bytes are free; returns how many were."""
+        freed_bytes = self.snapshots.forget(wanted_bytes)
+        return freed_bytes + self.copies.forget(wanted_bytes - freed_bytes)
 
 
 def _repository(request: BuildRequest) -> str:

@@ -1,0 +1,96 @@
+"""A node that loses power, and with it a part of what it kept of its apps' caches: no image is a wrong one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from testkit.cluster.cluster import wait_for_node
+
+# Deterministic, and large enough that a part of it is still on its way to the disk
+SCRIPT = """
+if [ -d /cache/made ]; then echo FOUND; else
+  mkdir /cache/half; for n in $(seq 800); do seq $n 4000 >/cache/half/$n; done; mv /cache/half /cache/made
+fi
+rm -rf made; cp -a /cache/made made; cat made/* | sha256sum
+"""
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def zero(file: Path) -> None:
+    """As a file is whose blocks were never written: the size is right."""
+    size = file.stat().st_size
+    os.truncate(file, size // 2)
+    os.truncate(file, size)
+
+
+def empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+DAMAGES = {"truncated": truncate, "zeros": zero, "empty": empty, "missing": Path.unlink}
+
+
+@pytest.mark.fault(
+    "node powered off after builds, and what it had not synced is lost", "the next build makes the same image"
+)
+def test_a_node_loses_power(fleet, seen):
+    machine, digest = built_often(fleet)
+    machine.lose_power()
+    is_the_same_afterwards(fleet, seen, machine, digest)
+
+
+@pytest.mark.fault(
+    "node powered off after builds, and every third file of its caches is {damage} afterwards",
+    "the next build makes the same image",
+)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=pytest.mark.short if name == "truncated" else ()) for name in DAMAGES]
+)
+def test_a_nodes_caches_are_damaged(fleet, seen, damage):
+    machine, digest = built_often(fleet)
+    machine.power_off()
+    files = sorted(path for path in (machine.disk / "caches").rglob("*") if path.is_file() and not path.is_symlink())
+    assert files
+    for file in files[::3]:
+        DAMAGES[damage](file)
+    seen.say(f"{len(files[::3])} files of {len(files)}")
+    is_the_same_afterwards(fleet, seen, machine, digest)
+
+
+@pytest.mark.fault(
+    "node powered off while it saves and unpacks a cache, and what it had not synced is lost",
+    "the next build makes the same image",
+)
+def test_a_node_loses_power_early(fleet, seen):
+    machine, digest = built_often(fleet, builds=1)
+    machine.lose_power()
+    is_the_same_afterwards(fleet, seen, machine, digest)
+
+
+def built_often(fleet, builds=3):
+    """The one node that runs, and the digest of an app's image; its cache is on the node if it was built often."""
+    machine = fleet.only(1)
+    digests = {fleet.succeeded_once(fleet.submit(SCRIPT, app="cached")).result.digest for _ in range(builds)}
+    assert len(digests) == 1
+    return machine, digests.pop()
+
+
+def is_the_same_afterwards(fleet, seen, machine, digest):
+    machine.boot()
+    machine.start_worker()
+    wait_for_node(fleet.farm, machine, lambda node: node.accepting)
+    found = []
+    for _ in range(2):
+        build = fleet.succeeded_once(fleet.submit(SCRIPT, app="cached"))
+        assert build.node == machine.id
+        assert build.result.digest == digest
+        found.append("there" if any("FOUND" in line for line in fleet.log(build.id)) else "gone")
+    seen.say(f"2 more images are the same one; the cache was {', then '.join(found)}")
+    assert not list((machine.disk / "caches").glob("half-*"))
+    fleet.nothing_left()

@@ -1,0 +1,106 @@
+"""Mounts that mount(8) of the distribution cannot make: clones with other owners, overlays, and mounts others see.
+
+Numbers are those of x86-64 and arm64 alike. Every function raises NodeError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+from buildfarm.errors import NodeError
+from workers.sandbox.user_namespaces import NAMESPACES
+
+# include/uapi/linux/mount.h
+_RDONLY, _NOSUID, _NODEV, _NOATIME, _NOSYMFOLLOW = 0x1, 0x2, 0x4, 0x400, 0x100
+_REMOUNT, _BIND, _SHARED = 0x20, 0x1000, 1 << 20
+_MNT_DETACH = 0x2
+_OPEN_TREE_CLONE, _MOUNT_ATTR_IDMAP, _MOVE_MOUNT_F_EMPTY_PATH = 0x1, 0x00100000, 0x4
+
+# include/uapi/asm-generic/unistd.h
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
+
+# redirect_dir: a folder of the lower tree is renamed as any other; without it npm and pip meet EXDEV.
+# metacopy: what changed has its content in the upper tree, so an empty folder there is an unchanged one.
+# index, xino: a lower tree is used by one overlay after another, each with its own upper tree.
+_OVERLAY = "redirect_dir=on,metacopy=off,index=off,xino=off"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _MountAttributes(ctypes.Structure):
+    """``struct mount_attr`` of mount_setattr(2)."""
+
+    _fields_ = [
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    ]
+
+
+def share(mount: Path) -> None:
+    """Let others see what is mounted below this mount later: a sandbox has its folders before its build is known."""
+    _mount(None, mount, None, _SHARED)
+
+
+def bind(source: Path, at: Path) -> None:
+    """Mount a folder at another place."""
+    _mount(source, at, None, _BIND)
+
+
+def protect(mount: Path) -> None:
+    """Make this mount read-only, and make the kernel refuse links below it, in addition to `BuildFolder`.
+
+    Only this mount changes; the engine's mounts of the same folders in the sandbox keep their flags. Kernels before
+    5.10 ignore the flag for links.
+    """
+    _mount(Path("none"), mount, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV | _NOATIME | _NOSYMFOLLOW)
+
+
+def overlay(lower: Path, upper: Path, work: Path, at: Path) -> None:
+    """Mount the tree ``lower`` with the changes in ``upper``; ``work`` is an empty folder beside it.
+
+    Attributes are kept as ``trusted.*``, which a build can neither set nor read.
+    """
+    options = f"lowerdir={lower},upperdir={upper},workdir={work},{_OVERLAY}"
+    _mount(Path("overlay"), at, options, _NOSUID | _NODEV | _NOATIME, kind="overlay")
+
+
+def clone(source: Path, at: Path, *, owner: int, seen_as: int) -> None:
+    """Mount a folder a second time, where files of the user and group ``owner`` are those of ``seen_as``."""
+    tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    try:
+        if owner != seen_as:
+            attributes = _MountAttributes(_MOUNT_ATTR_IDMAP, 0, 0, NAMESPACES.of(owner, seen_as))
+            size = ctypes.c_size_t(ctypes.sizeof(attributes))
+            _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
+        _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(at), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def detach(mount: Path) -> None:
+    """Unmount, with all that is mounted below; a process that still uses it keeps it until it is done."""
+    if _libc.umount2(os.fsencode(mount), _MNT_DETACH) != 0:
+        raise _error("unmount", mount)
+
+
+def _mount(source: Path | None, at: Path, options: str | None, flags: int, *, kind: str | None = None) -> None:
+    encoded = [os.fsencode(text) if text is not None else None for text in (source, at, kind, options)]
+    if _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]) != 0:
+        raise _error("mount", at)
+
+
+def _call(number: int, *arguments: object) -> int:
+    result: int = _libc.syscall(ctypes.c_long(number), *arguments)
+    if result < 0:
+        raise NodeError(f"The node's kernel refuses a mount (system call {number}): {os.strerror(ctypes.get_errno())}.")
+    return result
+
+
+def _error(what: str, at: Path) -> NodeError:
+    return NodeError(f"The node cannot {what} {at.name}: {os.strerror(ctypes.get_errno())}.")

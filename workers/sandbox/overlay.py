@@ -1,0 +1,114 @@
+"""A build on top of a snapshot: /app and /cache are an overlay, and what the build changes is in its own workspace.
+
+What is in them is read through the overlay alone. The raw upper tree says which folders nobody touched: there, a
+folder that the build only renamed is an empty one that names the folder of the snapshot that it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.sandbox import mounts
+from workers.sandbox.workspace import Workspace
+
+# What a snapshot holds: an empty folder for the app, the cache, and a second copy of the trees in it, to move away.
+APP, CACHE, SPARE = "app", "cache", "spare"
+
+# Documentation/filesystems/overlayfs.rst, "renaming directories"
+_REDIRECT = "trusted.overlay.redirect"
+_OPAQUE = "trusted.overlay.opaque"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One build's; ``snapshot`` is the name of what it stands on, ``lower`` and ``upper`` are where its trees are."""
+
+    snapshot: str
+    lower: Path
+    upper: Path
+
+    def cache_untouched(self) -> bool:
+        """Whether the cache is file by file that of the snapshot. After the workspace was frozen."""
+        try:
+            found = os.lstat(self.upper / CACHE)
+        except FileNotFoundError:
+            return True
+        kept = os.lstat(self.lower / CACHE)
+        return found.st_mode == kept.st_mode and self._is_bare(self.upper / CACHE) and not self._moved(CACHE)
+
+    def unchanged(self) -> dict[str, str]:
+        """Folders of the app that were moved there from the snapshot and not touched since: path, and which they are.
+
+        Only those that can be separate layers are looked at: at the top, and in a hidden folder at the top. After
+        the workspace was frozen.
+        """
+        found: dict[str, str] = {}
+        for path in _folders(self.upper / APP, ""):
+            inside = _folders(self.upper / APP, path) if path.startswith(".") else ()
+            for folder in (path, *inside):
+                moved = self._moved(f"{APP}/{folder}")
+                if moved.startswith(f"/{SPARE}/") and self._is_bare(self.upper / APP / folder):
+                    found[folder] = f"{self.snapshot} {moved}"
+        return found
+
+    def _is_bare(self, folder: Path) -> bool:
+        """Whether the upper tree has nothing in it, and does not hide what is below."""
+        if not stat.S_ISDIR(os.lstat(folder).st_mode) or _attribute(folder, _OPAQUE):
+            return False
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+
+    def _moved(self, path: str) -> str:
+        """Where in the snapshot a folder was, from its root; empty if it is where it was."""
+        return os.fsdecode(_attribute(self.upper / path, _REDIRECT))
+
+
+def lay_over(workspace: Workspace, snapshot: str, tree: Path, owner: int) -> Overlay:
+    """Make the app and the cache of a workspace an overlay on a snapshot whose files are of ``owner``.
+
+    The workspace's app must be empty. Raises NodeError; then the workspace is as it was.
+    """
+    lower, upper, work = (workspace.own / name for name in ("lower", "upper", "work"))
+    for folder in (lower, upper, work):
+        folder.mkdir()
+        folder.chmod(0o755)  # the root of what the build sees, which is not its own
+    laid: list[Path] = []
+    try:
+        mounts.clone(tree, lower, owner=owner, seen_as=workspace.host_owner)
+        laid.append(lower)
+        merged = Path(workspace.merged.bind_source)
+        mounts.overlay(lower, upper, work, merged)
+        laid.append(merged)
+        for name, seen in ((APP, workspace.app), (CACHE, workspace.cache)):
+            place = Path(seen.bind_source)
+            mounts.bind(merged / name, place)
+            laid.append(place)
+    except BaseException:
+        for mount in reversed(laid):
+            mounts.detach(mount)
+        raise
+    return Overlay(snapshot, lower, upper)
+
+
+def _folders(root: Path, path: str) -> Iterator[str]:
+    """Folders right below ``path``, with that path before their names."""
+    place = root / path
+    try:
+        with os.scandir(place) as entries:
+            yield from [f"{path}/{entry.name}".lstrip("/") for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return
+
+
+def _attribute(folder: Path, name: str) -> bytes:
+    try:
+        return os.getxattr(folder, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOENT):
+            return b""
+        raise
