@@ -126,3 +126,37 @@ def test_a_config_var_that_names_tars_archive_changes_no_key(keep):
     write(keep.folder, "lock", "two")
     assert keep("key", *words, TAPE=str(keep.folder / "tape")) != before
     assert not (keep.folder / "tape").exists()
+
+
+def test_a_tree_is_derived_from_another_without_changing_it(keep):
+    for name, content in {"one/stays": "1", "one/goes": "2", "one/changes": "3", "two/goes": "4"}.items():
+        write(keep.folder, f"made/{name}", content)
+    keep("save", "cache", "whole", "k", "made", "one", "two")
+    write(keep.folder, "changed/one/changes", "another")
+    (keep.folder / "removed").write_bytes(b"one/goes\0two\0")
+    keep("derive", "cache", "less", "k", "whole", "removed", "changed")
+    keep("restore", "cache", "less", "k", "back")
+    found = {str(path.relative_to(keep.folder / "back")): path.read_text() for path in keep.folder.glob("back/*/*")}
+    assert found == {"one/stays": "1", "one/changes": "another"}
+    keep("restore", "cache", "whole", "k", "again")
+    assert (keep.folder / "again/one/changes").read_text() == "3"
+    links = [keep.folder / f"cache/kept/{name}/tree/one/stays" for name in ("whole", "less")]
+    assert links[0].samefile(links[1])
+
+
+def test_a_tree_of_which_nothing_is_left_restores_nothing(keep):
+    write(keep.folder, "made/one/goes")
+    keep("save", "cache", "whole", "k", "made", "one")
+    (keep.folder / "removed").write_bytes(b"one\0")
+    (keep.folder / "changed").mkdir()
+    keep("derive", "cache", "less", "k", "whole", "removed", "changed")
+    write(keep.folder, "app/own")
+    keep("restore", "cache", "less", "k", "app")
+    assert [path.name for path in (keep.folder / "app").iterdir()] == ["own"]
+
+
+def test_nothing_is_derived_from_what_is_not_kept_in_parts(keep):
+    write(keep.folder, "made/one")
+    keep("save", "cache", "whole", "k", "made")
+    keep("derive", "cache", "less", "k", "whole", "removed", "changed", code=1)
+    keep("derive", "cache", "less", "k", "absent", "removed", "changed", code=1)

@@ -18,7 +18,12 @@ install_dependencies() {
   installed=1
   if [ -n "$key" ] && [ -n "$pruning" ]; then
     : >/tmp/nodejs.installed
-    installed_marks=$(marks)
+    if [ -n "$known" ] && [ -f "$cache/kept/node_modules/marks" ]; then
+      installed_marks=$(<"$cache/kept/node_modules/marks")
+    else
+      installed_marks=$(marks)
+      if [ -d "$cache/kept/node_modules" ]; then printf %s "$installed_marks" >"$cache/kept/node_modules/marks"; fi
+    fi
   fi
 }
 
@@ -53,15 +58,17 @@ listing() {
 paths() { cut -z -f 5- | LC_ALL=C sort -z; }
 
 prune_dependencies() {
+  local part
   echo "-----> $pruning"
   find_parts
   drop_caches
   # What took nothing but the time of the manager the last time is done again, where the app's scripts left the tree alone.
   if [ -z "$key" ] || [ "$(marks)" != "$installed_marks" ]; then
     prune_anew
-  elif [ -n "$known" ] && "$keep" restore "$cache" node_modules.pruned "$key" /tmp/nodejs.pruned; then
-    xargs -0 -r rm -rf -- </tmp/nodejs.pruned/removed
-    cp -a /tmp/nodejs.pruned/changed/. .
+  elif [ -n "$known" ] && "$keep" restore "$cache" node_modules.pruned "$key" "$build"; then
+    for part in "${parts[@]}"; do
+      if ! grep -qzxF -- "$part" "$cache/kept/node_modules.pruned/parts"; then rm -rf "$part"; fi
+    done
   else
     listing >/tmp/nodejs.before
     prune_anew
@@ -69,7 +76,7 @@ prune_dependencies() {
     listing >/tmp/nodejs.after
     LC_ALL=C comm -z -23 <(paths </tmp/nodejs.before) <(paths </tmp/nodejs.after) >/tmp/nodejs.pruned/removed
     LC_ALL=C comm -z -13 /tmp/nodejs.before /tmp/nodejs.after | paths | xargs -0 -r cp -a --parents --target-directory /tmp/nodejs.pruned/changed
-    "$keep" save "$cache" node_modules.pruned "$key" /tmp/nodejs.pruned
+    "$keep" derive "$cache" node_modules.pruned "$key" node_modules /tmp/nodejs.pruned/{removed,changed}
   fi
 }
 
