@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
+from buildfarm import LazyModule
 from buildfarm.errors import NodeError, RequestError, SettingsError
+
+if TYPE_CHECKING:
+    from cryptography import fernet
+else:  # takes 14 ms; most commands meet no config vars
+    fernet = LazyModule("cryptography.fernet")
 
 _ADVICE = "Set BUILDFARM_FARM_KEY to the same key everywhere: `buildfarm up` makes one, docs/security.md says how."
 
@@ -28,7 +34,12 @@ class Seal:
 
     def check(self) -> None:
         """Raises SettingsError if a key is not valid."""
-        _ = self._fernet
+        try:
+            valid = all(len(base64.urlsafe_b64decode(_padded(key))) == 32 for key in self._list)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise SettingsError("BUILDFARM_FARM_KEY is not a valid key: 32 bytes in URL-safe base64.", advice=_ADVICE)
 
     def close(self, build_id: str, env: Mapping[str, str]) -> str:
         """The encrypted form, bound to its build; empty for no config vars. Raises RequestError."""
@@ -42,7 +53,7 @@ class Seal:
         """What `close` took. Raises NodeError if it cannot be read here, or belongs to another build."""
         try:
             owner, env = json.loads(self._fernet.decrypt(sealed)) if self._fernet else ("", {})
-        except (InvalidToken, ValueError) as error:
+        except (fernet.InvalidToken, ValueError) as error:
             raise NodeError("The build's config vars cannot be decrypted on this node.", advice=_ADVICE) from error
         if owner != build_id:
             raise NodeError(
@@ -66,14 +77,13 @@ class Seal:
         return [key.strip() for key in self.keys.split(",") if key.strip()]
 
     @cached_property
-    def _fernet(self) -> MultiFernet | None:
-        try:
-            ciphers = [Fernet(key + "=" * (-len(key) % 4)) for key in self._list]
-        except ValueError as error:
-            raise SettingsError(
-                "BUILDFARM_FARM_KEY is not a valid key.", advice="A key has 32 bytes in URL-safe base64."
-            ) from error
-        return MultiFernet(ciphers) if ciphers else None
+    def _fernet(self) -> fernet.MultiFernet | None:
+        self.check()
+        return fernet.MultiFernet([fernet.Fernet(_padded(key)) for key in self._list]) if self._list else None
+
+
+def _padded(key: str) -> str:
+    return key + "=" * (-len(key) % 4)
 
 
 def _hmac(key: str, content: bytes) -> str:

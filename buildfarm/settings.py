@@ -11,26 +11,37 @@ import re
 import socket
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from buildfarm.errors import SettingsError
 
 HOST_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 STATE_DIRECTORY = Path(os.environ.get("BUILDFARM_STATE_DIRECTORY", Path.home() / ".local/state/buildfarm"))
+ENV_PREFIX = "BUILDFARM_"
+ENV_FILE = STATE_DIRECTORY / "farm.env"  # `buildfarm up` writes it
 MIB = 1024 * 1024
 SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
-class Settings(BaseSettings):
-    """One field, one variable; the unit is the end of the name."""
+class Settings(BaseModel):
+    """One field, one variable; the unit is the end of the name.
 
-    model_config = SettingsConfigDict(
-        env_prefix="BUILDFARM_", env_file=STATE_DIRECTORY / "farm.env", frozen=True, extra="ignore"
-    )
+    What is not given is read from the environment, or else from `ENV_FILE`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     # Where things are
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis, the store and the queue")
@@ -49,7 +60,7 @@ class Settings(BaseSettings):
 
     # The node
     node_id: str = Field(default_factory=socket.gethostname, description="name of this build node")
-    node_classes: Annotated[frozenset[str], NoDecode] = Field(
+    node_classes: frozenset[str] = Field(
         frozenset(), description="classes of builds that this node serves, as bulk,interactive; empty: all"
     )
     slots: int = Field(2, ge=1, le=64, description="builds that run at once on this node")
@@ -121,7 +132,7 @@ class Settings(BaseSettings):
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
     outage_seconds: float = Field(600, gt=0, description="a build waits this long for an unreachable Redis or registry")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
-    classes: Annotated[dict[str, int], NoDecode] = Field(
+    classes: dict[str, int] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
     )
     shards: int = Field(16, ge=1, le=256, description="queues that the tenants of a class are spread over")
@@ -166,6 +177,14 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
     metrics_tenants: bool = Field(False, description="also count by tenant; you must keep their number bounded")
     otlp_endpoint: str = Field("", description="where traces go, as http://host:4318; empty: nowhere")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_variables(cls, given: dict[str, Any]) -> dict[str, Any]:
+        found = _read_file(ENV_FILE) | dict(os.environ)
+        lower = {name.lower(): value for name, value in found.items()}
+        names = {name: ENV_PREFIX.lower() + name for name in cls.model_fields}
+        return {name: lower[variable] for name, variable in names.items() if variable in lower} | given
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -220,6 +239,18 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "BUILDFARM_" + str(first["loc"][0]).upper() if first["loc"] else "A setting"
+        name = ENV_PREFIX + str(first["loc"][0]).upper() if first["loc"] else "A setting"
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name} cannot be read: {reason}.", advice="See docs/settings.md.") from error
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    """Lines of NAME=VALUE; nothing on a machine where the farm never was up. Raises SettingsError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", advice="Make it readable, or delete it.") from error
+    lines = (line.strip().partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -71,7 +73,9 @@ def list_builds(app: str | None, limit: int, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([fields_of(farm, build) for build in found]))
         else:
-            display.show_list(console.Console(highlight=False), found)
+            # Only a terminal has an edge: what reads a pipe gets a build a line.
+            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            click.echo("\n".join(display.build_lines(found, columns)))
 
 
 @click.command()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
+from buildfarm import LazyModule
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.view import QueuePosition
@@ -18,9 +17,19 @@ from buildfarm.sources.listing import printable
 from buildfarm.telemetry.units import size
 
 if TYPE_CHECKING:
+    from rich import console as consoles
+    from rich import table as tables
+    from rich import text as texts
+    from rich.console import Console
+    from rich.text import Text
+
     from buildfarm.client import Client
     from buildfarm.farm import Farm
     from buildfarm.sources.choice import LeftOut
+else:  # take 40 ms
+    consoles = LazyModule("rich.console")
+    tables = LazyModule("rich.table")
+    texts = LazyModule("rich.text")
 
 COLOURS = {
     State.SUCCEEDED: "green",
@@ -29,6 +38,9 @@ COLOURS = {
     State.CANCELLED: "yellow",
     State.SUPERSEDED: "yellow",
 }
+_HEAD = ("build", "app", "state", "submitted (UTC)", "took")
+_GAP = "  "
+_APP_COLUMNS_MIN = 12
 
 
 def show_left_out(console: Console, left_out: Sequence[LeftOut], *, verbose: bool) -> None:
@@ -51,7 +63,7 @@ def _files(count: int) -> str:
 
 
 def _dim(console: Console, text: str) -> None:
-    console.print(Text(printable(text), "dim"), soft_wrap=True)
+    console.print(texts.Text(printable(text), "dim"), soft_wrap=True)
 
 
 def show_build(console: Console, build: Build, image: str, place: QueuePosition | None = None) -> None:
@@ -59,7 +71,7 @@ def show_build(console: Console, build: Build, image: str, place: QueuePosition 
     request = build.request
     _row(console, "build", build.id)
     _row(console, "app", f"{request.tenant}/{request.app}")
-    _row(console, "state", Text(build.state, style=COLOURS.get(build.state, "")))
+    _row(console, "state", texts.Text(build.state, style=COLOURS.get(build.state, "")))
     if build.superseded_by:
         _row(console, "by", f"{build.superseded_by}, a newer build")
     if build.result_of:
@@ -84,10 +96,10 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
     for name, command in result.process_types.items():
         _row(console, "process", f"{name}: {command}")
     if result.warning:
-        _row(console, "warning", Text(result.warning, style="yellow"))
+        _row(console, "warning", texts.Text(result.warning, style="yellow"))
     _row(console, "uploaded", size(result.uploaded_bytes))
     _row(console, "phases", ", ".join(f"{phase} {result.phase_seconds.get(phase, 0):.2f} s" for phase in Phase))
-    layers = Table("layer", "origin", "compressed", "unpacked", "moved", box=None)
+    layers = tables.Table("layer", "origin", "compressed", "unpacked", "moved", box=None)
     for layer in result.layers:
         unpacked = "" if layer.uncompressed_bytes is None else size(layer.uncompressed_bytes)
         moved = "no" if layer.reused else "yes"
@@ -97,9 +109,9 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
 
 def show_failure(console: Console, failure: Failure) -> None:
     """Why there is no image, and what to do about it."""
-    console.print(Text(f"{failure.code}: {failure.message}", style="red"), soft_wrap=True)
+    console.print(texts.Text(f"{failure.code}: {failure.message}", style="red"), soft_wrap=True)
     if failure.advice:
-        console.print(Text(failure.advice), soft_wrap=True)
+        console.print(texts.Text(failure.advice), soft_wrap=True)
 
 
 def position_of(place: QueuePosition) -> str:
@@ -108,25 +120,31 @@ def position_of(place: QueuePosition) -> str:
     return f"number {place.position} at worst{wait}"
 
 
-def show_list(console: Console, builds: list[Build]) -> None:
-    """Builds, a line each."""
-    table = Table(box=None)
-    for name in ("build", "app", "state", "submitted (UTC)", "took"):
-        table.add_column(name, overflow="fold", no_wrap=name not in ("app", "state"))
-    for build in builds:
-        took = f"{build.finished_at - build.submitted_at:.1f} s" if build.finished_at else ""
-        state = Text(build.failure.code if build.failure else build.state, style=COLOURS.get(build.state, ""))
-        table.add_row(build.id, f"{build.request.tenant}/{build.request.app}", state, _minute(build.submitted_at), took)
-    console.print(table)
+def build_lines(builds: Sequence[Build], columns: int | None) -> Iterator[str]:
+    """A line for each; in so many columns of a terminal, a long app goes on in the next line."""
+    rows = [_HEAD, *map(_cells_of, builds)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if columns is not None:
+        others = sum(widths) - widths[1] + len(_GAP) * (len(widths) - 1)
+        widths[1] = min(widths[1], max(columns - others, _APP_COLUMNS_MIN))
+    for row, colour in zip(rows, [None, *(COLOURS.get(build.state) for build in builds)], strict=True):
+        parts = [row[1][at : at + widths[1]] for at in range(0, len(row[1]), widths[1])]
+        cells = [cell.ljust(width) for cell, width in zip((row[0], parts[0], *row[2:]), widths, strict=True)]
+        cells[2] = click.style(cells[2], fg=colour)
+        yield _GAP.join(cells).rstrip()
+        yield from (" " * widths[0] + _GAP + part for part in parts[1:])
+
+
+def _cells_of(build: Build) -> tuple[str, ...]:
+    submitted = datetime.fromtimestamp(build.submitted_at, UTC).strftime("%Y-%m-%d %H:%M")
+    took = f"{build.finished_at - build.submitted_at:.1f} s" if build.finished_at else ""
+    state = build.failure.code if build.failure else build.state
+    return build.id, f"{build.request.tenant}/{build.request.app}", str(state), submitted, took
 
 
 def _row(console: Console, name: str, value: str | Text) -> None:
     # A separate line, never folded: people copy digests out of it.
-    console.print(Text.assemble(f"{name:<11}", value), soft_wrap=True)
-
-
-def _minute(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    console.print(texts.Text.assemble(f"{name:<11}", value), soft_wrap=True)
 
 
 def _time(seconds: float) -> str:
@@ -143,13 +161,13 @@ _NODE_COLOURS = {
 
 def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
     """Print a row for each node, and how many of them have the builder."""
-    console = Console(highlight=False)
-    table = Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
+    console = consoles.Console(highlight=False)
+    table = tables.Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
     for node in found:
         gone = node.state is NodeState.GONE
         table.add_row(
             node.id,
-            Text(node.state, style=_NODE_COLOURS[node.state]),
+            texts.Text(node.state, style=_NODE_COLOURS[node.state]),
             f"{node.busy}/{node.slots}",
             " ".join(node.builds),
             node.builder.removeprefix("sha256:")[:12],

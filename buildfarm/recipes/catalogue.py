@@ -7,7 +7,7 @@ as its tag, which nodes mount into sandboxes. docs/images.md explains every fiel
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
@@ -58,6 +58,7 @@ class Tool(Frozen):
     npm: Mapping[Machine, Package] | None = None  # its package there, by machine
     pypi: Package | None = None  # or there
     buildpacks: tuple[Name, ...] = Field(min_length=1)  # those of the builder whose plans name it
+    files: tuple[InsidePath, ...] = ()  # an app without any of them needs no such tool; none: every app may
     programs: tuple[InsidePath, ...] = ()  # made executable; these are patterns of the shell's kind
     drop: tuple[InsidePath, ...] = ()  # what no build needs; likewise
     strip: bool = False  # the programs lose their symbols
@@ -110,12 +111,14 @@ class Catalogue(Frozen):
         self._version(name, version)
         return name, version
 
-    def offered(self, machine: str, buildpacks: frozenset[str]) -> tuple[tuple[str, str], ...]:
-        """Name and version of what these buildpacks can use on this machine."""
+    def offered(
+        self, machine: str, buildpacks: frozenset[str], has: Callable[[str], bool]
+    ) -> tuple[tuple[str, str], ...]:
+        """Name and version of what these buildpacks can use on this machine; ``has`` is whether the app has a file."""
         return tuple(
             (name, version)
             for name, tool in self.tools.items()
-            if buildpacks & frozenset(tool.buildpacks)
+            if buildpacks & frozenset(tool.buildpacks) and (not tool.files or any(map(has, tool.files)))
             for version, made in tool.versions.items()
             if made.kind_for(machine)
         )

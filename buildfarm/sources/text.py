@@ -26,6 +26,11 @@ def decode_text(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def has_mark(content: bytes) -> bool:
+    """Whether a file begins with a byte order mark."""
+    return content.startswith((codecs.BOM_UTF8, *(mark for mark, _, _ in _MARKS)))
+
+
 def _encoding_of(content: bytes) -> tuple[str, str]:
     for mark, codec, encoding in _MARKS:
         if content.startswith(mark):

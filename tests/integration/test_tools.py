@@ -108,6 +108,22 @@ def test_a_node_that_lost_its_copy_fetches_it_again(built, pnpm, tmp_path):
     ]
 
 
+def test_an_app_with_a_lock_file_of_uv_is_built_with_a_mounted_uv(built, tmp_path):
+    tool = made(built, "uv", "0.13.8")
+    package = '[[package]]\nname = "app"\nversion = "1"\nsource = { virtual = "." }\n'
+    files = {
+        "pyproject.toml": '[project]\nname = "app"\nversion = "1"\nrequires-python = ">=3.11"\n',
+        "uv.lock": f'version = 1\nrequires-python = ">=3.11"\n\n{package}',
+        "main.py": "print('started')\n",
+    }
+    build = built(write_files(tmp_path, files), app="uv", env={"PIP_INDEX_URL": NOWHERE, "UV_INDEX_URL": NOWHERE})
+    log = built.log(build)
+    assert build.state is State.SUCCEEDED, log
+    assert "uv 0.13.8" in log
+    assert "Fetching uv" not in log
+    assert [path.name for path in copies(built).glob("uv/*")] == [f"0.13.8-{tool.result.digest.partition(':')[2][:12]}"]
+
+
 def test_an_app_in_go_is_built_with_a_mounted_toolchain(built, tmp_path):
     tool = made(built, "go", "1.24.11")
     main = 'package main\n\nimport (\n\t"fmt"\n\t"runtime"\n)\n\nfunc main() { fmt.Println(runtime.Version()) }\n'

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 # The last one that reads records strictly. Replace it with the newest release whenever there is one.
 PREVIOUS = os.environ.get("BUILDFARM_TESTS_PREVIOUS", "c7ebd68efcf5e9b124430ded1d7a0eb01a4964d6")
+# The last one that refuses some names of config vars; it leaves records that it cannot read to others.
+FEWER_NAMES = "6bb886d81e7b3ae20d88367a7da9eb4b34c5b822"
 
 SUBMIT = """
 import sys
+from functools import cache
 from pathlib import Path
 from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest
@@ -30,22 +34,42 @@ from buildfarm.settings import read_settings
 
 with open_farm(read_settings()) as farm:
     source, _ = farm.pack(Path(sys.argv[1]), sys.argv[2])
-    print(farm.submit(BuildRequest(tenant=sys.argv[2], app="old", source=source, env={"GREETING": "hello"})).id)
+    env = dict(name.split("=") for name in sys.argv[3:])
+    print(farm.submit(BuildRequest(tenant=sys.argv[2], app="old", source=source, env=env)).id)
 """
+
+# What the previous version refused: names that begin with _, and those that its sandbox could not bear.
+NEW_NAMES = {"_X": "1", "ENV": "production", "UID": "7"}
+PRINTS_NAMES = {
+    "bin/detect": "#!/bin/bash\necho App\n",
+    "bin/compile": '#!/bin/bash\ncd "$3" && head -v -c 99 *\n',
+    "Procfile": "web: true\n",
+}
 
 
 @pytest.fixture(scope="session")
-def previous(tmp_path_factory):
-    """The code of the previous version, out of the repository's history."""
-    known = subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", f"{PREVIOUS}^{{commit}}"], check=False)
-    if known.returncode != 0:
-        pytest.skip(f"the repository has no commit {PREVIOUS[:12]}: it is a shallow clone")
-    folder = tmp_path_factory.mktemp("previous")
-    archive = ["git", "-C", str(ROOT), "archive", PREVIOUS, "buildfarm", "workers"]
-    with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
-        subprocess.run(["tar", "--extract", "--directory", str(folder)], stdin=packed.stdout, check=True)
-    assert packed.returncode == 0
-    return folder
+def code_of(tmp_path_factory):
+    """The code of another version, out of the repository's history."""
+
+    @cache
+    def unpack(commit):
+        known = subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", f"{commit}^{{commit}}"], check=False)
+        if known.returncode != 0:
+            pytest.skip(f"the repository has no commit {commit[:12]}: it is a shallow clone")
+        folder = tmp_path_factory.mktemp("previous")
+        archive = ["git", "-C", str(ROOT), "archive", commit, "buildfarm", "workers"]
+        with subprocess.Popen(archive, stdout=subprocess.PIPE) as packed:
+            subprocess.run(["tar", "--extract", "--directory", str(folder)], stdin=packed.stdout, check=True)
+        assert packed.returncode == 0
+        return folder
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def previous(code_of):
+    """The code of the previous version."""
+    return code_of(PREVIOUS)
 
 
 @pytest.fixture
@@ -139,7 +163,8 @@ def test_a_node_of_the_previous_version_builds_for_this_one(farm, previous, tmp_
 def test_a_node_of_this_version_builds_for_the_previous_one(farm, previous, tmp_path):
     builds = Builds(farm, None)
     environment = {**os.environ, "PYTHONPATH": str(previous), "BUILDFARM_NAMESPACE": farm.settings.namespace}
-    command = [sys.executable, "-c", SUBMIT, str(write_files(tmp_path, {"index.html": "hello\n"})), builds.tenant]
+    source = str(write_files(tmp_path, PRINTS_NAMES))
+    command = [sys.executable, "-c", SUBMIT, source, builds.tenant, "GREETING=hello", "UIDS=7"]
     submit = subprocess.run(command, cwd=previous, env=environment, capture_output=True, text=True, check=False)
     assert submit.returncode == 0, submit.stderr
     assert farm.get(submit.stdout.strip()).state is State.QUEUED
@@ -147,6 +172,32 @@ def test_a_node_of_this_version_builds_for_the_previous_one(farm, previous, tmp_
         build = builds.ended(submit.stdout.strip())
     assert (build.state, build.attempt) == (State.SUCCEEDED, 1), builds.log(build)
     assert build.request.app == "old"
+    assert {"==> GREETING <==", "hello", "==> UIDS <==", "7"} <= {
+        line.strip() for line in builds.log(build).split("\n")
+    }
+
+
+@pytest.mark.kind("config vars")
+@pytest.mark.parametrize("commit", [PREVIOUS, FEWER_NAMES], ids=["reads strictly", "leaves it to others"])
+def test_names_of_config_vars_that_an_older_node_refuses_are_left_to_a_newer_one(
+    farm, code_of, commit, tmp_path, record_property
+):
+    builds = Builds(farm, None)
+    source, _ = farm.pack(write_files(tmp_path, PRINTS_NAMES), builds.tenant)
+    with build_node(farm, code=code_of(commit)) as old:
+        unknown = builds.submit(source=source, app="unknown", env=NEW_NAMES)
+        known = builds.ended(builds.submit(source=source, app="known", env={"GREETING": "hello"}))
+        assert (known.state, known.attempt, known.node) == (State.SUCCEEDED, 1, old.id), builds.log(known)
+        left = farm.get(unknown).state
+        # The one that reads strictly learns what it cannot read when it already has the lease.
+        assert left in {State.QUEUED, State.RUNNING} if commit == PREVIOUS else left is State.QUEUED
+    with build_node(farm) as new:
+        build = builds.ended(unknown)
+    assert (build.state, build.node) == (State.SUCCEEDED, new.id), builds.log(build)
+    assert set(build.request.env) == set(NEW_NAMES)
+    told = {line.strip() for line in builds.log(build).split("\n")}
+    assert {"==> ENV <==", "production", "==> UID <==", "7", "==> _X <==", "1"} <= told
+    record_property("seen", f"the older node left it {left} and built the next; built in attempt {build.attempt}")
 
 
 def test_nodes_of_both_versions_share_the_work(farm, previous, tmp_path):

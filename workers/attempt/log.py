@@ -22,6 +22,7 @@ TAIL_LINES = 20
 _BATCH_LINES = 200
 _FLOOD_LINES = 2000  # with more lines waiting, the writer is slowed down
 _SLOW_SECONDS = 0.25
+_PART_BYTES = 4096  # is taken at once: what it costs is known before the next
 _SHOWN_SECONDS = 1.0  # the line that is being written is shown no more often
 _DRAWING_SECONDS = 3.0  # rows that were drawn over are kept for so long, to be drawn over again
 _WAITING_LINES_MAX = 20_000
@@ -115,21 +116,14 @@ class BuildLog:
 
     def write(self, piece: bytes) -> None:
         """Takes output as it comes, in pieces of any length. A flood is slowed down, and never made to wait long."""
-        started = time.thread_time()
-        with self._lock:
-            if self._bytes > self._limit_bytes:
-                self._end = (self._end + piece)[-_END_BYTES:]
-            else:
-                self._take_piece(piece)
-            count = len(self._waiting)
-            if count > _FLOOD_LINES:
-                self._room.clear()
-            ahead_seconds = self._pace.ahead_seconds(piece, time.thread_time() - started)
-        if count >= _BATCH_LINES:
-            self.more.set()
+        parts = [piece[at : at + _PART_BYTES] for at in range(0, len(piece), _PART_BYTES)]
+        for part in parts:
+            wait_seconds = self._take_part(part, _SLOW_SECONDS / len(parts))
+            if len(self._waiting) >= _BATCH_LINES:
+                self.more.set()
+            if wait_seconds > 0:
+                time.sleep(min(wait_seconds, _SLOW_SECONDS))
         self._room.wait(_SLOW_SECONDS)
-        if ahead_seconds > 0:
-            time.sleep(min(ahead_seconds, _SLOW_SECONDS))
 
     def skip(self) -> None:
         """Drops all queued lines but the newest, so that ending a build does not wait for a log flood."""
@@ -190,9 +184,21 @@ class BuildLog:
             self._batches += 1
             return phase, lines, self._batches
 
-    def _take_piece(self, piece: bytes) -> None:
-        for row in self._terminal.feed(piece):
-            self._take(row)
+    def _take_part(self, part: bytes, most_seconds: float) -> float:
+        """Returns how long to wait before more is read."""
+        started, before = time.thread_time(), self._bytes
+        with self._lock:
+            if self._bytes > self._limit_bytes:
+                self._end = (self._end + part)[-_END_BYTES:]
+            else:
+                for row in self._terminal.feed(part):
+                    self._take(row)
+            if len(self._waiting) > _FLOOD_LINES:
+                self._room.clear()
+            # A few bytes can fill a row with blanks.
+            counted_bytes = max(len(part), self._bytes - before)
+            work_seconds = time.thread_time() - started
+            return self._pace.wait_seconds(counted_bytes, part.count(b"\n"), work_seconds, most_seconds)
 
     def _settle(self) -> None:
         """Takes the lines that have ended, unless the build goes on drawing over them."""

@@ -26,11 +26,7 @@ class Mask:
                 forms |= {line, quote(line, safe=""), encoded.rstrip("="), encoded.translate(_URL_SAFE).rstrip("=")}
         # The longest first: a line of a secret must not be taken out of the middle of the whole.
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
-
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest form."""
-        return max((len(form.encode()) for form in self._forms), default=0)
+        self.longest = max((len(form.encode()) for form in self._forms), default=0)  # in bytes
 
     def hide(self, text: str) -> str:
         """The text without them."""

@@ -21,12 +21,16 @@ class ReadPace:
     def __init__(self) -> None:
         self._read_until = 0.0  # monotonic: when a build that keeps to the pace would have written so much
 
-    def ahead_seconds(self, piece: bytes, work_seconds: float) -> float:
-        """How long to wait before more is read, now that this was read and took so much of a processor."""
+    def wait_seconds(self, read_bytes: int, lines: int, work_seconds: float, most_seconds: float) -> float:
+        """How long to wait before more is read, now that this was read and took so much of a processor.
+
+        That is ``most_seconds`` at most, or what the work asks for if that is more.
+        """
         now = time.monotonic()
-        counted = len(piece) + _LINE_COUNTS_BYTES * piece.count(b"\n")
-        self._read_until = max(self._read_until, now) + max(counted / _PACE_BYTES, work_seconds / _WORK_SHARE)
-        return self._read_until - now - _PACE_SECONDS
+        asked_seconds = work_seconds / _WORK_SHARE
+        counted_bytes = read_bytes + _LINE_COUNTS_BYTES * lines
+        self._read_until = max(self._read_until, now) + max(counted_bytes / _PACE_BYTES, asked_seconds)
+        return min(self._read_until - now - _PACE_SECONDS, max(most_seconds, asked_seconds))
 
 
 class BatchSize:

@@ -20,6 +20,9 @@ class Row:
     def __init__(self, text: str, mask: Mask) -> None:
         self._mask = mask
         self._printed = ""  # in its order: another text may overwrite a part of a secret
+        self._hides = bytearray()  # which of these characters are part of one
+        self._unsearched: list[str] = []  # printed since
+        self._length = 0  # of both
         self._cut = len(text) > COLUMNS
         if self._cut:
             text = mask.cut(text, COLUMNS)[:COLUMNS]
@@ -30,14 +33,20 @@ class Row:
     def __len__(self) -> int:
         return len(self._cells)
 
+    def is_blank(self) -> bool:
+        """Whether it shows nothing."""
+        cells = self._cells
+        return not (self._cut or (cells and (cells[-1] != " " or cells != [" "] * len(cells))))
+
     def text(self) -> str:
         """What is shown, with `HIDDEN` for what was printed as part of a secret."""
         return "".join(self._hidden()) + (CUT if self._cut else "")
 
     def state(self) -> str:
         """The same now, without what may be the beginning of a secret: the rest of it may be still to come."""
+        hidden = self._hidden()
         kept = len(self._mask.withhold(self._printed))
-        cells = zip(self._hidden(), self._origins, strict=True)
+        cells = zip(hidden, self._origins, strict=True)
         return "".join(" " if origin >= kept and self._printed else cell for cell, origin in cells).rstrip(" ")
 
     def put(self, column: int, text: str) -> int:
@@ -100,24 +109,38 @@ class Row:
         """Where in what was printed this text is from now on."""
         if not self._mask.longest:
             return 0
-        if len(self._printed) > _PRINTED_MAX + self._mask.longest:
-            self._cells = self._hidden()
-            forgotten = len(self._printed) - self._mask.longest
-            self._printed = self._printed[forgotten:]
-            self._origins = [origin - forgotten for origin in self._origins]
-        start = len(self._printed)
-        self._printed += text
+        if self._length > _PRINTED_MAX + self._mask.longest:
+            self._forget()
+        start = self._length
+        self._unsearched.append(text)
+        self._length += len(text)
         return start
 
+    def _forget(self) -> None:
+        """All that was printed but the newest, which may be the beginning of a secret."""
+        self._cells = self._hidden()
+        forgotten = self._length - self._mask.longest
+        self._printed, self._hides = self._printed[forgotten:], self._hides[forgotten:]
+        self._length -= forgotten
+        self._origins = [origin - forgotten for origin in self._origins]
+
     def _hidden(self) -> list[str]:
-        places = self._mask.places(self._printed)
-        if not places:
+        self._search()
+        if 1 not in self._hides:
             return self._cells
-        hides = bytearray(len(self._printed))
-        for start, end in places:
-            hides[start:end] = b"\1" * (end - start)
         cells = zip(self._cells, self._origins, strict=True)
-        return [HIDDEN if origin >= 0 and hides[origin] else cell for cell, origin in cells]
+        return [HIDDEN if origin >= 0 and self._hides[origin] else cell for cell, origin in cells]
+
+    def _search(self) -> None:
+        """Looks for secrets in what was printed since it last did, and in those that began before."""
+        if not self._unsearched:
+            return
+        begin = max(len(self._printed) - self._mask.longest, 0)
+        self._printed += "".join(self._unsearched)
+        self._unsearched = []
+        self._hides += bytes(self._length - len(self._hides))
+        for start, end in self._mask.places(self._printed[begin:]):
+            self._hides[begin + start : begin + end] = b"\1" * (end - start)
 
 
 def _cells_of(text: str, column: int, start: int) -> tuple[list[str], list[int]]:

@@ -37,16 +37,16 @@ class Terminal:
         self._mask = Mask()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._carry = ""  # the beginning of a sequence
-        self._rows: list[str] = [""]
+        self._rows: list[str | Row] = [""]  # those that the cursor was within are kept by their cells
         self._at = 0  # the cursor's row
         self._column: int | None = None  # behind the end of its row
-        self._row: Row | None = None  # its row, once the cursor was within it
         self._saved = (0, 0)
         self._left: list[str] = []  # rows that the cursor can no longer go back to
 
     def hide(self, mask: Mask) -> None:
         """Secrets that are hidden even where only parts of them are left on a row."""
         self._mask = mask
+        self._rows = [self._text(row) for row in self._rows]
 
     def feed(self, piece: bytes) -> list[str]:
         """The rows that can no longer change."""
@@ -59,18 +59,17 @@ class Terminal:
             plain, colours = _COLOUR.subn("", text)
             # With other sequences among them, taking some out could make a new one of what is left.
             text = (plain if colours == text.count("\x1b") else text).replace("\r\n", "\n")
-        if _STEERS.search(text) or self._row is not None or self._at != len(self._rows) - 1 or self._column is not None:
+        if _STEERS.search(text) or not self._print_lines(text):
             self._interpret(text)
-        else:
-            self._print_lines(text)
         left, self._left = self._left, []
         return left + self._give(min(len(self._rows) - ROWS, self._at))
 
     def state(self) -> list[str]:
         """The rows that are not given out yet, the last of which may be unfinished."""
-        rows = [*self._rows]
-        if self._row is not None:
-            rows[self._at] = self._row.state()
+        rows = [self._text(row) for row in self._rows]
+        cursors = self._rows[self._at]
+        if isinstance(cursors, Row):
+            rows[self._at] = cursors.state()
         return [_HIDDEN_RUN.sub(SHOWN, row) for row in rows]
 
     def settle(self) -> list[str]:
@@ -81,17 +80,21 @@ class Terminal:
         """Gives out all rows, as if the output ended here; a newest one that is empty is none."""
         self._interpret(self._decoder.decode(b"", final=True))
         self._carry = ""
-        self._leave_row()
         rows = self._give(len(self._rows))
         self._rows, self._at, self._column = [""], 0, None
         return rows if rows[-1] else rows[:-1]
 
-    def _print_lines(self, text: str) -> None:
+    def _print_lines(self, text: str) -> bool:
+        """Appends text without controls, unless the cursor is elsewhere."""
+        last = self._rows[-1]
+        if not isinstance(last, str) or self._at != len(self._rows) - 1 or self._column is not None:
+            return False
         first, *others = text.split("\n")
-        self._rows[-1] = (self._rows[-1] + first)[: self.width]
+        self._rows[-1] = (last + first)[: self.width]
         if others:
             self._rows += [line[: self.width] for line in others]
             self._at = len(self._rows) - 1
+        return True
 
     def _interpret(self, text: str) -> None:
         for found in _TOKEN.finditer(text):
@@ -105,10 +108,11 @@ class Terminal:
                 self._escape(found["escape"])
 
     def _print(self, text: str) -> None:
-        if self._row is None and self._column is None:
-            self._rows[self._at] = (self._rows[self._at] + text)[: self.width]
-            return
-        self._column = self._edit().put(self._where(), text)
+        row = self._rows[self._at]
+        if isinstance(row, Row) or self._column is not None:
+            self._column = self._edit().put(self._where(), text)
+        elif len(row) < self.width:
+            self._rows[self._at] = (row + text)[: self.width]
 
     def _control(self, control: str) -> None:
         if control == "\n":
@@ -157,7 +161,7 @@ class Terminal:
         """For a place on a screen: a log has none, and keeps what a screen would lose."""
         self._leave_row()
         self._at, self._column = len(self._rows) - 1, None
-        if self._rows[-1]:
+        if self._rows[-1] != "":
             self._line_feed()
 
     def _line_feed(self) -> None:
@@ -167,7 +171,7 @@ class Terminal:
             self._rows.append("")
             # Here, not only at the end of a piece: what the cursor can go back to must not depend on the pieces.
             self._left += self._give(len(self._rows) - ROWS)
-        self._column = 0 if self._rows[self._at] else None
+        self._column = None if self._rows[self._at] == "" else 0
 
     def _go(self, row: int, column: int) -> None:
         self._leave_row()
@@ -200,15 +204,20 @@ class Terminal:
         return len(self._edit()) if self._column is None else self._column
 
     def _edit(self) -> Row:
-        """The cursor's row."""
-        if self._row is None:
-            self._row = Row(self._rows[self._at], self._mask)
-        return self._row
+        """The cursor's row by its cells. It stays so: a cursor that comes and goes must not cost a row each time."""
+        row = self._rows[self._at]
+        if isinstance(row, str):
+            row = self._rows[self._at] = Row(row, self._mask)
+        return row
 
     def _leave_row(self) -> None:
-        if self._row is not None:
-            self._rows[self._at] = self._row.text().rstrip(" ")[: self.width]
-        self._row = None
+        """One that was erased is as good as a new one."""
+        row = self._rows[self._at]
+        if isinstance(row, Row) and row.is_blank():
+            self._rows[self._at] = ""
+
+    def _text(self, row: str | Row) -> str:
+        return row if isinstance(row, str) else row.text().rstrip(" ")[: self.width]
 
     def _give(self, count: int) -> list[str]:
         """Takes rows off the top."""
@@ -216,4 +225,4 @@ class Terminal:
             return []
         rows, self._rows = self._rows[:count], self._rows[count:]
         self._at -= count
-        return [_HIDDEN_RUN.sub(SHOWN, row) for row in rows]
+        return [_HIDDEN_RUN.sub(SHOWN, self._text(row)) for row in rows]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from buildfarm.errors import CompileError
+from buildfarm.sources.mistakes import in_aptfile, in_requirements
 from buildfarm.sources.text import decode_text
 from workers.attempt.signals import Log
 from workers.build_folder import BuildFolder, NotPlainError
@@ -13,6 +16,11 @@ from workers.buildpacks.procfile import parse_procfile
 FILE_BYTES_MAX = 64 * 1024
 # Other tools' files of this name list icons, permissions and more.
 APP_JSON_BYTES_MAX = 1024 * 1024
+# With hashes they are long; what is longer is left to pip.
+_REQUIREMENTS_BYTES_MAX = 4 * 1024 * 1024
+
+# Where one of these is, the buildpack `python` does not read requirements.txt.
+_PYTHON_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml")
 
 
 def read_manifests(app: BuildFolder, log: Log) -> AppManifest:
@@ -35,7 +43,18 @@ def read_manifests(app: BuildFolder, log: Log) -> AppManifest:
     for warning in (*ignored, *found.warnings):
         log(f" !     {warning}\n".encode())
     parse_procfile(read_file(app, "Procfile") or "")
-    return found
+    mistakes = {"apt": in_aptfile(_content(app, "Aptfile", FILE_BYTES_MAX))}
+    if not any(map(app.may_have, _PYTHON_LOCKS)):
+        mistakes["python"] = in_requirements(_content(app, "requirements.txt", _REQUIREMENTS_BYTES_MAX))
+    return replace(found, mistakes={buildpack: error for buildpack, error in mistakes.items() if error is not None})
+
+
+def _content(app: BuildFolder, name: str, limit_bytes: int) -> bytes:
+    """Nothing of a file that is not there, or not to be read here: its buildpack deals with it."""
+    try:
+        return app.read(app.place_of(name), limit_bytes) or b""
+    except NotPlainError:
+        return b""
 
 
 def read_file(app: BuildFolder, name: str, limit_bytes: int = FILE_BYTES_MAX) -> str | None:

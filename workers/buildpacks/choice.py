@@ -46,10 +46,15 @@ def detect(
 ) -> Chosen:
     """Asks the buildpacks, and has the tools that they need; ``names`` are the source's files below ``app/``.
 
-    Raises DetectError, and what `BuildpackFetcher.fetch` raises.
+    Raises DetectError, CompileError for a mistake in a file that one of them reads, and what `BuildpackFetcher.fetch`
+    raises.
     """
     chosen = _choose(request, manifest, fetcher, steps, names)
-    return replace(chosen, tools=fetcher.provide_tools([item.name for item in chosen.classic], steps))
+    for item in chosen.classic:
+        if item.name in manifest.mistakes:
+            raise manifest.mistakes[item.name]
+    tools = fetcher.provide_tools([item.name for item in chosen.classic], lambda file: _TOP + file in names, steps)
+    return replace(chosen, tools=tools)
 
 
 def _choose(

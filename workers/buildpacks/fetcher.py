@@ -63,15 +63,15 @@ class BuildpackFetcher:
         self.cache.remove_partial()
         self.tools.remove_partial()
 
-    def provide_tools(self, buildpacks: Sequence[str], steps: Steps) -> tuple[str, ...]:
+    def provide_tools(self, buildpacks: Sequence[str], has: Callable[[str], bool], steps: Steps) -> tuple[str, ...]:
         """Have the tools ready that the plans of these buildpacks name, and return their folders.
 
+        ``has`` is whether the app has a file: to ask the plans is a step, which most apps of some languages do without.
         A tool that is missing or damaged costs time, never the build: the buildpack fetches it itself. Raises what a
         sandbox raises.
         """
-        offered = [
-            f"{name}={version}" for name, version in own_catalogue().offered(self.tools.machine, frozenset(buildpacks))
-        ]
+        known = own_catalogue().offered(self.tools.machine, frozenset(buildpacks), has)
+        offered = [f"{name}={version}" for name, version in known]
         if not offered:
             return ()
         told = steps.run("tools", "wanted", *buildpacks, "--", *offered, capture=True)

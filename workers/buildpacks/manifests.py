@@ -36,6 +36,7 @@ class AppManifest:
     warnings: tuple[str, ...] = ()  # what of the files is ignored, a sentence each
     include: tuple[str, ...] = ()  # patterns of .gitignore: only these files are built
     exclude: tuple[str, ...] = ()  # the same: these files are not
+    mistakes: Mapping[str, CompileError] = field(default_factory=dict)  # in files that only this buildpack reads
 
     @property
     def pinned(self) -> bool:

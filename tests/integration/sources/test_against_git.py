@@ -144,7 +144,7 @@ def fill(top, tree, repository, *options):
 def is_file(path):
     try:
         mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, or below a file or a link that leads to itself
         return False
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
@@ -199,7 +199,7 @@ def listed_by_git(directory):
     found = set()
     for name in git(directory, "ls-files", "-co", "--exclude-standard", "-z"):
         path = at(directory, name)
-        if path.parent.resolve() != path.parent:
+        if os.path.realpath(path.parent) != str(path.parent):
             continue  # a link stands where a tracked folder was
         if is_file(path):
             found.add(name)

@@ -73,3 +73,37 @@ def test_a_mistake_ends_the_build_before_the_compile(built, tmp_path, record_pro
     assert build.failure.phase is Phase.PREPARE
     assert "COMPILED" not in built.log(build)
     record_property("seen", f"{build.failure.message} (phase {build.failure.phase})")
+
+
+@pytest.mark.kind("text files")
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (("Aptfile", b"# caf\xe9\nsl\n"), "The Aptfile is not UTF-8: line 1 has the byte 0xE9"),
+        (("Aptfile", b"cow_say\n"), "Aptfile, line 1: 'cow_say' is not the name of a package"),
+        (("requirements.txt", b"flask # caf\xe9\n"), "The requirements.txt is not UTF-8: line 1"),
+    ],
+    ids=["an Aptfile in Windows-1252", "an Aptfile's wrong name", "requirements in Windows-1252"],
+)
+def test_a_mistake_in_a_buildpacks_own_file_ends_the_build_before_any_compile(
+    built, tmp_path, record_property, file, told
+):
+    name, content = file
+    write_files(
+        tmp_path, {".buildpacks": f"procfile\n{'apt' if name == 'Aptfile' else 'python'}\n", "Procfile": "a: b\n"}
+    )
+    (tmp_path / name).write_bytes(content)
+    build = built(tmp_path, "own-file")
+    failed(build, "app.compile", told)
+    assert build.failure.phase is Phase.DETECT
+    record_property("seen", f"{build.failure.message} (phase {build.failure.phase})")
+
+
+@pytest.mark.kind("text files")
+def test_a_file_that_no_chosen_buildpack_reads_fails_no_build(built, tmp_path, record_property):
+    write_files(tmp_path, {"Procfile": "web: echo started\n", ".buildpacks": "procfile\n"})
+    (tmp_path / "Aptfile").write_bytes(b"caf\xe9\n")
+    (tmp_path / "requirements.txt").write_bytes(b"<<<<<<< HEAD\n")
+    build = built(tmp_path, "unread")
+    succeeded(built, build)
+    record_property("seen", "built: neither apt nor python was chosen")

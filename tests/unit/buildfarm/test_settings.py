@@ -19,6 +19,32 @@ def test_a_variable_sets_its_field(monkeypatch):
     assert read_settings().slots == 7
 
 
+@pytest.fixture
+def env_file(monkeypatch, tmp_path):
+    """What `buildfarm up` writes, of this test alone."""
+    monkeypatch.setattr("buildfarm.settings.ENV_FILE", tmp_path / "farm.env")
+    return tmp_path / "farm.env"
+
+
+def test_what_is_given_wins_over_the_environment_and_that_over_the_file(monkeypatch, env_file):
+    env_file.write_text("# by up\nBUILDFARM_SLOTS=3\n\nBUILDFARM_NAMESPACE=a=b:\nBUILDFARM_REDIS_PORT=1\nnonsense\n")
+    assert (Settings().slots, Settings().namespace) == (3, "a=b:")
+    monkeypatch.setenv("buildfarm_slots", "4")
+    assert (Settings().slots, Settings(slots=5).slots) == (4, 5)
+    env_file.unlink()
+    assert Settings().namespace == "buildfarm:"
+
+
+@pytest.mark.parametrize("state", ["a folder", "not UTF-8"])
+def test_a_file_that_cannot_be_read_is_named(env_file, state):
+    if state == "a folder":
+        env_file.mkdir()
+    else:
+        env_file.write_bytes(b"BUILDFARM_NAMESPACE=\xe9\n")
+    with pytest.raises(SettingsError, match=r"farm\.env cannot be read"):
+        read_settings()
+
+
 def test_a_wrong_value_is_named_with_its_variable(monkeypatch):
     monkeypatch.setenv("BUILDFARM_SLOTS", "many")
     with pytest.raises(SettingsError, match="BUILDFARM_SLOTS"):

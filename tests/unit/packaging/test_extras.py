@@ -20,7 +20,6 @@ DISTRIBUTIONS = {
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",
     "pydantic_core": "pydantic-core",
-    "pydantic_settings": "pydantic-settings",
 }
 # Modules of the library that need their own extra.
 API_ONLY = ("buildfarm/api/",)

@@ -21,8 +21,10 @@ set_defaults() {
   default npm_config_loglevel warn
   default npm_config_logs_max 0
   # Headers of this very Node, so that native modules compile without fetching them; npm warns of the older name since 11.
-  default npm_package_config_node_gyp_nodedir "$node_folder"
-  if [ "$manager" != npm ] || [ "${manager_version%%.*}" -lt 11 ]; then default npm_config_nodedir "$node_folder"; fi
+  # The place is part of what they compile to, and of the cache's key: it must not tell where this Node comes from.
+  ln -s "$node_folder" "$tools/node"
+  default npm_package_config_node_gyp_nodedir "$tools/node"
+  if [ "$manager" != npm ] || [ "${manager_version%%.*}" -lt 11 ]; then default npm_config_nodedir "$tools/node"; fi
   if [ "$manager" = pnpm ]; then set_pnpms_defaults; fi
   case $manager:$manager_linker in
     yarn:) default YARN_CACHE_FOLDER "$cache/yarn" ;;

@@ -1,10 +1,16 @@
 # Sourced by compile: fetches package managers and interpreters.
 
-# fetch_tool NAME VERSION: prints the folder of this version's virtual environment. VERSION is one version, or a range.
+# fetch_tool NAME VERSION: prints the folder of this version: what the node has mounted, or a virtual environment. VERSION is
+# one version, or a range.
 # What the farm's own versions consist of is written down in lib/tools, so that a new release of a part breaks nothing.
 fetch_tool() {
-  local folder="$cache/tools/$1-${2//[^A-Za-z0-9.,]/_}" parts="$here/lib/tools/$1-$2.txt" wanted=("$1==$2")
+  local folder parts="$here/lib/tools/$1-$2.txt" wanted=("$1==$2")
   case $2 in [0-9]*) ;; *) wanted=("$1$2") ;; esac
+  if read -r folder _ < <(/usr/lib/buildfarm/tools find "$1" "$2"); then
+    echo "$folder"
+    return
+  fi
+  folder="$cache/tools/$1-${2//[^A-Za-z0-9.,]/_}"
   if [ -f "$parts" ]; then wanted=(--no-deps -r "$parts"); fi
   if [ ! -e "$folder/fetched" ]; then
     echo "-----> Fetching $1 $2" >&2

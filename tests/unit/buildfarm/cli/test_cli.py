@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from buildfarm import errors
 from buildfarm.cli import main
@@ -14,7 +14,7 @@ from buildfarm.cli.api import caller
 from buildfarm.cli.build import exit_of
 from buildfarm.cli.error_handler import Exit, exit_code
 from buildfarm.cli.images import together
-from buildfarm.cli.show import show_list
+from buildfarm.cli.show import build_lines
 from buildfarm.model import Build, BuildRequest, Failure, Fault, State
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.telemetry.units import size
@@ -45,16 +45,32 @@ def test_an_error_decides_the_exit_code(kind, code):
     assert exit_code(kind("It did not work.")) is code
 
 
-def test_a_list_of_builds_fits_80_columns(capsys):
-    def build(number, app):
-        request = BuildRequest(tenant="a-tenant", app=app, source=ArtifactSource(repository="s/t", digest=DIGEST))
-        return Build(id=f"{number:016x}", request=request, state=State.FAILED, submitted_at=0, finished_at=1234.5)
+def failed_build(number, app):
+    request = BuildRequest(tenant="a-tenant", app=app, source=ArtifactSource(repository="s/t", digest=DIGEST))
+    return Build(id=f"{number:016x}", request=request, state=State.FAILED, submitted_at=0, finished_at=1234.5)
 
-    show_list(Console(width=80, highlight=False), [build(1, "a" * 30), build(2, "short")])
-    lines = capsys.readouterr().out.splitlines()
+
+def test_a_list_of_builds_fits_80_columns():
+    lines = [click.unstyle(line) for line in build_lines([failed_build(1, "a" * 30), failed_build(2, "short")], 80)]
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines if line.split()[0].startswith("0")] == [f"{1:016x}", f"{2:016x}"]
     assert sum("1970-01-01 00:00" in line and "1234.5 s" in line for line in lines) == 2
+    assert "".join(line.split()[at] for line, at in zip(lines[1:3], (1, 0), strict=True)) == "a-tenant/" + "a" * 30
+
+
+def test_a_list_of_builds_that_no_terminal_shows_has_a_line_for_each():
+    head, *lines = build_lines([failed_build(1, "a" * 30), failed_build(2, "short")], None)
+    assert click.unstyle(head).split() == ["build", "app", "state", "submitted", "(UTC)", "took"]
+    assert [click.unstyle(line).split()[1] for line in lines] == ["a-tenant/" + "a" * 30, "a-tenant/short"]
+    assert all("\x1b[31mfailed" in line for line in lines)
+    assert len({line.index("failed") for line in map(click.unstyle, lines)}) == 1
+
+
+@pytest.mark.parametrize("columns", [1, 40, 80])
+def test_no_builds_and_narrow_terminals_are_shown(columns):
+    assert len(list(build_lines([], columns))) == 1
+    app, *rest = [click.unstyle(line).split() for line in build_lines([failed_build(1, "z" * 30)], columns)][1:]
+    assert "".join([app[1], *(words[0] for words in rest)]) == "a-tenant/" + "z" * 30
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from buildfarm.cli.build import RUN_POLICIES
 from buildfarm.cli.error_handler import Exit
 from buildfarm.cli.extras import missing_extra
 from buildfarm.model import RunPolicy
+from buildfarm.seal import Seal
 
 HEAVY = ("celery", "cryptography", "docker", "fastapi", "httpx", "pydantic", "redis", "rich", "structlog")
 RUN = "import sys\n{before}\nfrom buildfarm.cli import main\ntry:\n    main({arguments})\nfinally:\n    {after}\n"
@@ -52,9 +53,10 @@ def test_version_help_and_wrong_usage_import_nothing_that_takes_long(arguments):
     assert done.stderr.strip().endswith("[]")
 
 
-def test_a_list_by_redis_imports_neither_celery_nor_http():
+def test_a_list_by_redis_imports_no_more_than_it_shows():
     before = "import os; os.environ['BUILDFARM_REDIS_URL'] = 'redis://127.0.0.1:1'"
-    after = "print([name for name in ('celery', 'fastapi', 'httpx', 'structlog') if name in sys.modules])"
+    heavy = ("celery", "cryptography.fernet", "fastapi", "httpx", "rich", "structlog")
+    after = f"print([name for name in {heavy!r} if name in sys.modules])"
     done = run("list", before=before, after=after)
     assert done.returncode == Exit.FARM_FAULT
     assert done.stdout == "[]\n"
@@ -64,7 +66,6 @@ def test_a_list_by_redis_imports_neither_celery_nor_http():
     ("package", "arguments", "extra"),
     [
         ("redis", ["list"], "farm"),
-        ("cryptography", ["list"], "farm"),
         ("uvicorn", ["api"], "api"),
         ("fastapi", ["api"], "api"),
         ("docker", ["up"], "local"),
@@ -76,6 +77,16 @@ def test_a_missing_extra_is_one_sentence_and_the_command_that_installs_it(packag
     assert done.returncode == Exit.SETUP
     assert f"package {package}, which is not installed." in done.stderr
     assert done.stderr.strip().endswith(f"Run: pip install 'buildfarm[{extra}]'")
+
+
+def test_a_farm_key_needs_the_extra_of_the_farm_only_where_something_is_sealed(monkeypatch):
+    seal = Seal("k" * 43)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    monkeypatch.delitem(sys.modules, "cryptography.fernet", raising=False)
+    seal.check()
+    with pytest.raises(ModuleNotFoundError) as caught:
+        seal.close("b1", {"A": "x"})
+    assert "buildfarm[farm]" in missing_extra(caught.value).advice
 
 
 def test_a_module_that_no_extra_has_is_a_bug():

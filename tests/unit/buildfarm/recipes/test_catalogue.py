@@ -27,7 +27,7 @@ x86_64 = "{SHA}"
 def test_every_version_of_the_farms_own_catalogue_can_be_planned():
     catalogue = own_catalogue()
     for machine in ("x86_64", "aarch64"):
-        offered = catalogue.offered(machine, frozenset({"go", "deno", "cpp", "nodejs"}))
+        offered = catalogue.offered(machine, frozenset({"go", "deno", "cpp", "nodejs", "python"}), lambda file: True)
         assert {name for name, _ in offered} == set(catalogue.tools)
         for name, version in offered:
             plan = catalogue.plan(name, version, machine)
@@ -36,9 +36,14 @@ def test_every_version_of_the_farms_own_catalogue_can_be_planned():
 
 
 def test_only_a_buildpacks_own_tools_are_offered_to_it():
-    assert {name for name, _ in own_catalogue().offered("x86_64", frozenset({"deno", "python"}))} == {"deno"}
-    assert own_catalogue().offered("x86_64", frozenset({"python"})) == ()
-    assert own_catalogue().offered("riscv64", frozenset({"go"})) == ()
+    def offered(machine, *buildpacks, files=()):
+        found = own_catalogue().offered(machine, frozenset(buildpacks), set(files).__contains__)
+        return {name for name, _ in found}
+
+    assert offered("x86_64", "deno", "php") == {"deno"}
+    assert offered("x86_64", "php") == offered("riscv64", "go") == set()
+    assert offered("x86_64", "python", files=["requirements.txt"]) == set()
+    assert offered("x86_64", "python", files=["uv.lock"]) == {"uv"}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,7 @@ def test_only_a_buildpacks_own_tools_are_offered_to_it():
         ("yarn", "nodejs/lib/managers.py", r'^BERRY = "(.+)"'),
         ("cmake", "cpp/lib/plan.py", r'^CMAKE, MESON, NINJA = "(.+?)"'),
         ("meson", "cpp/lib/plan.py", r'^CMAKE, MESON, NINJA = ".+?", "(.+?)"'),
+        ("uv", "python/lib/python_plan/managers.py", r'^VERSIONS = {"uv": "(.+?)"'),
         ("ninja", "cpp/lib/plan.py", r'^CMAKE, MESON, NINJA = ".+?", ".+?", "(.+?)"'),
     ],
 )

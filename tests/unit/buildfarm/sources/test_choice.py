@@ -359,6 +359,16 @@ def test_a_tracked_folder_that_is_a_link_now_is_sent_as_the_link(git_is, tmp_pat
     assert names(tmp_path) == ["a", "c", "c/b"]
 
 
+def test_links_that_lead_to_themselves_are_sent_as_links(git_is, tmp_path):
+    git(tmp_path, "init", "-q")
+    write(tmp_path, {"a/a": "", "b/c": ""})
+    git(tmp_path, "add", ".")
+    shutil.rmtree(tmp_path / "a")
+    for name in ("a", ".gitignore", "b/.git"):
+        (tmp_path / name).symlink_to(Path(name).name)
+    assert names(tmp_path) == [".gitignore", "a", "b", "b/c"]
+
+
 def test_the_archive_has_the_chosen_files_and_no_other(git_is, tmp_path):
     git(tmp_path, "init", "-q")
     write(tmp_path, {".gitignore": "*.log\n", "a.log": "", "\udcff/b\\n": "x", "-x": "", "line\nend": ""})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -215,6 +216,33 @@ def test_output_that_takes_much_work_is_read_slowly_however_short_it_is(monkeypa
     assert slept == [0.25]
 
 
+def test_a_long_piece_that_takes_much_work_is_paused_within(monkeypatch):
+    done, work = [], itertools.count()
+    monkeypatch.setattr("workers.attempt.log.time.sleep", lambda seconds: done.append(("wait", seconds)))
+    monkeypatch.setattr("workers.attempt.log.time.thread_time", lambda: next(work) / 64)
+    monkeypatch.setattr("workers.attempt.pace.time", SimpleNamespace(monotonic=lambda: 0.0))
+    log = BuildLog(Kept())
+    feed = log._terminal.feed
+    monkeypatch.setattr(log._terminal, "feed", lambda part: done.append(("take", len(part))) or feed(part))
+    log.write(b"\rx" * 64_000)
+    assert max(size for what, size in done if what == "take") <= 4096
+    # A sixty-fourth of a second of work for each: eight times as long is waited, once two seconds are used up.
+    assert [seconds for what, seconds in done if what == "wait"][-10:] == [0.125] * 10
+    assert [what for what, _ in done[-4:]] == ["take", "wait", "take", "wait"]
+
+
+def test_rows_that_a_few_bytes_fill_count_as_long_as_they_are(monkeypatch):
+    slept = []
+    monkeypatch.setattr("workers.attempt.log.time.sleep", slept.append)
+    monkeypatch.setattr("workers.attempt.log.time.thread_time", lambda: 0.0)
+    monkeypatch.setattr("workers.attempt.pace.time", SimpleNamespace(monotonic=lambda: 0.0))
+    log = BuildLog(Kept())
+    for _ in range(16):
+        log.write(b"\x1b[1000Gx\n" * 300)
+        log.flush()
+    assert sum(slept) > 0.5
+
+
 @pytest.mark.kind("log")
 def test_the_unfinished_line_is_shown_when_it_has_changed_and_not_too_often(monkeypatch, record_property):
     now, seen = [100.0], []
@@ -350,13 +378,14 @@ def test_who_ends_a_build_does_not_wait_for_its_flood():
 
 @pytest.mark.parametrize(("piece", "free", "slowed"), [(b"x" * 64_000, 50, 100), (b"a short line\n" * 100, 100, 200)])
 def test_a_flood_is_read_at_a_pace_and_a_talkative_build_is_not(monkeypatch, piece, free, slowed):
-    slept = []
-    monkeypatch.setattr("workers.attempt.log.time.sleep", slept.append)
+    slept = [0.0]
+    monkeypatch.setattr("workers.attempt.log.time.sleep", lambda seconds: slept.append(slept.pop() + seconds))
     log = BuildLog(Kept(), limit_bytes=1000)
     for _ in range(free):
         log.write(piece)
-    assert not slept
+    assert slept == [0.0]
     for _ in range(slowed):
         log.write(piece)
-    assert len(slept) > 50
-    assert 0.2 < max(slept) <= 0.25
+        slept.append(0.0)
+    assert sum(seconds > 0 for seconds in slept) > 50
+    assert 0.2 < max(slept) < 0.251

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from workers.attempt import row as row_module
 from workers.attempt.mask import Mask
 from workers.attempt.row import COLUMNS
 from workers.attempt.terminal import ROWS, Terminal
@@ -119,3 +121,63 @@ def test_a_row_that_grows_for_ever_takes_no_more_memory_than_its_width():
         terminal.feed(b"x" * 10_000)
         terminal.feed("\u0301".encode() * 1000)
     assert len(terminal.state()[-1]) == WIDTH
+
+
+ROWS_OF_ACCENTS = ("e\u0301" * COLUMNS + "\n").encode() * (ROWS - 1)
+
+# What is printed first, and what is repeated.
+HOSTILE = {
+    "letters drawn over": (b"", b"\rx"),
+    "backspaces": (b"", b"\bx"),
+    "returns in empty rows": (b"", b"x\r\n\r"),
+    "two rows in turn": (b"z" * COLUMNS + b"\n" + b"z" * COLUMNS, b"\x1bMx\nx"),
+    "two rows of accents in turn": (ROWS_OF_ACCENTS, b"\x1bMx\n"),
+    "rows of accents, from the first to the last": (ROWS_OF_ACCENTS, b"\x1bE\x1b[31A\x1b[@"),
+    "inserted into a full row": (b"z" * WIDTH + b"\r", b"\x1b[@"),
+    "deleted and erased": (b"z" * WIDTH, b"\x1b[1000G\x1b[@\x1b[D\x1b[1K\x1b[P"),
+    "rows below erased": (ROWS_OF_ACCENTS, b"\x1bM\x1b[J\n"),
+    "a saved cursor": (ROWS_OF_ACCENTS, b"\x1b7\x1bM\x1b8x"),
+    "sequences that do nothing, in a long row": ("中".encode() * WIDTH, b"x\x1b="),
+    "titles that nothing ends": (b"", b"\x1b]" + b"x" * 4095),
+    "the beginning of sequences": (b"", b"\x1b[" + b"1" * 63),
+    "tabs": (b"", b"\r\t\x1b[D\t"),
+    "accents": (b"x", "\u0301\r\u0301".encode()),
+}
+
+
+@pytest.mark.kind("log")
+@pytest.mark.parametrize("secrets", [0, 50], ids="{} secrets".format)
+@pytest.mark.parametrize("case", HOSTILE)
+def test_the_work_grows_with_the_length_and_not_with_what_is_on_the_rows(case, secrets, monkeypatch, record_property):
+    before, repeated = HOSTILE[case]
+    output = before + repeated * (8192 // len(repeated))
+    terminal = Terminal(WIDTH)
+    terminal.hide(Mask(f"secret-value-{number:03}" for number in range(secrets)))
+    laid_out, calls = counted(terminal, output, monkeypatch)
+    record_property(
+        "seen", f"{calls / len(output):.1f} calls and {laid_out / len(output):.1f} characters for each byte"
+    )
+    assert laid_out <= len(output)
+    # A row that is given out is searched for each form of each secret.
+    assert calls <= (16 if not secrets else 64) * len(output)
+
+
+def counted(terminal, output, monkeypatch):
+    """How many characters are laid out into cells, and how many functions are called; the pieces are of 4 KB."""
+    laid_out, calls = [], 0
+    cells_of = row_module._cells_of
+    monkeypatch.setattr(
+        row_module, "_cells_of", lambda text, *place: laid_out.append(len(text)) or cells_of(text, *place)
+    )
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for start in range(0, len(output), 4096):
+            terminal.feed(output[start : start + 4096])
+    finally:
+        sys.setprofile(None)
+    return sum(laid_out), calls

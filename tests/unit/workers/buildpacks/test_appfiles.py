@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildfarm.errors import AppError, CompileError
+from buildfarm.sources.mistakes import PACKAGE
 from testkit.builds import write_files
 from workers.attempt.signals import drop
 from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import APP_JSON_BYTES_MAX, read_file, read_manifests
 from workers.buildpacks.manifests import read_manifests as parse_manifests
 from workers.buildpacks.procfile import parse_procfile
+
+ROOT = Path(__file__).parents[4]
 
 
 def read(folder, log=drop):
@@ -63,6 +67,70 @@ def test_a_mistake_is_reported_before_the_compile(name, content, told, tmp_path,
         read(tmp_path)
     assert caught.value.message.startswith(told)
     record_property("seen", caught.value.message)
+
+
+@pytest.mark.kind("text files")
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("Aptfile", b"# caf\xe9\nsl\n", "The Aptfile is not UTF-8: line 1 has the byte 0xE9."),
+        ("Aptfile", b"sl\ncow_say\n", "Aptfile, line 2: 'cow_say' is not the name of a package."),
+        ("Aptfile", b"sl\r\nhttps://example.org/a.rpm\r\n", "Aptfile, line 2: 'https://example.org/a.rpm'"),
+        ("Aptfile", b"\xff\xfes\0l", "The Aptfile is UTF-16, and is cut off or damaged."),
+        ("requirements.txt", b"flask\n# caf\xe9\n", "The requirements.txt is not UTF-8: line 2 has the byte 0xE9."),
+        ("requirements.txt", b"# coding: nonsense\n# caf\xe9\n", "The requirements.txt is not UTF-8: line 2"),
+        ("requirements.txt", "flask\n".encode("utf-16-le"), "The requirements.txt is UTF-16 without a byte order"),
+        ("requirements.txt", b"\xff\xfef", "The requirements.txt is UTF-16, and is cut off or damaged."),
+        ("requirements.txt", b"<<<<<<< HEAD\nflask\n=======\n", "requirements.txt, line 1 is a merge marker"),
+    ],
+    ids=[
+        "Aptfile in Windows-1252", "a name with an underscore", "an .rpm", "half of an Aptfile in UTF-16",
+        "requirements in Windows-1252", "an unknown encoding", "no mark", "half of requirements in UTF-16",
+        "a merge marker",
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_buildpacks_own_file_is_known_before_the_compile(name, content, told, tmp_path, record_property):
+    (tmp_path / name).write_bytes(content)
+    (buildpack, error), *others = read(tmp_path).mistakes.items()
+    assert (buildpack, others) == ({"Aptfile": "apt", "requirements.txt": "python"}[name], [])
+    assert error.message.startswith(told)
+    record_property("seen", error.message)
+
+
+@pytest.mark.kind("text files")
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Aptfile": b"sl cowsay # two\n\nlibpq5=15.1-1~deb12u1\nhttp://example.org/a_1.deb\n# c#\n"},
+        {"Aptfile": "sl\r\n".encode("utf-16"), "requirements.txt": "flask\r\n".encode("utf-16")},
+        {"Aptfile": b"\xef\xbb\xbfsl\r", "requirements.txt": b"\xef\xbb\xbfflask\r"},
+        {"requirements.txt": b"# -*- coding: latin-1 -*-\n# caf\xe9\nflask\n"},
+        {"requirements.txt": b"# one\n# vim: set fileencoding=cp1252 :\n# caf\xe9\n"},
+        {"requirements.txt": b"# a NUL: \0\nflask ; python_version > '3'\n"},
+        {"requirements.txt": b"# caf\xe9\n", "uv.lock": b""},
+        {"requirements.txt": b"x" * (4 * 1024 * 1024) + b"\xe9"},
+    ],
+    ids=[
+        "names, versions and a URL", "UTF-16 and CRLF", "a mark and CR", "Latin-1 that is declared",
+        "declared in line 2", "a NUL", "a lock file decides", "more than 4 MiB",
+    ],
+)  # fmt: skip
+def test_what_a_buildpack_can_read_is_no_mistake(files, tmp_path, record_property):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert read(tmp_path).mistakes == {}
+    record_property("seen", "no mistake")
+
+
+def test_links_and_folders_of_these_names_are_left_to_their_buildpack(tmp_path):
+    (tmp_path / "Aptfile").symlink_to("/etc/passwd")
+    (tmp_path / "requirements.txt").mkdir()
+    assert read(tmp_path).mistakes == {}
+
+
+def test_the_names_of_packages_are_those_that_the_buildpack_takes():
+    script = (ROOT / "images/buildpacks/apt/bin/compile").read_text()
+    assert f"=~ ^{PACKAGE}$ ]]" in script
 
 
 @pytest.mark.kind("text files")

@@ -44,8 +44,8 @@ class Store:
         return f"{name}/{version}-0123456789ab"
 
 
-def provided(box, store, *buildpacks):
-    return BuildpackFetcher(None, None, store).provide_tools(buildpacks, Steps(box))
+def provided(box, store, *buildpacks, files=()):
+    return BuildpackFetcher(None, None, store).provide_tools(buildpacks, set(files).__contains__, Steps(box))
 
 
 def test_what_a_plan_names_is_provided_once():
@@ -71,6 +71,13 @@ def test_buildpacks_without_tools_cost_no_step(buildpacks):
     box = Box(b"go=1.24.11\n")
     assert provided(box, Store(), *buildpacks) == ()
     assert box.ran == []
+
+
+def test_a_tool_for_apps_with_some_file_is_offered_to_those_alone():
+    box, store = Box(b"uv=0.13.8\n"), Store()
+    assert provided(box, store, "python", files=["pyproject.toml", "requirements.txt"]) == ()
+    assert box.ran == []
+    assert provided(box, store, "python", files=["pyproject.toml", "uv.lock"]) == ("uv/0.13.8-0123456789ab",)
 
 
 @pytest.mark.parametrize(

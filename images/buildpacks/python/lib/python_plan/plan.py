@@ -68,6 +68,7 @@ def _make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[s
         "language": language,
         "builder": builders,
         "uv": managers.VERSIONS["uv"],
+        "tools": _tools(manager, fetched=bool(language["fetched"])),
         "front_end": front_end.get("steps", []),
         "steps": [*front_end.get("steps", []), *_steps(app, manager, static)],
         "install": {
@@ -84,6 +85,13 @@ def _make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[s
         "warnings": [*front_end.get("warnings", []), *_warnings(app, manager, start)],
         "problems": [*front_end.get("problems", []), *([problem] if problem else []), *problems],
     }
+
+
+def _tools(manager: managers.Manager, *, fetched: bool) -> dict[str, list[str]]:
+    """Those of the farm's build tools that are of use; uv fetches interpreters too."""
+    if manager.name == "uv":
+        return {"uv": [manager.version]}
+    return {"uv": [managers.VERSIONS["uv"]]} if fetched else {}
 
 
 def _steps(app: App, manager: managers.Manager, static: str) -> list[str]:
