@@ -75,7 +75,9 @@ class Settings(BaseModel):
     disk_clean_bytes: int = Field(
         4096 * MIB, gt=0, description="with less free disk old caches and builders are removed"
     )
-    warm_sandboxes: int = Field(0, ge=0, le=64, description="started sandboxes that the node keeps ready")
+    warm_sandboxes: int = Field(
+        -1, ge=-1, le=64, description="started sandboxes that the node keeps ready; -1: one for each slot"
+    )
     drain_seconds: float = Field(
         900, gt=0, description="a stopping node ends within this, its last builds back in the queue"
     )

@@ -24,6 +24,7 @@ from workers.engine import open_engine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 READY_SECONDS = 120
+_READY = "buildfarm-ready-"  # how the names of the sandbox pool begin
 
 
 @contextmanager
@@ -54,8 +55,15 @@ class NodeProcess:
     log: Path
 
     def left_behind(self) -> list[str]:
-        """Containers and workspaces of this node that are there now."""
-        ask = ["docker", "ps", "--all", "--quiet", "--filter", f"label=buildfarm.node={self.id}"]
+        """Containers, workspaces and mounts of this node that are there now, without those of the sandbox pool."""
+        return [name for name in self._there() if _READY not in name]
+
+    def pooled(self) -> list[str]:
+        """Those of the sandbox pool: of sandboxes that wait, that builds have, or that are being removed."""
+        return [name for name in self._there() if _READY in name]
+
+    def _there(self) -> list[str]:
+        ask = ["docker", "ps", "--all", "--format={{.Names}}", "--filter", f"label=buildfarm.node={self.id}"]
         containers = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
         folder = self.workspaces / self.id
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{folder}/" in line]

@@ -34,7 +34,7 @@ PORT = 5065
 NAME = "buildfarm-verify-garbage"
 CODE_BYTES, DEPENDENCIES_BYTES = 20_000, 200_000
 REGISTRY_USER = 998
-RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0)
+RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0, settle_seconds=0)
 
 _TYPES = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"

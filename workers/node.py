@@ -34,6 +34,7 @@ from workers.upkeep.health import Health
 from workers.upkeep.janitor import Janitor
 from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
+from workers.upkeep.pool_upkeep import PoolUpkeep
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
 from workers.wiring import make_disk, make_image_tools, make_tools, measured_prewarm
@@ -41,8 +42,8 @@ from workers.wiring import make_disk, make_image_tools, make_tools, measured_pre
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
 _PING_SECONDS = 3
-_FILL_SECONDS = 0.5
 _COST_SECONDS = 2.0
+_AHEAD_SECONDS = 0.5
 
 
 def run(settings: Settings) -> bool:
@@ -125,6 +126,7 @@ def _consume_until_stopped(
         health.leave()
         with suppress(BuildfarmError):  # an unreachable engine leaves them to the next start
             tools.pool.empty()
+            tools.pool.remove_used()
         tools.caches.snapshots.remove_all()
 
 
@@ -142,8 +144,8 @@ def _farm_jobs(
 
 def _ahead_jobs(tools: AppTools, health: Health) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What the node has ready before a build needs it, likewise."""
-    yield "fill", _FILL_SECONDS, lambda: tools.pool.fill(tools.builder.image) if health.accepting() else None
-    yield "snapshots", _FILL_SECONDS, tools.caches.snapshots.make
+    yield "pool", 0, PoolUpkeep(tools.pool, lambda: tools.builder.image, health.accepting).tend
+    yield "snapshots", _AHEAD_SECONDS, tools.caches.snapshots.make
 
 
 def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[str, float, Callable[[], None]]]:

@@ -87,26 +87,19 @@ def run(
             previous = buildpacks.read_previous(tools.registry, request) if chosen.group else buildpacks.PreviousImage()
             built = buildpacks.build(chosen, workspace, source.steps, tools.profile, previous)
         with attempt.phase(Phase.EXPORT):
-            sandbox.kill()
-            workspace.freeze()
-            layers = tools.exporter.send_layers(
+            workspace.freeze(sandbox.kill)
+            exported = tools.exporter.export(
                 workspace.app,
                 tools.builder,
-                request.repository,
+                request,
                 source_names=source.names,
                 left_out=source.left_out,
                 process_types=built.process_types,
                 launch=buildpacks.launch_layers(built, workspace, previous),
                 secrets=buildpacks.refuse_secrets(built, request),
                 unchanged=restored.unchanged if restored else {},
-            )
-            exported = tools.exporter.write_image(
-                layers,
-                tools.builder,
-                request.repository,
-                process_types=built.process_types,
                 variables=built.config_vars,
-                labels=buildpacks.image_labels(built, request, source.version, tools.builder, layers),
+                labels=lambda sent: buildpacks.image_labels(built, request, source.version, tools.builder, sent),
             )
             attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded", built.warning)
         result = BuildResult(

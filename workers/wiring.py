@@ -31,6 +31,7 @@ from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.disk import Disk
+from workers.upkeep.pool_upkeep import ready_max, total_memory
 from workers.upkeep.prewarm import prewarm
 
 STACK = "trixie"  # of a builder that does not say
@@ -84,7 +85,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
     sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
     builders = Builders(builder)
-    pool = SandboxPool(workspaces, sandboxes, settings.warm_sandboxes)
+    pool = SandboxPool(workspaces, sandboxes, ready_max(settings.warm_sandboxes, settings.slots, total_memory()))
     return AppTools(
         node_id=settings.node_id,
         stack=_stack(builder),

@@ -23,6 +23,7 @@ class Rules:
     source_seconds: float = 7 * 86400
     cache_seconds: float = 30 * 86400
     grace_seconds: float = 86400  # a build's own blobs are named by no manifest until it publishes
+    settle_seconds: float = 5  # the registry writes a manifest within this after it saw all that the manifest names
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def choose(manifests: Iterable[Stored], used: Collection[str], rules: Rules, now
 def collect(storage: Storage, used: Collection[str], rules: Rules, *, really: bool) -> Collected:
     """Removes what may go; without ``really`` only counts it. The registry may go on taking pushes.
 
-    Blobs are set aside, then manifests that came meanwhile are looked at, and what they name is put back. A push that
+    Blobs are set aside, then manifests that came meanwhile are looked at, and what they name is put back; before the
+    look there is a pause, for manifests that were checked when their blobs were still there. A push that
     names a blob which is aside is refused by the registry, and its build is tried again with the blob sent anew. The
     registry must keep no cache of blobs (``storage.cache``), or be restarted afterwards.
     """
@@ -83,6 +85,8 @@ def collect(storage: Storage, used: Collection[str], rules: Rules, *, really: bo
     for item in going:
         storage.forget(item)
     aside = storage.set_aside(unnamed)
+    if unnamed:
+        time.sleep(rules.settle_seconds)
     gone = {item.digest for item in going}
     late = {
         name

@@ -5,6 +5,7 @@ The registry's API does not list manifests without a tag, and does not free byte
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
@@ -81,9 +82,10 @@ class Storage:
         return Aside(self, trash)
 
     def forget_links(self, digests: frozenset[str]) -> None:
-        """No repository lists these blobs from now on."""
+        """No repository lists these blobs from now on, unless they were sent anew meanwhile."""
         for link in (self._top / "repositories").glob("**/_layers/sha256/*"):
-            if f"sha256:{link.name}" in digests:
+            digest = f"sha256:{link.name}"
+            if digest in digests and not self._blob(digest).exists():
                 shutil.rmtree(link, ignore_errors=True)
 
     def _blob(self, digest: str) -> Path:
@@ -122,9 +124,15 @@ class Aside:
         count = 0
         for digest in digests:
             source, target = self.folder / _hex(digest), self.storage._blob(digest)
-            if source.is_dir():
-                target.parent.mkdir(parents=True, exist_ok=True)
+            if not source.is_dir():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 source.rename(target)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # sent anew meanwhile: it is the same
+                    raise
+            else:
                 count += 1
         return count
 

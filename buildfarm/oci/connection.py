@@ -20,12 +20,19 @@ Observe = Callable[[str, str, float], object]
 
 _ERROR_BODY_BYTES_MAX = 64 * 1024
 _ERROR_TEXT_LENGTH_MAX = 300
+_LACKS_BLOB = (": MANIFEST_BLOB_UNKNOWN,", ": BLOB_UNKNOWN,")
 
 
 class NotInRegistryError(RegistryError):
     """The registry does not have this repository, blob or manifest."""
 
     default_advice = "It was never pushed, or has been deleted."
+
+
+class MissingBlobError(RegistryError):
+    """The registry refuses a manifest, since it lacks a blob that the manifest names."""
+
+    default_advice = "Build again: the farm sends what is missing."
 
 
 class OtherContentError(RegistryError):
@@ -130,7 +137,10 @@ class Connection:
     def _refusal(self, response: httpx.Response) -> RegistryError:
         # Without its query, which holds the secret of an upload.
         what = f"{response.request.method} {response.request.url.path}"
-        sentence = f"The registry {self.host} answers {response.status_code} to {what}{_reason(response)}."
+        reason = _reason(response)
+        sentence = f"The registry {self.host} answers {response.status_code} to {what}{reason}."
+        if response.request.method == "PUT" and reason.startswith(_LACKS_BLOB):
+            return MissingBlobError(sentence)
         match response.status_code:
             case 404:
                 return NotInRegistryError(sentence)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from buildfarm.oci import retry, upload
@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 _ACCEPT = {"Accept": ", ".join([*MANIFEST_TYPES.values(), *INDEX_TYPES.values()])}
 _CHUNK_BYTES = 1024 * 1024
 _LOOK_SECONDS = 0.25
+_NOTHING: Mapping[str, tuple[str, bytes]] = MappingProxyType({})
 
 
 class Registry:
@@ -155,20 +156,26 @@ class Registry:
         media_type, content, digest = self.get_manifest(repository, reference)
         return Manifest.parse(content, media_type), digest
 
-    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
+    def move_tag(
+        self, repository: str, tag: str, wanted: Callable[[], str], sent: Mapping[str, tuple[str, bytes]] = _NOTHING
+    ) -> None:
         """Points the tag at the image that ``wanted`` says, until what it says is what was done.
 
         Of two builds of an app that publish at once, each sets the tag to the record's answer, so that the record
-        decides, whichever of the two is slower.
+        decides, whichever of the two is slower. ``sent`` has media type and bytes of manifests by their digest, which
+        then need not be asked for.
         """
         done = ""
         while (digest := wanted()) != done:
-            media_type, manifest, _ = self.get_manifest(repository, digest)
+            media_type, manifest = sent.get(digest) or self.get_manifest(repository, digest)[:2]
             self.put_manifest(repository, manifest, media_type, tag=tag)
             done = digest
 
     def put_manifest(self, repository: str, content: bytes, media_type: str, *, tag: str | None) -> Digest:
-        """Keep a manifest, under its digest alone or under a tag as well. All it names must be there before."""
+        """Keep a manifest, under its digest alone or under a tag as well. All it names must be there before.
+
+        MissingBlobError if it is not.
+        """
         digest = Digest.of(content)
         path = _manifest(repository, digest if tag is None else tag)
         headers = {"Content-Type": media_type}

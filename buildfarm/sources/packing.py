@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildfarm.errors import NodeError, SourceError, TooLargeError
+from buildfarm.oci.connection import MissingBlobError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import EMPTY_CONFIG, artifact
 from buildfarm.oci.layer import LayerStream
@@ -23,6 +24,7 @@ TOP = "source"
 Seen = Callable[[Choice], object]
 
 _OWNER = 1000
+_AT_HAND_BYTES = 4 * 1024 * 1024
 _GZIP = b"\x1f\x8b"
 
 
@@ -53,17 +55,18 @@ def pack_into(
     Raises as `pack` does.
     """
     # The digest is what reports whether it must be sent, so it is made once before.
-    made, stream = packed(directory, limit_bytes, seen)
+    content = bytearray()
+    made, stream = packed(directory, limit_bytes, seen, content)
     manifest = _manifest(made.digest, made.size_bytes, artifact_type)
     digest = Digest.of(manifest)
     if registry.has_manifest(repository, digest):
         return digest, 0
-    with _reading(directory):
-        sent = registry.upload(repository, stream)
-    if sent != made:
-        raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
+    if len(content) == made.size_bytes:
+        registry.put_blob(repository, bytes(content), look=False)
+    else:
+        _send_again(registry, repository, directory, made, stream)
     _put(registry, repository, manifest)
-    return digest, sent.size_bytes
+    return digest, made.size_bytes
 
 
 def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
@@ -81,11 +84,11 @@ def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: 
 
 
 def packed(
-    directory: Path, limit_bytes: int, seen: Seen | None = None
+    directory: Path, limit_bytes: int, seen: Seen | None = None, content: bytearray | None = None
 ) -> tuple[LayerDigests, Callable[[], LayerStream]]:
     """What the directory is when it is packed, and what packs it again; ``seen`` is called with the choice of files.
 
-    Raises SourceError and TooLargeError.
+    ``content`` gets its first bytes, which of a small one are all. Raises SourceError and TooLargeError.
     """
     choice = choose(directory, limit_bytes)
     if seen is not None:
@@ -97,14 +100,25 @@ def packed(
         return LayerStream(argv, names=(f"{root.name}/{name}" for name in names))
 
     with _reading(directory), stream() as made:
-        for _ in made:
-            pass
+        for piece in made:
+            if content is not None and len(content) < _AT_HAND_BYTES:
+                content += piece
     return made.layer, stream
 
 
 def digest_of(made: LayerDigests) -> Digest:
     """The digest of the source with this archive."""
     return Digest.of(_manifest(made.digest, made.size_bytes))
+
+
+def _send_again(
+    registry: Registry, repository: str, directory: Path, made: LayerDigests, stream: Callable[[], LayerStream]
+) -> None:
+    """What is too large to be kept at hand is packed once more while it is sent."""
+    with _reading(directory):
+        sent = registry.upload(repository, stream)
+    if sent != made:
+        raise SourceError(f"{directory} changed while it was packed.", advice="Build again when nothing writes to it.")
 
 
 @contextmanager
@@ -135,5 +149,9 @@ def _manifest(digest: Digest, size_bytes: int, artifact_type: str = ARTIFACT_TYP
 
 
 def _put(registry: Registry, repository: str, manifest: bytes) -> None:
-    registry.put_blob(repository, EMPTY_CONFIG)
-    registry.put_manifest(repository, manifest, media_types("oci").manifest, tag=None)
+    media_type = media_types("oci").manifest
+    try:
+        registry.put_manifest(repository, manifest, media_type, tag=None)
+    except MissingBlobError:  # a tenant's first source: from then on its repository has the config of all of them
+        registry.put_blob(repository, EMPTY_CONFIG)
+        registry.put_manifest(repository, manifest, media_type, tag=None)

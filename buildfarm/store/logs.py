@@ -84,14 +84,18 @@ class Logs:
         return line_now({"state": found[0] or "", NOW: found[1] or ""})
 
     def read(self, build_id: str, after: str = START, *, wait_seconds: float = 0, limit: int = 1000) -> list[LogLine]:
-        """Lines after a position; waits for the next one if there is none. Empty when the wait is over.
+        """Lines after a position; waits for the next one if there is none. Empty when the wait or the build is over.
 
         Lines that were dropped in between are one line that says so.
         """
         block = int(wait_seconds * 1000) or None
         head, tail = self._key(build_id), self._key(build_id) + TAIL
+        # There for some seconds from the build's end on: who waits then need not wait any longer.
+        places: dict[Any, Any] = {head: after, tail: after}
+        if block:
+            places[self.database.key("build", build_id, "end")] = START
         with self.database.failures():
-            answer: Any = self.database.client.xread({head: after, tail: after}, count=limit, block=block)
+            answer: Any = self.database.client.xread(places, count=limit, block=block)
             # Read after the lines were: what was dropped meanwhile is not missed.
             cut: Any = self.database.client.hget(self.database.key("build", build_id), CUT)
         lines, is_all = joined(entries_of(answer, head), entries_of(answer, tail), limit)

@@ -224,6 +224,7 @@ def open_fleet() -> Iterator[Fleet]:
         "BUILDFARM_BUILDER": settings.builder,
         "BUILDFARM_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "BUILDFARM_MEMORY_BYTES": str(512 * 1024**2),
+        "BUILDFARM_WARM_SANDBOXES": "0",
         "BUILDFARM_DISK_FREE_BYTES": str(DISK_FREE_BYTES),
         "BUILDFARM_DISK_CLEAN_BYTES": str(DISK_FREE_BYTES + 100_000_000),
         **{f"BUILDFARM_{name.upper()}": str(value) for name, value in LIMITS.items()},

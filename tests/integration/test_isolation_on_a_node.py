@@ -67,15 +67,17 @@ def test_a_bridge_that_is_not_here_is_told(client):
 
 
 @contextmanager
-def sandbox_of(services, client, directory):
+def sandbox_of(services, client, directory, steps_ahead=0):
     with open_farm(services) as farm:
         image = pull(client, farm.registry, farm.builder())
     spec = SandboxSpec(
         f"test-{uuid.uuid4().hex[:8]}", services.sandbox_network, 10**9, 1, 256, 1024, services.ca_bundle
     )
     workspaces, name = Workspaces(directory, 10**8, 1000), f"buildfarm-test-{uuid.uuid4().hex[:8]}"
-    with workspaces.make(name) as workspace, Sandboxes(client, spec, 60).make(image, name, workspace, {}) as sandbox:
-        yield workspace, sandbox
+    with ExitStack() as stack:
+        workspace = stack.enter_context(workspaces.make(name))
+        made = Sandboxes(client, spec, 60).make(image, name, workspace, {}, steps_ahead=steps_ahead)
+        yield workspace, stack.enter_context(made)
 
 
 def run(sandbox, command):
@@ -94,15 +96,75 @@ def test_what_a_step_leaves_in_the_background_ends_no_step_and_survives_no_freez
     with sandbox_of(services, client, tmp_path) as (workspace, sandbox):
         # It holds the step's output open; the step has ended all the same.
         assert run(sandbox, "setsid bash -c 'while true; do date >>/app/alive; sleep 0.05; done' & exit 7").code == 7
-        sandbox.kill()
         app = Path(workspace.app.bind_source)
         (app / "link").symlink_to("alive")
-        workspace.freeze()
+        workspace.freeze(sandbox.kill)
         with pytest.raises(OSError, match="Read-only"):
             (app / "alive").write_text("x")
         with pytest.raises(OSError, match="Too many levels of symbolic links"):
             (app / "link").read_bytes()
         assert str((app / "link").readlink()) == "alive"
+
+
+def never():
+    raise AssertionError("nothing is open for writing")
+
+
+def test_a_workspace_that_nobody_writes_to_is_frozen_beside_a_running_sandbox(services, client, tmp_path):
+    with sandbox_of(services, client, tmp_path) as (workspace, sandbox):
+        assert run(sandbox, "setsid sleep 60 >/dev/null 2>&1 & echo made >/app/made").code == 0
+        workspace.freeze(never)
+        assert run(sandbox, "echo more >/app/more").code != 0
+        assert sorted(path.name for path in Path(workspace.app.bind_source).iterdir()) == ["made"]
+
+
+STEPS = {
+    "environment": (["env"], b""),
+    "words": (["printf", "%s|", "", "a b", "$(id)", "\n", "'\""], b""),
+    "input": (["sha256sum"], b"\0\1\2" * 100_000),
+    "end": (["bash", "-c", "echo said >&2; exit 9"], b""),
+    "end by a signal": (["bash", "-c", "kill -9 $$"], b""),
+    "user and folder": (
+        ["bash", "-c", "id; pwd; ulimit -a; cat /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp)'"],
+        b"",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def two_sandboxes(services, tmp_path_factory):
+    """One whose steps are started when they are run, and one where they wait."""
+    client = open_engine(services.docker_url)
+    with ExitStack() as stack:
+        stack.callback(client.close)
+        yield [
+            stack.enter_context(sandbox_of(services, client, tmp_path_factory.mktemp("steps"), ahead))[1]
+            for ahead in (0, len(STEPS))
+        ]
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_that_was_started_ahead_is_like_one_that_was_not(two_sandboxes, kind):
+    command, given = STEPS[kind]
+    ended, logs = [], []
+    for sandbox in two_sandboxes:
+        log = bytearray()
+        step = sandbox.with_variables({"VALUE": "a\nb"}).bound(log.extend, sandbox.check)
+        ended.append(step.run(command, stdin=[given], capture=True))
+        logs.append(bytes(log))
+    plain, ahead = ended
+    lines = [
+        sorted(line for line in end.stdout.splitlines() if not line.startswith((b"_=", b"SHLVL=", b"uid=")))
+        for end in ended
+    ]
+    assert lines[0] == lines[1]
+    assert (plain.code, logs[0]) == (ahead.code, logs[1])
+
+
+def test_a_step_whose_process_was_ended_while_it_waited_is_replaced(services, client, tmp_path):
+    with sandbox_of(services, client, tmp_path, 3) as (_, sandbox):
+        assert run(sandbox, "pkill -9 -f 'IFS[=]'; echo first").stdout == b"first\n"
+        assert run(sandbox, "echo second").stdout == b"second\n"
 
 
 def start_node(folder, **variables):

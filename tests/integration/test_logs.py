@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import threading
 import uuid
 from collections import Counter
 
@@ -220,6 +221,18 @@ def leases(farm):
 
 def start(farm, leases, tenant="t", app="a"):
     return leases.claim(farm.submit(BuildRequest(tenant=tenant, app=app, source=SOURCE)).id, "n")
+
+
+def test_who_waits_for_more_lines_learns_of_the_end_at_once(farm, leases):
+    lease = start(farm, leases)
+    waits = threading.Thread(target=farm.log_streams.read, args=(lease.build_id,), kwargs={"wait_seconds": 4.5})
+    waits.start()
+    leases.fail(lease, FAILURE)
+    waits.join(2)
+    assert not waits.is_alive()
+    # Who comes later does not wait either, and the farm forgets it soon.
+    assert farm.log_streams.read(lease.build_id, wait_seconds=4.5) == []
+    assert 0 < farm.database.client.ttl(farm.database.key("build", lease.build_id, "end")) <= 10
 
 
 def test_a_log_keeps_its_beginning_and_its_end(farm, leases):

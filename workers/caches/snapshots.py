@@ -134,11 +134,10 @@ class Snapshots:
         place = self.directory / wanted.digest.hex
         with self.pool.take(f"snapshot-{wanted.digest.hex[:20]}", self.image(), {}) as (workspace, sandbox):
             ended = sandbox.run([_MAKE], stdin=wanted.pieces())
-            sandbox.kill()
             if ended.code != 0:
                 self.logger.warning("snapshot_not_made", reason=f"the unpacking ended with {ended.code}")
                 return
-            workspace.freeze()
+            workspace.freeze(sandbox.kill)
             self.pool.workspaces.keep(workspace, place)
             size_bytes = (place / "disk.ext4").stat().st_blocks * 512
             with self._lock:

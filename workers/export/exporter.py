@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Container, Mapping, Set
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from buildfarm.errors import StoreError
-from buildfarm.model import Layer
+from buildfarm.model import BuildRequest, Layer
+from buildfarm.oci.connection import MissingBlobError, NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream, hash_raw
@@ -34,6 +35,7 @@ from workers.export.secret_scan import MakeWatch, Pieces, Scanned, SecretScan
 PROCESSES = "etc/buildfarm/processes"  # a file for each process type; /start reads them
 
 _LAYERS_AT_ONCE = 2  # each holds a set of buffers
+_EXPORTS_MAX = 3
 _PORT = "8080/tcp"
 
 
@@ -83,10 +85,52 @@ class Exporter:
     scanned: Scanned | None = None
     sizes: Recent[int] = field(default_factory=Recent)  # of folders that need not be listed again
     check: Check = go_on
+    sent: dict[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)  # this attempt's manifest, by digest
 
     def during(self, check: Check) -> Exporter:
         """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
-        return replace(self, registry=self.registry.during(check), check=check)
+        return replace(self, registry=self.registry.during(check), check=check, sent={})
+
+    def export(
+        self,
+        app: BuildFolder,
+        builder: Builder,
+        request: BuildRequest,
+        *,
+        source_names: Set[str],
+        process_types: Mapping[str, str],
+        variables: Mapping[str, str],
+        labels: Callable[[SentLayers], Mapping[str, str]],
+        left_out: Set[str] = frozenset(),
+        launch: LaunchLayers | None = None,
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        unchanged: Mapping[str, str] = MappingProxyType({}),
+    ) -> Exported:
+        """Sends layers, config and manifest: see `send_layers` and `write_image`.
+
+        What the app's tagged image names is in the repository: the next one is mostly made of it, and a collection
+        takes nothing of it away. If the tag moves meanwhile and the registry then lacks something, it is asked for
+        everything and gets what it lacks.
+        """
+        repository = request.repository
+
+        def send(there: Container[str]) -> Exported:
+            layers = self.send_layers(
+                app, builder, repository, source_names=source_names, process_types=process_types, left_out=left_out,
+                launch=launch, secrets=secrets, unchanged=unchanged, there=there,
+            )  # fmt: skip
+            return self.write_image(
+                layers, builder, repository, process_types=process_types, variables=variables, labels=labels(layers),
+                there=there,
+            )  # fmt: skip
+
+        with ThreadPoolExecutor(1, "tag") as side:
+            there: Container[str] = _Named(side.submit(self._named_by, repository, request.tag))
+            for _ in range(_EXPORTS_MAX - 1):
+                with suppress(MissingBlobError):
+                    return send(there)
+                there = frozenset()
+            return send(there)
 
     def send_layers(
         self,
@@ -100,9 +144,11 @@ class Exporter:
         launch: LaunchLayers | None = None,
         secrets: Mapping[str, str] = MappingProxyType({}),
         unchanged: Mapping[str, str] = MappingProxyType({}),
+        there: Container[str] = frozenset(),
     ) -> SentLayers:
         """Sends the layers of the files in ``app``, which must not change meanwhile; the builder's are mounted.
 
+        The registry is not asked for those ``there``.
         ``source_names`` are what came in with the source, as `oci.tree.tree_names` gives them, and ``left_out`` such
         names that do not come into the image; ``secrets`` are values that no file of it may contain, by the names of
         their config vars; ``unchanged`` are those of `AppFiles`. Raises TooLargeError if the files are over the limit,
@@ -110,10 +156,10 @@ class Exporter:
         """
         scan = SecretScan(secrets, repository, self.scanned)
         with ThreadPoolExecutor(1, "mount") as side:
-            mounted = side.submit(self._mount, builder, repository)
-            below = self._launch_layers(launch, repository, scan) if launch else ()
+            mounted = side.submit(self._mount, builder, repository, there)
+            below = self._launch_layers(launch, repository, scan, there) if launch else ()
             prefix = _own_entries(process_types, launch)
-            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan, unchanged))
+            own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan, unchanged), there)
             mounted.result()
         return SentLayers(below, own)
 
@@ -126,6 +172,7 @@ class Exporter:
         process_types: Mapping[str, str],
         variables: Mapping[str, str],
         labels: Mapping[str, str],
+        there: Container[str] = frozenset(),
     ) -> Exported:
         """Sends config and manifest of an image whose layers are in the repository."""
         changes = RuntimeConfig(
@@ -145,18 +192,30 @@ class Exporter:
             kind=self.media_types,
             compression=self.compression,
         )
-        # An image with a new layer has a new config.
-        self.registry.put_blob(repository, image.config, look=all(layer.reused for layer in layers.all))
+        if Digest.of(image.config) not in there:
+            # An image with a new layer has a new config.
+            self.registry.put_blob(repository, image.config, look=all(layer.reused for layer in layers.all))
         self.registry.put_manifest(repository, image.manifest, image.media_type, tag=None)
+        self.sent[image.digest] = image.media_type, image.manifest
         uploaded_bytes = sum(layer.size_bytes for layer in layers.all if not layer.reused)
         return Exported(image, (*builder.layers(), *layers.all), uploaded_bytes)
 
     def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
         """Points the tag at the image that ``wanted`` says. Raises RegistryError."""
-        self.registry.move_tag(repository, tag, wanted)
+        self.registry.move_tag(repository, tag, wanted, self.sent)
 
-    def _mount(self, builder: Builder, repository: str) -> None:
+    def _named_by(self, repository: str, tag: str) -> frozenset[str]:
+        """Digests of the blobs that the tagged image names; none if there is no image, or it is none of ours."""
+        try:
+            manifest, _ = self.registry.read_manifest(repository, tag)
+        except (NotInRegistryError, OtherContentError, ValueError):
+            return frozenset()
+        return frozenset(blob.digest for blob in (manifest.config, *manifest.layers))
+
+    def _mount(self, builder: Builder, repository: str, there: Container[str]) -> None:
         for layer in builder.manifest.layers:
+            if layer.digest in there:
+                continue
             if not self.registry.mount(repository, layer.digest, builder.repository):
                 self._copy(builder.repository, repository, layer.digest, layer.size)
 
@@ -165,12 +224,12 @@ class Exporter:
         if not self.registry.has_blob(repository, digest):
             self.registry.put_blob(repository, self.registry.read_blob(source, digest, limit_bytes=size))
 
-    def _app_layers(self, app: AppFiles) -> tuple[Layer, ...]:
+    def _app_layers(self, app: AppFiles, there: Container[str]) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""
         planner = Planner(self.compression, self.layer_min_bytes, self.layers_max, self.image_bytes, self.sizes)
         with ThreadPoolExecutor(_LAYERS_AT_ONCE, "layer") as side:
             # The small ones on top first: the big ones below have begun.
-            made = [side.submit(self._layer, app, layer) for layer in reversed(planner.plan(app))]
+            made = [side.submit(self._layer, app, layer, there) for layer in reversed(planner.plan(app))]
             try:
                 for layer in as_completed(made):
                     layer.result()
@@ -179,7 +238,9 @@ class Exporter:
                 raise
             return tuple(layer.result() for layer in reversed(made))
 
-    def _launch_layers(self, launch: LaunchLayers, repository: str, scan: SecretScan) -> tuple[Layer, ...]:
+    def _launch_layers(
+        self, launch: LaunchLayers, repository: str, scan: SecretScan, there: Container[str]
+    ) -> tuple[Layer, ...]:
         """From the bottom up; those of the previous image are there already."""
         app = AppFiles(launch.root, frozenset(), frozenset(), b"", repository, scan)
         listing = launch.root.scan()
@@ -189,7 +250,7 @@ class Exporter:
         return tuple(
             self._searched(app, item)
             if isinstance(item, Layer)
-            else self._layer(app, MadeFrom.of(app, item, self.compression))
+            else self._layer(app, MadeFrom.of(app, item, self.compression), there)
             for item in planned
         )
 
@@ -205,7 +266,7 @@ class Exporter:
             left.passed(layer.diff_id)
         return layer
 
-    def _layer(self, app: AppFiles, source: MadeFrom) -> Layer:
+    def _layer(self, app: AppFiles, source: MadeFrom, there: Container[str]) -> Layer:
         """Reused where the registry has it, and made and sent if it has not."""
         remembered = self.remembered.get(source.identity)
         layer = remembered or self._guess(source.shape)
@@ -216,7 +277,7 @@ class Exporter:
                 layer = None
             else:
                 left.passed(layer.digests.diff_id)
-        reused = layer is not None and self._is_there(layer, app.repository)
+        reused = layer is not None and (layer.digests.digest in there or self._is_there(layer, app.repository))
         if layer is None or not reused:
             layer = KnownLayer(self._send(app, source), app.repository)
             app.secrets.passed(layer.digests.diff_id)
@@ -271,6 +332,16 @@ class Exporter:
             lambda watch: self.registry.upload(app.repository, partial(stream, watch)),
             partial(source.pieces, self.check),
         )
+
+
+class _Named:
+    """Digests that are still being asked for."""
+
+    def __init__(self, asked: Future[frozenset[str]]) -> None:
+        self._asked = asked
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._asked.result()
 
 
 def _own_entries(process_types: Mapping[str, str], launch: LaunchLayers | None) -> bytes:

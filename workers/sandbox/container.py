@@ -10,8 +10,9 @@ import select
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import docker
@@ -22,6 +23,7 @@ from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.output import Output
 from workers.sandbox.spec import SandboxSpec
+from workers.sandbox.started import StartedStep, StepStarter
 from workers.sandbox.workspace import Workspace
 
 _TICK_SECONDS = 0.25
@@ -48,17 +50,23 @@ class Sandboxes:
     silence_seconds: float
 
     @contextmanager
-    def make(self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str]) -> Iterator[Sandbox]:
+    def make(
+        self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str], *, steps_ahead: int = 0
+    ) -> Iterator[Sandbox]:
         """A running sandbox for the length of the block; after it there is no container of this name. NodeError.
 
-        Its steps write to no log until it is bound to one (`Sandbox.bound`).
+        Its steps write to no log until it is bound to one (`Sandbox.bound`). ``steps_ahead`` of them are started now;
+        the image must have bash for that.
         """
         with engine_failures("make a sandbox"):
             container = self.client.containers.create(image, **self.spec.options(name, workspace, environment))
         try:
             with engine_failures("start a sandbox"):
                 container.start()
-            yield Sandbox(self.client, str(container.id), workspace.owner, self.silence_seconds, self.spec.network)
+            steps = StepStarter(self.client, str(container.id), f"{workspace.owner}:{workspace.owner}")
+            with closing(steps):
+                steps.start_ahead(steps_ahead)
+                yield Sandbox(steps, workspace.owner, self.silence_seconds, self.spec.network)
         finally:
             remove_container(self.client, str(container.id))
 
@@ -67,14 +75,23 @@ class Sandboxes:
 class Sandbox:
     """One running container. Output of its steps goes to ``log``, and what ``check`` raises ends the current one."""
 
-    client: docker.DockerClient
-    container_id: str
+    steps: StepStarter
     owner: int
     silence_seconds: float
     network: str
     environment: Mapping[str, str] = field(default_factory=dict)  # of its steps, beside what all sandboxes have
     log: Log = drop
     check: Check = go_on
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """The engine that it runs on."""
+        return self.steps.client
+
+    @property
+    def container_id(self) -> str:
+        """The engine's name of it."""
+        return self.steps.container_id
 
     def bound(self, log: Log, check: Check) -> Sandbox:
         """The same sandbox for one attempt, whose log and check these are."""
@@ -98,26 +115,13 @@ class Sandbox:
         The check is called several times a second. Raises what it raises, DeadlineError if the command is silent for
         too long, OutOfMemoryError if it reached its memory limit, and NodeError.
         """
-        with engine_failures("start a step"):
-            exec_id = self.client.api.exec_create(
-                self.container_id,
-                list(command),
-                stdin=True,
-                user=f"{self.owner}:{self.owner}",
-                workdir="/app",
-                environment=dict(self.environment),
-            )["Id"]
-            attached: Any = self.client.api.exec_start(exec_id, socket=True)
+        step = self.steps.start(command, self.environment)
         output = Output(self.log, capture)
-        stream = getattr(attached, "_sock", attached)
         try:
-            self._pump(stream, exec_id, output, iter(stdin))
+            self._pump(step, output, chain([step.head], stdin))
         finally:
-            # A reader that went away with its socket open makes later calls to the engine hang.
-            with suppress(OSError):
-                attached.close()
-                stream.close()
-        code = self._verdict(exec_id)
+            step.close()
+        code = self._verdict(step.id)
         if code != 0 and self._out_of_memory():
             raise OutOfMemoryError(
                 "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
@@ -140,11 +144,12 @@ class Sandbox:
                     raise NodeError("A sandbox was killed and did not end.")
                 time.sleep(0.02)
 
-    def _pump(self, stream: socket.socket, exec_id: str, output: Output, stdin: Iterator[bytes]) -> None:
+    def _pump(self, step: StartedStep, output: Output, stdin: Iterator[bytes]) -> None:
         """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
         waiting: memoryview | None = memoryview(b"")
         heard_at = asked_at = time.monotonic()
         ended = False
+        stream = step.stream
         stream.setblocking(False)
         while True:
             if waiting is not None and not waiting:
@@ -179,7 +184,7 @@ class Sandbox:
                 if ended:
                     return
                 # Allow one more interval for trailing output.
-                ended = not self._step(exec_id)["Running"]
+                ended = not self._step(step.id)["Running"]
 
     def _step(self, exec_id: str) -> dict[str, Any]:
         with engine_failures("report how a step ended"):

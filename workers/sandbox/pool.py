@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes
-from workers.sandbox.workspace import Workspace, Workspaces
+from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
+
+STEPS_AHEAD = 4  # source, cache, detect, compile: what nearly every build runs
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,18 @@ class PooledSandbox:
 class SandboxPool:
     """The sandboxes of one node, of which up to ``ready_max`` wait for builds. Safe to use from several threads.
 
-    Making one takes about half of the phase prepare; none is used twice.
+    Making one takes about half of the phase prepare, and removing one a quarter of a second: both are done beside the
+    builds, whenever ``due`` is set. None is used twice.
     """
 
     workspaces: Workspaces
     sandboxes: Sandboxes
     ready_max: int
+    due: threading.Event = field(default_factory=threading.Event)
     _ready: list[PooledSandbox] = field(default_factory=list)
+    _used: list[PooledSandbox] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
+    _taken_at: deque[float] = field(default_factory=lambda: deque([0.0], maxlen=1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -43,23 +51,51 @@ class SandboxPool:
         self, name: str, image: str, environment: Mapping[str, str], *, log: Log = drop, check: Check = go_on
     ) -> Iterator[tuple[Workspace, Sandbox]]:
         """A box of this image for one build, named ``name`` where it is made now. Raises NodeError."""
-        pooled = self._ready_one(image) or self._make(name, image)
+        self._taken_at.append(time.monotonic())
+        pooled = self._ready_one(image) or self._make_now(name, image)
         try:
             yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
         finally:
-            self._remove(pooled)
+            with self._lock:
+                self._used.append(pooled)
+            self.due.set()
 
     def fill(self, image: str) -> None:
         """Makes boxes until as many are ready as should be, and removes those of another image. Raises NodeError."""
         self._remove_ready(lambda pooled: pooled.image != image)
-        while len(self._ready) < self.ready_max:
-            pooled = self._make(f"buildfarm-ready-{secrets.token_hex(4)}", image)
+        while len(self._ready) < self._room():
+            name = f"buildfarm-ready-{secrets.token_hex(4)}"
+            pooled = self._make(name, image, steps_ahead=STEPS_AHEAD)
             with self._lock:
                 self._ready.append(pooled)
 
     def empty(self) -> None:
-        """Removes those that are ready: the node ends. Raises NodeError."""
+        """Removes those that are ready: the node ends, or lacks memory. Raises NodeError."""
         self._remove_ready(lambda pooled: True)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a build would find one."""
+        return bool(self._ready)
+
+    def taken_seconds(self, now: float) -> float:
+        """How long ago a build began."""
+        return now - self._taken_at[0]
+
+    def remove_used(self) -> None:
+        """Removes those whose builds have ended. Raises NodeError."""
+        while True:
+            with self._lock:
+                if not self._used:
+                    return
+                pooled = self._used.pop(0)
+            self._remove(pooled)
+
+    def _room(self) -> int:
+        """How many may be ready: each has its own user, as every build has."""
+        with self._lock:
+            others = len(self._names) - len(self._ready)
+        return min(self.ready_max, SLOTS_MAX // 2 - others)
 
     def names(self) -> set[str]:
         """Names of those that are ready, that are being made, or that a build has."""
@@ -78,13 +114,19 @@ class SandboxPool:
                 return pooled
             self._remove(pooled)
 
-    def _make(self, name: str, image: str) -> PooledSandbox:
+    def _make_now(self, name: str, image: str) -> PooledSandbox:
+        if len(self.names()) >= SLOTS_MAX // 2:
+            self.remove_used()
+        return self._make(name, image)
+
+    def _make(self, name: str, image: str, *, steps_ahead: int = 0) -> PooledSandbox:
         with self._lock:
             self._names.add(name)
         try:
             with ExitStack() as resources:
                 workspace = resources.enter_context(self.workspaces.make(name))
-                sandbox = resources.enter_context(self.sandboxes.make(image, name, workspace, {}))
+                made = self.sandboxes.make(image, name, workspace, {}, steps_ahead=steps_ahead)
+                sandbox = resources.enter_context(made)
                 return PooledSandbox(name, image, workspace, sandbox, resources.pop_all())
         except BaseException:
             self._forget(name)

@@ -6,6 +6,7 @@
 --
 -- build:<id>          hash: the record. place is "tenant app target", without the target where no newer build may take
 --                     its place; queue is "build.<class>.<shard>"
+-- build:<id>:end      stream: one entry for some seconds after its end, for readers of its log that wait
 -- tenant:<t>          hash: held, queued, running, and the same as held:<class> ...; app:<a>: its queued and running builds;
 --                     newest:<target>: open builds that a newer one may supersede, in their order
 -- class:<c>           hash: held, queued, running of all tenants
@@ -29,6 +30,7 @@ local now = clock[1] + clock[2] / 1000000
 local stamp = string.format('%.6f', now)
 local messages_sent = 0
 
+local END_SECONDS = 10  -- longer than a reader of a log waits before it looks again
 local COUNTED = {held = true, queued = true, running = true}
 local WAITING = {held = true, queued = true}
 local HAS_SLOT = {queued = true, running = true}
@@ -136,6 +138,8 @@ local function end_record(build)
   redis.call('DEL', record .. ':env')
   redis.call('EXPIRE', record, terms.record_seconds)
   end_log(build.tenant, build.id, now)
+  redis.call('XADD', record .. ':end', 'MAXLEN', 1, '*', 'state', build.state)
+  redis.call('EXPIRE', record .. ':end', END_SECONDS)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end
 end
 

@@ -80,7 +80,7 @@ def disk(tmp_path):
     return Disk(tmp_path)
 
 
-EAGER = Rules(images=1, grace_seconds=0)
+EAGER = Rules(images=1, grace_seconds=0, settle_seconds=0)
 
 
 def test_a_layer_that_no_manifest_names_goes_and_its_bytes_are_told(disk, tmp_path):
@@ -105,6 +105,29 @@ def test_a_layer_that_is_named_meanwhile_is_put_back(disk, tmp_path, monkeypatch
     monkeypatch.setattr(Storage, "set_aside", push_meanwhile)
     done = collect(Storage(tmp_path), (), EAGER, really=True)
     assert (done.blobs, done.put_back) == (0, 1)
+    assert layer in {digest for digest, _, _ in Storage(tmp_path).blobs()}
+
+
+@pytest.mark.parametrize(
+    "is_named", [True, False], ids=["and its manifest is there", "and its manifest is still to come"]
+)
+def test_a_layer_that_is_sent_anew_meanwhile_stays_in_its_repository(disk, tmp_path, monkeypatch, is_named):
+    layer = disk.blob(b"layer")
+    link = disk.top / "repositories/apps/late/_layers/sha256" / layer.removeprefix("sha256:") / "link"
+    link.parent.mkdir(parents=True)
+    link.write_text(layer)
+    aside = Storage.set_aside
+
+    def push_afterwards(self, digests):
+        done = aside(self, digests)
+        disk.blob(b"layer")
+        if is_named:
+            disk.manifest("apps/late", [layer], tag="latest")
+        return done
+
+    monkeypatch.setattr(Storage, "set_aside", push_afterwards)
+    collect(Storage(tmp_path), (), EAGER, really=True)
+    assert link.exists()
     assert layer in {digest for digest, _, _ in Storage(tmp_path).blobs()}
 
 

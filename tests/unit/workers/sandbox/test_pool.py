@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.sandbox.pool import SandboxPool
+from workers.sandbox.pool import STEPS_AHEAD, SandboxPool
+from workers.sandbox.workspace import SLOTS_MAX
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Maker:
     def __init__(self):
         self.there = []
         self.made = {}
+        self.ahead = {}
         self.broken = False
 
     @contextmanager
-    def make(self, *names):
+    def make(self, *names, steps_ahead=None):
         name = names[1] if len(names) > 1 else names[0]
+        if steps_ahead is not None:
+            self.ahead[name] = steps_ahead
         if self.broken and len(names) > 1:
             raise NodeError("no engine")
         self.there.append(name)
@@ -54,6 +58,9 @@ def test_without_ready_ones_a_box_is_made_for_the_build_and_goes_with_it(maker):
     with pool.take("build-1", "image", {"A": "1"}) as (workspace, sandbox):
         assert (workspace.name, sandbox.name, sandbox.environment) == ("build-1", "build-1", {"A": "1"})
         assert pool.names() == {"build-1"}
+    assert pool.due.is_set()
+    assert pool.names() == {"build-1"}  # to the janitor it is in use until it is gone
+    pool.remove_used()
     assert (maker.there, pool.names()) == ([], set())
 
 
@@ -65,6 +72,7 @@ def test_a_ready_box_is_taken_and_another_takes_its_place(maker):
         assert sandbox.name == ready
         pool.fill("image")
         assert len(pool.names()) == 2
+    pool.remove_used()
     assert ready not in pool.names()
     pool.empty()
     assert (maker.there, pool.names()) == ([], set())
@@ -75,6 +83,7 @@ def test_boxes_of_another_builder_are_not_used(maker):
     pool.fill("old")
     with pool.take("build-1", "new", {}) as (_, sandbox):
         assert sandbox.name == "build-1"
+    pool.remove_used()
     old = pool.names()
     pool.fill("new")
     assert len(pool.names()) == 2
@@ -88,7 +97,27 @@ def test_a_box_that_died_is_not_used(maker):
     maker.made[ready, 4].dead.append(True)
     with pool.take("build-1", "image", {}) as (_, sandbox):
         assert sandbox.name == "build-1"
+    pool.remove_used()
     assert maker.there == []
+
+
+def test_only_ready_boxes_have_steps_that_were_started_ahead(maker):
+    pool = SandboxPool(maker, maker, 1)
+    pool.fill("image")
+    with pool.take("build-1", "image", {}), pool.take("build-2", "image", {}):
+        assert sorted(maker.ahead.values()) == [0, STEPS_AHEAD]
+
+
+def test_builds_get_the_users_that_used_boxes_have(maker):
+    """There are as many as slots: boxes that wait to be removed make room, and none waits for a build."""
+    pool = SandboxPool(maker, maker, 4)
+    for number in range(SLOTS_MAX // 2):
+        with pool.take(f"build-{number}", "image", {}):
+            pass
+    pool.fill("image")
+    assert not any("ready" in name for name in pool.names())
+    with pool.take("build-last", "image", {}):
+        assert pool.names() == {"build-last"}
 
 
 def test_what_cannot_be_made_leaves_nothing(maker):

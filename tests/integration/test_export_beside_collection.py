@@ -1,0 +1,159 @@
+"""Exports that rely on the tagged image of their app, while the tag moves and a collection takes what it named."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import threading
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import docker
+
+from buildfarm.gc.choose import Rules, collect
+from buildfarm.gc.storage import Storage
+from buildfarm.model import BuildRequest
+from buildfarm.oci.manifest import Manifest
+from buildfarm.oci.registry import Registry
+from buildfarm.sources.address import ArtifactSource
+from testkit.registry.builder import push_builder
+from workers.build_folder import BuildFolder
+from workers.engine import open_engine
+from workers.export.exporter import Exporter
+from workers.export.fingerprint import Remembered
+
+RACES = 100
+SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
+REQUEST = BuildRequest(tenant="t", app="app", source=SOURCE)
+REPOSITORY, TAG = REQUEST.repository, REQUEST.tag
+RULES = Rules(images=0, grace_seconds=60, settle_seconds=0.25)
+CONFIG = """
+version: 0.1
+storage:
+  filesystem: {rootdirectory: /var/lib/registry}
+  delete: {enabled: true}
+http: {addr: ":5000"}
+"""
+
+
+@contextmanager
+def own_registry(services):
+    """The farm's registry image on its own files, without a cache of blobs, as a collection needs it."""
+    client = open_engine(services.docker_url)
+    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
+    folder = Path("/var/tmp") / name
+    (folder / "data").mkdir(parents=True)
+    (folder / "data").chmod(0o777)
+    (folder / "config.yml").write_text(CONFIG)
+    running = client.api.inspect_container("buildfarm-registry")
+    container = client.containers.run(
+        running["Image"],
+        entrypoint=[running["Path"]],
+        command=["serve", "/config.yml"],
+        detach=True,
+        name=name,
+        user="0",
+        ports={"5000/tcp": ("127.0.0.1", None)},
+        volumes=[f"{folder}/config.yml:/config.yml:ro", f"{folder}/data:/var/lib/registry"],
+    )
+    try:
+        ports = client.api.inspect_container(container.id)["NetworkSettings"]["Ports"]
+        with Registry(f"http://127.0.0.1:{ports['5000/tcp'][0]['HostPort']}", attempts=8) as registry:
+            registry.ping()
+            yield registry, folder / "data"
+    finally:
+        with suppress(docker.errors.APIError):
+            container.remove(force=True, v=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        client.close()
+
+
+class Known(dict):
+    """Layers by their shape."""
+
+    put = dict.__setitem__
+
+
+class Node:
+    """Exports an app whose dependencies stay and whose code changes."""
+
+    def __init__(self, registry, root):
+        self.registry, self.root, self.builder = registry, root, push_builder(registry)
+        self.exporter = Exporter(registry, "gzip", 2, "docker", 10**8, 10**5, 8, Known(), Remembered())
+        (root / "deps").mkdir(parents=True)
+        (root / "deps/lib").write_bytes(os.urandom(200_000))
+
+    def deploy(self, code):
+        (self.root / "code.py").write_text(code)
+        exporter, tries = self.exporter.during(lambda: None), []
+
+        def labels(_):
+            tries.append(code)
+            return {}
+
+        exported = exporter.export(
+            BuildFolder(self.root), self.builder, REQUEST,
+            source_names={"app/code.py"}, process_types={"web": "x"}, variables={}, labels=labels,
+        )  # fmt: skip
+        return exported.image.digest, len(tries)
+
+
+def another_image(registry, builder):
+    """Takes the tag over: another build of the app, which shares nothing with it."""
+    blob = registry.put_blob(REPOSITORY, os.urandom(100))
+    layer = builder.manifest.layers[0]
+    manifest = Manifest(
+        builder.manifest.media_type, builder.manifest.config, (type(layer)(layer.media_type, blob, 100),)
+    )
+    registry.put_blob(REPOSITORY, builder.config)
+    registry.put_manifest(REPOSITORY, manifest.encode(), manifest.media_type, tag=TAG)
+
+
+def age(root):
+    """All files are from an hour ago, so that no grace protects them."""
+    then = time.time() - 3600
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):  # of an upload that has just ended
+                os.utime(Path(folder) / name, (then, then))
+
+
+def test_an_export_that_races_with_a_collection_is_whole(services, tmp_path, record_property):
+    chance = random.Random(22)
+    with own_registry(services) as (registry, root):
+        node = Node(registry, tmp_path / "app")
+        again = 0
+        for number in range(RACES):
+            first, _ = node.deploy(f"{number}")
+            registry.move_tag(REPOSITORY, TAG, lambda digest=first: digest)
+            age(root)
+            wait_seconds = chance.uniform(0, 0.04)
+
+            def collected(seconds=wait_seconds):
+                time.sleep(seconds)
+                another_image(registry, node.builder)
+                collect(Storage(root), (), RULES, really=True)
+
+            collection = threading.Thread(target=collected)
+            collection.start()
+            digest, tries = node.deploy(f"{number} again")
+            collection.join()
+            again += tries - 1
+            manifest, _ = registry.read_manifest(REPOSITORY, digest)
+            for blob in (manifest.config, *manifest.layers):
+                assert len(registry.read_blob(REPOSITORY, blob.digest)) == blob.size
+        record_property("seen", f"{again} of {RACES} exports were sent again")
+        assert again > 0, "the collection never came in between"
+
+
+def test_a_collection_before_an_export_takes_nothing_that_the_tag_names(services, tmp_path):
+    with own_registry(services) as (registry, root):
+        node = Node(registry, tmp_path / "app")
+        first, _ = node.deploy("1")
+        registry.move_tag(REPOSITORY, TAG, lambda: first)
+        age(root)
+        collect(Storage(root), (), RULES, really=True)
+        assert node.deploy("2")[1] == 1

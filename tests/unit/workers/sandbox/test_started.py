@@ -1,0 +1,119 @@
+"""Steps that wait for their command: what they become, and which of them still can."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workers.sandbox.started import StepStarter, head_of, waiting_command
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+SHOW = ["sh", "-c", 'printf "%s\\0" "$PWD" "$VALUE" "$@"; cat', "show"]
+
+
+def become(folder, command, environment, rest=b""):
+    waiting = [word.replace("/app", str(folder)) for word in waiting_command()]
+    return subprocess.run(
+        waiting,
+        input=head_of(command, environment) + rest,
+        capture_output=True,
+        check=False,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin"},
+        timeout=10,
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(arguments=st.lists(WORDS, max_size=4), value=WORDS, rest=st.binary(max_size=50))
+def test_it_becomes_any_command_and_leaves_its_input_whole(tmp_path, arguments, value, rest):
+    done = become(tmp_path, [*SHOW, *arguments], {"VALUE": value}, rest)
+    words = [str(tmp_path), value, *arguments]
+    assert done.stdout == "".join(f"{word}\0" for word in words).encode() + rest
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_its_environment_is_what_was_given_beside_the_containers(tmp_path):
+    found = become(tmp_path, ["env", "-0"], {"VALUE": "1\n2"}).stdout.decode().split("\0")[:-1]
+    # A shell that finds this level counts from there as if it had found none.
+    own = [line for line in found if line == "SHLVL=0" or line.startswith("_=")]
+    assert sorted(set(found) - set(own)) == ["PATH=/usr/bin:/bin", "VALUE=1\n2"]
+
+
+def test_its_end_is_the_commands_end(tmp_path):
+    assert become(tmp_path, ["sh", "-c", "exit 7"], {}).returncode == 7
+    assert become(tmp_path, ["sh", "-c", "kill -9 $$"], {}).returncode == -9
+    assert become(tmp_path, ["no-such-program"], {}).returncode == 127
+
+
+def test_without_a_command_it_just_ends():
+    assert subprocess.run(waiting_command(), input=b"", check=False, timeout=10).returncode == 0
+
+
+class Api:
+    """An engine that starts steps; ``ends`` are the other ends of their connections."""
+
+    def __init__(self):
+        self.started = []
+        self.ends = []
+
+    def exec_create(self, _, command, **options):
+        self.started.append((command, options["environment"]))
+        return {"Id": f"step-{len(self.started)}"}
+
+    def exec_start(self, _, *, socket):
+        assert socket
+        return self.connect()
+
+    def connect(self):
+        ours, theirs = socket.socketpair()
+        self.ends.append(theirs)
+        return ours
+
+
+@pytest.fixture
+def engine():
+    api = Api()
+    yield api
+    for end in api.ends:
+        end.close()
+
+
+@pytest.fixture
+def starter(engine):
+    client = type("Client", (), {"api": engine})()
+    starter = StepStarter(client, "container", "10000:10000")
+    yield starter
+    starter.close()
+
+
+def test_a_step_that_waits_is_used_before_one_is_started(starter, engine):
+    starter.start_ahead(1)
+    first, second = (starter.start(["true"], {"A": "1"}) for _ in range(2))
+    assert (first.id, first.head) == ("step-1", head_of(["true"], {"A": "1"}))
+    assert (second.id, second.head) == ("step-2", b"")
+    assert engine.started[1] == (["true"], {"A": "1"})
+    for step in (first, second):
+        step.close()
+
+
+@pytest.mark.parametrize("happened", ["its engine is gone", "it has ended", "it says something"])
+def test_a_step_that_no_longer_waits_is_not_used(starter, engine, happened):
+    starter.start_ahead(2)
+    if happened == "it says something":
+        engine.ends[0].sendall(b"bash: ")
+    else:
+        engine.ends[0].close()
+    step = starter.start(["true"], {})
+    assert step.id == "step-2"
+    step.close()
+
+
+def test_those_that_are_left_lose_their_input(starter, engine):
+    starter.start_ahead(2)
+    starter.close()
+    assert [end.recv(1) for end in engine.ends] == [b"", b""]

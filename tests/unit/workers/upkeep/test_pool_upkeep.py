@@ -1,0 +1,100 @@
+"""When a node fills its pool of sandboxes, and when it gives it up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from buildfarm.errors import NodeError
+from workers.upkeep.pool_upkeep import PoolUpkeep, read_memory, ready_max
+
+GIB = 1024**3
+
+
+@dataclass
+class Pool:
+    """What is done with it."""
+
+    taken: float = 100.0
+    broken: bool = False
+    has_ready: bool = False
+    done: list = field(default_factory=list)
+    due: threading.Event = field(default_factory=threading.Event)
+
+    def taken_seconds(self, now):
+        return self.taken
+
+    def fill(self, image):
+        if self.broken:
+            raise NodeError("no engine")
+        self.done.append(f"fill {image}")
+
+    def empty(self):
+        self.done.append("empty")
+
+    def remove_used(self):
+        self.done.append("remove used")
+
+
+def upkeep(pool, *, accepting=True, available=50):
+    meminfo = f"MemTotal:  1000 kB\nMemFree:  1 kB\nMemAvailable:  {available * 10} kB\n"
+    return PoolUpkeep(pool, lambda: "image", lambda: accepting, lambda: meminfo)
+
+
+def test_it_is_filled_at_once_when_a_build_has_ended():
+    pool = Pool(taken=0.0)
+    pool.due.set()
+    started = time.monotonic()
+    upkeep(pool).tend()
+    assert time.monotonic() - started < 0.4
+    assert pool.done == ["fill image", "remove used"]
+    assert not pool.due.is_set()
+
+
+def test_what_a_build_used_goes_first_where_the_next_one_finds_another():
+    pool = Pool(has_ready=True)
+    pool.due.set()
+    upkeep(pool).tend()
+    assert pool.done == ["remove used", "fill image", "remove used"]
+
+
+@pytest.mark.parametrize(("taken", "done"), [(0.2, []), (1.5, ["fill image"])], ids=["just begun", "long ago"])
+def test_a_build_that_has_just_begun_has_the_processors_for_itself(taken, done):
+    pool = Pool(taken=taken)
+    upkeep(pool).tend()
+    assert pool.done == [*done, "remove used"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"accepting": False}, {"available": 9}], ids=["no builds are taken", "memory is short"]
+)
+def test_it_is_given_up_while(given):
+    pool = Pool()
+    pool.due.set()
+    upkeep(pool, **given).tend()
+    assert pool.done == ["empty", "remove used"]
+
+
+def test_what_builds_have_used_goes_even_where_nothing_can_be_made():
+    pool = Pool(broken=True)
+    pool.due.set()
+    with pytest.raises(NodeError):
+        upkeep(pool).tend()
+    assert pool.done == ["remove used"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "slots", "memory", "ready"),
+    [(-1, 2, 24 * GIB, 2), (-1, 16, 8 * GIB, 8), (-1, 2, GIB // 2, 1), (0, 2, 24 * GIB, 0), (5, 2, GIB, 5)],
+)
+def test_one_is_ready_for_each_slot_as_far_as_memory_goes_round(wanted, slots, memory, ready):
+    assert ready_max(wanted, slots, memory) == ready
+
+
+def test_the_memory_of_this_machine_is_found():
+    found = Path("/proc/meminfo").read_text()
+    assert 0 < read_memory(found, "MemAvailable") <= read_memory(found, "MemTotal")
