@@ -15,6 +15,7 @@ BuildfarmError
 │   │   ├── NodeLostError           farm.node_lost
 │   │   └── NodeStopped             farm.node_stopped
 │   ├── RegistryError           farm.registry
+│   │   └── RegistryFullError       farm.registry_full: come back after retry_after_seconds
 │   ├── StoreError              farm.redis
 │   │   ├── StoreFullError          farm.redis_full: come back after retry_after_seconds
 │   │   └── UnconfirmedError        farm.unconfirmed: accepted, but too few replicas of Redis have it
@@ -25,6 +26,7 @@ BuildfarmError
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
 │   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
+│   ├── StorageLimitError       request.storage_full: the tenant has used up its bytes in the registry
 │   ├── ConflictError           request.conflict: this idempotency key stands for another request
 │   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
@@ -145,6 +147,14 @@ class RegistryError(FarmError):
     code = "farm.registry"
 
 
+class RegistryFullError(RegistryError):
+    """The registry's disk is nearly full; builds that run still publish."""
+
+    code = "farm.registry_full"
+    default_advice = "Try again later. The farm's operator must make room: docs/runbooks/registry-grows.md."
+    retry_after_seconds = 300.0
+
+
 class StoreError(FarmError):
     """Redis cannot be reached, or answers with an error."""
 
@@ -217,6 +227,12 @@ class QueueFullError(RequestError):
     def __init__(self, message: str, *, advice: str = "", retry_after_seconds: float) -> None:
         super().__init__(message, advice=advice)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageLimitError(RequestError):
+    """The tenant has as many bytes in the registry as it may."""
+
+    code = "request.storage_full"
 
 
 class ConflictError(RequestError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,23 +15,22 @@ from buildfarm import LazyModule
 from buildfarm.buildpacks.address import ArtifactBuildpack, Buildpack
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
 from buildfarm.events import LogLine, LogNow
-from buildfarm.fields import NAME_PATTERN
+from buildfarm.gc.keeping import Keeping
+from buildfarm.gc.room import SentBytes
 from buildfarm.input_digest import input_digest
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
 from buildfarm.node import Node
 from buildfarm.queue.messages import message_template
 from buildfarm.queue.names import TASK, shard_of
-from buildfarm.queue.view import Limits, QueuePosition, QueueView
+from buildfarm.queue.view import QueuePosition, QueueView
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import (
-    LIMIT_MAX,
     Admission,
     AdmissionPolicy,
     BuildpackOrder,
     CachedResult,
-    Database,
     Events,
     Full,
     LogBounds,
@@ -61,13 +59,9 @@ _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis
 
 
 @dataclass(frozen=True)
-class Farm:
+class Farm(Keeping):
     """The farm as its users see it. Every method raises StoreError where Redis cannot be reached."""
 
-    settings: Settings
-    database: Database
-    admission: Admission
-    records: Records
     events: Events
     log_streams: Logs
     patience_seconds: float
@@ -92,6 +86,7 @@ class Farm:
             ca=self.settings.registry_ca,
             patience_seconds=patience_seconds,
         )
+        opened.count_sent(SentBytes(self.room.usage).add)
         self.resources.callback(opened.close)
         return opened
 
@@ -100,6 +95,7 @@ class Farm:
 
         Raises SourceError, TooLargeError and RegistryError.
         """
+        self.room.check_upload(tenant)
         return packing.pack(self.registry, directory, tenant, self.settings.source_bytes, seen)
 
     def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:
@@ -107,7 +103,11 @@ class Farm:
 
         Raises SourceError, TooLargeError and RegistryError.
         """
-        return packing.take(self.registry, pieces, tenant, self.settings.source_bytes)
+        self.room.check_upload(tenant)
+        counted, limit_bytes = self.room.counted(tenant, pieces), self.settings.source_bytes
+        return packing.take(
+            self.registry, counted, tenant, limit_bytes, lambda size: self.room.usage.add(tenant, "sources", -size)
+        )
 
     def has_source(self, packed: ArtifactSource) -> bool:
         """Whether the registry has this source. Raises RegistryError."""
@@ -122,6 +122,7 @@ class Farm:
         """
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
+        self.room.check_submit(request, build_id)
         request = self._pinned(request)
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
@@ -245,27 +246,6 @@ class Farm:
     def queue(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands, by class and by tenant."""
         return self.admission.view(tenants_max)
-
-    def limits(self, tenant: str, app: str | None = None) -> Limits:
-        """What a tenant may have running and waiting, and this app of it."""
-        return self.admission.limits(tenant, app)
-
-    def limits_set(self) -> dict[str, int]:
-        """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
-        return self.admission.limits_set()
-
-    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting``; None goes back to the settings. Raises RequestError."""
-        for what, name in (("tenant", tenant), ("app", app)):
-            if name is not None and not re.fullmatch(NAME_PATTERN, name):
-                raise RequestError(f"{name[:80]!r} is not a valid {what}.", advice="See docs/queue.md.")
-        if unknown := set(values) - ({"running"} if app else {"running", "waiting"}):
-            raise RequestError(f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.")
-        for name, value in values.items():
-            if value is not None and not 1 <= value <= LIMIT_MAX:
-                raise RequestError(f"The limit {name} must be from 1 to {LIMIT_MAX:,}, not {value}.")
-        self.admission.set_limits(tenant, app, values)
-        return self.admission.limits(tenant, app)
 
     def cancel(self, build_id: str) -> State:
         """Ends a build, a running one within seconds; returns the state it was found in.

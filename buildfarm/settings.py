@@ -141,6 +141,9 @@ class Settings(BaseModel):
     tenant_running_max: int = Field(10, ge=1, le=10_000, description="builds of a tenant that run at once")
     app_running_max: int = Field(1, ge=1, le=10_000, description="builds of an app that run at once")
     tenant_waiting_max: int = Field(1000, ge=1, le=1_000_000, description="builds of a tenant that wait")
+    tenant_stored_bytes: int = Field(
+        100 * 1024 * MIB, ge=0, description="a tenant's bytes in the registry; 0: no limit"
+    )
     logs_bytes: int = Field(256 * MIB, ge=MIB, description="all logs in Redis; never over a quarter of its maxmemory")
     tenant_logs_bytes: int = Field(64 * MIB, ge=MIB, description="a tenant's logs; never over half of all logs' bytes")
     record_seconds: float = Field(7 * 86400, gt=0, description="how long a finished build can be looked up")
@@ -153,6 +156,21 @@ class Settings(BaseModel):
     media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
     registry_timeout_seconds: float = Field(30, gt=0, description="silence on a connection to the registry")
+
+    # The registry's garbage
+    registry_storage: Path | None = Field(None, description="files of the registry; set: this node collects garbage")
+    collect_every_seconds: float = Field(3600, gt=0, description="from the end of a collection to the next one")
+    collect_bytes: int = Field(0, ge=0, description="a collection frees no more than this; 0: no limit")
+    collect_seconds: float = Field(600, gt=0, description="and takes nothing more after this")
+    collect_grace_seconds: float = Field(7200, gt=0, description="what is younger stays; longer than any build takes")
+    retain_images: int = Field(10, ge=0, description="newest images of an app that stay without a tag or a record")
+    retain_image_days: float = Field(7, ge=0, description="and for how long all of them do")
+    retain_sources: int = Field(0, ge=0, description="newest sources of a tenant that stay")
+    retain_source_days: float = Field(7, ge=0, description="and for how long all of them do")
+    retain_caches: int = Field(0, ge=0, description="1: an app's newest build cache stays however old it is")
+    retain_cache_days: float = Field(30, ge=0, description="and for how long others do")
+    retain_records: int = Field(0, ge=0, description="records of an app at most; 0: as many as there are")
+    in_use_file: Path | None = Field(None, description="digests of running images, one per line; never removed")
 
     # The API
     api_host: str = Field("127.0.0.1", description="address that the API listens on")
@@ -228,6 +246,11 @@ class Settings(BaseModel):
         if unknown:
             raise ValueError(f"node_classes names {', '.join(sorted(unknown))}, which is not in classes")
         return self
+
+    @property
+    def grace_seconds(self) -> float:
+        """The age below which a build may still need what no manifest names."""
+        return max(self.collect_grace_seconds, self.build_seconds + self.outage_seconds)
 
     @property
     def served_classes(self) -> dict[str, int]:

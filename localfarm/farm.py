@@ -15,7 +15,7 @@ from buildfarm.recipes.folder import recipes_folder
 from buildfarm.settings import Settings, read_settings
 from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
-from localfarm import api, images, network, services, worker
+from localfarm import api, images, leftovers, network, services, worker
 from localfarm.beginnings import Say, ensure_sent, send_beginnings
 from localfarm.engine import connect, find_engine
 from localfarm.packages import ensure_packages
@@ -92,12 +92,14 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
             send_beginnings(client, registry, debian, imager, say)
+        if removed := leftovers.remove_old(client, images.NAME, {debian, base, builder, imager, redis, storage}):
+            say(f"engine: removed {len(removed)} images of earlier recipes")
         write_state(directory, state)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), state.builder)
         if node:
-            _ensure_worker(directory, say)
+            _ensure_worker(client, directory, say)
             _ensure_api(directory, moved=old is None or old.variables() != state.variables(), say=say)
         return state
 
@@ -188,7 +190,7 @@ def _promoted(settings: Settings) -> str:
         database.close()
 
 
-def _ensure_worker(directory: Path, say: Say) -> None:
+def _ensure_worker(client: docker.DockerClient, directory: Path, say: Say) -> None:
     """A node runs and takes builds on the farm's newest builder."""
     settings = read_settings()
     node = worker.find_node(settings)
@@ -198,7 +200,7 @@ def _ensure_worker(directory: Path, say: Say) -> None:
         say("node: draining, to start it anew")
         worker.stop_worker(directory, settings.drain_seconds)
     say("node: starting; its engine pulls the builder if it is missing")
-    worker.start_worker(directory, settings)
+    worker.start_worker(directory, settings, services.registry_files(client))
 
 
 def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:

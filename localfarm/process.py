@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from localfarm.waiting import wait_until
 
@@ -46,8 +47,14 @@ def running(pid_file: Path) -> Process | None:
     return process if process.alive else None
 
 
-def start(directory: Path, arguments: Sequence[str], pid_file: Path, log: Path) -> Process:
-    """Runs Python with these arguments in the background, over its own log."""
+def start(
+    directory: Path,
+    arguments: Sequence[str],
+    pid_file: Path,
+    log: Path,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Process:
+    """Runs Python with these arguments in the background, over its own log; ``variables`` are for it alone."""
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, *arguments],
@@ -55,7 +62,12 @@ def start(directory: Path, arguments: Sequence[str], pid_file: Path, log: Path) 
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env={**os.environ, "BUILDFARM_STATE_DIRECTORY": str(directory), "BUILDFARM_LOG_FORMAT": "json"},
+            env={
+                **os.environ,
+                "BUILDFARM_STATE_DIRECTORY": str(directory),
+                "BUILDFARM_LOG_FORMAT": "json",
+                **variables,
+            },
             start_new_session=True,
         )
     process = Process(child.pid, _started(child.pid))

@@ -147,6 +147,15 @@ def find_container(client: docker.DockerClient, name: str) -> Container | None:
         return None
 
 
+def registry_files(client: docker.DockerClient) -> Path | None:
+    """The folder that the registry keeps its files in; None if the engine is on another machine."""
+    try:
+        folder = Path(str(client.volumes.get("buildfarm-registry").attrs["Mountpoint"]))
+        return folder if folder.is_dir() else None
+    except (NotFound, PermissionError):
+        return None
+
+
 def _options(network: Network, service: Service) -> dict[str, Any]:
     mounts = [Mount(service.data, service.name, type="volume")]
     mounts += [Mount(inside, str(path), type="bind", read_only=True) for path, inside in service.mounts.items()]

@@ -23,11 +23,16 @@ def running_worker(directory: Path) -> process.Process | None:
     return process.running(directory / PID_FILE)
 
 
-def start_worker(directory: Path, settings: Settings) -> None:
-    """Starts the node and returns when it takes builds. Raises SetupError with its last log lines if it does not."""
+def start_worker(directory: Path, settings: Settings, storage: Path | None) -> None:
+    """Starts the node and returns when it takes builds; it collects the garbage in the registry's ``storage``.
+
+    Raises SetupError with its last log lines if it does not.
+    """
     log = directory / LOG_FILE
     begun_at = time.time()
-    started = process.start(directory, ["-m", "workers"], directory / PID_FILE, log)
+    # For this node alone: a process of another namespace that reads farm.env must not collect here.
+    variables = {"BUILDFARM_REGISTRY_STORAGE": str(storage)} if storage else {}
+    started = process.start(directory, ["-m", "workers"], directory / PID_FILE, log, variables)
 
     def ready() -> bool:
         node = find_node(settings)

@@ -30,6 +30,8 @@ _FARM_FAILED = 'buildfarm_builds_total{outcome="failed",fault="farm"}'
 
 _ENDED = 'buildfarm_builds_total{outcome=~"succeeded|failed"}'
 
+_GROWN = "max(delta(buildfarm_registry_stored_bytes[6h]))"
+
 ALERTS = (
     Alert(
         "BuildfarmQueueOld",
@@ -150,6 +152,31 @@ ALERTS = (
         (("buildfarm_registry_up", "1 0x20"),),
         "5m",
         "The registry does not answer the API.",
+    ),
+    Alert(
+        "BuildfarmRegistryGrows",
+        f"{_GROWN} > max(increase(buildfarm_registry_freed_bytes_total[6h]))"
+        f" and {_GROWN} > 0.1 * max(buildfarm_registry_stored_bytes)"
+        " and max(min_over_time(buildfarm_registry_stored_bytes[6h])) > 0",  # 0 before the first collection
+        "1h",
+        "ticket",
+        "The registry grew by {{ $value | humanize1024 }}B in 6 hours, more than its collections freed.",
+        (
+            ("buildfarm_registry_stored_bytes", "1000+10x540"),
+            ("buildfarm_registry_freed_bytes_total", "0+1x540"),
+        ),
+        "8h",
+        "The registry grew by 3.516kiB in 6 hours, more than its collections freed.",
+    ),
+    Alert(
+        "BuildfarmRegistryUncollected",
+        "time() - (max(buildfarm_registry_collected_timestamp_seconds) > 0) > 86400",
+        "10m",
+        "ticket",
+        "The newest collection of the registry's garbage ended {{ $value | humanizeDuration }} ago.",
+        (("buildfarm_registry_collected_timestamp_seconds", "60x1600"),),
+        "26h",
+        "The newest collection of the registry's garbage ended 1d 1h 59m 0s ago.",
     ),
     Alert(
         "BuildfarmApiAway",

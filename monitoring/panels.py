@@ -166,6 +166,8 @@ REGISTRY = Board(
             Panel("Requests", "reqps", "By method.", ((rate("buildfarm_registry_request_seconds_count", "method"), "{{method}}"),), "stacked"),
             Panel("95 % of requests", "s", "Until the head of the answer; an upload's includes its body.", ((f"{quantile('0.95', 'buildfarm_registry_request_seconds', 'method')} >= 0", "{{method}}"),)),
             Panel("Requests that failed", "reqps", "Refused by their status, or without an answer.", ((rate('buildfarm_registry_request_seconds_count{answer!="ok"}', "answer"), "{{answer}}"),), "stacked"),
+            Panel("Kept by reason", "bytes", "Blobs that the newest collection kept, each for the first reason that keeps it.", (("max by (reason) (buildfarm_registry_kept_bytes)", "{{reason}}"),), "stacked"),
+            Panel("Freed", "Bps", "By collections of its garbage.", (("max(rate(buildfarm_registry_freed_bytes_total[1h]))", "freed"),)),
             Panel("Registry answers", "none", "1: it does.", (("min(buildfarm_registry_up)", "registry"),)),
         )),
         ("Webhooks", (

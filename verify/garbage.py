@@ -19,13 +19,15 @@ from typing import Any
 
 import docker
 
-from buildfarm.gc.choose import Rules, collect
+from buildfarm.gc.choose import Rules
+from buildfarm.gc.collect import collect
 from buildfarm.gc.storage import Storage
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.settings import read_settings
 from testkit.chart.manifests import CHART, only, read, render
 from testkit.chart.tools import HELM
+from testkit.registry.disk import Disk
 from testkit.table import Claims
 
 APPS, DEPLOYS = 50, 5
@@ -34,7 +36,9 @@ PORT = 5065
 NAME = "buildfarm-verify-garbage"
 CODE_BYTES, DEPENDENCIES_BYTES = 20_000, 200_000
 REGISTRY_USER = 998
-RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0, settle_seconds=0)
+MANY, MANY_GO, MANY_SECONDS = 20_000, 5_000, 60
+OLD = 9000.0  # seconds
+RULES = Rules(images=KEPT, source_seconds=0, cache_seconds=3600, grace_seconds=0)
 
 _TYPES = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -58,7 +62,7 @@ def run(claims: Claims) -> None:
         # A record of a build still names the very first image of the first app.
         recorded = images[0][0]
         before = _bytes(root)
-        done = collect(Storage(root), {recorded}, RULES, really=True)
+        done = collect(Storage(root), {recorded}, RULES, really=True, settle_seconds=1)
         freed = before - _bytes(root)
         staying = [(app, digest) for app, row in enumerate(images) for digest in row[-KEPT:]] + [(0, recorded)]
         going = [(app, digest) for app, row in enumerate(images) for digest in row[:-KEPT] if digest != recorded]
@@ -75,11 +79,33 @@ def run(claims: Claims) -> None:
         broken = [f"app-{app}" for app, digest in staying if not _runs(app, digest)]
         figure = f"{len(staying) - len(broken)} of {len(staying)} pulled by digest and run"
         claims.add("every image that is still referred to runs", figure, not broken)
-        again = collect(Storage(root), {recorded}, RULES, really=True)
+        again = collect(Storage(root), {recorded}, RULES, really=True, settle_seconds=1)
         claims.add("a second collection finds nothing", f"{again.freed_bytes} bytes", again.freed_bytes == 0)
         _deploy(registry, base, 0, DEPLOYS)
         claims.add("the registry takes the next deploy, and what went is sent anew", "pushed", True)
     client.close()
+    _many(claims)
+
+
+def _many(claims: Claims) -> None:
+    """A quarter of 20,000 images goes; each has its own layer, and apps share others."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        disk = Disk(Path(folder), time.time()).make()
+        shared = [disk.blob(f"shared {number}".encode() * 100, OLD) for number in range(50)]
+        staying: set[str] = set(shared)
+        for number in range(MANY):
+            repository = f"apps/tenant-{number % 100}/app-{number % 2000}"
+            layers = [disk.blob(f"own {number}".encode() * 500, OLD), shared[number % 50], shared[(number + 1) % 50]]
+            goes = number < MANY_GO
+            tags = () if goes else (f"v{number}",)
+            image = disk.manifest(repository, layers, tags, age=OLD + MANY - number, text=str(number))
+            staying |= set() if goes else {image, *layers}
+        done = collect(Storage(Path(folder)), (), Rules(images=0, grace_seconds=60), really=True)
+        left = {digest for digest, _, _ in Storage(Path(folder)).blobs()}
+        figure = f"{done.seconds:.1f} s, {done.manifests:,} manifests, {done.blobs:,} blobs"
+        good = done.manifests == MANY_GO and done.seconds <= MANY_SECONDS
+        claims.add(f"{MANY_GO:,} of {MANY:,} images are collected within {MANY_SECONDS} s", figure, good)
+        claims.add("nothing that is referred to was removed", f"{len(left):,} blobs are left", left == staying)
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from celery import Celery
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
-from buildfarm.oci.registry import Registry
+from buildfarm.gc.storage import Storage
 from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import queue_names
 from buildfarm.settings import Settings
-from buildfarm.store import Leases, Nodes, Wakeups
+from buildfarm.store import Database, Leases, Nodes, Wakeups
+from buildfarm.store.keeping.collections import Collections
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.serving import Probes, serve_metrics
@@ -29,6 +30,7 @@ from workers.queue.consumer import consume
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
 from workers.upkeep.builder_follower import Follower
+from workers.upkeep.collection import COLLECT_SECONDS, Collection
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
 from workers.upkeep.janitor import Janitor
@@ -37,7 +39,7 @@ from workers.upkeep.pod import Pod
 from workers.upkeep.pool_upkeep import PoolUpkeep
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
-from workers.wiring import make_disk, make_image_tools, make_tools, measured_prewarm
+from workers.wiring import make_disk, make_image_tools, make_tools, measured_prewarm, step_images
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
@@ -69,7 +71,7 @@ def run(settings: Settings) -> bool:
         log.info("prewarmed", builder=tools.builders.current.image)
         tools.remove_partial()
         running = lambda: attempts.names() | tools.pool.names()  # noqa: E731
-        janitor = Janitor(client, settings.node_id, tools.workspaces, running, log)
+        janitor = Janitor(client, settings.node_id, tools.workspaces, running, log, step_images(settings, client))
         janitor.clean()
         isolation = make_isolation(
             settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
@@ -93,10 +95,9 @@ def run(settings: Settings) -> bool:
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             *_ahead_jobs(tools, health),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
-            *_farm_jobs(
-                settings, farm, leases, nodes, metrics, registry=resources.enter_context(open_registry(settings))
-            ),
+            *_farm_jobs(farm, leases, nodes, metrics, resources),
             *_pod_jobs(settings, attempts),
+            *_collection_jobs(settings, farm.database, metrics, resources),
         ):
             upkeep.every(pause_seconds, job, name)
         image_tools = make_image_tools(settings, client, tools)
@@ -131,10 +132,11 @@ def _consume_until_stopped(
 
 
 def _farm_jobs(
-    settings: Settings, farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, registry: Registry
+    farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, resources: ExitStack
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """Upkeep of the whole farm, which every node does: name, pause and job."""
-    log = logger(node=settings.node_id)
+    settings, log = farm.settings, logger(node=farm.settings.node_id)
+    registry = resources.enter_context(open_registry(settings))
     queues = queue_names(settings.classes, settings.shards)
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
@@ -153,6 +155,22 @@ def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[s
     if settings.kubernetes_url:
         pod = Pod(settings.kubernetes_url, settings.node_id)
         yield "deletion_cost", _COST_SECONDS, lambda: pod.tell_cost(len(attempts.names()))
+
+
+def _collection_jobs(
+    settings: Settings, database: Database, metrics: Metrics, resources: ExitStack
+) -> Iterator[tuple[str, float, Callable[[], None]]]:
+    """Upkeep of the registry, of a node that has its files, likewise."""
+    if settings.registry_storage is not None:
+        collection = Collection(
+            settings,
+            Storage(settings.registry_storage),
+            Collections(database),
+            metrics.upkeep_failures.labels("collect").inc,
+            logger(node=settings.node_id),
+        )
+        resources.callback(collection.close)
+        yield "collect", COLLECT_SECONDS, collection.look
 
 
 def _leave(restart: bool) -> None:

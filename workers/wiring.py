@@ -33,6 +33,7 @@ from workers.sandbox.workspace import Workspaces
 from workers.upkeep.disk import Disk
 from workers.upkeep.pool_upkeep import ready_max, total_memory
 from workers.upkeep.prewarm import prewarm
+from workers.upkeep.step_images import StepImages
 
 STACK = "trixie"  # of a builder that does not say
 
@@ -142,7 +143,13 @@ def make_image_tools(settings: Settings, client: docker.DockerClient, tools: App
         threads=settings.compression_threads,
         imager=settings.imager,
         smokes=SmokeTests(client, settings.node_id, settings.memory_bytes, settings.pids_max),
+        steps=step_images(settings, client),
     )
+
+
+def step_images(settings: Settings, client: docker.DockerClient) -> StepImages:
+    """The notes of this node."""
+    return StepImages(client, settings.workspace_directory / f"{settings.node_id}.steps")
 
 
 def _stack(builder: Builder) -> str:

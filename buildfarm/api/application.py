@@ -15,7 +15,7 @@ from buildfarm.api import problems
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import pages
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import builds, farm, sources, webhook
+from buildfarm.api.routes import builds, farm, keeping, sources, webhook
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -43,7 +43,15 @@ def make_application(services: Services) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    for part in (builds.router, sources.router, webhook.router, farm.router, pages.router, form_page.router):
+    for part in (
+        builds.router,
+        sources.router,
+        webhook.router,
+        keeping.router,
+        farm.router,
+        pages.router,
+        form_page.router,
+    ):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(RequestLimits, metrics=services.metrics)

@@ -7,6 +7,7 @@ from pydantic.config import JsonValue
 
 from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.fields import Frozen, HttpUrl, Name
+from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX
 from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
 from buildfarm.sources.address import ArtifactSource
@@ -93,6 +94,29 @@ class NewLimits(Frozen):
     app: Name | None = Field(None, description="an app of the tenant; it has only the limit `running`")
     running: int | None = Field(None, ge=1, le=LIMIT_MAX)
     waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
+    bytes: int | None = Field(None, ge=1, le=2**50, description="of the tenant in the registry")
+
+
+class NewRetention(Frozen):
+    """A policy to be set; what is left out stays, null goes back to the tenant's or the farm's."""
+
+    app: Name | None = Field(None, description="an app of the tenant; it has no fields for sources")
+    images: int | None = Field(None, ge=0, le=COUNT_MAX)
+    image_days: float | None = Field(None, ge=0, le=DAYS_MAX)
+    sources: int | None = Field(None, ge=0, le=COUNT_MAX)
+    source_days: float | None = Field(None, ge=0, le=DAYS_MAX)
+    caches: int | None = Field(None, ge=0, le=COUNT_MAX)
+    cache_days: float | None = Field(None, ge=0, le=DAYS_MAX)
+    records: int | None = Field(None, ge=0, le=COUNT_MAX)
+    record_days: float | None = Field(None, gt=0, le=DAYS_MAX)
+
+
+class NewInUse(Frozen):
+    """What a reporter has running, all of it; a report replaces the one before, and an empty one ends it."""
+
+    images: tuple[str, ...] = Field(max_length=800, examples=[[f"apps/shop/web@sha256:{'0' * 64}"]])
+    days: float = Field(3, gt=0, le=90, description="how long the report counts, unless a newer one comes")
+    reporter: str = Field("orchestrator", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="such as a host's name")
 
 
 class Draining(Frozen):

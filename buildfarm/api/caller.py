@@ -133,4 +133,5 @@ def operator(scope: Scope) -> Callable[[Caller], Caller]:
 Reader = Annotated[Caller, Depends(with_scope(Scope.READ))]
 Submitter = Annotated[Caller, Depends(with_scope(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(operator(Scope.READ))]
+Orchestrator = Annotated[Caller, Depends(operator(Scope.SUBMIT))]
 Admin = Annotated[Caller, Depends(operator(Scope.ADMIN))]

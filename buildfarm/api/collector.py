@@ -10,9 +10,11 @@ from prometheus_client.registry import Collector
 
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
+from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
 from buildfarm.queue.names import queue_names
 from buildfarm.queue.view import QueueRow
+from buildfarm.store.keeping.collections import Collections
 
 _TENANTS_MAX = 200
 _WAITING = ("held", "queued", "running")
@@ -33,7 +35,7 @@ class Standing(Collector):
         """All gauges; those that need Redis are left out if it is unreachable, and `buildfarm_redis_up` is 0."""
         yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
-            found = [*self._queue(), *self._nodes(), *self._redis()]
+            found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm)]
         except BuildfarmError:
             yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
@@ -99,6 +101,31 @@ class Standing(Collector):
         except BuildfarmError:
             return 0
         return 1
+
+
+def collection(farm: Farm) -> Iterator[Metric]:
+    """What the newest collection of the registry's garbage found, and what all of them freed; 0 before the first."""
+    newest = Collections(farm.database).newest()
+    found = newest.found if newest else {}
+    totals = newest.totals if newest else {}
+    removed = CounterMetricFamily("buildfarm_registry_removed", "What collections removed", labels=["what"])
+    for what in ("manifests", "blobs"):
+        removed.add_metric([what], totals.get(what, 0))
+    yield removed
+    freed_bytes = totals.get("freed_bytes", 0)
+    yield CounterMetricFamily("buildfarm_registry_freed_bytes", "Bytes that collections freed", freed_bytes)
+    yield _gauge("buildfarm_registry_stored_bytes", "All blobs of the registry", found.get("stored_bytes", 0))
+    yield _gauge("buildfarm_registry_left_bytes", "Garbage left for the next collection", found.get("left_bytes", 0))
+    ended_at = newest.ended_at if newest else 0
+    yield _gauge("buildfarm_registry_collected_timestamp_seconds", "When the newest collection ended", ended_at)
+    manifests = GaugeMetricFamily("buildfarm_registry_kept_manifests", "Manifests by why they stay", labels=["reason"])
+    kept_bytes = GaugeMetricFamily("buildfarm_registry_kept_bytes", "Their blobs' bytes", labels=["reason"])
+    for reason in Reason:
+        share = found.get("kept", {}).get(reason, {})
+        manifests.add_metric([reason], share.get("manifests", 0))
+        kept_bytes.add_metric([reason], share.get("bytes", 0))
+    yield manifests
+    yield kept_bytes
 
 
 def make_standing(farm: Farm) -> Standing:

@@ -25,6 +25,7 @@ COMMANDS = {
     "nodes": Entry("buildfarm.cli.nodes:nodes", "List the build nodes, or drain one."),
     "plan": Entry("buildfarm.cli.plan:plan", "Show what a build of a directory would do, without building it."),
     "queue": Entry("buildfarm.cli.queue:queue", "Show what waits, by class and by tenant."),
+    "retention": Entry("buildfarm.cli.gc:retention", "Show and set what stays how long in the registry."),
     "run": Entry("buildfarm.cli.run:run", "Run a process of an image on this machine."),
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
     "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),

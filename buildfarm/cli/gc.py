@@ -1,85 +1,220 @@
-"""``buildfarm gc``: the garbage of the registry, collected where its files are."""
+"""``buildfarm gc|retention``: the garbage of the registry, collected where its files are, and what stays how long."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from buildfarm import LazyModule
-from buildfarm.cli.error_handler import json_option
+from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.errors import SetupError
 
 if TYPE_CHECKING:
+    from rich import console, table
+
     from buildfarm import farm as library
     from buildfarm import settings as settings_module
     from buildfarm import telemetry
     from buildfarm.farm import Farm
-    from buildfarm.gc import choose
+    from buildfarm.gc import collect, farm_garbage
+    from buildfarm.gc import rules as rules_module
     from buildfarm.gc import storage as storage_module
+    from buildfarm.gc.choose import Rules
+    from buildfarm.gc.farm_garbage import FarmGarbage
+    from buildfarm.gc.result import Collected
+    from buildfarm.gc.retention import Retention
+    from buildfarm.gc.storage import Storage
+    from buildfarm.settings import Settings
     from buildfarm.telemetry import units
 else:
+    console = LazyModule("rich.console")
+    table = LazyModule("rich.table")
     units = LazyModule("buildfarm.telemetry.units")
     library = LazyModule("buildfarm.farm")
     settings_module = LazyModule("buildfarm.settings")
     telemetry = LazyModule("buildfarm.telemetry")
-    choose = LazyModule("buildfarm.gc.choose")
+    collect = LazyModule("buildfarm.gc.collect")
+    farm_garbage = LazyModule("buildfarm.gc.farm_garbage")
+    rules_module = LazyModule("buildfarm.gc.rules")
     storage_module = LazyModule("buildfarm.gc.storage")
 
 _DAY = 86400
-_days = click.FloatRange(0)
+_NICE = 19
+_number = click.FloatRange(0)
 
 
 @click.command()
-@click.argument("storage", type=click.Path(path_type=Path))
-@click.option(
-    "--images",
-    default=10,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Number of newest images to keep for each app.",
-)
-@click.option("--source-days", default=7.0, show_default=True, type=_days, help="Delete sources that are older.")
-@click.option("--cache-days", default=30.0, show_default=True, type=_days, help="Delete build caches that are older.")
-@click.option("--grace-hours", default=24.0, show_default=True, type=_days, help="Keep everything that is younger.")
+@click.argument("storage", type=click.Path(path_type=Path), required=False)
+@click.option("--images", type=click.IntRange(1), help="Number of newest images to keep for each app.")
+@click.option("--source-days", type=_number, help="Delete sources that are older.")
+@click.option("--cache-days", type=_number, help="Delete build caches that are older.")
+@click.option("--grace-hours", type=_number, help="Keep everything that is younger.")
 @click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Digests of images to keep, one per line.")
+@click.option("--max-bytes", type=_number, help="Free no more than this; the next run goes on.")
+@click.option("--max-seconds", type=_number, help="Take nothing more after this time.")
+@click.option("--adopt", is_flag=True, help="Collect a registry that another farm collected before.")
 @click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @json_option
-def gc(storage: Path, keep: Path | None, dry_run: bool, as_json: bool, **limits: float) -> None:
+def gc(
+    storage: Path | None, keep: Path | None, adopt: bool, dry_run: bool, as_json: bool, **limits: float | None
+) -> None:
     """Remove what nothing refers to from the registry, whose files are in STORAGE.
 
-    Images with a tag stay, and those that the record of a build or --keep names. The registry may run meanwhile.
+    Images with a tag stay, and those that are in use, or that the record of a build or --keep names. The registry may
+    run meanwhile. What is not given is as the settings say.
     """
-    files = storage_module.Storage(storage)
-    if not files.exists():
-        raise SetupError(
-            f"{storage} does not contain a registry's files.",
-            advice="Name the folder that the registry calls its rootdirectory, such as /var/lib/registry.",
-        )
-    rules = choose.Rules(
-        images=int(limits["images"]),
-        source_seconds=limits["source_days"] * _DAY,
-        cache_seconds=limits["cache_days"] * _DAY,
-        grace_seconds=limits["grace_hours"] * 3600,
-    )
     settings = settings_module.read_settings()
     telemetry.set_up_logging(settings)
+    files = _storage(storage or settings.registry_storage)
+    listed = keep.read_text().split() if keep else ()
     # Never by the API: the records are read from Redis itself.
     with library.open_farm(settings) as farm:
-        used = used_digests(farm) | set(keep.read_text().split() if keep else ())
-    done = choose.collect(files, used, rules, really=not dry_run)
+        garbage = _garbage(farm)
+        rules, budget = _rules(garbage, limits), _budget(settings, limits)
+        if dry_run:
+            done = garbage.look(files, rules, budget, listed=listed)
+        else:
+            os.nice(_NICE)  # builds and the registry come first
+            done = garbage.collect(files, rules, budget, listed=listed, adopt=adopt)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(done)))
-        return
-    verb = "would go" if dry_run else "are gone"
-    click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
-    click.echo(f"{done.kept_manifests} manifests remain.")
+        click.echo(json.dumps(farm_garbage.encode(done)))
+    else:
+        _show(done, dry_run=dry_run)
 
 
 def used_digests(farm: Farm) -> set[str]:
     """Digests that records name: images of builds, sources of those that have not ended, builder and imager."""
-    used = {reference.rpartition("@")[2] for reference in (farm.builder(), farm.settings.imager)}
-    return (used | farm.records.digests()) - {""}
+    return set(_garbage(farm).used())
+
+
+def _garbage(farm: Farm) -> FarmGarbage:
+    return farm_garbage.FarmGarbage(farm.records, farm.settings, (farm.builder(), farm.settings.imager))
+
+
+def _storage(folder: Path | None) -> Storage:
+    if folder is None:
+        raise SetupError(
+            "This process does not know where the registry's files are.",
+            advice="Name the folder that the registry calls its rootdirectory, or set BUILDFARM_REGISTRY_STORAGE.",
+        )
+    files = storage_module.Storage(folder)
+    if not files.exists():
+        raise SetupError(
+            f"{folder} does not contain a registry's files.",
+            advice="Name the folder that the registry calls its rootdirectory, such as /var/lib/registry.",
+        )
+    return files
+
+
+def _rules(garbage: FarmGarbage, limits: dict[str, float | None]) -> Rules:
+    given = {
+        "images": limits["images"],
+        "source_seconds": _times(limits["source_days"], _DAY),
+        "cache_seconds": _times(limits["cache_days"], _DAY),
+        "grace_seconds": _times(limits["grace_hours"], 3600),
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(garbage.rules(), **chosen)  # type: ignore[arg-type]
+
+
+def _budget(settings: Settings, limits: dict[str, float | None]) -> collect.Budget:
+    found = rules_module.budget_of(settings)
+    most_bytes, seconds = limits["max_bytes"], limits["max_seconds"]
+    return collect.Budget(
+        found.freed_bytes if most_bytes is None else most_bytes, found.seconds if seconds is None else seconds
+    )
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _show(done: Collected, *, dry_run: bool) -> None:
+    verb = "would go" if dry_run else "are gone"
+    click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
+    if done.left_bytes:
+        click.echo(f"{units.size(done.left_bytes)} more is left for the next run.")
+    rows = table.Table("kept by", "manifests", "size", box=None)
+    for reason, share in done.kept.items():
+        if share.manifests:
+            rows.add_row(reason, str(share.manifests), units.size(share.bytes))
+    rows.add_row("all", str(done.kept_manifests), units.size(done.stored_bytes))
+    console.Console(highlight=False).print(rows)
+
+
+@click.group()
+def retention() -> None:
+    """Show and set what stays how long without a tag, and the images in use, which always stay."""
+
+
+@retention.command(name="show")
+@click.argument("owner", metavar="[TENANT[/APP]]", required=False)
+@json_option
+def show_retention(owner: str | None, as_json: bool) -> None:
+    """Show the policy of a tenant or an app; without one, all values that were set."""
+    with connected_farm() as farm:
+        if owner is None:
+            found = farm.retention_set()
+            click.echo(
+                json.dumps(found) if as_json else "\n".join(f"{name}={value:g}" for name, value in found.items())
+            )
+            return
+        tenant, slash, app = owner.partition("/")
+        _print_policy(farm.retention(tenant, app if slash else None), as_json=as_json)
+
+
+@retention.command(name="set")
+@click.argument("owner", metavar="TENANT[/APP]")
+@click.argument("values", metavar="FIELD=VALUE...", nargs=-1, required=True)
+@json_option
+def set_retention(owner: str, values: tuple[str, ...], as_json: bool) -> None:
+    """Set fields of a policy, such as images=5 image_days=30; an empty value goes back to the tenant's or the farm's.
+
+    A policy that would delete running images is refused.
+    """
+    tenant, slash, app = owner.partition("/")
+    with connected_farm() as farm:
+        now = farm.set_retention(tenant, app if slash else None, **dict(map(_field, values)))
+    _print_policy(now, as_json=as_json)
+
+
+@retention.command(name="in-use")
+@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.option("--reporter", default="operator", show_default=True, help="Whose report this is; it replaces its last.")
+@click.option("--days", default=3.0, show_default=True, type=float, help="How long it counts.")
+@click.option("--none", "none", is_flag=True, help="End the reporter's report.")
+@json_option
+def in_use(images: tuple[str, ...], reporter: str, days: float, none: bool, as_json: bool) -> None:
+    """Report images as running, by repository@digest or digest; without any, show what is reported."""
+    with connected_farm() as farm:
+        reports = [farm.report_in_use(images, days=days, reporter=reporter)] if images or none else farm.images_in_use()
+    if as_json:
+        click.echo(json.dumps([report.model_dump(mode="json") for report in reports]))
+        return
+    for report in reports:
+        for image in report.images:
+            click.echo(f"{image} {report.reporter}")
+
+
+def _field(text: str) -> tuple[str, float | None]:
+    name, equals, value = text.partition("=")
+    try:
+        number = float(value) if value else None
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise click.UsageError(f"{text!r} is not FIELD=NUMBER.")
+    return name.replace("-", "_"), number
+
+
+def _print_policy(policy: Retention, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(policy.model_dump_json())
+        return
+    for name, value in policy.model_dump().items():
+        click.echo(f"{name}={value:g}")

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from rich import console, table
 
     from buildfarm.queue.view import QueueRow
+    from buildfarm.telemetry import units
 else:
     console = LazyModule("rich.console")
     table = LazyModule("rich.table")
+    units = LazyModule("buildfarm.telemetry.units")
 
 
 @click.command()
@@ -50,7 +52,7 @@ def limits(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps({"settings": otherwise.model_dump(), "set": found}))
         return
     output = console.Console(highlight=False)
-    rows = table.Table("whose", "limit", "builds", box=None)
+    rows = table.Table("whose", "limit", "value", box=None)
     for name, value in otherwise.model_dump().items():
         whose, _, limit = name.partition("_")
         rows.add_row(f"every {whose}", limit, str(value))
@@ -64,10 +66,11 @@ def limits(context: click.Context, as_json: bool) -> None:
 @click.argument("owner", metavar="TENANT[/APP]")
 @click.option("--running", type=int, help="Builds that run at once.")
 @click.option("--waiting", type=int, help="Builds of the tenant that wait; more are refused.")
+@click.option("--bytes", "stored", type=int, help="The tenant's bytes in the registry; beyond, uploads are refused.")
 @json_option
-def set_limits(owner: str, running: int | None, waiting: int | None, as_json: bool) -> None:
+def set_limits(owner: str, running: int | None, waiting: int | None, stored: int | None, as_json: bool) -> None:
     """Set limits of a tenant, or of one of its apps; they hold from now on."""
-    values: dict[str, int | None] = {"running": running, "waiting": waiting}
+    values: dict[str, int | None] = {"running": running, "waiting": waiting, "bytes": stored}
     _change(owner, {name: value for name, value in values.items() if value is not None}, as_json)
 
 
@@ -76,12 +79,29 @@ def set_limits(owner: str, running: int | None, waiting: int | None, as_json: bo
 @json_option
 def unset_limits(owner: str, as_json: bool) -> None:
     """Go back to what the settings say."""
-    _change(owner, {"running": None} if "/" in owner else {"running": None, "waiting": None}, as_json)
+    _change(owner, {"running": None} if "/" in owner else {"running": None, "waiting": None, "bytes": None}, as_json)
+
+
+@limits.command()
+@click.argument("tenant")
+@json_option
+def usage(tenant: str, as_json: bool) -> None:
+    """Show how much a tenant has in the registry, and its limit."""
+    with connected_farm() as farm:
+        used, limit = farm.usage(tenant), farm.limits(tenant).tenant_bytes
+    if as_json:
+        click.echo(json.dumps({"used": used, "limit": limit}))
+        return
+    rows = table.Table("what", "size", box=None)
+    for kind, size in used.items():
+        rows.add_row(kind, units.size(size))
+    rows.add_row("limit", units.size(limit) if limit else "none")
+    console.Console(highlight=False).print(rows)
 
 
 def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
     if not values:
-        raise click.UsageError("Name what to set: --running or --waiting.")
+        raise click.UsageError("Name what to set: --running, --waiting or --bytes.")
     tenant, slash, app = owner.partition("/")
     with connected_farm() as farm:
         now = farm.set_limits(tenant, app if slash else None, **values)
@@ -90,7 +110,8 @@ def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
     elif slash:
         click.echo(f"{owner}: {now.app_running} running at once.")
     else:
-        click.echo(f"{owner}: {now.tenant_running} running at once, {now.tenant_waiting} waiting.")
+        stored = f"{units.size(now.tenant_bytes)} in the registry" if now.tenant_bytes else "no limit in the registry"
+        click.echo(f"{owner}: {now.tenant_running} running at once, {now.tenant_waiting} waiting, {stored}.")
 
 
 def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> table.Table:

@@ -20,7 +20,7 @@ from buildfarm.node import Node
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import LayerDigests
-from buildfarm.queue.view import Limits, QueueView
+from buildfarm.queue.view import QueueView
 from buildfarm.sources import packing
 from buildfarm.sources.address import ArtifactSource
 
@@ -221,21 +221,6 @@ def queue(tenants_max: int) -> Call[QueueView]:
         return view.model_copy(update={"tenants": view.tenants[:tenants_max]})
 
     return Call("GET", "/v1/queue", read)
-
-
-def limits(tenant: str, app: str | None) -> Call[Limits]:
-    """A tenant's limits."""
-    return Call("GET", f"/v1/limits/{tenant}", wire.decoded(Limits), {"app": app} if app else {})
-
-
-def limits_set() -> Call[dict[str, int]]:
-    """All limits that were set."""
-    return Call("GET", "/v1/limits", wire.decoded(dict[str, int]))
-
-
-def set_limits(tenant: str, app: str | None, values: Mapping[str, int | None]) -> Call[Limits]:
-    """Changes a tenant's limits."""
-    return replace(limits(tenant, None), method="PUT", body={**values, **({"app": app} if app else {})})
 
 
 def _there(_: httpx.Response) -> bool:

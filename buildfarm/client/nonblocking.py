@@ -13,18 +13,19 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from buildfarm.client import calls, wire
+from buildfarm.client.keeping import AsyncKeeping
 from buildfarm.errors import ApiError
 from buildfarm.events import LogLine, LogNow
 from buildfarm.model import Build, Request, State
 from buildfarm.node import Node
-from buildfarm.queue.view import Limits, QueuePosition, QueueView
+from buildfarm.queue.view import QueuePosition, QueueView
 from buildfarm.sources import packing
 from buildfarm.sources.address import ArtifactSource
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncKeeping):
     """The farm as its users see it, from outside; an asynchronous context manager.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.
@@ -165,18 +166,6 @@ class AsyncClient:
     async def queue(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands, by class and by tenant."""
         return await self._ask(calls.queue(tenants_max))
-
-    async def limits(self, tenant: str, app: str | None = None) -> Limits:
-        """What a tenant may have running and waiting, and this app of it."""
-        return await self._ask(calls.limits(tenant, app))
-
-    async def limits_set(self) -> dict[str, int]:
-        """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
-        return await self._ask(calls.limits_set())
-
-    async def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting``; None goes back to the settings. Raises RequestError."""
-        return await self._ask(calls.set_limits(tenant, app, values))
 
     async def image(self, build: Build) -> str:
         """The reference under which the farm's registry gives the image out. Raises ValueError if it has none."""

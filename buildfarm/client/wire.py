@@ -18,7 +18,9 @@ from buildfarm.errors import (
     ConflictError,
     NotFoundError,
     QueueFullError,
+    RegistryFullError,
     RequestError,
+    StorageLimitError,
     TooLateError,
 )
 from buildfarm.events import LogLine
@@ -81,7 +83,7 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         return QueueFullError(detail, advice=advice, retry_after_seconds=float(wait) if wait.isdigit() else 60)
     if code in BUILD_ERRORS:
         return BUILD_ERRORS[code](detail, advice=advice)
-    for kind in (NotFoundError, ConflictError, TooLateError):
+    for kind in (NotFoundError, ConflictError, RegistryFullError, StorageLimitError, TooLateError):
         if code == kind.code:
             return kind(detail, advice=advice)
     return RequestError(detail, advice=advice) if answer.status_code < 500 else ApiError(detail, advice=advice)

@@ -1,18 +1,44 @@
-"""Garbage in the registry: what may go, and its removal while the registry runs.
+"""What of a registry stays, and for which reason; all else may go. No I/O.
 
-May go: sources and build caches by their age, images without a tag beyond the newest few of their app, and every
-blob that no manifest names. Nothing that a build's record names, and nothing that is younger than the grace.
+Stays: what a tag, a record or a running container names, what is younger than the grace, the newest few, and what these
+are made of. A referrer (a signature, a bill of materials) lives exactly as long as its subject.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from buildfarm.gc.storage import Storage, Stored
+from buildfarm.gc.storage import Stored
 
-SOURCES, CACHES = "sources/", "caches/"
+SOURCES, CACHES, ARCHIVE = "sources/", "caches/", "archive/"
+
+# OCI distribution-spec, "Referrers Tag Schema", and cosign's tags of signatures, attestations and SBOMs.
+_REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(\.[a-z0-9.]+)?")
+
+
+class Reason(StrEnum):
+    """Why something stays; the first that is true counts."""
+
+    RUNNING = "running"  # the orchestrator reported it as in use
+    RECORD = "record"  # a build's record names it, or it is the builder
+    LISTED = "listed"  # the operator's list names it
+    TAG = "tag"  # a tag points to it
+    YOUNG = "young"  # younger than the grace
+    NEWEST = "newest"  # among the newest of its app
+    AGE = "age"  # younger than its policy allows
+    PART = "part"  # an index that stays names it
+    REFERRER = "referrer"  # it is about a manifest that stays
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How long things of one kind stay: the newest ``count``, and others for ``seconds``."""
+
+    seconds: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -20,82 +46,121 @@ class Rules:
     """What stays, beside what is named by a tag or a record."""
 
     images: int = 10  # newest images of an app, with or without a tag
+    image_seconds: float = 0
+    sources: int = 0  # newest sources of a tenant
     source_seconds: float = 7 * 86400
+    caches: int = 0
     cache_seconds: float = 30 * 86400
     grace_seconds: float = 86400  # a build's own blobs are named by no manifest until it publishes
-    settle_seconds: float = 5  # the registry writes a manifest within this after it saw all that the manifest names
+    policies: Mapping[str, Keep] = field(default_factory=dict)  # by repository or the folder of one, over the above
+
+    def keep(self, repository: str) -> Keep:
+        """The rule of a repository."""
+        for name in (repository, repository.rpartition("/")[0]):
+            if name in self.policies:
+                return self.policies[name]
+        if repository.startswith(SOURCES):
+            return Keep(self.source_seconds, self.sources)
+        if repository.startswith(CACHES):
+            return Keep(self.cache_seconds, self.caches)
+        if repository.startswith(ARCHIVE):
+            return Keep(0, 0)  # a pack without a tag: its builds are in another one
+        return Keep(self.image_seconds, self.images)
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a collection removed, or would remove."""
+class Choice:
+    """The manifests that may go, and those that stay with the reason."""
 
-    manifests: int
-    blobs: int
-    freed_bytes: int
-    kept_manifests: int
-    put_back: int = 0
+    going: list[Stored]
+    staying: list[tuple[Stored, Reason]]
 
 
-def choose(manifests: Iterable[Stored], used: Collection[str], rules: Rules, now: float) -> list[Stored]:
-    """The manifests that may go. ``used`` are digests of images and sources that a record names."""
-    going = []
+def choose(manifests: Iterable[Stored], used: Mapping[str, Reason], rules: Rules, now: float) -> Choice:
+    """Divides the manifests. ``used`` are digests of images and sources that something outside names, and why."""
     by_repository: dict[str, list[Stored]] = {}
     for manifest in manifests:
         by_repository.setdefault(manifest.repository, []).append(manifest)
+    going, staying = [], []
     for repository, found in by_repository.items():
-        newest_first = sorted(found, key=lambda item: (item.written_at, item.digest), reverse=True)
-        inside = {name for item in found for name in item.names if name != item.digest}
-        for rank, item in enumerate(newest_first):
-            age = now - item.written_at
-            if item.digest in used or item.digest in inside or age < rules.grace_seconds:
-                continue
-            if repository.startswith(SOURCES):
-                goes = age > rules.source_seconds
-            elif repository.startswith(CACHES):
-                goes = age > rules.cache_seconds or not item.tags
+        kept = _Repository(repository, found, used, rules, now).kept()
+        for item in found:
+            if item.digest in kept:
+                staying.append((item, kept[item.digest]))
             else:
-                goes = not item.tags and rank >= rules.images
-            if goes:
                 going.append(item)
-    return going
+    return Choice(going, staying)
 
 
-def collect(storage: Storage, used: Collection[str], rules: Rules, *, really: bool) -> Collected:
-    """Removes what may go; without ``really`` only counts it. The registry may go on taking pushes.
+@dataclass(frozen=True)
+class _Repository:
+    name: str
+    found: Sequence[Stored]
+    used: Mapping[str, Reason]
+    rules: Rules
+    now: float
 
-    Blobs are set aside, then manifests that came meanwhile are looked at, and what they name is put back; before the
-    look there is a pause, for manifests that were checked when their blobs were still there. A push that
-    names a blob which is aside is refused by the registry, and its build is tried again with the blob sent anew. The
-    registry must keep no cache of blobs (``storage.cache``), or be restarted afterwards.
-    """
-    started = time.time()
-    manifests = list(storage.manifests())
-    going = choose(manifests, used, rules, started)
-    leaving = set(map(id, going))
-    staying = [item for item in manifests if id(item) not in leaving]
-    named = {name for item in staying for name in item.names}
-    unnamed = {
-        digest: size
-        for digest, size, written_at in storage.blobs()
-        if digest not in named and started - written_at >= rules.grace_seconds
-    }
-    if not really:
-        return Collected(len(going), len(unnamed), sum(unnamed.values()), len(staying))
-    for item in going:
-        storage.forget(item)
-    aside = storage.set_aside(unnamed)
-    if unnamed:
-        time.sleep(rules.settle_seconds)
-    gone = {item.digest for item in going}
-    late = {
-        name
-        for item in storage.manifests()
-        if item.digest not in gone or item.written_at >= started - 1
-        for name in item.names
-    }
-    put_back = aside.put_back(late & unnamed.keys())
-    aside.remove()
-    removed = unnamed.keys() - late
-    storage.forget_links(frozenset(removed))
-    return Collected(len(going), len(removed), sum(unnamed[digest] for digest in removed), len(staying), put_back)
+    def kept(self) -> dict[str, Reason]:
+        """The digests that stay."""
+        there = {item.digest: item for item in self.found}
+        subjects = {item.digest: subject for item in self.found if (subject := _subject(item, there))}
+        referrers: dict[str, list[str]] = {}
+        for digest, subject in subjects.items():
+            referrers.setdefault(subject, []).append(digest)
+        kept = dict(self._roots(there, subjects))
+        waiting = list(kept)
+        while waiting:
+            item = there[waiting.pop()]
+            parts = [(name, Reason.PART) for name in item.names]
+            about = [(name, Reason.REFERRER) for name in referrers.get(item.digest, ())]
+            for name, reason in (*parts, *about):
+                if name in there and name not in kept:
+                    kept[name] = reason
+                    waiting.append(name)
+        return kept
+
+    def _roots(self, there: Mapping[str, Stored], subjects: Mapping[str, str]) -> Iterator[tuple[str, Reason]]:
+        parts = {name for item in self.found for name in item.names if name != item.digest}
+        rank = 0
+        for item in sorted(self.found, key=lambda item: (item.written_at, item.digest), reverse=True):
+            whole = item.digest not in subjects and item.digest not in parts
+            # A referrer whose subject is there has no life of its own; one whose subject is missing may be early.
+            reason = self._named(item) or (None if subjects.get(item.digest) in there else self._young(item))
+            if reason or (whole and (reason := self._by_policy(item, rank))):
+                yield item.digest, reason
+            rank += whole
+
+    def _named(self, item: Stored) -> Reason | None:
+        if item.digest in self.used:
+            return self.used[item.digest]
+        return Reason.TAG if _own_tags(item) and not self.name.startswith((SOURCES, CACHES)) else None
+
+    def _young(self, item: Stored) -> Reason | None:
+        return Reason.YOUNG if self.now - item.written_at < self.rules.grace_seconds else None
+
+    def _by_policy(self, item: Stored, rank: int) -> Reason | None:
+        keep = self.rules.keep(self.name)
+        if self.name.startswith(CACHES) and not item.tags:
+            return None  # replaced by a newer one
+        if rank < keep.count:
+            return Reason.NEWEST
+        return Reason.AGE if self.now - item.written_at <= keep.seconds else None
+
+
+def _own_tags(item: Stored) -> set[str]:
+    """The tags of an image, without those by which referrers are found."""
+    return {tag for tag in item.tags if not _REFERRER_TAG.fullmatch(tag)}
+
+
+def _subject(item: Stored, there: Mapping[str, Stored]) -> str:
+    """What a referrer is about; empty if it is not a referrer."""
+    if _own_tags(item):
+        return ""
+    if item.subject:
+        return item.subject
+    for tag in item.tags:
+        if found := _REFERRER_TAG.fullmatch(tag):
+            return f"sha256:{found[1]}"
+    # The list of referrers as it was before the newest of them came has lost its tag.
+    about = {there[name].subject for name in item.names if name in there}
+    return next(iter(about - {""}), "")

@@ -5,18 +5,20 @@ The registry's API does not list manifests without a tag, and does not free byte
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import json
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from buildfarm.errors import SetupError
 from buildfarm.oci.digest import Digest
 
 _MANIFEST_BYTES_MAX = 4 * 1024 * 1024
+_LOCK, _OWNER = "collection.lock", "collection.farm"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Stored:
     digest: str
     written_at: float  # seconds since the epoch: when it was last pushed
     tags: frozenset[str] = frozenset()
-    names: frozenset[str] = field(default=frozenset(), repr=False)  # blobs and manifests that it refers to
+    names: frozenset[str] = field(default=frozenset(), repr=False)  # itself, its config, layers and manifests
+    subject: str = ""  # the manifest that this one is about: a signature, a bill of materials
 
 
 @dataclass(frozen=True)
@@ -36,110 +39,145 @@ class Storage:
 
     root: Path
 
-    @property
-    def _top(self) -> Path:
+    @cached_property
+    def top(self) -> Path:
+        """The folder of everything that the registry keeps."""
         return self.root / "docker" / "registry" / "v2"
 
     def exists(self) -> bool:
         """Whether a registry keeps its files here."""
-        return (self._top / "repositories").is_dir()
+        return (self.top / "repositories").is_dir()
 
-    def manifests(self, since: float = 0) -> Iterator[Stored]:
-        """Every manifest of every repository that was written later than ``since``."""
-        for folder in sorted((self._top / "repositories").glob("**/_manifests")):
-            repository = str(folder.parent.relative_to(self._top / "repositories"))
-            tags: dict[str, set[str]] = {}
-            for link in folder.glob("tags/*/current/link"):
-                tags.setdefault(link.read_text().strip(), set()).add(link.parents[1].name)
-            for link in folder.glob("revisions/sha256/*/link"):
-                written_at = link.stat().st_mtime
-                if written_at <= since:
-                    continue
-                digest = f"sha256:{link.parent.name}"
-                names = frozenset(self._names(digest))
-                yield Stored(repository, digest, written_at, frozenset(tags.get(digest, ())), names)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One collection at a time; the kernel opens the lock when its holder dies. Raises SetupError."""
+        with (self.top / _LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SetupError(
+                    f"Another process is collecting the garbage in {self.root}.", advice="Try again when it is done."
+                ) from error
+            yield
+
+    def disk(self) -> tuple[int, int]:
+        """Used and all bytes of the file system; what only root may use counts as used."""
+        status = os.statvfs(self.root)
+        return (status.f_blocks - status.f_bavail) * status.f_frsize, status.f_blocks * status.f_frsize
+
+    def owner(self) -> str:
+        """The id of the farm that collects here; empty if none did yet."""
+        path = self.top / _OWNER
+        return path.read_text().strip() if path.is_file() else ""
+
+    def own(self, farm_id: str) -> None:
+        """The farm of this id collects here from now on."""
+        (self.top / _OWNER).write_text(f"{farm_id}\n")
+
+    def repositories(self) -> Iterator[str]:
+        """The names of all repositories."""
+        top = self.top / "repositories"
+        for folder, inner, _ in os.walk(top):
+            if "_manifests" in inner or "_layers" in inner:
+                yield str(Path(folder).relative_to(top))
+            # What begins with a low line is the registry's own; the sorted rest are parts of names.
+            inner[:] = sorted(name for name in inner if not name.startswith("_"))
+
+    def manifests(self) -> Iterator[Stored]:
+        """Every manifest of every repository."""
+        for repository in self.repositories():
+            yield from self.manifests_of(repository)
+
+    def manifests_of(self, repository: str) -> Iterator[Stored]:
+        """The manifests of one repository."""
+        tags = self.tags(repository)
+        for digest, written_at in self.revisions(repository):
+            yield self.stored(repository, digest, written_at, tags.get(digest, frozenset()))
+
+    def stored(self, repository: str, digest: str, written_at: float, tags: frozenset[str] = frozenset()) -> Stored:
+        """A manifest with what its content names."""
+        names, subject = self._names(digest)
+        return Stored(repository, digest, written_at, tags, names, subject)
+
+    def revisions(self, repository: str) -> Iterator[tuple[str, float]]:
+        """Digest and time of the last push of each manifest."""
+        for entry in _entries(self.folder(repository) / "_manifests" / "revisions" / "sha256"):
+            written_at = linked_at(entry)
+            if written_at is not None:
+                yield f"sha256:{entry.name}", written_at
+
+    def tags(self, repository: str) -> dict[str, frozenset[str]]:
+        """The tags of each manifest."""
+        found: dict[str, set[str]] = {}
+        for entry in _entries(self.folder(repository) / "_manifests" / "tags"):
+            try:
+                digest = (Path(entry.path) / "current" / "link").read_text().strip()
+            except OSError:
+                continue
+            found.setdefault(digest, set()).add(entry.name)
+        return {digest: frozenset(tags) for digest, tags in found.items()}
+
+    def links(self, repository: str) -> Iterator[os.DirEntry[str]]:
+        """The folders by which a repository lists its blobs, each named by a digest's hexadecimal digits."""
+        yield from _entries(self.folder(repository) / "_layers" / "sha256")
 
     def blobs(self) -> Iterator[tuple[str, int, float]]:
         """Digest, bytes and time of writing of every blob."""
-        for data in (self._top / "blobs" / "sha256").glob("*/*/data"):
-            status = data.stat()
-            yield f"sha256:{data.parent.name}", status.st_size, status.st_mtime
+        for part in _entries(self.top / "blobs" / "sha256"):
+            for entry in _entries(Path(part.path)):
+                try:
+                    status = (Path(entry.path) / "data").stat()
+                except FileNotFoundError:
+                    continue
+                yield f"sha256:{entry.name}", status.st_size, status.st_mtime
 
-    def forget(self, manifest: Stored) -> None:
-        """The repository no longer has this manifest; its blob stays."""
-        folder = self._top / "repositories" / manifest.repository / "_manifests"
-        for tag in manifest.tags:
-            shutil.rmtree(folder / "tags" / tag, ignore_errors=True)
-        shutil.rmtree(folder / "revisions" / "sha256" / _hex(manifest.digest), ignore_errors=True)
+    def folder(self, repository: str) -> Path:
+        """What a repository keeps."""
+        return self.top / "repositories" / repository
 
-    def set_aside(self, digests: Iterable[str]) -> Aside:
-        """Blobs out of the registry's sight; they can still be put back."""
-        trash = self._top / f"trash-{secrets.token_hex(4)}"
-        trash.mkdir()
-        for digest in digests:
-            with suppress(FileNotFoundError):
-                self._blob(digest).rename(trash / _hex(digest))
-        return Aside(self, trash)
+    def revision(self, repository: str, digest: str) -> Path:
+        """The folder by which a repository has a manifest."""
+        return self.folder(repository) / "_manifests" / "revisions" / "sha256" / hexadecimal(digest)
 
-    def forget_links(self, digests: frozenset[str]) -> None:
-        """No repository lists these blobs from now on, unless they were sent anew meanwhile."""
-        for link in (self._top / "repositories").glob("**/_layers/sha256/*"):
-            digest = f"sha256:{link.name}"
-            if digest in digests and not self._blob(digest).exists():
-                shutil.rmtree(link, ignore_errors=True)
+    def blob(self, digest: str) -> Path:
+        """The folder of a blob."""
+        return self.top / "blobs" / "sha256" / hexadecimal(digest)[:2] / hexadecimal(digest)
 
-    def _blob(self, digest: str) -> Path:
-        return self._top / "blobs" / "sha256" / _hex(digest)[:2] / _hex(digest)
-
-    def _names(self, digest: str) -> Iterator[str]:
-        """Everything that a manifest or index names, itself too."""
-        yield digest
-        path = self._blob(digest) / "data"
+    def _names(self, digest: str) -> tuple[frozenset[str], str]:
+        """What a manifest or index is made of, itself too, and what it is about."""
+        path = self.blob(digest) / "data"
         try:
-            if path.stat().st_size > _MANIFEST_BYTES_MAX:
-                return
-            content = json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes()) if path.stat().st_size <= _MANIFEST_BYTES_MAX else None
         except (OSError, ValueError):
-            return
+            content = None
         if not isinstance(content, dict):
-            return
-        found = [
-            content.get("config"),
-            content.get("subject"),
-            *content.get("layers", ()),
-            *content.get("manifests", ()),
-        ]
-        yield from (str(item["digest"]) for item in found if isinstance(item, dict) and "digest" in item)
+            return frozenset({digest}), ""
+        found = [content.get("config"), *(content.get("layers") or ()), *(content.get("manifests") or ())]
+        return frozenset({digest, *(name for item in found if (name := _digest(item)))}), _digest(
+            content.get("subject")
+        )
 
 
-@dataclass(frozen=True)
-class Aside:
-    """Blobs that were set aside."""
-
-    storage: Storage
-    folder: Path
-
-    def put_back(self, digests: Iterable[str]) -> int:
-        """Those that are named after all; returns how many there were."""
-        count = 0
-        for digest in digests:
-            source, target = self.folder / _hex(digest), self.storage._blob(digest)
-            if not source.is_dir():
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                source.rename(target)
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY:  # sent anew meanwhile: it is the same
-                    raise
-            else:
-                count += 1
-        return count
-
-    def remove(self) -> None:
-        """They are gone for good."""
-        shutil.rmtree(self.folder)
-
-
-def _hex(digest: str) -> str:
+def hexadecimal(digest: str) -> str:
+    """The digits of a digest, by which its folders are named."""
     return Digest(digest).removeprefix("sha256:")
+
+
+def linked_at(folder: os.DirEntry[str] | Path) -> float | None:
+    """When the registry last wrote the link in this folder; None if there is none."""
+    try:
+        return (Path(folder) / "link").stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+def _digest(item: object) -> str:
+    return str(item["digest"]) if isinstance(item, dict) and "digest" in item else ""

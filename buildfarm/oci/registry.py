@@ -55,6 +55,7 @@ class Registry:
         self._patience_seconds = patience_seconds
         self._pause = pause
         self._check: Callable[[], None] = _go_on
+        self._sent: Callable[[str, int], object] = lambda repository, size: None
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +82,10 @@ class Registry:
     def observe(self, observe: Observe) -> None:
         """From now on ``observe`` is called for every request and retry: what it was, how it ended, its seconds."""
         self._connection.observe = observe
+
+    def count_sent(self, count: Callable[[str, int], object]) -> None:
+        """From now on ``count`` is called for each layer that was sent: with its repository and its bytes."""
+        self._sent = count
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -112,7 +117,9 @@ class Registry:
         A stream cannot be sent twice: each attempt calls ``make_stream`` and makes the layer again. What the stream
         raises (TooLargeError, NodeError) ends it at once.
         """
-        return self._retry(lambda: upload.send_layer(self._connection, repository, make_stream, self._check))
+        sent = self._retry(lambda: upload.send_layer(self._connection, repository, make_stream, self._check))
+        self._sent(repository, sent.size_bytes)
+        return sent
 
     def put_stream(self, repository: str, pieces: Iterable[bytes]) -> tuple[Digest, int]:
         """Send a blob while it comes in; its digest and size. It cannot be made again, so it is tried once."""

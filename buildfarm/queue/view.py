@@ -11,6 +11,7 @@ class Limits(Frozen):
     tenant_running: int  # builds that run or are about to
     tenant_waiting: int  # builds that wait; beyond it submit is refused
     app_running: int
+    tenant_bytes: int = 0  # in the registry; beyond it uploads and submits are refused; 0: no limit
 
 
 class QueuePosition(Frozen):

@@ -69,8 +69,16 @@ def pack_into(
     return digest, made.size_bytes
 
 
-def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: int) -> tuple[ArtifactSource, int]:
+def take(
+    registry: Registry,
+    pieces: Iterable[bytes],
+    tenant: str,
+    limit_bytes: int,
+    known: Callable[[int], object] = lambda size: None,
+) -> tuple[ArtifactSource, int]:
     """A gzip-compressed tar archive, whose entries lie in one folder, as a source in the registry; and its size.
+
+    ``known`` is called with the size of a source that was there already.
 
     Raises SourceError if it is not such an archive, TooLargeError, and RegistryError.
     """
@@ -78,7 +86,9 @@ def take(registry: Registry, pieces: Iterable[bytes], tenant: str, limit_bytes: 
     digest, size_bytes = registry.put_stream(repository, _bounded(pieces, limit_bytes))
     manifest = _manifest(digest, size_bytes)
     source = ArtifactSource(repository=repository, digest=Digest.of(manifest))
-    if not registry.has_manifest(repository, source.digest):
+    if registry.has_manifest(repository, source.digest):
+        known(size_bytes)
+    else:
         _put(registry, repository, manifest)
     return source, size_bytes
 

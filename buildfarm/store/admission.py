@@ -70,7 +70,7 @@ class Admission:
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """The limits in force for a tenant, and for this app of it."""
-        names = [f"{tenant}:running", f"{tenant}:waiting", f"{tenant}/{app}:running"]
+        names = [f"{tenant}:running", f"{tenant}:waiting", f"{tenant}/{app}:running", f"{tenant}:bytes"]
         with self.database.failures():
             found: Any = self.database.client.hmget(self.database.key("limits"), names)
         otherwise = self.terms.limits
@@ -78,6 +78,7 @@ class Admission:
             tenant_running=int(found[0] or otherwise.tenant_running),
             tenant_waiting=int(found[1] or otherwise.tenant_waiting),
             app_running=int(found[2] or otherwise.app_running),
+            tenant_bytes=int(found[3] or otherwise.tenant_bytes),
         )
 
     def limits_set(self) -> dict[str, int]:

@@ -24,6 +24,7 @@ class AdmissionPolicy:
     limits: Limits
     record_seconds: float
     message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
+    records: int = 0  # of an app at most; 0: as many as there are
 
     @classmethod
     def of(cls, settings: Settings, message: str) -> AdmissionPolicy:
@@ -32,8 +33,9 @@ class AdmissionPolicy:
             tenant_running=settings.tenant_running_max,
             tenant_waiting=settings.tenant_waiting_max,
             app_running=settings.app_running_max,
+            tenant_bytes=settings.tenant_stored_bytes,
         )
-        return cls(settings.classes, limits, settings.record_seconds, message)
+        return cls(settings.classes, limits, settings.record_seconds, message, settings.retain_records)
 
     def encode(self) -> str:
         """As the scripts read them."""
@@ -47,6 +49,7 @@ class AdmissionPolicy:
                 "index_max": INDEX_MAX,
                 "app_index_max": APP_INDEX_MAX,
                 "record_seconds": int(self.record_seconds),
+                "records": self.records,
                 "key_seconds": _KEY_SECONDS,
                 "started_seconds": _STARTED_SECONDS,
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -128,11 +128,17 @@ class Records:
         return decode(fields)
 
     def digests(self) -> set[str]:
+        """Return the digests of `named`."""
+        return self.named(())[0]
+
+    def named(self, images: Collection[str]) -> tuple[set[str], dict[str, str]]:
         """Return the digests that any record names: images of builds, and sources of those that have not ended.
 
-        All records are read, a page at a time; also those that only a newer version of the farm can read whole.
+        All records are read, a page at a time; also those that only a newer version of the farm can read whole. The
+        second part has the source that each of ``images`` was built from.
         """
         prefix, found = self.database.key("build", ""), set[str]()
+        sources: dict[str, str] = {}
         with self.database.failures():
             names = self.database.client.scan_iter(f"{prefix}*", count=_SCAN_COUNT, _type="HASH")
             while page := list(islice(names, _SCAN_COUNT)):
@@ -140,8 +146,10 @@ class Records:
                 for name in page:
                     pipeline.hmget(name, ["state", "request", "result", "published"])
                 for record in pipeline.execute():
-                    found |= _digests(*record)
-        return found
+                    named = _digests(*record)
+                    found |= named
+                    sources |= dict.fromkeys(named & set(images), _source(record[1]))
+        return found, {image: source for image, source in sources.items() if source}
 
     def cancel(self, build_id: str) -> State:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError and TooLateError.
@@ -219,6 +227,10 @@ def _digests(state: str | None, request: str | None, result: str | None, publish
     source = json.loads(request or "{}").get("source", {}) if state not in _ENDED else {}
     results = [json.loads(text or "{}") for text in (result, published)]
     return {str(part["digest"]) for part in (*results, source) if "digest" in part}
+
+
+def _source(request: str | None) -> str:
+    return str(json.loads(request or "{}").get("source", {}).get("digest", ""))
 
 
 def _content(request: Request) -> bytes:

@@ -24,6 +24,7 @@ from tests.hostile import (
     neighbours,
     others,  # noqa: F401
     sources,  # noqa: F401
+    storage_attacks,  # noqa: F401
 )
 from tests.hostile.arena import Arena, open_arena
 from tests.hostile.attack import ATTACKS, Attack

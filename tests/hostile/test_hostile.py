@@ -15,6 +15,7 @@ from tests.hostile import (
     link_attacks,
     others,  # noqa: F401
     sources,  # noqa: F401
+    storage_attacks,  # noqa: F401
 )
 from tests.hostile.arena import open_arena
 from tests.hostile.attack import ATTACKS

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import docker
 
-from buildfarm.gc.choose import Rules, collect
+from buildfarm.gc.choose import Rules
+from buildfarm.gc.collect import collect
 from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest
 from buildfarm.oci.manifest import Manifest
@@ -23,13 +24,14 @@ from testkit.registry.builder import push_builder
 from workers.build_folder import BuildFolder
 from workers.engine import open_engine
 from workers.export.exporter import Exporter
-from workers.export.fingerprint import Remembered
+from workers.export.fingerprint import Recent
 
 RACES = 100
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 REQUEST = BuildRequest(tenant="t", app="app", source=SOURCE)
 REPOSITORY, TAG = REQUEST.repository, REQUEST.tag
-RULES = Rules(images=0, grace_seconds=60, settle_seconds=0.25)
+RULES = Rules(images=0, grace_seconds=60)
+SETTLE_SECONDS = 0.25
 CONFIG = """
 version: 0.1
 storage:
@@ -82,7 +84,7 @@ class Node:
 
     def __init__(self, registry, root):
         self.registry, self.root, self.builder = registry, root, push_builder(registry)
-        self.exporter = Exporter(registry, "gzip", 2, "docker", 10**8, 10**5, 8, Known(), Remembered())
+        self.exporter = Exporter(registry, "gzip", 2, "docker", 10**8, 10**5, 8, Known(), Recent())
         (root / "deps").mkdir(parents=True)
         (root / "deps/lib").write_bytes(os.urandom(200_000))
 
@@ -135,7 +137,7 @@ def test_an_export_that_races_with_a_collection_is_whole(services, tmp_path, rec
             def collected(seconds=wait_seconds):
                 time.sleep(seconds)
                 another_image(registry, node.builder)
-                collect(Storage(root), (), RULES, really=True)
+                collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
 
             collection = threading.Thread(target=collected)
             collection.start()
@@ -155,5 +157,5 @@ def test_a_collection_before_an_export_takes_nothing_that_the_tag_names(services
         first, _ = node.deploy("1")
         registry.move_tag(REPOSITORY, TAG, lambda: first)
         age(root)
-        collect(Storage(root), (), RULES, really=True)
+        collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
         assert node.deploy("2")[1] == 1

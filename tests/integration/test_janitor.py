@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
+import tarfile
 import uuid
 from contextlib import ExitStack
 
+import docker
 import pytest
 
 from buildfarm.telemetry import logger
@@ -14,6 +18,7 @@ from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, attempt_name, smoke_ima
 from workers.sandbox.container import containers_of
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.janitor import Janitor
+from workers.upkeep.step_images import StepImages
 
 
 @pytest.fixture
@@ -50,3 +55,37 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
         janitor.clean()
         assert list(containers_of(client, node).values()) == [living]
     assert workspaces.left_behind() == []
+
+
+def test_images_of_the_steps_of_a_dead_attempt_go(services, client, tmp_path):
+    """An image on another, as the steps of a Dockerfile are; one that has got a tag belongs to somebody."""
+    dead, living = f"dead-{uuid.uuid4().hex[:8]}", f"living-{uuid.uuid4().hex[:8]}"
+    steps = StepImages(client, tmp_path / "steps")
+    made = {}
+    for attempt in (dead, living):
+        first = client.api.import_image_from_data(_tar(attempt), repository=None)
+        made[attempt] = _id(first)
+        with pytest.raises(KeyboardInterrupt), steps.of(attempt) as note:
+            note(made[attempt].removeprefix("sha256:")[:12])
+            raise KeyboardInterrupt
+    try:
+        Janitor(client, "n", Workspaces(tmp_path / "w", 1, 1), lambda: {living}, logger(), steps).clean()
+        with pytest.raises(docker.errors.ImageNotFound):
+            client.images.get(made[dead])
+        client.images.get(made[living])
+        assert [path.name for path in (tmp_path / "steps").iterdir()] == [living]
+    finally:
+        client.api.remove_image(made[living])
+
+
+def _tar(text):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        item = tarfile.TarInfo("file")
+        item.size = len(text)
+        archive.addfile(item, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def _id(answer):
+    return json.loads(answer.splitlines()[-1])["status"]

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any
 
 import docker
-from docker.errors import APIError, ImageNotFound
+from docker.errors import ImageNotFound
 from requests import Response
 from requests.exceptions import RequestException
 
@@ -30,6 +30,7 @@ from workers.attempt.signals import Check, Log
 from workers.build_folder import BuildFolder
 from workers.engine import engine_failures, long_call
 from workers.image_builds.last_line import LastLine
+from workers.upkeep.step_images import remove_step
 
 _TICK_SECONDS = 0.25
 _CPU_PERIOD_MICROSECONDS = 100_000
@@ -76,14 +77,19 @@ class DockerfileBuild:
     check: Check
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, note: Callable[[str], object]) -> Iterator[None]:
         """Built anew, and on the engine for the length of the block; afterwards nothing of its making is left.
 
-        Raises what `run` does.
+        ``note`` receives the image of each step. Raises what `run` does.
         """
         steps: list[str] = []
+
+        def made(step: str) -> None:
+            note(step)
+            steps.append(step)
+
         try:
-            self.run(cache=False, made=steps.append)
+            self.run(cache=False, made=made)
             yield
         finally:
             _remove(self.client, self.image, steps)
@@ -231,22 +237,5 @@ def _remove(client: docker.DockerClient, name: str, steps: list[str]) -> None:
             client.api.remove_image(name, force=True)
         deadline = time.monotonic() + _END_SECONDS
         for step in reversed(steps):
-            while not _gone(client, step) and time.monotonic() < deadline:
+            while not remove_step(client, step) and time.monotonic() < deadline:
                 time.sleep(_TICK_SECONDS)
-
-
-def _gone(client: docker.DockerClient, step: str) -> bool:
-    """Whether nothing is left to do about the image of a step: it is gone or in use."""
-    try:
-        found = client.images.get(step).attrs
-        if found["RepoTags"] or found["RepoDigests"]:
-            return True
-        client.api.remove_image(step)
-    except ImageNotFound:
-        return True
-    except APIError as error:
-        if error.status_code != 409:
-            raise
-        # The container of a step that was cancelled ends within moments.
-        return "container" not in str(error.explanation)
-    return True

@@ -31,6 +31,7 @@ from workers.image_builds.smoke import SmokeTests
 from workers.ownership import attempt_name, smoke_image
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.workspace import Workspace, Workspaces
+from workers.upkeep.step_images import StepImages
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ImageTools:
     threads: int  # that compress layers
     imager: str  # the image that slim images are built in, repository@digest; pulled for the first one
     smokes: SmokeTests
+    steps: StepImages
 
     def during(self, check: Check) -> ImageTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
@@ -165,7 +167,8 @@ class _Steps:
             log=attempt.write,
             check=attempt.check,
         )
-        self.resources.enter_context(making.held())
+        note = self.resources.enter_context(self.tools.steps.of(self.name))
+        self.resources.enter_context(making.held(note))
         try:
             image = read_image(
                 sandboxes.client,

@@ -12,6 +12,7 @@ from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, SMOKE_IMAGES, smoke_image
 from workers.sandbox.container import containers_of, remove_container
 from workers.sandbox.workspace import Workspaces, remove
+from workers.upkeep.step_images import StepImages
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Janitor:
     workspaces: Workspaces
     running: Callable[[], Set[str]]
     logger: Logger
+    steps: StepImages | None = None
 
     def clean(self) -> None:
         """Raises NodeError."""
@@ -46,6 +48,8 @@ class Janitor:
                 self.logger.warning("image_left_behind", attempt=attempt)
                 with engine_failures("remove an image"):
                     self.client.api.remove_image(image, force=True)
+        if self.steps is not None:
+            self.steps.remove_left_behind(running, self.logger)
         for workspace in workspaces:
             if workspace.name not in running:
                 self.logger.warning("workspace_left_behind", workspace=workspace.name)

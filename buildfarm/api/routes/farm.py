@@ -9,21 +9,19 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from buildfarm import __version__
-from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewLimits, NewOrder
+from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewOrder
 from buildfarm.api.caller import Admin, Caller, Operator, Reader
 from buildfarm.api.live.feeds import FeedEntry
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_events
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
-from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.fields import Name
+from buildfarm.errors import RequestError
 from buildfarm.node import Node, NodeState
-from buildfarm.queue.view import Limits, QueueView
+from buildfarm.queue.view import QueueView
 
 router = APIRouter()
 
 NodeId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
-TenantName = Annotated[Name, Path()]
 
 _TENANTS_MAX = 1000
 _COMMON = (401, 403, 422, 429, 503)
@@ -111,29 +109,6 @@ def queue(caller: Reader) -> QueueView:
         return found
     own = tuple(row for row in found.tenants if row.tenant == caller.tenant)
     return found.model_copy(update={"classes": (), "tenants": own})
-
-
-@router.get("/v1/limits", tags=["queue"], responses=responses(*_COMMON))
-def limits_set(caller: Operator) -> dict[str, int]:
-    """The limits that were set: `tenant:running`, `tenant:waiting` and `tenant/app:running`."""
-    return caller.services.farm.limits_set()
-
-
-@router.get("/v1/limits/{tenant}", tags=["queue"], responses=responses(404, *_COMMON))
-def limits(tenant: TenantName, caller: Reader, app: Name | None = None) -> Limits:
-    """What a tenant may have running and waiting at once, and each of its apps."""
-    if caller.tenant not in (None, tenant):
-        raise NotFoundError(f"There is no tenant {tenant}.")
-    return caller.services.farm.limits(tenant, app)
-
-
-@router.put("/v1/limits/{tenant}", tags=["queue"], responses=responses(400, 413, *_COMMON))
-def set_limits(tenant: TenantName, new: NewLimits, caller: Admin) -> Limits:
-    """Change a tenant's limits, or one app's; null goes back to the farm's settings. They count at once."""
-    values = new.model_dump(include=new.model_fields_set - {"app"})
-    found = caller.services.farm.set_limits(tenant, new.app, **values)
-    caller.note("limits.set", f"{tenant}/{new.app or ''} {values}", tenant=tenant)
-    return found
 
 
 @router.get(

@@ -130,13 +130,31 @@ local function unsettle_unless_succeeded(build, record)
   if target and redis.call('HEXISTS', key('tags'), target) == 1 then unsettle(target, 0) end
 end
 
+-- A field of the policy that was set for the build's app or tenant.
+local function retained(build, name, otherwise)
+  local fields = {build.tenant .. '/' .. build.app .. ':' .. name, build.tenant .. ':' .. name}
+  local found = redis.call('HMGET', key('retention'), unpack(fields))
+  return tonumber(found[1] or found[2] or otherwise)
+end
+
+-- Ended builds of the app beyond its newest so many are gone in a minute. A few at a time: one more ends with each.
+local function expire_older(build)
+  local most = retained(build, 'records', terms.records)
+  if most == 0 then return end
+  for _, id in ipairs(redis.call('ZREVRANGE', key('app:' .. build.tenant .. '/' .. build.app), most, most + 9)) do
+    local record = key('build:' .. id)
+    if redis.call('HEXISTS', record, 'finished_at') == 1 then redis.call('EXPIRE', record, 60) end
+  end
+end
+
 local function end_record(build)
   local record = key('build:' .. build.id)
   redis.call('HSET', record, 'finished_at', stamp)
   redis.call('HDEL', record, 'cancel', 'published')
   unsettle_unless_succeeded(build, record)
   redis.call('DEL', record .. ':env')
-  redis.call('EXPIRE', record, terms.record_seconds)
+  redis.call('EXPIRE', record, math.ceil(retained(build, 'record_days', terms.record_seconds / 86400) * 86400))
+  expire_older(build)
   end_log(build.tenant, build.id, now)
   redis.call('XADD', record .. ':end', 'MAXLEN', 1, '*', 'state', build.state)
   redis.call('EXPIRE', record .. ':end', END_SECONDS)

@@ -70,6 +70,11 @@ http://{{ include "buildfarm.registryHost" . }}
 {{- end -}}
 {{- end -}}
 
+{{/* Whether a CronJob collects the registry's garbage: it needs the registry's files, which an S3 bucket is not. */}}
+{{- define "buildfarm.collects" -}}
+{{- if and .Values.registry.enabled .Values.registry.collection.enabled .Values.registry.persistence.enabled (not .Values.registry.s3.bucket) -}}true{{- end -}}
+{{- end -}}
+
 {{/* A sidecar that Kubernetes itself stops after the worker: from 1.29 on. */}}
 {{- define "buildfarm.nativeSidecar" -}}
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version -}}true{{- end -}}

@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from buildfarm.access import Audit, Tokens
+from buildfarm.client import Client
 from buildfarm.errors import InternalError, LeaseLost
 from buildfarm.model import BuildRequest, Phase, State
 from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, LogBounds, Logs
+from buildfarm.store.keeping.usage import Usage
 from testkit.serving import serving
 
 KEY = {"Idempotency-Key": "k"}
@@ -87,6 +89,12 @@ ROUTES = {
     ("GET", "/v1/buildpacks"): (401, 200, 403, 200, 200, 200, 200),
     ("GET", "/v1/limits"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/limits/shop"): (401, 200, 403, 200, 404, 200, 200),
+    ("GET", "/v1/usage/shop"): (401, 200, 403, 200, 404, 200, 200),
+    ("GET", "/v1/retention"): (401, 403, 403, 403, 403, 200, 200),
+    ("GET", "/v1/retention/shop"): (401, 200, 403, 200, 404, 200, 200),
+    ("PUT", "/v1/retention/shop"): (401, 403, 403, 403, 403, 403, 422),
+    ("GET", "/v1/images/in-use"): (401, 403, 403, 403, 403, 200, 200),
+    ("PUT", "/v1/images/in-use"): (401, 403, 403, 403, 403, 403, 422),
     ("GET", "/v1/nodes"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/builder"): (401, 403, 403, 403, 403, 200, 200),
     ("POST", "/v1/nodes/absent/drain"): (401, 403, 403, 403, 403, 403, 404),
@@ -422,6 +430,48 @@ def test_events_are_the_callers_own(api):
         headers = {"Last-Event-ID": position}
         with client.stream("GET", "/v1/events/live", headers=headers) as response:
             assert next(events(response))[2]["state"] == "cancelled"
+
+
+def test_policies_and_reports_over_the_api_are_those_of_the_farm(clients, api):
+    admin, shop = clients["admin"], clients["shop"]
+    assert admin.put("/v1/retention/shop", json={"app": "web", "images": 4}).json()["images"] == 4
+    assert shop.get("/v1/retention/shop", params={"app": "web"}).json()["images"] == 4
+    assert admin.get("/v1/retention").json() == {"shop/web:images": 4}
+    problem(admin.put("/v1/retention/shop", json={"app": "web", "sources": 1}), 422, "request.invalid")
+    admin.put("/v1/retention/shop", json={"app": "web", "images": None})
+    image = f"sha256:{'a' * 64}"
+    told = admin.put("/v1/images/in-use", json={"images": [f"apps/shop/web@{image}"], "reporter": "host-1"}).json()
+    assert (told["images"], told["reporter"]) == ([image], "host-1")
+    assert admin.get("/v1/images/in-use").json() == [told]
+    admin.put("/v1/images/in-use", json={"images": [], "reporter": "host-1"})
+    with Client(api.url, admin.headers["Authorization"].removeprefix("Bearer ")) as client:
+        assert client.report_in_use([image], days=1, reporter="host-2").images == (image,)
+        assert client.images_in_use() == api.farm.images_in_use()
+        client.report_in_use([], reporter="host-2")
+        assert client.set_retention("shop", images=3).images == 3
+        assert client.retention("shop") == api.farm.retention("shop")
+        client.set_retention("shop", images=None)
+        assert client.retention_set() == {}
+    verbs = {entry.verb for entry in Audit(api.farm.database).newest(20)}
+    assert {"retention.set", "images.in_use"} <= verbs
+
+
+def test_a_tenant_over_its_limit_in_the_registry_is_told_what_takes_how_much(clients, api):
+    Usage(api.farm.database).add("shop", "apps", 5_000_000)
+    clients["admin"].put("/v1/limits/shop", json={"bytes": 1000})
+    try:
+        for refused in (
+            clients["shop"].post(
+                "/v1/sources", content=archive({"a": "b"}), headers={"Content-Type": "application/gzip"}
+            ),
+            clients["shop"].post("/v1/builds", json={"app": "web", "source": GIT}, headers={"Idempotency-Key": "full"}),
+        ):
+            body = problem(refused, 422, "request.storage_full")
+            assert "images" in body["detail"].splitlines()[1]
+        assert clients["shop"].get("/v1/usage/shop").json()["apps"] >= 5_000_000
+    finally:
+        clients["admin"].put("/v1/limits/shop", json={"bytes": None})
+        Usage(api.farm.database).add("shop", "apps", -5_000_000)
 
 
 def test_limits_are_changed_live_and_noted(clients, api):

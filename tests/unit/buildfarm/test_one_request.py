@@ -18,8 +18,10 @@ from jinja2 import Environment, PackageLoader
 from buildfarm.api.bodies import NewBuild
 from buildfarm.api.page import form
 from buildfarm.api.routes import builds, farm, sources, webhook
+from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.cli import main
 from buildfarm.client import AsyncClient, Client, calls
+from buildfarm.client import keeping_calls as keeping
 from buildfarm.client.calls import Call
 from buildfarm.client.wire import LiveLog
 from buildfarm.farm import Farm
@@ -48,7 +50,7 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    for part in (builds, sources, webhook, farm):
+    for part in (builds, sources, webhook, keeping_routes, farm):
         app.include_router(part.router)
     return app.openapi()
 
@@ -230,9 +232,15 @@ CALLS: Mapping[str, Call[Any]] = {
     "buildpacks": calls.buildpacks(),
     "order_buildpacks": calls.order_buildpacks(["nodejs"]),
     "queue": calls.queue(20),
-    "limits": calls.limits("shop", None),
-    "limits_set": calls.limits_set(),
-    "set_limits": calls.set_limits("shop", None, {"running": 1}),
+    "limits": keeping.limits("shop", None),
+    "limits_set": keeping.limits_set(),
+    "set_limits": keeping.set_limits("shop", None, {"running": 1}),
+    "usage": keeping.usage("shop"),
+    "retention": keeping.retention("shop", None),
+    "retention_set": keeping.retention_set(),
+    "set_retention": keeping.set_retention("shop", None, {"images": 1}),
+    "images_in_use": keeping.images_in_use(),
+    "report_in_use": keeping.report_in_use([], 3, "n"),
 }
 NOT_IN_THE_CLIENTS = {
     ("GET", "/healthz"): "for probes",
@@ -290,6 +298,12 @@ COMMANDS = {
     "limits": ("limits",),
     "limits_set": ("limits",),
     "set_limits": ("limits", "set"),
+    "usage": ("limits", "usage"),
+    "retention": ("retention", "show"),
+    "retention_set": ("retention", "show"),
+    "set_retention": ("retention", "set"),
+    "images_in_use": ("retention", "in-use"),
+    "report_in_use": ("retention", "in-use"),
     "nodes": ("nodes",),
     "drain": ("nodes", "drain"),
     "builder": ("builder",),

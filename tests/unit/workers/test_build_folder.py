@@ -210,6 +210,8 @@ OWN_FILES = {
     "upkeep/pool_upkeep.py": "this machine's memory, from /proc",
     "node.py": "the lock of the node's name",
     "wiring.py": "the node's folders",
+    "upkeep/collection.py": "the registry's files, and the process that collects their garbage",
+    "upkeep/step_images.py": "the node's own notes of images",
     "upkeep/pod.py": "the credentials of the pod",
     "image_builds/from_engine.py": "the engine's archive of an image, in the workspace's folder of the node",
     "image_builds/smoke.py": "the password and the image under test, in the workspace's folder of the node",

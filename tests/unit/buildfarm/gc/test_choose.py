@@ -1,22 +1,29 @@
-"""What may go from a registry, as a table, and its removal from files."""
+"""What may go from a registry, as a table."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 
 import pytest
 
-from buildfarm.gc.choose import Rules, choose, collect
-from buildfarm.gc.storage import Storage, Stored
+from buildfarm.gc.choose import Keep, Reason, Rules, choose
+from buildfarm.gc.storage import Stored
 
 NOW = 1_000_000.0
 RULES = Rules(images=2, source_seconds=100, cache_seconds=200, grace_seconds=10)
 
 
-def stored(repository, name, age, *tags, names=()):
-    digest = "sha256:" + hashlib.sha256(name.encode()).hexdigest()
-    return Stored(repository, digest, NOW - age, frozenset(tags), frozenset({digest, *names}))
+def digest_of(name):
+    return "sha256:" + hashlib.sha256(name.encode()).hexdigest()
+
+
+def stored(repository, name, age, *tags, names=(), subject=""):
+    digest = digest_of(name)
+    return Stored(repository, digest, NOW - age, frozenset(tags), frozenset({digest, *names}), subject)
+
+
+def going(*manifests, used=(), rules=RULES):
+    return choose(manifests, dict.fromkeys(used, Reason.RECORD), rules, NOW).going
 
 
 @pytest.mark.parametrize(
@@ -38,99 +45,84 @@ def stored(repository, name, age, *tags, names=()):
 )
 def test_what_may_go(item, used, goes):
     newer = [stored(item.repository, f"newer{number}", 1) for number in range(2)]
-    going = choose([item, *newer], {item.digest} if used else set(), RULES, NOW)
-    assert going == ([item] if goes else [])
+    assert going(item, *newer, used=[item.digest] if used else []) == ([item] if goes else [])
 
 
-def test_what_an_index_names_stays_with_it():
+def test_what_an_index_names_stays_with_it_and_goes_with_it():
     part = stored("apps/a", "part", 500)
-    index = stored("apps/a", "index", 500, "latest", names=(part.digest,))
     newer = [stored("apps/a", f"newer{number}", 1) for number in range(2)]
-    assert choose([part, index, *newer], set(), RULES, NOW) == []
+    tagged = stored("apps/a", "index", 500, "latest", names=(part.digest,))
+    assert going(part, tagged, *newer) == []
+    untagged = stored("apps/a", "index", 500, names=(part.digest,))
+    assert going(part, untagged, *newer) == [part, untagged]
 
 
-class Disk:
-    """A registry's files, written as the registry writes them."""
-
-    def __init__(self, root):
-        self.top = root / "docker/registry/v2"
-
-    def blob(self, content):
-        name = hashlib.sha256(content).hexdigest()
-        path = self.top / "blobs/sha256" / name[:2] / name
-        path.mkdir(parents=True)
-        (path / "data").write_bytes(content)
-        return f"sha256:{name}"
-
-    def manifest(self, repository, layers, tag=None):
-        digest = self.blob(json.dumps({"layers": [{"digest": layer} for layer in layers]}).encode())
-        folder = self.top / "repositories" / repository / "_manifests"
-        link = folder / "revisions/sha256" / digest.removeprefix("sha256:") / "link"
-        link.parent.mkdir(parents=True)
-        link.write_text(digest)
-        if tag:
-            current = folder / "tags" / tag / "current/link"
-            current.parent.mkdir(parents=True, exist_ok=True)
-            current.write_text(digest)
-        return digest
+IMAGE = digest_of("image")
+NEWER = [stored("apps/a", f"newer{number}", 20) for number in range(2)]
+FALLBACK = "sha256-" + IMAGE.removeprefix("sha256:")
 
 
-@pytest.fixture
-def disk(tmp_path):
-    return Disk(tmp_path)
+def about(*tags, age=500, names=(), subject=IMAGE, name="signature"):
+    return stored("apps/a", name, age, *tags, names=names, subject=subject)
 
 
-EAGER = Rules(images=1, grace_seconds=0, settle_seconds=0)
+def referrers():
+    """The kinds of referrers: by subject, by cosign's tags, by the list that is kept under a tag."""
+    signature = about()
+    listed = about(FALLBACK, names=(signature.digest,), subject="", name="list")
+    before = about(names=(signature.digest,), subject="", name="list before")
+    return {
+        "subject": [signature],
+        "a tag of cosign": [about(f"{FALLBACK}.sig", subject="")],
+        "a list of referrers": [signature, listed],
+        "a list that lost its tag": [signature, listed, before],
+        "of a referrer": [signature, about(subject=signature.digest, name="about the signature")],
+    }
 
 
-def test_a_layer_that_no_manifest_names_goes_and_its_bytes_are_told(disk, tmp_path):
-    lonely, used = disk.blob(b"lonely"), disk.blob(b"used")
-    disk.manifest("apps/a", [used], tag="latest")
-    dry = collect(Storage(tmp_path), (), EAGER, really=False)
-    done = collect(Storage(tmp_path), (), EAGER, really=True)
-    assert (dry.freed_bytes, done.freed_bytes, done.blobs) == (6, 6, 1)
-    left = {digest for digest, _, _ in Storage(tmp_path).blobs()}
-    assert used in left
-    assert lonely not in left
+@pytest.mark.parametrize("kind", referrers())
+def test_a_referrer_goes_with_its_subject_and_does_not_keep_it(kind):
+    found, image = referrers()[kind], stored("apps/a", "image", 500)
+    assert going(image, *found, *NEWER) == [image, *found]
+    young = [about(*item.tags, age=1, names=item.names, subject=item.subject, name=str(item)) for item in found[:1]]
+    assert going(image, *young, *NEWER) == [image, *young]
 
 
-def test_a_layer_that_is_named_meanwhile_is_put_back(disk, tmp_path, monkeypatch):
-    layer = disk.blob(b"layer")
-    aside = Storage.set_aside
-
-    def push_meanwhile(self, digests):
-        disk.manifest("apps/late", [layer], tag="latest")
-        return aside(self, digests)
-
-    monkeypatch.setattr(Storage, "set_aside", push_meanwhile)
-    done = collect(Storage(tmp_path), (), EAGER, really=True)
-    assert (done.blobs, done.put_back) == (0, 1)
-    assert layer in {digest for digest, _, _ in Storage(tmp_path).blobs()}
+@pytest.mark.parametrize("kind", referrers())
+def test_a_referrer_stays_as_long_as_its_subject(kind):
+    found = [item for item in referrers()[kind] if item.digest != digest_of("list before")]
+    assert going(stored("apps/a", "image", 500, "latest"), *found, *NEWER) == []
+    assert going(stored("apps/a", "image", 500), *found, *NEWER, used=[IMAGE]) == []
 
 
-@pytest.mark.parametrize(
-    "is_named", [True, False], ids=["and its manifest is there", "and its manifest is still to come"]
-)
-def test_a_layer_that_is_sent_anew_meanwhile_stays_in_its_repository(disk, tmp_path, monkeypatch, is_named):
-    layer = disk.blob(b"layer")
-    link = disk.top / "repositories/apps/late/_layers/sha256" / layer.removeprefix("sha256:") / "link"
-    link.parent.mkdir(parents=True)
-    link.write_text(layer)
-    aside = Storage.set_aside
-
-    def push_afterwards(self, digests):
-        done = aside(self, digests)
-        disk.blob(b"layer")
-        if is_named:
-            disk.manifest("apps/late", [layer], tag="latest")
-        return done
-
-    monkeypatch.setattr(Storage, "set_aside", push_afterwards)
-    collect(Storage(tmp_path), (), EAGER, really=True)
-    assert link.exists()
-    assert layer in {digest for digest, _, _ in Storage(tmp_path).blobs()}
+@pytest.mark.parametrize("kind", referrers())
+def test_a_referrer_that_came_before_its_subject_has_the_grace(kind):
+    first = referrers()[kind][0]
+    early = Stored(first.repository, first.digest, NOW - 5, first.tags, first.names, first.subject)
+    assert going(early, *NEWER) == []
+    assert going(first, *NEWER) == [first]
 
 
-def test_blobs_that_are_young_stay(disk, tmp_path):
-    disk.blob(b"of a build that runs")
-    assert collect(Storage(tmp_path), (), Rules(), really=True).blobs == 0
+def test_referrers_do_not_count_as_images():
+    newest = [stored("apps/a", f"image{number}", 20 + number) for number in range(3)]
+    signatures = [about(subject=item.digest, name=f"of{item.digest}", age=11) for item in newest]
+    assert going(*newest, *signatures) == [newest[2], signatures[2]]
+
+
+def test_a_repository_has_its_own_policy():
+    rules = Rules(images=1, grace_seconds=10, policies={"apps/a": Keep(seconds=300, count=0)})
+    young, old = stored("apps/a", "week", 200), stored("apps/a", "month", 400)
+    other = [stored("apps/b", f"b{number}", 50 + number) for number in range(2)]
+    assert going(young, old, *other, rules=rules) == [old, other[1]]
+
+
+def test_everything_that_stays_has_its_reason():
+    image, part = stored("apps/a", "image", 500, "latest", names=(digest_of("part"),)), stored("apps/a", "part", 500)
+    choice = choose([image, part, about(), *NEWER], {IMAGE: Reason.RUNNING}, RULES, NOW)
+    assert {item.digest: reason for item, reason in choice.staying} == {
+        image.digest: Reason.RUNNING,
+        part.digest: Reason.PART,
+        about().digest: Reason.REFERRER,
+        NEWER[0].digest: Reason.NEWEST,
+        NEWER[1].digest: Reason.NEWEST,
+    }

@@ -1,0 +1,57 @@
+"""Limits, retention and images in use over HTTP: the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from buildfarm.client import wire
+from buildfarm.client.calls import Call
+from buildfarm.gc.retention import InUse, Retention
+from buildfarm.queue.view import Limits
+
+
+def limits(tenant: str, app: str | None) -> Call[Limits]:
+    """A tenant's limits."""
+    return Call("GET", f"/v1/limits/{tenant}", wire.decoded(Limits), {"app": app} if app else {})
+
+
+def limits_set() -> Call[dict[str, int]]:
+    """All limits that were set."""
+    return Call("GET", "/v1/limits", wire.decoded(dict[str, int]))
+
+
+def set_limits(tenant: str, app: str | None, values: Mapping[str, int | None]) -> Call[Limits]:
+    """Changes a tenant's limits."""
+    return replace(limits(tenant, None), method="PUT", body={**values, **({"app": app} if app else {})})
+
+
+def usage(tenant: str) -> Call[dict[str, int]]:
+    """A tenant's bytes."""
+    return Call("GET", f"/v1/usage/{tenant}", wire.decoded(dict[str, int]))
+
+
+def retention(tenant: str, app: str | None) -> Call[Retention]:
+    """A policy in force."""
+    return Call("GET", f"/v1/retention/{tenant}", wire.decoded(Retention), {"app": app} if app else {})
+
+
+def retention_set() -> Call[dict[str, float]]:
+    """All values that were set."""
+    return Call("GET", "/v1/retention", wire.decoded(dict[str, float]))
+
+
+def set_retention(tenant: str, app: str | None, values: Mapping[str, float | None]) -> Call[Retention]:
+    """Changes a policy."""
+    return replace(retention(tenant, None), method="PUT", body={**values, **({"app": app} if app else {})})
+
+
+def images_in_use() -> Call[list[InUse]]:
+    """All reports of running images."""
+    return Call("GET", "/v1/images/in-use", wire.decoded(list[InUse]))
+
+
+def report_in_use(images: Collection[str], days: float, reporter: str) -> Call[InUse]:
+    """Replaces a reporter's images."""
+    body = {"images": sorted(images), "days": days, "reporter": reporter}
+    return Call("PUT", "/v1/images/in-use", wire.decoded(InUse), body=body)

@@ -1,0 +1,94 @@
+"""The garbage of a farm's registry: what the farm needs of it, and a collection whose result the farm keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildfarm.errors import SetupError
+from buildfarm.gc.choose import Reason, Rules
+from buildfarm.gc.collect import Budget, collect
+from buildfarm.gc.result import Collected
+from buildfarm.gc.rules import rules_with
+from buildfarm.gc.storage import Storage
+from buildfarm.settings import Settings
+from buildfarm.store import Records
+from buildfarm.store.keeping.collections import Collections
+from buildfarm.store.keeping.policies import Policies
+from buildfarm.store.keeping.running import ImagesInUse
+from buildfarm.store.keeping.usage import Usage
+
+_DISK_SECONDS = 2 * 3600.0  # a CronJob reports once an hour
+
+
+@dataclass(frozen=True)
+class FarmGarbage:
+    """The garbage of one farm. ``images`` are those that the farm itself runs on, as repository@digest."""
+
+    records: Records
+    settings: Settings
+    images: Collection[str]
+
+    def used(self, listed: Collection[str] = ()) -> dict[str, Reason]:
+        """The digests that something outside of the registry names. Raises StoreError."""
+        listed = {*listed, *_read_list(self.settings.in_use_file)}
+        own = {reference.rpartition("@")[2] for reference in self.images} - {""}
+        reports = ImagesInUse(self.records.database)
+        running = reports.digests()
+        recorded, sources = self.records.named({*running, *listed})
+        running |= reports.sources({*running, *listed}, sources)
+        named = dict.fromkeys(listed, Reason.LISTED) | dict.fromkeys(recorded | own, Reason.RECORD)
+        return named | dict.fromkeys(running, Reason.RUNNING)
+
+    def rules(self) -> Rules:
+        """What stays beside these, by the settings and the policies that were set. Raises StoreError."""
+        return rules_with(self.settings, Policies(self.records.database).all())
+
+    def collect(
+        self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = (), adopt: bool = False
+    ) -> Collected:
+        """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError and StoreError."""
+        collections = Collections(self.records.database)
+        claim(storage, collections.farm_id(), adopt=adopt)
+        usage = Usage(self.records.database)
+        counted = usage.uncorrected()
+        done = collect(storage, self.used(listed), rules, really=True, budget=budget)
+        usage.correct(done.usage, counted)
+        usage.put_disk(*storage.disk(), _DISK_SECONDS)
+        collections.ended(encode(done))
+        return done
+
+    def look(self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = ()) -> Collected:
+        """What a collection would remove. Raises StoreError."""
+        return collect(storage, self.used(listed), rules, really=False, budget=budget)
+
+
+def _read_list(path: Path | None) -> list[str]:
+    """The digests in a file. Raises SetupError: without it, running images could go."""
+    try:
+        return path.read_text().split() if path else []
+    except OSError as error:
+        raise SetupError(
+            f"{path}, which lists the images in use, cannot be read: {error.strerror}.",
+            advice="Correct BUILDFARM_IN_USE_FILE; nothing is collected without it.",
+        ) from error
+
+
+def claim(storage: Storage, farm_id: str, *, adopt: bool) -> None:
+    """A registry's garbage is collected by the one farm whose records name its images. Raises SetupError."""
+    owner = storage.owner()
+    if owner and owner != farm_id and not adopt:
+        raise SetupError(
+            f"The registry in {storage.root} belongs to another farm, or this farm's Redis was restored empty:"
+            " its records do not say which images are needed.",
+            advice="If this farm is to own it, run buildfarm gc --adopt once. Tagged images stay in any case.",
+        )
+    if owner != farm_id:
+        storage.own(farm_id)
+
+
+def encode(done: Collected) -> Mapping[str, object]:
+    """A result as JSON has it."""
+    return dataclasses.asdict(done)

@@ -1,0 +1,171 @@
+"""What users decide about keeping: limits of tenants, policies of retention, and images in use. Part of `Farm`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from buildfarm.errors import RequestError
+from buildfarm.fields import NAME_PATTERN
+from buildfarm.gc.retention import (
+    InUse,
+    Retention,
+    Running,
+    check_values,
+    lowers,
+    refuse,
+    would_delete,
+)
+from buildfarm.gc.room import Room
+from buildfarm.gc.rules import DAY, effective
+from buildfarm.model import Build
+from buildfarm.oci.digest import Digest
+from buildfarm.queue.view import Limits
+from buildfarm.settings import Settings
+from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
+from buildfarm.store.keeping.policies import Policies
+from buildfarm.store.keeping.running import ImagesInUse
+from buildfarm.store.keeping.usage import Usage
+
+IMAGES_MAX = 800  # of one report: a request's body has 64 KiB
+LEASE_DAYS_MAX = 90
+BYTES_MAX = 2**50
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """These methods of the farm; all raise StoreError if Redis cannot be reached."""
+
+    settings: Settings
+    database: Database
+    admission: Admission
+    records: Records
+
+    @cached_property
+    def room(self) -> Room:
+        """Refuses what has no room in the registry."""
+        return Room(self.admission)
+
+    def limits(self, tenant: str, app: str | None = None) -> Limits:
+        """What a tenant may have running and waiting, and this app of it."""
+        return self.admission.limits(tenant, app)
+
+    def limits_set(self) -> dict[str, int]:
+        """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
+        return self.admission.limits_set()
+
+    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
+        _check_owner(tenant, app, "See docs/queue.md.")
+        if unknown := set(values) - ({"running"} if app else {"running", "waiting", "bytes"}):
+            raise RequestError(f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.")
+        for name, value in values.items():
+            most = BYTES_MAX if name == "bytes" else LIMIT_MAX
+            if value is not None and not 1 <= value <= most:
+                raise RequestError(f"The limit {name} must be from 1 to {most:,}, not {value}.")
+        self.admission.set_limits(tenant, app, values)
+        return self.admission.limits(tenant, app)
+
+    def usage(self, tenant: str) -> dict[str, int]:
+        """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""
+        return Usage(self.database).of(tenant)
+
+    def retention(self, tenant: str, app: str | None = None) -> Retention:
+        """What of a tenant, or of one of its apps, stays how long."""
+        return effective(self.settings, Policies(self.database).all(), tenant, app)
+
+    def retention_set(self) -> dict[str, float]:
+        """The values that were set, as "tenant:images" and "tenant/app:image_days"."""
+        return Policies(self.database).all()
+
+    def set_retention(self, tenant: str, app: str | None = None, **values: float | None) -> Retention:
+        """Sets fields of a policy; None goes back to the tenant's or the settings'.
+
+        Raises RequestError, also for a policy that would delete running images.
+        """
+        _check_owner(tenant, app, "See docs/operating.md.")
+        check_values(values, app)
+        policies = Policies(self.database)
+        now = policies.all()
+        owner = f"{tenant}/{app}" if app else tenant
+        then = {**now, **{f"{owner}:{name}": value for name, value in values.items() if value is not None}}
+        for name, value in values.items():
+            if value is None:
+                then.pop(f"{owner}:{name}", None)
+        self._refuse_deletion(tenant, app, now, then)
+        policies.set(tenant, app, values)
+        return self.retention(tenant, app)
+
+    def images_in_use(self) -> list[InUse]:
+        """The images that are reported as running, by reporter."""
+        return [
+            InUse(reporter=one.reporter, images=tuple(sorted(one.images)), until=one.until)
+            for one in ImagesInUse(self.database).all()
+        ]
+
+    def report_in_use(self, images: Collection[str], *, days: float = 3, reporter: str = "orchestrator") -> InUse:
+        """Replaces a reporter's running images, by digest or reference; they stay for so many days. RequestError."""
+        digests = {_digest(image) for image in images}
+        if len(digests) > IMAGES_MAX:
+            raise RequestError(
+                f"A report has at most {IMAGES_MAX} images, not {len(digests)}.",
+                advice="Send several, each with a name of its reporter, such as the host's.",
+            )
+        if not 0 < days <= LEASE_DAYS_MAX:
+            raise RequestError(f"A report counts for more than 0 and at most {LEASE_DAYS_MAX} days, not {days:g}.")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", reporter):
+            raise RequestError(f"{reporter[:80]!r} is not a valid name of a reporter.")
+        until = ImagesInUse(self.database).report(reporter, digests, days * DAY)
+        if until is None:
+            raise RequestError("There are too many reporters.", advice="Give the reports fewer names.")
+        return InUse(reporter=reporter, images=tuple(sorted(digests)), until=until)
+
+    def _refuse_deletion(self, tenant: str, app: str | None, now: dict[str, float], then: dict[str, float]) -> None:
+        in_use = ImagesInUse(self.database).digests()
+        if not in_use:
+            return
+        for name, running in self._running(tenant, app, in_use).items():
+            before, after = (effective(self.settings, found, tenant, name) for found in (now, then))
+            if lowers(before, after) and (found := would_delete(running, after)):
+                raise refuse(f"{tenant}/{name}", found)
+
+    def _builds(self, tenant: str, app: str | None) -> Iterator[Build]:
+        """The newest first."""
+        after: str | None = ""
+        while after is not None:
+            found, after = Pages(self.database).page(_PAGE, tenant=tenant, app=app, after=after)
+            yield from found
+
+    def _running(self, tenant: str, app: str | None, in_use: set[str]) -> dict[str, list[Running]]:
+        """The running images of the tenant's apps, as far as records name them."""
+        now = self.database.now()
+        images: dict[str, dict[str, float]] = {}
+        for build in self._builds(tenant, app):
+            if build.result is not None and build.finished_at is not None:
+                images.setdefault(build.request.app, {}).setdefault(str(build.result.digest), build.finished_at)
+        return {
+            name: [
+                Running(digest=digest, newer=newer, days=(now - made_at) / DAY)
+                for newer, (digest, made_at) in enumerate(found.items())
+                if digest in in_use and digest != self.records.tag_target(f"apps/{tenant}/{name}")
+            ]
+            for name, found in images.items()
+        }
+
+
+def _check_owner(tenant: str, app: str | None, advice: str) -> None:
+    for what, name in (("tenant", tenant), ("app", app)):
+        if name is not None and not re.fullmatch(NAME_PATTERN, name):
+            raise RequestError(f"{name[:80]!r} is not a valid {what}.", advice=advice)
+
+
+def _digest(image: str) -> str:
+    try:
+        return str(Digest(image.rpartition("@")[2]))
+    except ValueError as error:
+        raise RequestError(
+            f"{image[:120]!r} does not name an image by its digest.", advice="Write repository@sha256:… or sha256:…."
+        ) from error

@@ -1,0 +1,1 @@
+"""What the farm keeps in the registry: collections of its garbage, policies, limits, and what is in use."""

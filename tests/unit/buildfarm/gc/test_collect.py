@@ -1,0 +1,241 @@
+"""A collection of a registry's files: what it frees, what pushes meanwhile keep, and what a dead one leaves."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from buildfarm.errors import SetupError
+from buildfarm.gc import trash
+from buildfarm.gc.aside import Aside
+from buildfarm.gc.choose import Rules
+from buildfarm.gc.collect import Budget, collect
+from buildfarm.gc.storage import Storage
+from buildfarm.gc.trash import left_over
+from testkit.registry.disk import Disk
+
+EAGER = Rules(images=1, source_seconds=0, grace_seconds=0)
+OLD = 1000.0
+
+
+@pytest.fixture
+def disk(tmp_path):
+    return Disk(tmp_path, time.time()).make()
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(tmp_path)
+
+
+def run(storage, rules=EAGER, used=(), **options):
+    return collect(storage, used, rules, really=True, settle_seconds=0, **options)
+
+
+def blobs(storage):
+    return {digest for digest, _, _ in storage.blobs()}
+
+
+def test_a_layer_that_no_manifest_names_goes_and_its_bytes_are_told(disk, storage):
+    lonely, used = disk.blob(b"lonely", OLD), disk.blob(b"used", OLD)
+    disk.manifest("apps/a", [used], ["latest"], age=OLD)
+    dry = collect(storage, (), EAGER, really=False)
+    assert lonely in blobs(storage)
+    done = run(storage)
+    assert (dry.freed_bytes, done.freed_bytes, done.blobs) == (6, 6, 1)
+    assert used in blobs(storage)
+    assert lonely not in blobs(storage)
+
+
+def test_blobs_that_are_young_stay(disk, storage):
+    disk.blob(b"of a build that runs")
+    assert run(storage, Rules()).blobs == 0
+
+
+def test_an_old_blob_that_a_build_has_just_mounted_stays(disk, storage):
+    disk.blob(b"old", OLD)
+    mounted = disk.blob(b"mounted", 5, "apps/a")
+    disk.blob(b"mounted", OLD)
+    rules = Rules(grace_seconds=100)
+    assert run(storage, rules).blobs == 1
+    assert blobs(storage) == {mounted}
+
+
+def test_an_image_goes_with_all_its_files(disk, storage):
+    empty = disk.inodes()
+    layer = disk.blob(b"layer", OLD, "apps/a")
+    gone = disk.manifest("apps/a", [layer], age=OLD)
+    disk.manifest("apps/a", [layer], age=OLD, subject=gone)
+    newest = disk.manifest("apps/a", age=1, text="newest")
+    done = run(storage)
+    assert (done.manifests, done.blobs) == (2, 3)
+    assert [item.digest for item in storage.manifests()] == [newest]
+    assert list(storage.links("apps/a")) == []
+    assert disk.inodes() < empty + 25
+    assert run(storage).blobs == 0
+
+
+def test_entries_in_the_history_of_a_tag_go_with_their_images(disk, storage):
+    old = [disk.manifest("apps/a", tags=["latest"], age=OLD - number, text=str(number)) for number in range(5)]
+    run(storage)
+    history = storage.folder("apps/a") / "_manifests/tags/latest/index/sha256"
+    assert [path.name for path in history.iterdir()] == [old[-1].removeprefix("sha256:")]
+
+
+def push_between(monkeypatch, push):
+    """Calls ``push`` after everything was listed, and before anything is moved."""
+    opened = Aside.open
+
+    def open_later(storage):
+        push()
+        return opened(storage)
+
+    monkeypatch.setattr(Aside, "open", open_later)
+
+
+def test_a_layer_that_is_named_meanwhile_is_put_back(disk, storage, monkeypatch):
+    layer = disk.blob(b"layer", OLD, "apps/late")
+    push_between(monkeypatch, lambda: disk.manifest("apps/late", [layer], ["latest"]))
+    done = run(storage)
+    assert (done.blobs, done.put_back) == (0, 1)
+    assert layer in blobs(storage)
+    assert [link.name for link in storage.links("apps/late")] == [layer.removeprefix("sha256:")]
+
+
+@pytest.mark.parametrize("tags", [[], ["latest"]], ids=["pushed again", "tagged"])
+def test_an_image_that_is_pushed_again_meanwhile_stays_whole(disk, storage, monkeypatch, tags):
+    layer = disk.blob(b"layer", OLD, "apps/a")
+    image = disk.manifest("apps/a", [layer], age=OLD)
+    disk.manifest("apps/a", age=1, text="newest")
+    push_between(monkeypatch, lambda: disk.manifest("apps/a", [layer], tags, age=OLD if tags else 1))
+    done = run(storage)
+    assert done.manifests == 0
+    assert {image, layer} <= blobs(storage)
+    assert image in {item.digest for item in storage.manifests()}
+
+
+def test_an_index_that_is_pushed_meanwhile_brings_its_parts_back(disk, storage, monkeypatch):
+    layer = disk.blob(b"layer", OLD, "apps/a")
+    part = disk.manifest("apps/a", [layer], age=OLD)
+    disk.manifest("apps/a", age=1, text="newest")
+    push_between(monkeypatch, lambda: disk.manifest("apps/a", tags=["v2"], manifests=[part]))
+    run(storage)
+    assert part in {item.digest for item in storage.manifests()}
+    assert {part, layer} <= blobs(storage)
+
+
+def garbage(disk, images=6):
+    layers = [disk.blob(f"layer {number}".encode(), OLD, "apps/a") for number in range(images)]
+    found = [disk.manifest("apps/a", layers[: number + 1], age=OLD - number) for number in range(images)]
+    for number, digest in enumerate(found):
+        disk.manifest("apps/a", age=OLD, subject=digest, text=str(number))
+    disk.manifest("caches/t/a", layers[:1], ["cache"], age=OLD)
+
+
+def picture(storage):
+    """What the registry would answer."""
+    return (
+        blobs(storage),
+        {(item.repository, item.digest, item.tags) for item in storage.manifests()},
+        {(name, link.name) for name in storage.repositories() for link in storage.links(name)},
+    )
+
+
+@pytest.mark.parametrize("step", (1, 4, 8, 12, 15))
+def test_a_collection_that_died_is_completed_by_the_next(disk, storage, monkeypatch, tmp_path, step):
+    rules = Rules(images=2, cache_seconds=0, grace_seconds=0)
+    garbage(disk)
+    other = tmp_path / "other"
+    other.mkdir()
+    garbage(Disk(other, disk.now).make())
+    run(Storage(other), rules)
+    steps = 0
+    taken = Aside.take
+
+    def die(self, part):
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+        return taken(self, part)
+
+    monkeypatch.setattr(Aside, "take", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(storage, rules)
+    assert left_over(storage)
+    monkeypatch.setattr(Aside, "take", taken)
+    done = run(storage, rules)
+    assert done.recovered == step - 1
+    assert picture(storage) == picture(Storage(other))
+    assert not left_over(storage)
+
+
+def test_what_was_half_removed_goes_and_does_not_come_back(disk, storage, monkeypatch):
+    garbage(disk)
+    with monkeypatch.context() as patch:
+        patch.setattr(trash.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(storage)
+    assert left_over(storage)
+    done = run(storage)
+    assert (done.recovered, done.manifests, left_over(storage)) == (0, 0, False)
+
+
+def test_the_budget_of_bytes_leaves_the_newest_for_the_next_run(disk, storage):
+    old, new = disk.blob(b"o" * 100, OLD), disk.blob(b"n" * 100, OLD - 1)
+    first = run(storage, budget=Budget(freed_bytes=50))
+    assert (first.freed_bytes, first.left_bytes, blobs(storage)) == (100, 100, {new})
+    assert old not in blobs(storage)
+    second = run(storage, budget=Budget(freed_bytes=50))
+    assert (second.freed_bytes, second.left_bytes) == (100, 0)
+
+
+def test_without_time_nothing_goes(disk, storage):
+    garbage(disk)
+    before = picture(storage)
+    done = run(storage, budget=Budget(seconds=0))
+    assert (done.manifests, done.blobs, picture(storage)) == (0, 0, before)
+
+
+def test_two_collections_do_not_run_at_once(disk, storage):
+    with storage.locked(), pytest.raises(SetupError, match="Another process is collecting"):
+        run(storage)
+
+
+def test_what_stays_is_counted_once_by_its_first_reason(disk, storage):
+    shared = disk.blob(b"s" * 1000, OLD)
+    named = disk.manifest("apps/t/a", [shared], age=OLD)
+    disk.manifest("apps/t/b", [shared], ["latest"], age=OLD, text="b")
+    done = run(storage, used=[named])
+    assert done.kept["record"].manifests == 1
+    assert done.kept["record"].bytes > 1000 > done.kept["tag"].bytes > 0
+    assert done.stored_bytes == sum(share.bytes for share in done.kept.values())
+
+
+def test_a_tenant_is_charged_for_its_own_blobs(disk, storage):
+    base, own = disk.blob(b"b" * 5000, OLD), disk.blob(b"o" * 100, OLD)
+    disk.manifest("builder", [base], ["v1"], age=OLD)
+    disk.manifest("apps/shop/a", [base, own], ["latest"], age=OLD)
+    disk.manifest("apps/shop/b", [base, own], ["latest"], age=OLD)
+    usage = run(storage).usage
+    assert set(usage) == {"shop"}
+    assert 100 < usage["shop"]["apps"] < 2000
+
+
+def test_nothing_that_is_referred_to_ever_goes(disk, storage):
+    dice = random.Random(7)
+    layers = [disk.blob(f"{number}".encode(), OLD) for number in range(40)]
+    expected, used = set(), []
+    for number in range(60):
+        named = dice.sample(layers, 3)
+        tags = [f"v{number}"] if dice.random() < 0.3 else []
+        digest = disk.manifest(f"apps/t/{number % 5}", named, tags, age=OLD - number, text=str(number))
+        if not tags and dice.random() < 0.3:
+            used.append(digest)
+        if tags or digest in used or number >= 55:
+            expected |= {digest, *named}
+    done = run(storage, used=used)
+    assert blobs(storage) == expected
+    assert done.freed_bytes > 0
