@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,10 +112,15 @@ hostile: $(STAMP) ## some fifty attacks on the sandbox, in real builds, twice: w
 bench-redeploy: $(STAMP) ## a one-line change from folder to image, against BuildKit and the version before; APPS=small,growth for a part
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.redeploy
+	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_PACKAGE_MANAGERS=1 BUILDFARM_EXAMPLES=3 $(BIN)/pytest tests/integration/redeploys
 
 bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 builds
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.queue
+
+verify-archive: $(STAMP) ## what 100,000 archived builds cost, and how fast one is found
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.archive
 
 verify-wheel: $(STAMP) ## the wheel in empty environments, with each extra, and the first run from it
 	$(BIN)/python -m verify.wheel

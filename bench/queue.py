@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.queue_costs import commands_of_builds, memory_of_waiting, rates, submit_at_depth
+from bench.redeploy.offers import offer_figures
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import State
+from buildfarm.model import BuildRequest, State
 from testkit.queue.farm import fresh_farm, node, request
 from testkit.table import Claims
 
 RESULTS = Path(__file__).parent / "results" / "queue.json"
 ROUNDS = 5
 HEAVY, LIGHT, SLOTS = 1000, 50, 4
+BEFORE = 200  # heavy builds that may start before the last light one does
 CALLERS = 20
 SEQUENCES = 500
 DEPTHS = (1_000, 100_000)
@@ -39,7 +41,7 @@ def main(names: list[str]) -> None:
     claims = Claims("The queue")
     parts: dict[str, Callable[[Claims], Any]] = {
         "race": race, "fairness": both_limits, "rates": _rates, "commands": _commands, "depth": _depth,
-        "sequences": sequences,
+        "sequences": sequences, "offers": offers,
     }  # fmt: skip
     figures = json.loads(RESULTS.read_text()) if names and RESULTS.exists() else {}
     for name in names or parts:
@@ -77,15 +79,16 @@ def _race(claims: Claims, farm: Farm) -> dict[str, int]:
 
 
 def both_limits(claims: Claims) -> dict[str, Any]:
-    """With the limits as they are, and with none to speak of."""
-    return {name: fairness(claims, limit) for name, limit in (("as set", None), ("high", HEAVY))}
+    """With the limits as they are, with none to speak of, and for apps that were built before, which are offered."""
+    kinds = (("as set", None, False), ("high", HEAVY, False), ("again", HEAVY, True))
+    return {name: fairness(claims, limit, again=again) for name, limit, again in kinds}
 
 
-def fairness(claims: Claims, limit: int | None) -> dict[str, Any]:
+def fairness(claims: Claims, limit: int | None, *, again: bool) -> dict[str, Any]:
     """One tenant with a thousand builds waiting, and fifty who come later with one each."""
     positions, worst_of_round = list[int](), list[int]()
     for _ in range(ROUNDS):
-        found = _positions(limit)
+        found = _positions(limit, again=again)
         positions += found
         worst_of_round.append(max(found))
     bound = LIGHT + 1 + SLOTS
@@ -95,6 +98,7 @@ def fairness(claims: Claims, limit: int | None) -> dict[str, Any]:
         f"{within:.1%} within {bound}"
     )
     limits = "limits as set" if limit is None else f"the tenant's limit at {limit}"
+    limits += ", built before" if again else ""
     claims.add(
         f"{LIGHT} tenants with 1 build behind one with {HEAVY}, {SLOTS} slots, {limits}: each starts within "
         f"{bound} starts, give or take collisions",
@@ -104,19 +108,20 @@ def fairness(claims: Claims, limit: int | None) -> dict[str, Any]:
     return {"limit": limit, "bound": bound, "positions": sorted(positions), "worst_of_round": worst_of_round}
 
 
-def _positions(limit: int | None) -> list[int]:
+def _positions(limit: int | None, *, again: bool) -> list[int]:
     """For each light tenant: how many builds started from its submit to its start, its own among them."""
     with fresh_farm() as farm, ExitStack() as nodes:
         prefix = uuid.uuid4().hex[:6]  # other names, other shards
         if limit is not None:
             farm.set_limits(f"{prefix}-heavy", running=limit)
+        since = _built_before(farm, prefix, nodes) if again else "0"
         for number in range(HEAVY):
-            farm.submit(request(f"{prefix}-heavy", f"app-{number}"))
-        for _ in range(2):
+            farm.submit(_heavy(prefix, number))
+        for _ in range(0 if again else 2):
             nodes.enter_context(node(farm, SLOTS // 2, seconds=0.05))
-        _events_until(farm, lambda states: states.count(State.RUNNING) >= 20)
-        light = {farm.submit(request(f"{prefix}-{number}")).id for number in range(LIGHT)}
-        done = _events_until(farm, lambda _: not light - _started(farm, light))
+        _events_until(farm, lambda states: states.count(State.RUNNING) >= 20, since)
+        light = {farm.submit(_light(prefix, number)).id for number in range(LIGHT)}
+        done = _events_until(farm, lambda _: not light - _started(farm, light), since)
     starts, submitted, positions = 0, dict[str, int](), list[int]()
     for event in done:
         if event.state is State.QUEUED and event.build in light:
@@ -128,13 +133,31 @@ def _positions(limit: int | None) -> list[int]:
     return positions
 
 
+def _heavy(prefix: str, number: int) -> BuildRequest:
+    return request(f"{prefix}-heavy", f"app-{number}", cached_result=False)
+
+
+def _light(prefix: str, number: int) -> BuildRequest:
+    return request(f"{prefix}-{number}", cached_result=False)
+
+
+def _built_before(farm: Farm, prefix: str, nodes: ExitStack) -> str:
+    """Builds the light tenants' apps and the first heavy ones, on nodes that stay; returns where events go on."""
+    for _ in range(2):
+        nodes.enter_context(node(farm, SLOTS // 2, seconds=0.05))
+    wanted = [_light(prefix, number) for number in range(LIGHT)] + [_heavy(prefix, number) for number in range(BEFORE)]
+    for build_id in [farm.submit(each).id for each in wanted]:
+        farm.wait(build_id, timeout_seconds=60)
+    return farm.events.read("0", limit=100_000)[-1].position
+
+
 def _started(farm: Farm, ids: set[str]) -> set[str]:
     return {build_id for build_id in ids if farm.get(build_id).started_at}
 
 
-def _events_until(farm: Farm, enough: Any) -> list[Any]:
-    """All events from the first one on, as soon as there are enough."""
-    events, position = list[Any](), "0"
+def _events_until(farm: Farm, enough: Any, position: str) -> list[Any]:
+    """All events after this position, as soon as there are enough."""
+    events = list[Any]()
     deadline = time.monotonic() + 120
     while not enough([event.state for event in events]):
         if time.monotonic() > deadline:
@@ -182,6 +205,31 @@ def _depth(claims: Claims) -> dict[str, Any]:
         figure = f"{ratio:.2f}x; quartiles {spreads[0]} ms against {spreads[1]} ms"
         claims.add(f"{told} at {DEPTHS[1]:,} waiting against {DEPTHS[0]:,}: at most 1.2x", figure, ratio <= 1.2)
     return {**depth, "memory": memory}
+
+
+def offers(claims: Claims) -> dict[str, Any]:
+    """Apps that are built again on two idle nodes, with offers and without, in turns; with a dead node; under load."""
+    figures = offer_figures(ROUNDS)
+    on, off = figures["on"], figures["off"]
+    claims.add(
+        "two idle nodes: an app is built again where it was built last, at least 95 %",
+        f"{on['share']:.0%} of {on['builds']} ({off['share']:.0%} without offers)",
+        on["share"] >= 0.95,
+    )
+    wait, without = on["median_ms"], off["median_ms"]
+    claims.add(
+        "from submit to claim: at most 10 ms more", f"{wait:.1f} ms against {without:.1f} ms", wait <= without + 10
+    )
+    dead = figures["dead"]
+    claims.add(
+        "its last node was killed -9 just before: it waits at most 0.1 s, give or take 50 ms",
+        f"median {dead['median_ms']:.0f} ms, worst {dead['worst_ms']:.0f} ms of {dead['builds']}",
+        dead["worst_ms"] <= 150,
+    )
+    ratio = statistics.median(figures["load"]["ratios"])
+    figure = f"{ratio:.2f}x; {figures['load']['builds_per_second']:.0f} builds a second"
+    claims.add("time of 500 builds again on busy nodes: at most 1.05x of that without offers", figure, ratio <= 1.05)
+    return figures
 
 
 def sequences(claims: Claims) -> dict[str, Any]:

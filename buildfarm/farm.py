@@ -36,10 +36,10 @@ from buildfarm.store import (
     LogBounds,
     Logs,
     Nodes,
-    Pages,
     Records,
     open_database,
 )
+from buildfarm.store.archive import LOG_WAIT_SECONDS, History
 from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ else:  # most calls of most programs need only Redis
     registries = LazyModule("buildfarm.oci.registry")
     packing = LazyModule("buildfarm.sources.packing")
 
-_LOG_WAIT_SECONDS = 0.5
 _QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
 
@@ -77,6 +76,11 @@ class Farm(Keeping):
     def quick_registry(self) -> registries.Registry:
         """The same one for calls that others wait for: a single try with a short time limit."""
         return self._open_registry(_QUICK_SECONDS, 1)
+
+    @cached_property
+    def history(self) -> History:
+        """All builds, those in the archive too."""
+        return History(self.records, self.log_streams, lambda: self.quick_registry)
 
     def _open_registry(self, timeout_seconds: float, attempts: int, patience_seconds: float = 0) -> registries.Registry:
         opened = registries.Registry(
@@ -140,7 +144,7 @@ class Farm(Keeping):
             )
         if not accepted.confirmed:
             raise self._unconfirmed(accepted.build_id)
-        build = accepted.build or self.records.get(accepted.build_id)
+        build = accepted.build or self.history.get(accepted.build_id)
         if cached and build.result_of:
             self._move_tag(build)
         return build
@@ -169,12 +173,14 @@ class Farm(Keeping):
         return ArtifactBuildpack(repository, str(digest))
 
     def get(self, build_id: str) -> Build:
-        """The build as it is now. Raises NotFoundError."""
-        return self.records.get(build_id)
+        """The build as it is now, or was when it was archived. Raises NotFoundError, and RegistryError as all below."""
+        return self.history.get(build_id)
 
-    def recent(self, limit: int = 20, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
+    def recent(
+        self, limit: int = 20, *, tenant: str | None = None, app: str | None = None, lost: list[str] | None = None
+    ) -> list[Build]:
         """The newest builds first."""
-        return Pages(self.database).recent(limit, tenant=tenant, app=app)
+        return self.history.recent(limit, tenant=tenant, app=app, lost=lost)
 
     def page(
         self,
@@ -184,34 +190,27 @@ class Farm(Keeping):
         app: str | None = None,
         states: Collection[State] = (),
         after: str = "",
+        lost: list[str] | None = None,
     ) -> tuple[list[Build], str | None]:
-        """A page of builds, the newest first, and where the next one begins: None at the end."""
-        return Pages(self.database).page(limit, tenant=tenant, app=app, states=states, after=after)
+        """A page of builds, the newest first, and where the next one begins: None at the end. See `History.page`."""
+        return self.history.page(limit, tenant=tenant, app=app, states=states, after=after, lost=lost)
 
     def logs(self, build_id: str, *, follow: bool = False, after: str = "0") -> Iterator[LogLine]:
         """The build's log; with ``follow`` until the build has ended. Raises NotFoundError."""
-        build = self.records.get(build_id)
-        while True:
-            wait_seconds = _LOG_WAIT_SECONDS if follow and not build.state.final else 0
-            lines = self.log_streams.read(build_id, after, wait_seconds=wait_seconds)
-            yield from lines
-            if lines:
-                after = lines[-1].position
-            elif not follow or build.state.final:
-                return
-            # Read after the lines: a build that has ended writes no more, so the next look is the last.
-            build = self.records.get(build_id) if follow and not build.state.final else build
+        return self.history.logs(build_id, follow=follow, after=after)
 
     def follow(self, build_id: str, *, now: bool = False) -> Iterator[Build | LogLine | LogNow]:
         """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         after, seen, line = "0", None, LogNow(text="")
         while True:
-            build = self.records.get(build_id)
+            build = self.history.get(build_id)
             if build != seen and not build.state.final:
                 yield build
                 seen = build
-            wait_seconds = 0 if build.state.final else _LOG_WAIT_SECONDS
-            while lines := self.log_streams.read(build_id, after, wait_seconds=wait_seconds):
+            wait_seconds = 0 if build.state.final else LOG_WAIT_SECONDS
+            whole = self.history.whole(build_id, after) if build.state.final else None
+            yield from whole or ()
+            while whole is None and (lines := self.log_streams.read(build_id, after, wait_seconds=wait_seconds)):
                 after, wait_seconds = lines[-1].position, 0
                 yield from lines
             if now and (found := LogNow(text=self.log_streams.now(build_id))) != line:
@@ -228,7 +227,7 @@ class Farm(Keeping):
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         # The position comes first: an end that comes after the look at the record is an event after it.
         position = self.events.last()
-        build = self.records.get(build_id)
+        build = self.history.get(build_id)
         while not build.state.final:
             left = _EVENT_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
             if left <= 0:
@@ -236,7 +235,7 @@ class Farm(Keeping):
             found = self.events.read(position, wait_seconds=min(left, _EVENT_WAIT_SECONDS))
             position = found[-1].position if found else position
             if not found or any(event.build == build_id for event in found):
-                build = self.records.get(build_id)
+                build = self.history.get(build_id)
         return build
 
     def queue_position(self, build: Build) -> QueuePosition | None:
@@ -252,7 +251,7 @@ class Farm(Keeping):
 
         Raises NotFoundError, and TooLateError once it publishes its image.
         """
-        return self.records.cancel(build_id)
+        return self.history.cancel(build_id)
 
     def nodes(self) -> list[Node]:
         """The build nodes of the last day; those that went silent are marked as gone."""
@@ -281,7 +280,7 @@ class Farm(Keeping):
         if not getattr(request, "cached_result", False):
             return None
         digest = input_digest(request, self.builder().partition("@")[2], self.settings)
-        cached = self.records.cached_result(digest) if digest else None
+        cached = self.history.cached_result(f"{request.tenant}/{request.app}", digest) if digest else None
         try:
             if cached and self.quick_registry.has_manifest(cached.result.repository, cached.result.digest):
                 return cached

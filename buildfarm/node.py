@@ -38,3 +38,8 @@ class Node(Frozen):
     def busy(self) -> int:
         """How many of its slots are in use."""
         return len(self.builds)
+
+    @property
+    def free(self) -> int:
+        """How many more builds it takes."""
+        return self.slots - self.busy if self.accepting else 0

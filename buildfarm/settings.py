@@ -97,6 +97,9 @@ class Settings(BaseModel):
     log_tail_bytes: int = Field(
         3 * MIB, gt=0, description="and its newest lines; between them a mark says what is missing"
     )
+    log_waiting_bytes: int = Field(
+        1024 * MIB, ge=0, description="logs of ended builds that wait on this node until the registry takes them"
+    )
     memory_bytes: int = Field(2048 * MIB, gt=0, description="memory of a sandbox; it has no swap")
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
@@ -134,6 +137,9 @@ class Settings(BaseModel):
     attempts_max: int = Field(3, ge=1, description="attempts before the farm gives a build up")
     outage_seconds: float = Field(600, gt=0, description="a build waits this long for an unreachable Redis or registry")
     resend_seconds: float = Field(10, gt=0, description="a queued build without a message gets a new one after this")
+    offer_seconds: float = Field(
+        0.1, ge=0, le=1, description="a build waits this long for the node with its app's cache, if it has room; 0: not"
+    )
     classes: dict[str, int] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
     )
@@ -146,7 +152,15 @@ class Settings(BaseModel):
     )
     logs_bytes: int = Field(256 * MIB, ge=MIB, description="all logs in Redis; never over a quarter of its maxmemory")
     tenant_logs_bytes: int = Field(64 * MIB, ge=MIB, description="a tenant's logs; never over half of all logs' bytes")
-    record_seconds: float = Field(7 * 86400, gt=0, description="how long a finished build can be looked up")
+    record_seconds: float = Field(
+        7 * 86400,
+        gt=0,
+        description="how long a finished build keeps its image, archived or not; Redis keeps it no longer",
+    )
+    archive_seconds: float = Field(3600, gt=0, description="a finished build moves from Redis to the registry after it")
+    archive_kept_seconds: float = Field(
+        400 * 86400, gt=0, description="how long a finished build can be looked up in the registry"
+    )
 
     # Export
     compression: Literal["gzip", "zstd", "none"] = Field("gzip", description="zstd needs engines of 23.0 or newer")
@@ -169,7 +183,7 @@ class Settings(BaseModel):
     retain_source_days: float = Field(7, ge=0, description="and for how long all of them do")
     retain_caches: int = Field(0, ge=0, description="1: an app's newest build cache stays however old it is")
     retain_cache_days: float = Field(30, ge=0, description="and for how long others do")
-    retain_records: int = Field(0, ge=0, description="records of an app at most; 0: as many as there are")
+    retain_records: int = Field(0, ge=0, description="records of an app in Redis at most; 0: as many as there are")
     in_use_file: Path | None = Field(None, description="digests of running images, one per line; never removed")
 
     # The API

@@ -110,6 +110,7 @@ NODES = Board(
         ("Pre-warm and disk", (
             Panel("Builder is ready", "none", "1: the node has the builder it is to use.", (('buildfarm_builder_ready{instance=~"$node"}', "{{instance}}"),)),
             Panel("Newest pre-warm", "s", "How long it took.", (('buildfarm_prewarm_seconds{instance=~"$node"}', "{{instance}}"),)),
+            Panel("Unpacked build caches", "bytes", "Snapshots that builds begin on, together; one that was forgotten while a build stands on it counts no more.", (('buildfarm_snapshot_bytes{instance=~"$node"}', "{{instance}}"),)),
             Panel("Disk in use", "percentunit", "Where workspaces are.", (('1 - buildfarm_disk_free_bytes{instance=~"$node"} / buildfarm_disk_size_bytes{instance=~"$node"}', "{{instance}}"),)),
             Panel("Leases and messages lost", "ops", "Builds taken back from silent nodes, and messages sent again.", ((rate("buildfarm_leases_expired_total"), "leases"), (rate("buildfarm_messages_resent_total"), "messages"))),
         )),

@@ -144,7 +144,7 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for folder in ("caches", "tools"):
+        for folder in ("caches", "tools", "logs"):
             shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
         for path in (log, workspaces / f"{node_id}.lock"):
             path.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Database, Leases, Nodes, Wakeups
+from buildfarm.store.archive import Catalog
+from buildfarm.store.archive.archivist import Archivist
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
@@ -29,6 +31,7 @@ from workers.queue import submissions
 from workers.queue.consumer import consume
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
+from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving
 from workers.upkeep.builder_follower import Follower
 from workers.upkeep.collection import COLLECT_SECONDS, Collection
 from workers.upkeep.drain import Drain
@@ -37,15 +40,17 @@ from workers.upkeep.janitor import Janitor
 from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
 from workers.upkeep.pool_upkeep import PoolUpkeep
+from workers.upkeep.spools import SPOOLS_SECONDS, Spools
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
-from workers.wiring import make_disk, make_image_tools, make_tools, measured_prewarm, step_images
+from workers.wiring import make_disk, make_image_tools, make_spools, make_tools, measured_prewarm, step_images
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
 _PING_SECONDS = 3
 _COST_SECONDS = 2.0
 _AHEAD_SECONDS = 0.5
+_PATIENCE = 4  # times the time after which a build is archived: so long it waits for a log that its node has not sent
 
 
 def run(settings: Settings) -> bool:
@@ -76,7 +81,7 @@ def run(settings: Settings) -> bool:
         isolation = make_isolation(
             settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
         )
-        isolation.prove()
+        tools.caches.snapshots.allow(isolation.prove())
         disk = make_disk(settings, client, tools, log)
         nodes = Nodes(farm.database)
         follower = Follower(tools.builders, lambda builder: measured_prewarm(client, farm, builder, metrics), log)
@@ -88,6 +93,7 @@ def run(settings: Settings) -> bool:
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
+        spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log)
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("clean", _CLEAN_SECONDS, janitor.clean),
@@ -95,7 +101,7 @@ def run(settings: Settings) -> bool:
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             *_ahead_jobs(tools, health),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
-            *_farm_jobs(farm, leases, nodes, metrics, resources),
+            *_farm_jobs(farm, leases, nodes, metrics, spools=spools),
             *_pod_jobs(settings, attempts),
             *_collection_jobs(settings, farm.database, metrics, resources),
         ):
@@ -103,18 +109,25 @@ def run(settings: Settings) -> bool:
         image_tools = make_image_tools(settings, client, tools)
         worker = Worker(
             settings, tools, image_tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
-            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble,
+            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble, spools=spools,
         )  # fmt: skip
         celery = resources.enter_context(closing(make_celery(settings)))
         register(celery, worker)
         submissions.register(celery, farm)
-        _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools)
+        _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools, spools=spools)
         log.info("stopped")
     return drain.restart
 
 
 def _consume_until_stopped(
-    settings: Settings, celery: Celery, *, health: Health, drain: Drain, upkeep: PeriodicJobs, tools: AppTools
+    settings: Settings,
+    celery: Celery,
+    *,
+    health: Health,
+    drain: Drain,
+    upkeep: PeriodicJobs,
+    tools: AppTools,
+    spools: Spools,
 ) -> None:
     """Takes builds until the node is to stop, and leaves the farm in order."""
     try:
@@ -122,6 +135,7 @@ def _consume_until_stopped(
     except SystemExit:
         pass  # Celery's worker ends so after a warm shutdown
     finally:
+        tools.caches.snapshots.end()
         # The beat ends first, so that it cannot write the node back after it left.
         upkeep.close()
         health.leave()
@@ -129,19 +143,28 @@ def _consume_until_stopped(
             tools.pool.empty()
             tools.pool.remove_used()
         tools.caches.snapshots.remove_all()
+        with suppress(BuildfarmError):  # an unreachable registry leaves them to the next start, too
+            spools.send()
 
 
 def _farm_jobs(
-    farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, resources: ExitStack
+    farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, spools: Spools
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """Upkeep of the whole farm, which every node does: name, pause and job."""
     settings, log = farm.settings, logger(node=farm.settings.node_id)
-    registry = resources.enter_context(open_registry(settings))
+    registry = spools.registry
     queues = queue_names(settings.classes, settings.shards)
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
     yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)
     yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
+    archivist = Archivist(
+        Catalog(farm.database, settings.record_seconds), farm.log_streams, registry, settings.archive_seconds,
+        settings.archive_seconds * _PATIENCE, settings.archive_kept_seconds, log,
+    )  # fmt: skip
+    pause_seconds = min(ARCHIVE_SECONDS, settings.archive_seconds)
+    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, log).turn
+    yield "spools", SPOOLS_SECONDS, spools.send
 
 
 def _ahead_jobs(tools: AppTools, health: Health) -> Iterator[tuple[str, float, Callable[[], None]]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from celery import Celery
@@ -34,13 +33,16 @@ from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.traces import Tracer
 from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
+from workers.attempt.claim import claim
 from workers.attempt.finished import Finished
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
+from workers.attempt.spool import Spool
 from workers.image_builds import pipeline as image_pipeline
 from workers.image_builds import tool
 from workers.ownership import attempt_name
 from workers.pipeline import AppTools
+from workers.upkeep.spools import Spools
 
 _RETRY_WAIT_SECONDS_MAX = 60.0
 _TWICE_WAIT_SECONDS = 2.0
@@ -63,6 +65,7 @@ class Worker:
     trouble: Callable[[], str]  # what is wrong with this node right now; empty if nothing is
     rest: Callable[[], None]  # the node takes no builds for a while
     unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
+    spools: Spools | None = None  # None: the logs are what Redis keeps of them
 
     def build(self, build_id: str) -> None:
         """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
@@ -72,7 +75,7 @@ class Worker:
             log.warning("claim_refused", reason=reason)
             return
         try:
-            lease = claim(self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS)
+            lease = claim(self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS, self.settings.offer_seconds)
         except StoreError as error:
             # A sweeper sees that it has no message, or, if the claim arrived, that its lease ended, and sends one.
             log.warning("claim_failed", reason=error.message)
@@ -85,7 +88,7 @@ class Worker:
             return
         log = logger(build=lease.build_id, node=self.settings.node_id)
         log = log.bind(attempt=lease.attempt)
-        self.metrics.attempt_begun(lease.attempt)
+        self.metrics.attempt_begun(lease.attempt, is_last_node=lease.is_last_node)
         if attempt_name(lease.build_id, lease.attempt) in self.attempts.names():
             self._refuse_twice(lease, log)
             return
@@ -103,11 +106,27 @@ class Worker:
             self.leases.give_back(lease, failure, counts=False, wait_seconds=_TWICE_WAIT_SECONDS)
 
     def _attempt(self, lease: Lease, log: Logger, ended: Outcome) -> str:
+        with self._spooled(lease, ended) as spool:
+            return self._attempt_with(spool, lease, log, ended)
+
+    @contextmanager
+    def _spooled(self, lease: Lease, ended: Outcome) -> Iterator[Spool | None]:
+        """The whole log of the attempt in a file, which is sent to the registry afterwards if it is large."""
+        spool = self.spools.begin(lease) if self.spools else None
+        try:
+            yield spool
+        finally:
+            if self.spools and spool:
+                request = ended.build.request if ended.build else None
+                self.spools.end(lease, spool, f"{request.tenant}/{request.app}" if request else "")
+
+    def _attempt_with(self, spool: Spool | None, lease: Lease, log: Logger, ended: Outcome) -> str:
         settings = self.settings
         build_log = BuildLog(
             lambda phase, lines, batch: self.logs.append(lease, phase, lines, batch),
             settings.log_bytes,
             lambda text: self.logs.show(lease, text),
+            spool,
         )
         attempt = Attempt(
             lambda phase: self.leases.renew(lease, phase),
@@ -275,19 +294,6 @@ class Outcome:
     outcome: str = ""
     code: str = ""  # the error's, where it ended with one
     build: Build | None = None  # the record, where it could be read
-
-
-def claim(leases: Leases, build_id: str, node: str, patience_seconds: float) -> Lease | Unclaimed:
-    """Claims, and repeats the same claim while Redis is unreachable: it may have arrived. Raises StoreError."""
-    token = secrets.token_hex(16)
-    until = time.monotonic() + patience_seconds
-    while True:
-        try:
-            return leases.claim(build_id, node, token)
-        except StoreError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.5)
 
 
 def retry_wait_seconds(attempt: int) -> float:

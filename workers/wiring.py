@@ -11,6 +11,7 @@ import docker
 from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
 from buildfarm.oci.manifest import ImageConfig
+from buildfarm.oci.registry import Registry
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, ScannedLayers
 from buildfarm.telemetry import Logger, logger
@@ -33,6 +34,7 @@ from workers.sandbox.workspace import Workspaces
 from workers.upkeep.disk import Disk
 from workers.upkeep.pool_upkeep import ready_max, total_memory
 from workers.upkeep.prewarm import prewarm
+from workers.upkeep.spools import Spools
 from workers.upkeep.step_images import StepImages
 
 STACK = "trixie"  # of a builder that does not say
@@ -108,25 +110,31 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
             known=KnownLayers(farm.database),
             scanned=ScannedLayers(farm.database, farm.records.seal),
         ),
-        caches=Caches(
-            registry=farm.registry,
-            copies=Copies(settings.cache_directory, settings.cache_copies_bytes),
-            snapshots=Snapshots(
-                pool,
-                settings.workspace_directory / f"{settings.node_id}.snapshots",
-                settings.snapshot_bytes,
-                lambda: builders.current.image,
-                logger(node=settings.node_id),
-            ),
-            cache_bytes=settings.cache_bytes,
-            threads=settings.compression_threads,
-            logger=logger(node=settings.node_id),
-            count=lambda result: metrics.cache_restores.labels(result).inc(),
-        ),
+        caches=_open_caches(settings, farm, pool, builders, metrics),
         profile=PROFILES[settings.profile],
         fetcher=BuildpackFetcher(
             farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),
+    )
+
+
+def _open_caches(settings: Settings, farm: Farm, pool: SandboxPool, builders: Builders, metrics: Metrics) -> Caches:
+    snapshots = Snapshots(
+        pool,
+        settings.workspace_directory / f"{settings.node_id}.snapshots",
+        settings.snapshot_bytes,
+        lambda: builders.current.image,
+        logger(node=settings.node_id),
+    )
+    metrics.snapshot_bytes.set_function(lambda: snapshots.size_bytes)
+    return Caches(
+        registry=farm.registry,
+        copies=Copies(settings.cache_directory, settings.cache_copies_bytes),
+        snapshots=snapshots,
+        cache_bytes=settings.cache_bytes,
+        threads=settings.compression_threads,
+        logger=logger(node=settings.node_id),
+        count=lambda result: metrics.cache_restores.labels(result).inc(),
     )
 
 
@@ -150,6 +158,17 @@ def make_image_tools(settings: Settings, client: docker.DockerClient, tools: App
 def step_images(settings: Settings, client: docker.DockerClient) -> StepImages:
     """The notes of this node."""
     return StepImages(client, settings.workspace_directory / f"{settings.node_id}.steps")
+
+
+def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger) -> Spools:
+    """The folder of the logs of this node's attempts. Raises NodeError."""
+    directory = settings.workspace_directory / f"{settings.node_id}.logs"
+    spools = Spools(directory, settings.log_waiting_bytes, settings.node_id, farm.log_streams, registry, log)
+    try:
+        spools.open()
+    except OSError as error:
+        raise NodeError(f"{directory} cannot be made: {error.strerror}.") from error
+    return spools
 
 
 def _stack(builder: Builder) -> str:

@@ -1,4 +1,4 @@
-"""Disk and memory that a node spends on redeploys being fast: copies of caches, and sandboxes that wait."""
+"""Disk and memory that a node spends on redeploys being fast: copies of caches, snapshots, and sandboxes that wait."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from testkit.builds import Builds, NodeProcess, farm_with_node, wait_for
 
 MB = 1_000_000
 COPIES_BYTES = 600 * MB  # the three apps' caches have more
+SNAPSHOT_BYTES = 900 * MB  # likewise, unpacked
 SLACK_BYTES = 64 * MB  # a file system's own blocks
 POOL = 2
 SANDBOX_BYTES = 32 * MB
 RELEASED_SECONDS = 30
+MADE_SECONDS = 120
 FULL_BYTES = 10**15  # more than any disk has
 
 
 def measure_usage(bench: Bench) -> dict[str, object]:
     """What is there after redeploys, under a limit and on a disk that counts as full."""
     with farm_with_node(
-        "usage", BUILDFARM_CACHE_COPIES_BYTES=str(COPIES_BYTES), BUILDFARM_WARM_SANDBOXES=str(POOL)
+        "usage",
+        BUILDFARM_CACHE_COPIES_BYTES=str(COPIES_BYTES),
+        BUILDFARM_SNAPSHOT_BYTES=str(SNAPSHOT_BYTES),
+        BUILDFARM_WARM_SANDBOXES=str(POOL),
     ) as built:
-        _redeploy(bench, built, "usage")
+        made = _redeploy(bench, built, "usage")
         node = _node(built)
         # No more than these: the last build's own is gone.
         wait_for(lambda: len(_memory(node)) == len(_workspaces(node)) == POOL, RELEASED_SECONDS, node.left_behind)
-        disk_bytes, pool_bytes, memory = (
+        snapshot_bytes, disk_bytes, pool_bytes, memory = (
+            _disk_bytes(_snapshots(node)),
             _disk_bytes(_caches(node)),
             _disk_bytes(node.workspaces / node.id),
             _memory(node),
@@ -41,16 +47,22 @@ def measure_usage(bench: Bench) -> dict[str, object]:
         0 < disk_bytes <= COPIES_BYTES + SLACK_BYTES,
     )
     bench.claims.add(
+        f"disk: snapshots of caches within the setting of {SNAPSHOT_BYTES // MB} MB",
+        f"{snapshot_bytes / MB:.0f} MB after {made} were made",
+        made > 1 and 0 < snapshot_bytes <= SNAPSHOT_BYTES + SLACK_BYTES,
+    )
+    bench.claims.add(
         f"memory: {POOL} waiting sandboxes with at most {SANDBOX_BYTES // MB} MB each",
         f"{', '.join(f'{each / MB:.1f} MB' for each in memory)}; {pool_bytes / MB:.1f} MB of disk",
         len(memory) == POOL and max(memory) <= SANDBOX_BYTES,
     )
     bench.claims.add(
-        f"disk: on a full disk, copies of caches are gone within {RELEASED_SECONDS} s",
+        f"disk: on a full disk, copies and snapshots of caches are gone within {RELEASED_SECONDS} s",
         f"{released:.1f} s",
         released <= RELEASED_SECONDS,
     )
     return {
+        "snapshot_bytes": snapshot_bytes,
         "copies_bytes": disk_bytes,
         "pool_disk_bytes": pool_bytes,
         "pool_memory_bytes": memory,
@@ -58,23 +70,33 @@ def measure_usage(bench: Bench) -> dict[str, object]:
     }
 
 
-def _redeploy(bench: Bench, built: Builds, place: str) -> None:
-    """Twice each: a copy is made when the first build's cache is used."""
+def _redeploy(bench: Bench, built: Builds, place: str) -> int:
+    """Twice each: a copy is made when the first build's cache is used. Returns how many snapshots were made."""
+    made: set[Path] = set()
     for app in (SMALL, SCIENCE, COPIED):
+        node = _node(built)
+        before = set(_snapshots(node).glob("*"))
         source = copy_of(app, bench.folder / f"{place}-{app.name}")
         for _ in range(2):
             print(f"{place}: {app.name}", flush=True)
             source.deploy(built, app.name)
+        wait_for(lambda: set(_snapshots(node).glob("*")) - before, MADE_SECONDS)  # noqa: B023
+        made |= set(_snapshots(node).glob("*"))
+    return len(made)
 
 
 def _released(bench: Bench, built: Builds) -> float:
-    """Seconds after the last build until the node has no copies."""
+    """Seconds after the last build until the node has neither copies nor snapshots, which had begun to be made."""
     source = copy_of(SMALL, bench.folder / "full")
     for _ in range(2):
         source.deploy(built, "full")
     started = time.monotonic()
-    caches = _caches(_node(built))
-    wait_for(lambda: _disk_bytes(caches) < MB, 2 * RELEASED_SECONDS, lambda: list(caches.rglob("*"))[:5])
+    caches, snapshots = _caches(_node(built)), _snapshots(_node(built))
+    wait_for(
+        lambda: _disk_bytes(caches) < MB and not any(snapshots.glob("*")),
+        2 * RELEASED_SECONDS,
+        lambda: list(caches.rglob("*"))[:5],
+    )
     return time.monotonic() - started
 
 
@@ -85,6 +107,10 @@ def _node(built: Builds) -> NodeProcess:
 
 def _caches(node: NodeProcess) -> Path:
     return node.workspaces / f"{node.id}.caches"
+
+
+def _snapshots(node: NodeProcess) -> Path:
+    return node.workspaces / f"{node.id}.snapshots"
 
 
 def _workspaces(node: NodeProcess) -> list[Path]:

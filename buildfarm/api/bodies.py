@@ -72,6 +72,7 @@ class BuildPage(Frozen):
 
     builds: tuple[BuildView, ...]
     next: str | None = Field(None, description="give it as `after` for the next page; null at the end")
+    lost: tuple[str, ...] = Field((), description="sentences: builds of the archive that cannot be shown, and why")
 
 
 class CancelledView(Frozen):

@@ -64,18 +64,21 @@ def show(build_id: str, as_json: bool) -> None:
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 def list_builds(app: str | None, limit: int, as_json: bool) -> None:
-    """List the newest builds."""
+    """List the newest builds; of an app those in the archive too."""
     tenant, _, name = (app or "").partition("/")
     if app and not (tenant and name):
         raise click.UsageError(f"--app {app}: write it as tenant/name.")
     with connected_farm() as farm:
-        found = farm.recent(limit, tenant=tenant or None, app=name or None)
+        lost: list[str] = []
+        found = farm.recent(limit, tenant=tenant or None, app=name or None, lost=lost)
         if as_json:
             click.echo(json.dumps([fields_of(farm, build) for build in found]))
         else:
             # Only a terminal has an edge: what reads a pipe gets a build a line.
             columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
             click.echo("\n".join(display.build_lines(found, columns)))
+    for sentence in lost:
+        click.echo(sentence, err=True)
 
 
 @click.command()

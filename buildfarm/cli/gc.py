@@ -88,12 +88,13 @@ def gc(
 
 
 def used_digests(farm: Farm) -> set[str]:
-    """Digests that records name: images of builds, sources of those that have not ended, builder and imager."""
+    """Digests that records name: images and logs of builds, sources of those that have not ended, packs, builder."""
     return set(_garbage(farm).used())
 
 
 def _garbage(farm: Farm) -> FarmGarbage:
-    return farm_garbage.FarmGarbage(farm.records, farm.settings, (farm.builder(), farm.settings.imager))
+    history = dataclasses.replace(farm.history, registry=lambda: farm.registry)  # it tries again
+    return farm_garbage.FarmGarbage(history, farm.settings, (farm.builder(), farm.settings.imager))
 
 
 def _storage(folder: Path | None) -> Storage:

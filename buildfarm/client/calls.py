@@ -130,12 +130,12 @@ def cancel(build_id: str) -> Steps[State]:
     return State(wire.check(answer).json()["found"])
 
 
-def recent(limit: int, tenant: str | None, app: str | None) -> Steps[list[wire.Seen]]:
+def recent(limit: int, tenant: str | None, app: str | None, lost: list[str] | None = None) -> Steps[list[wire.Seen]]:
     """The newest builds first."""
     found: list[wire.Seen] = []
     after: str | None = ""
     while after is not None and len(found) < limit:
-        builds, after = yield from ask(page(min(limit - len(found), _PAGE_MAX), tenant, app, (), after))
+        builds, after = yield from ask(page(min(limit - len(found), _PAGE_MAX), tenant, app, (), after, lost=lost))
         found += builds
     return found
 
@@ -165,11 +165,24 @@ def log(build_id: str, after: str) -> Call[list[LogLine]]:
 
 
 def page(
-    limit: int, tenant: str | None, app: str | None, states: Iterable[State], after: str
+    limit: int,
+    tenant: str | None,
+    app: str | None,
+    states: Iterable[State],
+    after: str,
+    *,
+    lost: list[str] | None = None,
 ) -> Call[tuple[list[wire.Seen], str | None]]:
-    """A page of builds, and where the next one begins."""
+    """A page of builds, and where the next one begins; ``lost`` gets what cannot be shown."""
+
+    def page_in(answer: httpx.Response) -> tuple[list[wire.Seen], str | None]:
+        found = answer.json()
+        if lost is not None:
+            lost.extend(sentence for sentence in found.get("lost", ()) if sentence not in lost)
+        return [wire.seen(build) for build in found["builds"]], found["next"]
+
     wanted = {"limit": limit, "tenant": tenant, "app": app, "state": [*states], "after": after}
-    return Call("GET", "/v1/builds", _page_in, {name: value for name, value in wanted.items() if value})
+    return Call("GET", "/v1/builds", page_in, {name: value for name, value in wanted.items() if value})
 
 
 def sent_source(tenant: str, pieces: Iterable[bytes]) -> Call[tuple[ArtifactSource, int]]:
@@ -230,11 +243,6 @@ def _there(_: httpx.Response) -> bool:
 def _sent(answer: httpx.Response) -> tuple[ArtifactSource, int]:
     sent = answer.json()
     return ArtifactSource.model_validate(sent["source"], extra="ignore"), int(sent["sent_bytes"])
-
-
-def _page_in(answer: httpx.Response) -> tuple[list[wire.Seen], str | None]:
-    found = answer.json()
-    return [wire.seen(build) for build in found["builds"]], found["next"]
 
 
 def _seen_in(answer: httpx.Response) -> wire.Seen:

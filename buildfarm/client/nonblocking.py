@@ -94,14 +94,17 @@ class AsyncClient(AsyncKeeping):
         app: str | None = None,
         states: Collection[State] = (),
         after: str = "",
+        lost: list[str] | None = None,
     ) -> tuple[list[Build], str | None]:
-        """A page of builds, and where the next one begins: None at the end."""
-        builds, following = await self._ask(calls.page(limit, tenant, app, states, after))
+        """A page of builds, and where the next one begins: None at the end; ``lost`` gets what cannot be shown."""
+        builds, following = await self._ask(calls.page(limit, tenant, app, states, after, lost=lost))
         return [self._seen.keep(build) for build in builds], following
 
-    async def recent(self, limit: int = 20, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
-        """The newest builds first."""
-        return [self._seen.keep(build) for build in await self._run(calls.recent(limit, tenant, app))]
+    async def recent(
+        self, limit: int = 20, *, tenant: str | None = None, app: str | None = None, lost: list[str] | None = None
+    ) -> list[Build]:
+        """The newest builds first; ``lost`` gets what cannot be shown."""
+        return [self._seen.keep(build) for build in await self._run(calls.recent(limit, tenant, app, lost))]
 
     async def logs(self, build_id: str, *, follow: bool = False, after: str = "0") -> AsyncIterator[LogLine]:
         """The build's log; with ``follow`` until the build has ended. Raises NotFoundError."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from buildfarm.gc.aside import Aside
-from buildfarm.gc.choose import Reason, Rules
+from buildfarm.gc.choose import ARCHIVE, Reason, Rules
 from buildfarm.gc.plan import make_plan, within
 from buildfarm.gc.removal import Removal
 from buildfarm.gc.result import Collected, report
@@ -55,4 +55,5 @@ def collect(
             time.sleep(settle_seconds)
         put_back = run.put_back_late()
         run.aside.empty()
+        storage.forget_empty(ARCHIVE, time.time() - rules.grace_seconds)  # only packs are deleted over the API
         return report(plan, run.manifests, run.blobs, started, put_back=put_back, recovered=recovered)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from buildfarm.errors import SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.result import Collected
-from buildfarm.gc.rules import rules_with
+from buildfarm.gc.rules import DAY, effective, rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.settings import Settings
-from buildfarm.store import Records
+from buildfarm.store import Database
+from buildfarm.store.archive import History
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
@@ -27,32 +28,45 @@ _DISK_SECONDS = 2 * 3600.0  # a CronJob reports once an hour
 class FarmGarbage:
     """The garbage of one farm. ``images`` are those that the farm itself runs on, as repository@digest."""
 
-    records: Records
+    history: History
     settings: Settings
     images: Collection[str]
 
+    @property
+    def database(self) -> Database:
+        """The farm's Redis."""
+        return self.history.records.database
+
     def used(self, listed: Collection[str] = ()) -> dict[str, Reason]:
-        """The digests that something outside of the registry names. Raises StoreError."""
+        """The digests that something outside of the registry names, and records in its archive.
+
+        Raises StoreError, and RegistryError if the archive cannot be read: images of its builds would go.
+        """
         listed = {*listed, *_read_list(self.settings.in_use_file)}
         own = {reference.rpartition("@")[2] for reference in self.images} - {""}
-        reports = ImagesInUse(self.records.database)
+        reports = ImagesInUse(self.database)
         running = reports.digests()
-        recorded, sources = self.records.named({*running, *listed})
+        recorded, sources = self.history.named(self._record_seconds(), {*running, *listed})
         running |= reports.sources({*running, *listed}, sources)
         named = dict.fromkeys(listed, Reason.LISTED) | dict.fromkeys(recorded | own, Reason.RECORD)
         return named | dict.fromkeys(running, Reason.RUNNING)
 
+    def _record_seconds(self) -> Callable[[str], float]:
+        """How long the record of a build of a tenant/app counts, in the archive as in Redis."""
+        values = Policies(self.database).all()
+        return lambda place: effective(self.settings, values, *place.split("/", 1)).record_days * DAY
+
     def rules(self) -> Rules:
         """What stays beside these, by the settings and the policies that were set. Raises StoreError."""
-        return rules_with(self.settings, Policies(self.records.database).all())
+        return rules_with(self.settings, Policies(self.database).all())
 
     def collect(
         self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = (), adopt: bool = False
     ) -> Collected:
-        """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError and StoreError."""
-        collections = Collections(self.records.database)
+        """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError too."""
+        collections = Collections(self.database)
         claim(storage, collections.farm_id(), adopt=adopt)
-        usage = Usage(self.records.database)
+        usage = Usage(self.database)
         counted = usage.uncorrected()
         done = collect(storage, self.used(listed), rules, really=True, budget=budget)
         usage.correct(done.usage, counted)
@@ -61,7 +75,7 @@ class FarmGarbage:
         return done
 
     def look(self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = ()) -> Collected:
-        """What a collection would remove. Raises StoreError."""
+        """What a collection would remove. Raises as `used` does."""
         return collect(storage, self.used(listed), rules, really=False, budget=budget)
 
 

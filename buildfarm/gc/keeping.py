@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings
 from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
+from buildfarm.store.archive import History
 from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
@@ -36,13 +38,18 @@ _PAGE = 500
 
 
 @dataclass(frozen=True)
-class Keeping:
+class Keeping(ABC):
     """These methods of the farm; all raise StoreError if Redis cannot be reached."""
 
     settings: Settings
     database: Database
     admission: Admission
     records: Records
+
+    @property
+    @abstractmethod
+    def history(self) -> History:
+        """All builds, those in the archive too."""
 
     @cached_property
     def room(self) -> Room:
@@ -133,11 +140,26 @@ class Keeping:
                 raise refuse(f"{tenant}/{name}", found)
 
     def _builds(self, tenant: str, app: str | None) -> Iterator[Build]:
-        """The newest first."""
+        """Builds whose records still count, an app's newest first."""
+        now = self.database.now()
+        for name in (app,) if app else self._apps(tenant):
+            since = now - self.retention(tenant, name).record_days * DAY
+            after: str | None = ""
+            while after is not None:
+                found, after = self.history.page(_PAGE, tenant=tenant, app=name, after=after)
+                yield from found
+                if found and found[-1].submitted_at < since:
+                    break
+
+    def _apps(self, tenant: str) -> set[str]:
+        """The tenant's apps that have builds, in Redis or in the archive."""
+        places = (place.partition("/") for place in self.history.catalog.places())
+        found = {app for owner, _, app in places if owner == tenant}
         after: str | None = ""
         while after is not None:
-            found, after = Pages(self.database).page(_PAGE, tenant=tenant, app=app, after=after)
-            yield from found
+            builds, after = Pages(self.database).page(_PAGE, tenant=tenant, after=after)
+            found |= {build.request.app for build in builds}
+        return found
 
     def _running(self, tenant: str, app: str | None, in_use: set[str]) -> dict[str, list[Running]]:
         """The running images of the tenant's apps, as far as records name them."""

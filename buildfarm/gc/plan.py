@@ -28,13 +28,13 @@ def make_plan(storage: Storage, used: Mapping[str, Reason], rules: Rules) -> Pla
     needed: dict[str, set[str]] = {}
     for item, _ in choice.staying:
         needed.setdefault(item.repository, set()).update(item.names)
-    named = set(chain.from_iterable(needed.values()))
+    named = {*chain.from_iterable(needed.values()), *used}  # a log that waits for its pack has no manifest
     links, young = [], set()
     for repository in storage.repositories():
         wanted = needed.get(repository, set())
         for entry in storage.links(repository):
             digest = f"sha256:{entry.name}"
-            if digest not in wanted and (written_at := linked_at(entry)) is not None:
+            if digest not in wanted and digest not in used and (written_at := linked_at(entry)) is not None:
                 if now - written_at < rules.grace_seconds:
                     young.add(digest)  # a build that runs has just sent or mounted it
                 else:

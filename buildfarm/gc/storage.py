@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +142,15 @@ class Storage:
     def blob(self, digest: str) -> Path:
         """The folder of a blob."""
         return self.top / "blobs" / "sha256" / hexadecimal(digest)[:2] / hexadecimal(digest)
+
+    def forget_empty(self, folder: str, before: float) -> None:
+        """Removes what the registry leaves of manifests that were deleted over its API: empty folders."""
+        for repository in self.repositories():
+            if repository.startswith(folder):
+                for entry in _entries(self.folder(repository) / "_manifests" / "revisions" / "sha256"):
+                    with suppress(OSError):  # it is not empty, or has just been written to
+                        if entry.stat().st_mtime < before:
+                            Path(entry).rmdir()
 
     def _names(self, digest: str) -> tuple[frozenset[str], str]:
         """What a manifest or index is made of, itself too, and what it is about."""

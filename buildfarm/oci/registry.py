@@ -104,12 +104,18 @@ class Registry:
         """Take a blob over from another repository without sending it; False when the registry would not."""
         return self._retry(lambda: upload.mount(self._connection, repository, digest, from_repository))
 
-    def put_blob(self, repository: str, content: bytes, *, look: bool = True) -> Digest:
-        """Send a small blob, unless it is there already; ``look`` is whether that is worth a question."""
+    def put_blob(self, repository: str, content: bytes, *, look: bool = True, counted: bool = False) -> Digest:
+        """Send a small blob, unless it is there already; ``look`` is whether that is worth a question.
+
+        With ``counted`` it counts as a layer does: see `count_sent`.
+        """
         digest = Digest.of(content)
         if look and self.has_blob(repository, digest):
             return digest
-        return self._retry(lambda: upload.send_bytes(self._connection, repository, content))
+        sent = self._retry(lambda: upload.send_bytes(self._connection, repository, content))
+        if counted:
+            self._sent(repository, len(content))
+        return sent
 
     def upload(self, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
         """Send a layer while it is made.
@@ -149,6 +155,15 @@ class Registry:
     def read_blob(self, repository: str, digest: Digest, *, limit_bytes: int = MANIFEST_BYTES_MAX) -> bytes:
         """A small blob as a whole, verified."""
         return self._retry(lambda: b"".join(self.get_blob(repository, digest, limit_bytes=limit_bytes)))
+
+    def read_part(self, repository: str, digest: Digest, offset: int, size: int) -> bytes:
+        """So many bytes of a blob from an offset on; not verified, since the digest is of the whole."""
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        path = _blob(repository, digest)
+        part = self._retry(lambda: self._connection.request("GET", path, expect=(206,), headers=headers)).content
+        if len(part) != size:
+            raise OtherContentError(f"{self.host} returned {len(part):,} of {size:,} bytes of {repository}@{digest}.")
+        return part
 
     def has_manifest(self, repository: str, reference: str) -> bool:
         """Whether this repository has a manifest under this tag or digest."""

@@ -8,6 +8,17 @@ from collections.abc import Iterable
 TASK = "buildfarm.build"
 SUBMIT_TASK = "buildfarm.submit"
 SUBMIT_QUEUE = "build.submit"
+_NODE = ".node"
+
+
+def node_queue(node_id: str) -> str:
+    """The queue of builds that are offered to one node; its name never ends like that of another queue."""
+    return f"build.{node_id}{_NODE}"
+
+
+def is_node_queue(queue: str) -> bool:
+    """Whether one node alone reads this queue."""
+    return queue.endswith(_NODE)
 
 
 def class_of(queue: str) -> str:

@@ -18,6 +18,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
 from buildfarm.queue.messages import MalformedMessageError, check_message
+from buildfarm.queue.names import is_node_queue
 from buildfarm.telemetry import logger
 
 # As kombu.transport.redis.QoS.append does it, but also when Redis is out of memory: what this adds goes with its build.
@@ -43,6 +44,8 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
 
     class Channel(base.Channel):  # type: ignore[misc, name-defined]
         def _queue_bind(self, *names: Any) -> None:
+            if is_node_queue(names[-1]):
+                return  # no exchange leads there, and bindings of nodes that are gone would stay for ever
             # A worker that connects to a Redis without memory finds the bindings of those before it.
             with suppress(redis.OutOfMemoryError):
                 super()._queue_bind(*names)

@@ -62,7 +62,7 @@ def pack_into(
     if registry.has_manifest(repository, digest):
         return digest, 0
     if len(content) == made.size_bytes:
-        registry.put_blob(repository, bytes(content), look=False)
+        registry.put_blob(repository, bytes(content), look=False, counted=True)
     else:
         _send_again(registry, repository, directory, made, stream)
     _put(registry, repository, manifest)

@@ -32,6 +32,7 @@ class Lease:
     attempt: int
     token: str = field(default="", repr=False)  # empty: claimed by a node of an older version
     build: Build | None = field(default=None, compare=False, repr=False)  # as it was when it was claimed
+    is_last_node: bool | None = field(default=None, compare=False)  # whether it built the app last; None: none did
 
     @property
     def fence(self) -> str:
@@ -44,6 +45,7 @@ class Unclaimed:
     """Why a message woke a node up for nothing: the build's state, ``unknown``, ``expired`` or ``unreadable``."""
 
     reason: str
+    offered: str = ""  # the build that another node is offered first; to be claimed again a little later
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,24 @@ class Leases:
         """Where they are kept."""
         return self.admission.database
 
-    def claim(self, build_id: str, node: str, token: str = "") -> Lease | Unclaimed:
+    def claim(self, build_id: str, node: str, token: str = "", *, offer: bool = False) -> Lease | Unclaimed:
         """The lease on a queued build: on this one, or on the newer build that took its place.
 
         The same ``token`` gets the same lease again, should the first answer have been lost; the default is a new one.
         A claim that too few replicas of Redis have is given back: a failover could give the build to another node too.
         So is a build whose record only a newer version of the farm can read. Neither counts, within a bound.
+        With ``offer``, a build whose app another node built last may be offered to that node instead.
         """
         token = token or secrets.token_hex(16)  # chosen here: the connection repeats a call that got no answer
-        answer, confirmed = self.admission.change_confirmed("claim", build_id, node, self.lease_seconds, EXPIRED, token)
-        attempt, told = answer
+        answer, confirmed = self.admission.change_confirmed(
+            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else ""
+        )
+        attempt, told, *more = answer
         if not attempt:
-            return Unclaimed(told)
+            return Unclaimed(told, *more)
         fields = dict(zip(told[::2], told[1::2], strict=True))
-        lease = Lease(fields["id"], attempt, token)
+        [last] = more
+        lease = Lease(fields["id"], attempt, token, is_last_node=last == node if last else None)
         try:
             lease = replace(lease, build=decode(fields))
         except VersionError as error:
@@ -86,6 +92,11 @@ class Leases:
             )
             return Unclaimed("unconfirmed")
         return lease
+
+    def waits(self, build_id: str) -> bool:
+        """Whether nobody has claimed a queued build yet."""
+        with self.database.failures():
+            return bool(self.database.client.hget(self._build(build_id), "state") == State.QUEUED)
 
     def renew(self, lease: Lease, phase: Phase | None = None) -> None:
         """Keeps the lease, and enters a phase. Raises Cancelled or LeaseLost."""

@@ -61,15 +61,28 @@ class Logs:
     look_seconds: float = 1  # `look_after` does its work no more often, whichever node calls it; 0: always
     recount_seconds: int = 60  # and adds sums up anew no more often
 
-    def append(self, lease: Lease, phase: Phase, lines: Sequence[str], batch: int) -> None:
+    def append(self, lease: Lease, phase: Phase, lines: Sequence[str], batch: int) -> str:
         """Adds lines in their order. ``batch`` grows with each call: one that is sent again adds nothing. LeaseLost.
 
-        Older lines are dropped where the log, its tenant's logs or all logs would grow over their bounds.
+        Older lines are dropped where the log, its tenant's logs or all logs would grow over their bounds. The answer
+        is the first line's position, whose others follow one by one; empty if nothing was added.
         """
         keys = [self.database.key("build", lease.build_id), self._key(lease.build_id), self.database.namespace]
         bounds = self._encoded_bounds
-        if not self.database.run("append", keys, lease.fence, phase, self.log_bytes, batch, bounds, *lines):
+        first = self.database.run("append", keys, lease.fence, phase, self.log_bytes, batch, bounds, *lines)
+        if not first:
             raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} can no longer write to the log.")
+        return first if isinstance(first, str) else ""
+
+    def expect(self, lease: Lease, node: str) -> None:
+        """Notes that a node will send the attempt's whole log to the registry when it has ended. LeaseLost."""
+        if not self.database.run("expect_log", [self.database.key("build", lease.build_id)], lease.fence, node):
+            raise LeaseLost(f"Attempt {lease.attempt} of build {lease.build_id} can no longer write to the log.")
+
+    def sent(self, build_id: str, attempt: int, digest: str, size_bytes: int) -> None:
+        """Notes that an attempt's whole log is in the registry, or with an empty digest that it was lost."""
+        keys = [self.database.key("build", build_id), self.database.namespace]
+        self.database.run("sent_log", keys, attempt, digest, size_bytes)
 
     def show(self, lease: Lease, text: str) -> None:
         """Replaces the line that is being written, for those who follow. LeaseLost."""

@@ -28,10 +28,11 @@ class Nodes:
 
     database: Database
 
-    def beat(self, node: Node) -> Orders:
-        """The node is alive, and this is how it is; what is wanted of it comes back."""
+    def beat(self, node: Node, serves: str = "") -> Orders:
+        """The node is alive, and takes offers of the classes that it ``serves``; what is wanted of it comes back."""
         key = self.database.key
-        fields = {**node.model_dump(exclude={"seen_at"}), "builds": json.dumps(node.builds)}
+        offers = {"free": node.free, "serves": serves}
+        fields = {**node.model_dump(exclude={"seen_at"}), "builds": json.dumps(node.builds), **offers}
         arguments = [str(part) for pair in fields.items() for part in pair]
         keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted")]
         drain, builder = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
@@ -79,9 +80,9 @@ class Nodes:
         with self.database.failures():
             return str(self.database.client.get(self.database.key("promoted")) or "")
 
-    def lead(self, node_id: str, seconds: float) -> bool:
-        """Whether this node is the one that sweeps, for so many seconds more."""
-        return bool(self.database.run("lead", [self.database.key("sweeper")], node_id, int(seconds * 1000)))
+    def lead(self, node_id: str, seconds: float, duty: str = "sweeper") -> bool:
+        """Whether this node is the one that sweeps, or does another duty, for so many seconds more."""
+        return bool(self.database.run("lead", [self.database.key(duty)], node_id, int(seconds * 1000)))
 
 
 def _decode(fields: dict[str, str]) -> Node:

@@ -51,14 +51,10 @@ class Pages:
                 return found, None
         return found, after
 
-    def recent(self, limit: int, *, tenant: str | None = None, app: str | None = None) -> list[Build]:
-        """The newest builds, over as many pages as it takes."""
-        found: list[Build] = []
-        after: str | None = ""
-        while after is not None and len(found) < limit:
-            builds, after = self.page(limit - len(found), tenant=tenant, app=app, after=after)
-            found += builds
-        return found
+    def of_app(self, tenant: str, app: str, after: str) -> tuple[list[tuple[str, Build | None]], bool]:
+        """The next builds of an app with their positions, and whether there may be more."""
+        found = self._below(self.database.key("app", f"{tenant}/{app}"), after)
+        return found, len(found) == _READ
 
     def _below(self, index: str, after: str) -> list[tuple[str, Build | None]]:
         """The next records of an index below a position, which is a time and an id."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -21,6 +22,7 @@ _PLAIN = (
 )  # fmt: skip
 
 _ENDED = frozenset(state for state in State if state.final)
+_NAMING = ("state", "request", "result", "published", "log_blobs")  # fields that name digests
 _SCAN_COUNT = 1000
 # Stored requests start with these, in this order, whatever order the classes declare: the digest of a request, by which
 # an idempotency key finds it again, is made of this text.
@@ -132,7 +134,7 @@ class Records:
         return self.named(())[0]
 
     def named(self, images: Collection[str]) -> tuple[set[str], dict[str, str]]:
-        """Return the digests that any record names: images of builds, and sources of those that have not ended.
+        """Return the digests that any record names: images and logs, and sources of builds that have not ended.
 
         All records are read, a page at a time; also those that only a newer version of the farm can read whole. The
         second part has the source that each of ``images`` was built from.
@@ -144,11 +146,11 @@ class Records:
             while page := list(islice(names, _SCAN_COUNT)):
                 pipeline = self.database.client.pipeline(transaction=False)
                 for name in page:
-                    pipeline.hmget(name, ["state", "request", "result", "published"])
+                    pipeline.hmget(name, _NAMING)
                 for record in pipeline.execute():
-                    named = _digests(*record)
+                    named, source = digests_of(dict(zip(_NAMING, record, strict=True)))
                     found |= named
-                    sources |= dict.fromkeys(named & set(images), _source(record[1]))
+                    sources |= dict.fromkeys(named & set(images), source)
         return found, {image: source for image, source in sources.items() if source}
 
     def cancel(self, build_id: str) -> State:
@@ -223,14 +225,14 @@ def decode_all(found: Iterable[dict[str, str]]) -> Iterator[Build | None]:
             yield None
 
 
-def _digests(state: str | None, request: str | None, result: str | None, published: str | None) -> set[str]:
-    source = json.loads(request or "{}").get("source", {}) if state not in _ENDED else {}
-    results = [json.loads(text or "{}") for text in (result, published)]
-    return {str(part["digest"]) for part in (*results, source) if "digest" in part}
-
-
-def _source(request: str | None) -> str:
-    return str(json.loads(request or "{}").get("source", {}).get("digest", ""))
+def digests_of(record: Mapping[str, str | None]) -> tuple[set[str], str]:
+    """Return the digests that a record's hash names, as `Records.named` has them, and its source's."""
+    source = json.loads(record.get("request") or "{}").get("source", {})
+    results = [json.loads(record.get(name) or "{}") for name in ("result", "published")]
+    parts = results if record.get("state") in _ENDED else [*results, source]
+    named = {str(part["digest"]) for part in parts if "digest" in part}
+    named |= set(re.findall(r"sha256:[0-9a-f]{64}", record.get("log_blobs") or ""))
+    return named, str(source.get("digest", ""))
 
 
 def _content(request: Request) -> bytes:

@@ -59,6 +59,9 @@ class Metrics:
         self.messages_resent = self._counter(
             "buildfarm_messages_resent", "Messages this node sent again because they were lost"
         )
+        self.placements = self._counter(
+            "buildfarm_placements", "Attempts begun on this node, by whether it built the app last", ["last"]
+        )  # last: yes, no (another node did), none (no node did)
         if self._tenants:
             self.tenant_builds = self._counter(
                 "buildfarm_tenant_builds", "Attempts that ended on this node", ["tenant", "outcome"]
@@ -76,6 +79,8 @@ class Metrics:
             self.phase_seconds.labels(phase)
         for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED):
             self.build_seconds.labels(state)
+        for place in ("yes", "no", "none"):
+            self.placements.labels(place)
         for kind_of_attempt in ("first", "again"):
             self.attempts.labels(kind_of_attempt)
         for limit in _LIMITS.values():
@@ -121,6 +126,7 @@ class Metrics:
         self.builder_ready = self._gauge("buildfarm_builder_ready", "1 if the node has the builder that it should use")
         self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
         self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")
+        self.snapshot_bytes = self._gauge("buildfarm_snapshot_bytes", "Unpacked build caches on this node, together")
         self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
         self.upkeep_failures = self._counter("buildfarm_upkeep_failures", "Upkeep jobs that failed once", ["job"])
 
@@ -135,9 +141,10 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, told, labels, registry=self.registry, buckets=buckets)
 
-    def attempt_begun(self, number: int) -> None:
-        """An attempt of this number was claimed."""
+    def attempt_begun(self, number: int, *, is_last_node: bool | None = None) -> None:
+        """An attempt of this number was claimed; by the node that built the app last, if any did."""
         self.attempts.labels("first" if number == 1 else "again").inc()
+        self.placements.labels({True: "yes", False: "no", None: "none"}[is_last_node]).inc()
 
     def attempt_ended(self, outcome: str, code: str, tenant: str) -> None:
         """``code`` is the error's if there was one, ``tenant`` is empty if the record was never read."""

@@ -104,6 +104,11 @@ class Machine:
             )
         wait(self.engine_answers, lambda: f"{self.id}: no engine: {(self.root / 'dockerd.log').read_text()[-1500:]}")
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it was booted, and not powered off since."""
+        return self._plug is not None
+
     def engine_answers(self) -> bool:
         """Whether its engine does."""
         ask = ["docker", "--host", self.docker_url, "version"]

@@ -38,7 +38,7 @@ def fresh_farm(**changes: Any) -> Iterator[Farm]:
 
 
 @contextmanager
-def node(farm: Farm, slots: int, seconds: float = 0) -> Iterator[subprocess.Popen[bytes]]:
+def node(farm: Farm, slots: int, seconds: float = 0, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """A simulated node of this farm, for the length of the block; it consumes when the block begins."""
     environment = {
         **os.environ,
@@ -47,6 +47,7 @@ def node(farm: Farm, slots: int, seconds: float = 0) -> Iterator[subprocess.Pope
         "BUILDFARM_SLOTS": str(slots),
         "BUILDFARM_LOG_LEVEL": "warning",
         "BENCH_SECONDS": str(seconds),
+        **variables,
     }
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "testkit.queue.node"], env=environment)
     try:

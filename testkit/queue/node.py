@@ -13,8 +13,9 @@ from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-from buildfarm.farm import open_farm
+from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildResult, Phase, Request
+from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
 from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import queue_names
@@ -35,6 +36,7 @@ from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper
 
 NOTHING = "bench.nothing"
+BEAT_SECONDS = 1.0
 DIGEST = Digest("sha256:" + "b" * 64)
 
 _LONG_PHASES = (Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT)
@@ -96,6 +98,13 @@ class SleepingWorker(Worker):
         yield Finished(result, pinned=True)
 
 
+def _beat(farm: Farm, attempts: RunningAttempts) -> None:
+    settings = farm.settings
+    node = Node(id=settings.node_id, state=NodeState.READY, slots=settings.slots, builds=attempts.builds())
+    serves = " ".join(settings.served_classes) if settings.offer_seconds else ""
+    Nodes(farm.database).beat(node, serves)
+
+
 def _wait(seconds: float, attempt: Attempt) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
@@ -118,6 +127,7 @@ def main() -> None:
         )
         upkeep = PeriodicJobs(log, lambda job: None)
         upkeep.every(SWEEP_SECONDS, sweeper.sweep, "sweep")
+        upkeep.every(BEAT_SECONDS, lambda: _beat(farm, attempts), "beat")
         worker = SleepingWorker(
             settings, cast("AppTools", SleepingTools()), cast("ImageTools", None),
             farm.records, leases, farm.log_streams, attempts, metrics,

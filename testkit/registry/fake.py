@@ -183,6 +183,10 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "BLOB_UNKNOWN")
             return
         content = repository.blobs[digest]
+        if part := self.headers.get("Range"):
+            first, last = map(int, part.removeprefix("bytes=").split("-"))
+            self.answer(206, content[first : last + 1])
+            return
         self.answer(200, content, self.digest_header(content))
 
     blobs_head = blobs_get

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from testkit.cluster.cluster import wait_for_node
+from testkit.cluster.shell import wait
 
 # Deterministic, and large enough that a part of it is still on its way to the disk
 SCRIPT = """
@@ -46,6 +48,18 @@ def test_a_node_loses_power(fleet, seen):
 
 
 @pytest.mark.fault(
+    "worker killed after builds, with snapshots of caches mounted",
+    "the next build makes the same image, and the old snapshots are gone",
+)
+@pytest.mark.short
+def test_a_worker_is_killed(fleet, seen):
+    machine, digest = built_often(fleet)
+    machine.kill_worker()
+    assert mounted(machine)
+    is_the_same_afterwards(fleet, seen, machine, digest)
+
+
+@pytest.mark.fault(
     "node powered off after builds, and every third file of its caches is {damage} afterwards",
     "the next build makes the same image",
 )
@@ -56,10 +70,11 @@ def test_a_nodes_caches_are_damaged(fleet, seen, damage):
     machine, digest = built_often(fleet)
     machine.power_off()
     files = sorted(path for path in (machine.disk / "caches").rglob("*") if path.is_file() and not path.is_symlink())
-    assert files
-    for file in files[::3]:
+    disks = [place / "disk.ext4" for place in snapshots(machine)]
+    assert files and disks
+    for file in (*files[::3], *disks):
         DAMAGES[damage](file)
-    seen.say(f"{len(files[::3])} files of {len(files)}")
+    seen.say(f"{len(files[::3])} files of {len(files)}, {len(disks)} snapshots")
     is_the_same_afterwards(fleet, seen, machine, digest)
 
 
@@ -73,16 +88,32 @@ def test_a_node_loses_power_early(fleet, seen):
     is_the_same_afterwards(fleet, seen, machine, digest)
 
 
+def snapshots(machine):
+    """Where they are on its disk."""
+    return sorted((machine.disk / "workspaces" / f"{machine.id}.snapshots").glob("*"))
+
+
+def mounted(machine):
+    """Those that are mounted, as the node sees it."""
+    words = [*machine.inside(), "cat", "/proc/self/mounts"]
+    found = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return [line for line in found.splitlines() if f"/{machine.id}.snapshots/" in line.split()[1]]
+
+
 def built_often(fleet, builds=3):
     """The one node that runs, and the digest of an app's image; its cache is on the node if it was built often."""
     machine = fleet.only(1)
     digests = {fleet.succeeded_once(fleet.submit(SCRIPT, app="cached")).result.digest for _ in range(builds)}
     assert len(digests) == 1
+    if builds > 1:
+        wait(lambda: bool(snapshots(machine)), f"{machine.id} has no snapshot")
     return machine, digests.pop()
 
 
 def is_the_same_afterwards(fleet, seen, machine, digest):
-    machine.boot()
+    before = snapshots(machine)
+    if not machine.is_on:
+        machine.boot()
     machine.start_worker()
     wait_for_node(fleet.farm, machine, lambda node: node.accepting)
     found = []
@@ -91,6 +122,8 @@ def is_the_same_afterwards(fleet, seen, machine, digest):
         assert build.node == machine.id
         assert build.result.digest == digest
         found.append("there" if any("FOUND" in line for line in fleet.log(build.id)) else "gone")
+    # Its worker, which started anew, has taken away what it did not make itself.
+    assert not set(before) & set(snapshots(machine)) and len(mounted(machine)) <= len(snapshots(machine))
     seen.say(f"2 more images are the same one; the cache was {', then '.join(found)}")
     assert not list((machine.disk / "caches").glob("half-*"))
     fleet.nothing_left()

@@ -46,6 +46,30 @@ def test_a_worker_is_killed(fleet, seen, phase):
     seen.say("1 image, nothing left")
 
 
+@pytest.mark.short
+@pytest.mark.fault(
+    "a build is offered to the node that built its app last, and that node is killed -9 before it claims it",
+    "another node claims it within 0.2 s of the submit; one attempt, one image",
+)
+def test_the_last_node_of_an_app_is_killed_with_an_offer(fleet, seen):
+    last = fleet.succeeded_once(fleet.submit(app="again"))
+    machine = fleet.cluster.node(last.node)
+    wait_for_node(fleet.farm, machine, lambda node: not node.builds)
+    # It claims nothing from now on, and its last heartbeat says for some seconds that it has room.
+    machine.signal_worker(signal.SIGSTOP)
+    time.sleep(1.2)  # what it had asked Redis for is over
+    build_id = fleet.submit(app="again")
+    machine.kill_worker()
+    build = fleet.succeeded_once(build_id)
+    offered = fleet.farm.database.client.hget(fleet.farm.database.key("build", build_id), "offered")
+    seconds = build.started_at - build.submitted_at
+    seen.say(f"claimed by another node after {seconds:.2f} s, attempt {build.attempt}")
+    assert offered == last.node
+    assert build.node != last.node
+    assert build.attempt == 1
+    assert seconds <= 0.2
+
+
 @contextmanager
 def publishing(fleet):
     """A build on node 1 that is in its phase publish, the request that moves its tag held on its way; and the hold."""

@@ -136,9 +136,10 @@ class Arena:
         """Submits it, in a haunted arena after a hostile build of the same app."""
         if self.haunted and (request.tenant, request.app) not in self.haunts:
             self.haunts.add((request.tenant, request.app))
-            first = self.ended(self.script(leavings(LINKS), request.app, tenant=request.tenant))
+            first = self.ended(self.script(leavings(LINKS, plain=True), request.app, tenant=request.tenant))
             assert first.state is State.SUCCEEDED, first.failure
             self.wait_for_cache(request.app, tenant=request.tenant)
+            self.wait_for_snapshot(request.app, request.tenant)
         return self.farm.submit(request)
 
     def cache(self, app: str, tenant: str = "") -> str:
@@ -153,6 +154,16 @@ class Arena:
         pause = threading.Event()
         while self.cache(app, tenant) == before:
             assert time.monotonic() < deadline, "the cache was not kept"
+            pause.wait(0.1)
+
+    def wait_for_snapshot(self, app: str, tenant: str = "") -> None:
+        """Returns when the node has the app's cache as a snapshot: the next build begins on it."""
+        repository = f"caches/{tenant or self.tenant}/{app}"
+        digest = self.farm.registry.read_manifest(repository, "cache")[0].layers[0].digest
+        deadline = time.monotonic() + 60
+        pause = threading.Event()
+        while not any(self.workspaces.glob(f"{self.node_id}.snapshots/{digest.hex}*")):
+            assert time.monotonic() < deadline, "there is no snapshot"
             pause.wait(0.1)
 
     def ended(self, build: Build) -> Build:
@@ -200,7 +211,7 @@ class Arena:
         ask = ["docker", "ps", "--all", "--format={{.Names}}", "--filter", f"label=buildfarm.node={self.node_id}"]
         containers = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
         folder = self.workspaces / self.node_id
-        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if f"{folder}/" in line]
         return containers + [path.name for path in (folder.iterdir() if folder.is_dir() else ())] + mounts
 
     def reached(self) -> tuple[int, list[str]]:

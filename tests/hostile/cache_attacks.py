@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
 from buildfarm.model import State
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack, probes_held, succeeds
 from tests.hostile.leavings import CACHE, leavings
 
 LINKS = 20_000
+LINKS_OF_MOVES = 10
 LEAVE = leavings(LINKS)
 # found NAME COMMAND...: the command must succeed
 FOUND = """
@@ -28,6 +31,7 @@ found 'a file below' is "$(cat kept/deep/two)" two
 found 'a hard link' is "$(cat kept/linked)" one
 found 'what a whiteout is beside' is "$(cat hidden/real)" real
 found 'no redirected folder' is "$(ls kept/deep)" two
+found 'a tree' is "$(cd kept/tree-of/tree && LC_ALL=C ls -A | tr '\n' ' ')" 'deep link '
 found 'a name like a whiteout' is "$(cat .wh.kept)" real
 found 'a file where a whiteout was' bash -c 'rm -f hidden/gone && echo x >hidden/gone && grep -q x hidden/gone'
 found 'a folder that is emptied' bash -c 'rm -rf hidden && mkdir hidden && [ -z "$(ls -A hidden)" ]'
@@ -43,11 +47,12 @@ LOOKS = LOOK.count("\nfound ")
 
 
 def leave(arena: Arena, app: str, script: str = LEAVE) -> None:
-    """Has a build of this app leave its cache; returns when that is in the registry."""
+    """Has a build of this app leave its cache; returns when that is in the registry, and on the node as a snapshot."""
     build = arena.script(script, app=app)
     before = arena.cache(app)
     succeeds(arena, build)
     arena.wait_for_cache(app, before)
+    arena.wait_for_snapshot(app)
 
 
 @attack("the next build, and the one after it, find plain files alone, each with its content", quick=True)
@@ -59,6 +64,46 @@ def odd_things_in_a_cache(arena: Arena) -> Outcome:
         if not holds:
             return told, False
     return told, True
+
+
+# A build may move trees between the parts of its snapshot and put others in their place: the image must have what is
+# there, whatever the node takes for unchanged.
+MOVE = r"""
+cd /run/buildfarm/merged && keep=/usr/lib/buildfarm/keep
+grep -q ' /app overlay ' /proc/mounts && echo 'held on a snapshot' || echo 'THROUGH on a snapshot'
+$keep restore /cache/left tree-of key /app/one || echo 'THROUGH nothing restored'
+python3 - <<'EOF'
+import os
+for path in ("app/one", "app", "spare", "cache"):
+    for name, value in (("opaque", b"y"), ("redirect", b"/spare/left"), ("redirect", b"/../../..")):
+        try:
+            os.setxattr(path, "trusted.overlay." + name, value)
+            print("THROUGH attribute")
+        except OSError:
+            pass
+print("held attribute")
+EOF
+mv app/one/deep spare/elsewhere; mkdir app/one/deep; echo planted >app/one/deep/file
+mv cache/left/kept/deep app/two; mv app/two cache/left/kept/deep
+through 'a whiteout' mknod app/one/whiteout c 0 0
+through 'the top' mv app app2
+through 'the whole' mv spare app/spare
+through 'beside it' touch own
+through 'the trees behind it' ls ../node /files/node
+cat /app/one/deep/file | sed 's/planted/held what is there/'
+"""
+
+
+@attack("what is moved behind /app and /cache is in the image as it is, and the next build finds its cache", quick=True)
+def moves_on_a_snapshot(arena: Arena) -> Outcome:
+    leave(arena, "moves", f"{leavings(LINKS_OF_MOVES, plain=True)}\necho of-moves >{CACHE}/moves")
+    build = arena.script(MOVE, app="moves")
+    told, holds = probes_held(arena, build, MOVE.count("through '") + 3)
+    contents = b"".join(gzip.decompress(layer) for _, layer in arena.layers(arena.ended(build)))
+    if not holds or b"planted" not in contents or b"moved\n" in contents:
+        return f"{told}; the image has {'what is there' if b'planted' in contents else 'something else'}", False
+    again = arena.script(f'{FOUND}\nfound deep is "$(cat {CACHE}/kept/deep/two)" two', app="moves")
+    return probes_held(arena, again, 1)
 
 
 @attack("another app of the tenant finds nothing of it", quick=True)

@@ -5,13 +5,23 @@ from __future__ import annotations
 CACHE = "/cache/left"
 
 
-def leavings(links: int) -> str:
-    """Bash that leaves it, with so many links. What the sandbox refuses is left out: an attacker takes the rest."""
+def leavings(links: int, *, plain: bool = False) -> str:
+    """Bash that leaves it, with so many links. What the sandbox refuses is left out: an attacker takes the rest.
+
+    A ``plain`` cache has no hard links and no locked folders, so that trees of its snapshot can be moved into the app.
+    """
+    odd = (
+        "true"
+        if plain
+        else "ln kept/one kept/linked; mkdir locked; echo secret >locked/file; chmod 0 locked/file locked"
+    )
     return f"""
 (
 set +e
 mkdir -p {CACHE}/kept/deep {CACHE}/hidden && cd {CACHE} || exit 1
-echo one >kept/one; echo two >kept/deep/two; ln kept/one kept/linked
+echo one >kept/one; echo two >kept/deep/two; {odd}
+mkdir -p kept/tree-of/tree/deep; echo moved >kept/tree-of/tree/deep/file; printf key >kept/tree-of/key
+mknod kept/tree-of/tree/hidden c 0 0; ln -s /etc/shadow kept/tree-of/tree/link; ln -s / kept/tree-of/parts
 echo real >hidden/real; echo real >.wh.kept; echo >kept/.wh..wh..opq
 rm -f hidden/gone kept/whiteout; mknod null c 1 3; mknod disk b 7 0; mknod hidden/gone c 0 0; mknod kept/whiteout c 0 0
 mkfifo kept/pipe; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("kept/socket")'
@@ -27,7 +37,6 @@ for space in ("trusted.overlay", "user.overlay", "security", "user"):
                 pass
 EOF
 cp /bin/bash suid; chmod 6755 suid; mkdir -m 2777 setgid
-mkdir locked; echo secret >locked/file; chmod 0 locked/file locked
 echo newline >$'a\\nname\\n'; echo odd >$'\\377\\033]0;x\\007 -rf'
 mkdir -p farm; python3 - <<'EOF'
 import os

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 DOOR = "workers/build_folder.py"
+# What a build on a snapshot wrote is looked at in one place, without reading any file of it.
+RAW_DOOR = "workers/sandbox/overlay.py"
+_RAW_EVENTS = ("os.lstat", "os.scandir", "os.getxattr")
 REPORT = "HOSTILE_WATCH_REPORT"
 
 # Audit events with a path, and which of the arguments that is.
@@ -40,7 +43,9 @@ class Watch:
 
     def __init__(self, workspaces: str, report: Path) -> None:
         self._root = re.escape(workspaces)
-        self._below = re.compile(f"{self._root}/[^/]+/[^/]+/files/(app|cache|tmp|layers)/.")
+        self._below = re.compile(f"{self._root}/[^/]+/[^/]+/files/(app|cache|tmp|layers|merged)/.")
+        # Both trees of an overlay, and what is below a snapshot
+        self._raw = re.compile(f"{self._root}/[^/]+/[^/]+/files/node/(upper|lower|work)/.")
         self._at = re.compile(f"{self._root}/[^/]+/[^/]+/files(/|$)")
         self._descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._busy = threading.local()
@@ -75,12 +80,16 @@ class Watch:
     def _look(self, event: str, path: str) -> None:
         if self._below.match(path):
             self._write(event, path, door=_by_the_door())
+        elif self._raw.match(path):
+            self._write(event, path, door=event in _RAW_EVENTS and _by_the_door(RAW_DOOR))
 
     def _judge(self, event: str, words: list[str]) -> None:
         """A program may be given what the door gave it: a tar that takes names, and a find that the door started."""
         paths = [self._resolved(word.rpartition("=")[2] if word.startswith("--") else word, None) for word in words]
         told = " ".join(words)[:300]
-        if any(self._below.match(path) for path in paths):
+        if any(self._raw.match(path) for path in paths):
+            self._write(event, told, door=False)
+        elif any(self._below.match(path) for path in paths):
             self._write(event, told, door=_by_the_door())
         elif any(self._at.match(path) for path in paths):
             program = words[0].rpartition("/")[2]
@@ -131,8 +140,8 @@ def _stack() -> Iterator[tuple[str, int]]:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _by_the_door() -> bool:
-    return any(name.endswith(DOOR) for name, _ in _stack())
+def _by_the_door(door: str = DOOR) -> bool:
+    return any(name.endswith(door) for name, _ in _stack())
 
 
 def _words(values: Any) -> Iterator[str]:

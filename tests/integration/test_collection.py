@@ -247,7 +247,7 @@ def test_the_api_reports_what_the_newest_collection_found(farm, folder, many):
         }
 
     assert set(values().values()) == {0}
-    used = FarmGarbage(farm.records, farm.settings, ())
+    used = FarmGarbage(farm.history, farm.settings, ())
     used.collect(Storage(folder), Rules(images=1, grace_seconds=0), Budget())
     found = values()
     assert found["buildfarm_registry_removed_total", "manifests"] == 399

@@ -32,7 +32,7 @@ def disk(tmp_path):
 
 
 def collect(farm, disk):
-    garbage = FarmGarbage(farm.records, farm.settings, ())
+    garbage = FarmGarbage(farm.history, farm.settings, ())
     done = garbage.look(Storage(disk.root), garbage.rules(), Budget())
     everything = list(Storage(disk.root).manifests())
     assert done.manifests + done.kept_manifests == len(everything)
@@ -111,7 +111,7 @@ def test_a_policy_that_would_delete_running_images_is_refused(farm, leases):
 
 def test_a_file_of_running_images_that_is_missing_stops_the_collection(farm, disk, tmp_path):
     settings = farm.settings.model_copy(update={"in_use_file": tmp_path / "running"})
-    garbage = FarmGarbage(farm.records, settings, ())
+    garbage = FarmGarbage(farm.history, settings, ())
     with pytest.raises(SetupError, match="lists the images in use, cannot be read"):
         garbage.used()
     (tmp_path / "running").write_text(f"{digest_of('a')}\n")

@@ -122,7 +122,7 @@ def test_a_collection_corrects_what_was_counted(farm, tenant, tmp_path):
     usage.add("gone", "caches", 10**9)
     layer = disk.blob(b"l" * 5000)
     disk.manifest(f"apps/{tenant}/web", [layer], ["latest"])
-    garbage = FarmGarbage(farm.records, farm.settings, ())
+    garbage = FarmGarbage(farm.history, farm.settings, ())
     garbage.collect(Storage(tmp_path), garbage.rules(), Budget())
     assert 5000 < farm.usage(tenant)["apps"] < 6000
     assert farm.usage("gone") == {"sources": 0, "caches": 0, "apps": 0, "archive": 0}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from buildfarm.errors import NodeError
 from buildfarm.model import State
 from testkit.builds import farm_with_node, wait_for, write_files
+from workers.sandbox.workspace import Workspaces
 
 MADE_SECONDS = 60
 
@@ -29,6 +34,7 @@ else
 fi
 bash ./step
 """
+STEP = '#!/bin/bash\nset -e\ncd "$1"\n. ./step\n'
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +47,12 @@ def builds():
 def app(tmp_path):
     """``app(step)`` is the folder of an app that runs this step with ``made`` in place."""
 
-    def write(step):
+    def write(step, compile=COMPILE):
         folder = write_files(
             tmp_path / "app",
             {
                 "bin/detect": "#!/bin/sh\necho Inline\n",
-                "bin/compile": COMPILE,
+                "bin/compile": compile,
                 "bin/release": "#!/bin/sh\necho '---'\n",
                 "Procfile": "web: sleep infinity\n",
                 "step": step,
@@ -80,39 +86,95 @@ def digests(build):
     return [layer.diff_id for layer in build.result.layers]
 
 
+def by_origin(build):
+    return {layer.origin: layer.diff_id for layer in build.result.layers if layer.origin != "builder"}
+
+
+# Bash, beside "$M", a folder that was restored; "$E" is a name where nothing is.
 CHANGES = {
-    "nothing": "true # else",
-    "a file is changed": "echo more >>made/inner/2",
-    "a file is added": "echo new >made/new",
-    "a file is removed": "rm made/inner/3",
-    "a mode is changed": "chmod 0700 made/other",
-    "the folder's own mode is changed": "chmod 0700 made",
-    "the folder is renamed": "mv made elsewhere",
-    "the folder is renamed and one of its name is there": "mv made elsewhere; mkdir made; echo mine >made/mine",
-    "the folder is removed and made again": "rm -r made; mkdir made; echo mine >made/mine",
-    "a folder in it becomes a file": "rm -r made/other; echo file >made/other",
-    "a folder in it becomes a link": "rm -r made/other; ln -s inner made/other",
-    "a folder in it moves out": "mv made/inner inner",
-    "a folder of the source moves in": "mkdir own; echo own >own/file; mv own made/own",
-    "a hard link into it": "ln made/inner/1 one",
-    "its times are changed": "touch -d 2020-01-01 made made/inner/1",
+    "nothing": ":",
+    "a file is changed": 'echo more >>"$M/inner/2"',
+    "a file is added": 'echo new >"$M/new"',
+    "a file is removed": 'rm "$M/inner/3"',
+    "a mode is changed": 'chmod 0700 "$M/other"',
+    "the folder's own mode is changed": 'chmod 0700 "$M"',
+    "the folder is renamed": 'mv "$M" "$E"',
+    "the folder is hidden": 'mv "$M" ".$E"',
+    "the folder is renamed and one of its name is there": 'mv "$M" "$E"; mkdir "$M"; echo mine >"$M/mine"',
+    "the folder is removed and made again": 'rm -r "$M"; mkdir "$M"; echo mine >"$M/mine"',
+    "the folder is emptied": 'rm -r "$M"/*',
+    "a folder in it becomes a file": 'rm -r "$M/other"; echo file >"$M/other"',
+    "a folder in it becomes a link": 'rm -r "$M/other"; ln -s inner "$M/other"',
+    "a folder in it is renamed, and back again": 'mv "$M/inner" "$M/x"; mv "$M/x" "$M/inner"',
+    "a folder in it moves out": 'mv "$M/inner" "$E"',
+    "a folder of the source moves in": 'mkdir "$E"; echo own >"$E/file"; mv "$E" "$M/own"',
+    "a hard link into it": 'ln "$M/inner/1" "$E"',
+    "its times are changed": 'touch -d 2020-01-01 "$M" "$M/inner/1"',
+    "it is moved behind the app's mount": (
+        'W=/run/buildfarm/merged/app; if [ -d "$W/$M" ]; then mv "$W/$M" "$W/$E"; else mv "$M" "$E"; fi'
+    ),
     "the app's folder is replaced behind its mount": (
-        "mv /run/buildfarm/merged/app /run/buildfarm/merged/x 2>&1; mkdir -p /run/buildfarm/merged/app 2>&1; true"
+        "mv /run/buildfarm/merged/app /run/buildfarm/merged/x || mkdir -p /run/buildfarm/merged/app || true"
     ),
 }
+LINKS = {
+    "no link is touched": ":",
+    "a write to one of two links": 'echo more >>"$M/linked"',
+    "a write to the other": 'echo more >>"$M/other/linked"',
+    "one of two links is emptied": ': >"$M/linked"',
+    "one of two links is removed": 'rm "$M/linked"; echo more >>"$M/other/linked"',
+    "one of two links is moved out": 'mv "$M/linked" "$E"; echo more >>"$E"',
+    "one of two links is replaced": 'cp "$M/linked" "$E"; echo more >>"$E"; mv "$E" "$M/linked"',
+    "a further link": 'ln "$M/linked" "$E"; echo more >>"$E"',
+    "the mode of one of two links": 'chmod 0600 "$M/linked"',
+    "a write to a link in the cache": (
+        'echo more >>"$2/kept/$M/tree/linked"; cp -a "$2/kept/$M/tree" "$E"; echo linked >"$2/kept/$M/tree/linked"'
+    ),
+}
+MAKE = (
+    'mkdir -p "$M/inner" "$M/other"; for n in 1 2 3; do seq -w "$n" 20000 >"$M/inner/$n"; done; '
+    'echo "$M" >"$M/other/file"; ln -s ../inner/1 "$M/other/link"; chmod 0750 "$M/other"'
+)
+MAKE_LINKS = MAKE + '; echo linked >"$M/linked"; ln "$M/linked" "$M/other/linked"'
 
 
-@pytest.mark.parametrize("step", CHANGES.values(), ids=CHANGES.keys())
-def test_an_image_is_the_same_as_without_a_snapshot(builds, app, step):
-    name = f"change-{list(CHANGES.values()).index(step)}"
-    warm(builds, app, name)
-    succeeded(builds, app("true # once more, so that the folder is known"), name)
-    build = succeeded(builds, app(step), name)
-    log = builds.log(build)
-    assert "on a snapshot" in log and "made was restored" in log
-    cold = succeeded(builds, app(step), f"{name}-cold")
-    assert "on a snapshot" not in builds.log(cold)
-    assert digests(build) == digests(cold)
+def numbered(make, steps):
+    """An app that has a folder of its own for each step, the first of which are as they were made."""
+    restore = """
+if /usr/lib/buildfarm/keep restore "$2" "$M" first "$M"; then echo "$M was restored"; else
+  {make}; /usr/lib/buildfarm/keep save "$2" "$M" first "$M"
+fi
+"""
+    lines = ['if grep -q " /app overlay " /proc/mounts; then echo "on a snapshot"; fi']
+    for number, step in enumerate(steps):
+        lines += [f"M=made{number} E=else{number}; {restore.format(make=make)}{step}"]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def several():
+    """A farm where small folders are layers."""
+    variables = {"BUILDFARM_LAYER_MIN_BYTES": "65536", "BUILDFARM_MAX_APP_LAYERS": "64"}
+    with farm_with_node("snapshots-many", BUILDFARM_WARM_SANDBOXES="1", **variables) as builds:
+        yield builds
+
+
+@pytest.mark.parametrize(("make", "changes"), [(MAKE, CHANGES), (MAKE_LINKS, LINKS)], ids=["folders", "hard links"])
+def test_an_image_is_the_same_as_without_a_snapshot(several, app, make, changes):
+    """All changes in one app, each to a folder of its own; the layer that differs bears the change's number."""
+    name = f"changes-{len(changes)}"
+    unchanged = numbered(make, [":"] * len(changes))
+    changed = numbered(make, changes.values())
+    succeeded(several, app(unchanged, compile=STEP), name)
+    wait_for(lambda: snapshots(several), MADE_SECONDS)
+    succeeded(several, app(f"{unchanged} # so that its folders are known", compile=STEP), name)
+    warm = succeeded(several, app(changed, compile=STEP), name)
+    log = several.log(warm)
+    assert "on a snapshot" in log and log.count("was restored") == len(changes)
+    cold = succeeded(several, app(changed, compile=STEP), f"{name}-cold")
+    assert "on a snapshot" not in several.log(cold)
+    assert by_origin(warm) == by_origin(cold)
+    assert digests(warm) == digests(cold)
 
 
 def test_a_failed_build_leaves_nothing_in_the_snapshot(builds, app):
@@ -143,26 +205,48 @@ def test_a_changed_cache_is_saved_and_the_next_build_has_it(builds, app):
     assert "kept" in builds.log(build).splitlines()
 
 
-def test_nothing_is_left_mounted(app):
-    with farm_with_node("snapshots-end", BUILDFARM_WARM_SANDBOXES="0") as builds:
-        warm(builds, app, "app")
-        succeeded(builds, app("true # on it"), "app")
-        assert snapshots(builds)
-        folder = f"{builds.node.workspaces}/{builds.node.id}"
-        node = builds.node
-    assert folder not in Path("/proc/mounts").read_text()
-    assert not list(node.workspaces.glob(f"{node.id}.snapshots/*"))
-
-
-def test_as_many_are_kept_as_may_be(app):
+def test_as_many_are_kept_as_may_be_and_none_beyond_the_nodes_end(app):
     with farm_with_node("snapshots-few", BUILDFARM_SNAPSHOT_BYTES=str(30 * 1024 * 1024)) as builds:
-        for name in ("one", "two", "three"):
+        for name in ("one", "two"):
             before = snapshots(builds)
             succeeded(builds, app("head -c 9000000 /dev/urandom >/cache/own"), name)
             wait_for(lambda: snapshots(builds) - before, MADE_SECONDS)  # noqa: B023
         wait_for(lambda: len(snapshots(builds)) == 1, 5)
         build = succeeded(builds, app("true"), "one")
         assert "on a snapshot" not in builds.log(build) and "made was restored" in builds.log(build)
+        assert snapshots(builds)
+        node = builds.node
+    # The node has ended: nothing of it is left.
+    assert f"{node.workspaces}/{node.id}" not in Path("/proc/mounts").read_text()
+    assert not list(node.workspaces.glob(f"{node.id}.snapshots/*"))
+
+
+def test_a_full_disk_takes_the_snapshots(app):
+    """More must be free than any disk has, so the node makes room again and again."""
+    with farm_with_node("snapshots-full", BUILDFARM_DISK_CLEAN_BYTES=str(10**15)) as builds:
+        warm(builds, app, "app")
+        wait_for(lambda: not snapshots(builds), MADE_SECONDS)
+        wait_for(lambda: "disk_cleaned" in builds.node.log.read_text(), MADE_SECONDS)
+        build = succeeded(builds, app("true # again"), "app")
+        assert "made was restored" in builds.log(build)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+def test_what_a_full_disk_did_not_take_is_noticed(tmp_path):
+    run = functools.partial(subprocess.run, check=True)
+    run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(tmp_path)])
+    try:
+        workspaces = Workspaces(tmp_path / "workspaces", 200 * 1024 * 1024, 1000)
+        with workspaces.make("one") as workspace, workspace.written_whole():
+            Path(workspace.app.bind_source, "small").write_bytes(bytes(1000))
+        with (
+            workspaces.make("two") as workspace,
+            pytest.raises(NodeError, match="did not take all"),
+            workspace.written_whole(),
+        ):
+            Path(workspace.app.bind_source, "large").write_bytes(os.urandom(60_000_000))
+    finally:
+        run(["umount", "--lazy", str(tmp_path)])
 
 
 def test_a_node_without_snapshots_unpacks(app):

@@ -37,15 +37,18 @@ def load_program() -> Callable[[Path], ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """``compile_program("init")`` is the path of this C program of the builder, compiled as the builder has it."""
+def compile_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """``compile_program("init")`` is the path of this C program of the builder, compiled as the builder has it.
 
-    def compiled(name: str) -> str:
+    Further arguments are options of the compiler, such as -DNAME=VALUE for another bound.
+    """
+
+    def compiled(name: str, *options: str) -> str:
         if shutil.which("cc") is None:
             pytest.skip("there is no C compiler")
         program = tmp_path_factory.mktemp(name) / name
         source = PROGRAMS / f"{name}.c"
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", *options, "-o", program, source], check=True)
         return str(program)
 
     return compiled

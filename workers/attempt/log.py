@@ -14,6 +14,7 @@ from buildfarm.model import Phase
 from workers.attempt.mask import Mask
 from workers.attempt.pace import BatchSize, ReadPace
 from workers.attempt.row import CUT
+from workers.attempt.spool import Spool, moved
 from workers.attempt.terminal import Terminal
 
 LINE_CHARS_MAX = 4000
@@ -32,7 +33,7 @@ _END_SECONDS = 30.0  # so long the end of a build waits for all of its log; then
 # These turn the order of a line round (Unicode, UAX 9), so that it reads as something else: they are shown as text.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
-_LINE_COST_BYTES = 64  # what a line takes beside its text
+_LINE_COST_BYTES = 4  # what a line counts beside its text, so that a flood of empty lines is over its limit, too
 _END_BYTES = 8192  # of a log over its limit: to classify its end
 
 
@@ -41,20 +42,23 @@ class BuildLog:
 
     ``append`` sends lines of one phase with the batch's number, which stays the same if it is sent again. ``show`` is
     given the unfinished line whenever it has changed, at most once a second. Both may be as slow as they like: `flush`
-    calls them, `write` never does. Lines wait while Redis is unreachable; the oldest are dropped if too many do, and a
+    calls them, `write` never does. ``append`` answers with the first line's position, for the ``spool``, which gets
+    every line. Lines wait while Redis is unreachable; the oldest are dropped if too many do, and a
     line says so. What is over ``limit_bytes`` is dropped. A flood is read no faster than at a pace, so that other
     builds are not slowed down.
     """
 
     def __init__(
         self,
-        append: Callable[[Phase, Sequence[str], int], None],
+        append: Callable[[Phase, Sequence[str], int], object],
         limit_bytes: int = 50_000_000,
         show: Callable[[str], None] = lambda text: None,
+        spool: Spool | None = None,
     ) -> None:
         self.more = threading.Event()  # there is enough for a batch
         self._append = append
         self._show = show
+        self._spool = spool
         self._shown = ""
         self._shown_at = -_SHOWN_SECONDS  # monotonic
         self._phase = Phase.PREPARE
@@ -71,6 +75,8 @@ class BuildLog:
         self._lock = threading.Lock()  # of the fields
         self._sending = threading.Lock()  # of the batch on its way
         self._unsent: tuple[Phase, list[str], int] | None = None
+        self._taken = 0  # lines that no longer wait
+        self._unsent_from = (0, 0)  # the first one's number, and which line of the batch it is
         self._batches = 0
         self._size = BatchSize()
         self._room = threading.Event()
@@ -147,17 +153,25 @@ class BuildLog:
                 while batch := self._unsent or self._next_batch():
                     self._unsent = batch
                     asked_at = time.monotonic()
-                    self._append(*batch)
+                    self._note(batch[1], self._append(*batch))
                     self._size.learn(time.monotonic() - asked_at)
                     self._unsent = None
                     if now and time.monotonic() - started > _END_SECONDS:
                         self.skip()
                 self._show_state(now=now)
+                if now and self._spool:
+                    self._spool.announce()
             except StoreError:
                 return False
             finally:
                 self._room.set()
         return True
+
+    def _note(self, lines: Sequence[str], position: object) -> None:
+        """The positions that Redis gave to a batch; its answer has that of the first line, if it has any."""
+        first, skipped = self._unsent_from
+        if self._spool and isinstance(position, str):
+            self._spool.sent(first, len(lines) - skipped, moved(position, skipped))
 
     def _show_state(self, *, now: bool) -> None:
         state = self.state
@@ -175,6 +189,7 @@ class BuildLog:
             if self._dropped:
                 lines.append(f"[{self._dropped} lines are missing here: they came faster than they could be stored]")
                 self._dropped = 0
+            self._unsent_from = self._taken, len(lines)
             size, room = 0, self._size.memory_bytes
             while self._waiting and self._waiting[0][0] is phase and len(lines) < _BATCH_LINES and size < room:
                 lines.append(self._next_line())
@@ -233,6 +248,8 @@ class BuildLog:
         if self._bytes > self._limit_bytes:
             text = f"The log is over its limit of {self._limit_bytes} bytes; the rest is dropped."
         self._waiting.append((self._phase, text))
+        if self._spool:
+            self._spool.add(self._phase, text)
         self._waiting_bytes += sys.getsizeof(text)
         while len(self._waiting) > _WAITING_LINES_MAX or self._waiting_bytes > _WAITING_BYTES_MAX:
             self._drop()
@@ -245,6 +262,7 @@ class BuildLog:
 
     def _next_line(self) -> str:
         _, line = self._waiting.popleft()
+        self._taken += 1
         self._waiting_bytes -= sys.getsizeof(line)
         return line
 

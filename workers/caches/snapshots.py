@@ -7,13 +7,14 @@ process that made it: what a power failure left is not used.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import NodeError, NodeStopped
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import Logger
 from workers.sandbox.overlay import Overlay, lay_over
@@ -22,6 +23,7 @@ from workers.sandbox.workspace import Workspace, remove
 
 _MAKE = "/usr/lib/buildfarm/make-snapshot"
 _WAITING_MAX = 8
+_REFUSED_MAX = 1000
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Wanted:
 class Snapshots:
     """The snapshots of one node, at most ``limit_bytes`` of them. Safe to use from several threads.
 
-    Where the node cannot mount, or ``limit_bytes`` is 0, there are none.
+    Where the node cannot mount, or ``limit_bytes`` is 0, there are none; nor before `allow` was called.
     """
 
     pool: SandboxPool
@@ -56,12 +58,26 @@ class Snapshots:
     _kept: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)  # least recently used first
     _wanted: OrderedDict[str, Wanted] = field(default_factory=OrderedDict)
     _making: set[str] = field(default_factory=set)
+    _refused: set[str] = field(default_factory=set)  # those that cannot become any
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _allowed: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def possible(self) -> bool:
         """Whether this node can have any."""
-        return self.limit_bytes > 0 and self.pool.workspaces.bounded
+        return self.limit_bytes > 0 and self.pool.workspaces.bounded and self._allowed.is_set()
+
+    def allow(self, later_mounts_are_seen: bool) -> None:
+        """Call it at the node's start with what a probe found: do sandboxes see what is mounted after their start?
+
+        Where they do not, a build would write its app below the mount that the node reads.
+        """
+        if later_mounts_are_seen:
+            self._allowed.set()
+        elif self.limit_bytes > 0 and self.pool.workspaces.bounded:
+            reason = "sandboxes do not see what is mounted after their start"
+            self.logger.warning("no_snapshots", reason=reason, advice="See docs/security.md.")
 
     def lay(self, digest: Digest, workspace: Workspace) -> Overlay | None:
         """Put this cache below a workspace whose app is still empty; None if there is no snapshot of it."""
@@ -80,20 +96,24 @@ class Snapshots:
     def want(self, digest: Digest, pieces: Callable[[], Iterable[bytes]]) -> None:
         """Have this cache unpacked when the node next comes to it."""
         with self._lock:
-            if self.possible and digest.hex not in self._kept and digest.hex not in self._making:
+            if self.possible and not any(digest.hex in known for known in (self._kept, self._making, self._refused)):
                 self._wanted[digest.hex] = Wanted(digest, pieces)
                 self._wanted.move_to_end(digest.hex)
                 if len(self._wanted) > _WAITING_MAX:
                     self._wanted.popitem(last=False)
 
     def make(self) -> None:
-        """Unpack what is wanted, the newest first. Raises NodeError and RegistryError."""
-        while (wanted := self._next()) is not None:
-            try:
-                self._make(wanted)
-            finally:
-                with self._lock:
-                    self._making.discard(wanted.digest.hex)
+        """Unpack one that is wanted, the newest first. Raises NodeError and RegistryError."""
+        wanted = self._next()
+        if wanted is None:
+            return
+        try:
+            self._make(wanted)
+        except NodeStopped:
+            return
+        finally:
+            with self._lock:
+                self._making.discard(wanted.digest.hex)
 
     def forget(self, wanted_bytes: int) -> int:
         """Remove those that were used longest ago, until so many bytes are free; returns how many are.
@@ -109,6 +129,10 @@ class Snapshots:
             remove(snapshot.place)
             freed_bytes += snapshot.size_bytes
         return freed_bytes
+
+    def end(self) -> None:
+        """Make no more, and stop making one: the node ends."""
+        self._ended.set()
 
     def remove_all(self) -> None:
         """Remove also what an earlier process left. For the node's start and end."""
@@ -131,15 +155,33 @@ class Snapshots:
             return wanted
 
     def _make(self, wanted: Wanted) -> None:
-        place = self.directory / wanted.digest.hex
-        with self.pool.take(f"snapshot-{wanted.digest.hex[:20]}", self.image(), {}) as (workspace, sandbox):
-            ended = sandbox.run([_MAKE], stdin=wanted.pieces())
-            if ended.code != 0:
-                self.logger.warning("snapshot_not_made", reason=f"the unpacking ended with {ended.code}")
+        # Another name each time: one that was forgotten may still be on its way out.
+        place = self.directory / f"{wanted.digest.hex}-{secrets.token_hex(4)}"
+        name = f"snapshot-{wanted.digest.hex[:20]}"
+        with self.pool.take(name, self.image(), {}, check=self._go_on) as (workspace, sandbox):
+            with workspace.written_whole():
+                ended = sandbox.run([_MAKE], stdin=wanted.pieces())
+                if ended.code != 0:
+                    self.logger.warning("snapshot_not_made", reason=f"the unpacking ended with {ended.code}")
+                    self._refuse(wanted.digest)
+                    return
+                workspace.freeze(sandbox.kill)
+            size_bytes = workspace.disk_bytes
+            if size_bytes > self.limit_bytes:  # nor may the others go for it
+                self.logger.info("snapshot_too_large", size_bytes=size_bytes, limit_bytes=self.limit_bytes)
+                self._refuse(wanted.digest)
                 return
-            workspace.freeze(sandbox.kill)
             self.pool.workspaces.keep(workspace, place)
-            size_bytes = (place / "disk.ext4").stat().st_blocks * 512
             with self._lock:
                 self._kept[wanted.digest.hex] = Snapshot(place, workspace.host_owner, size_bytes)
         self.forget(self.size_bytes - self.limit_bytes)
+
+    def _refuse(self, digest: Digest) -> None:
+        with self._lock:
+            if len(self._refused) >= _REFUSED_MAX:
+                self._refused.clear()
+            self._refused.add(digest.hex)
+
+    def _go_on(self) -> None:
+        if self._ended.is_set():
+            raise NodeStopped("The node ends.")

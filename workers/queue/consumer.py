@@ -8,8 +8,9 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
+from kombu import Queue
 
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import node_queue, queue_names
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 from workers.queue.gate import make_gate
@@ -38,7 +39,9 @@ class PromptConsumer(Consumer):
 
 def consume(settings: Settings, app: Celery, accepting: Callable[[], bool], drain: Drain) -> None:
     """Runs Celery's worker until a signal ends it; it returns when the running builds have ended."""
-    app.steps["consumer"].add(make_gate(accepting, queue_names(settings.served_classes, settings.shards)))
+    own = node_queue(settings.node_id)
+    app.conf.task_queues = [*app.conf.task_queues, Queue(own)]
+    app.steps["consumer"].add(make_gate(accepting, (*queue_names(settings.served_classes, settings.shards), own)))
     app.conf.worker_consumer = f"{__name__}:{PromptConsumer.__name__}"
 
     def keep_our_logging(**_: object) -> None:

@@ -28,8 +28,8 @@ _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 
 # redirect_dir: a folder of the lower tree is renamed as any other; without it npm and pip meet EXDEV.
 # metacopy: what changed has its content in the upper tree, so an empty folder there is an unchanged one.
-# index, xino: a lower tree is used by one overlay after another, each with its own upper tree.
-_OVERLAY = "redirect_dir=on,metacopy=off,index=off,xino=off"
+# xino: all files have one device number, for tar and rsync take another one for another file system.
+_OVERLAY = "redirect_dir=on,metacopy=off,xino=on"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -73,12 +73,14 @@ def make_read_only(mount: Path) -> bool:
     raise _error("freeze", mount)
 
 
-def overlay(lower: Path, upper: Path, work: Path, at: Path) -> None:
+def overlay(lower: Path, upper: Path, work: Path, at: Path, *, linked: bool) -> None:
     """Mount the tree ``lower`` with the changes in ``upper``; ``work`` is an empty folder beside it.
 
-    Attributes are kept as ``trusted.*``, which a build can neither set nor read.
+    If ``linked``, hard links of the lower tree stay together: what is written to one is in all. Otherwise a write is to
+    one of them alone. Attributes are kept as ``trusted.*``, which a build can neither set nor read.
     """
-    options = f"lowerdir={lower},upperdir={upper},workdir={work},{_OVERLAY}"
+    index = "on" if linked else "off"
+    options = f"lowerdir={lower},upperdir={upper},workdir={work},{_OVERLAY},index={index}"
     _mount(Path("overlay"), at, options, _PLAIN, kind="overlay")
 
 
@@ -93,6 +95,12 @@ def clone(source: Path, at: Path, *, owner: int, seen_as: int) -> None:
         _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(at), _MOVE_MOUNT_F_EMPTY_PATH)
     finally:
         os.close(tree)
+
+
+def sync(descriptor: int) -> None:
+    """Write everything of this file system; raises also if a write failed since the descriptor was opened."""
+    if _libc.syncfs(descriptor) != 0:
+        raise NodeError(f"The node's disk did not take all of a workspace: {os.strerror(ctypes.get_errno())}.")
 
 
 def detach(mount: Path) -> None:

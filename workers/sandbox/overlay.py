@@ -16,8 +16,9 @@ from pathlib import Path
 from workers.sandbox import mounts
 from workers.sandbox.workspace import Workspace
 
-# What a snapshot holds: an empty folder for the app, the cache, and a second copy of the trees in it, to move away.
-APP, CACHE, SPARE = "app", "cache", "spare"
+# What a snapshot holds: an empty folder for the app, the cache, and a second copy of the trees in it, to move away; and
+# another folder if there are hard links that must stay together.
+APP, CACHE, SPARE, LINKED = "app", "cache", "spare", "linked"
 
 # Documentation/filesystems/overlayfs.rst, "renaming directories"
 _REDIRECT = "trusted.overlay.redirect"
@@ -31,6 +32,7 @@ class Overlay:
     snapshot: str
     lower: Path
     upper: Path
+    linked: bool  # a write in one folder may be one to another, by a hard link
 
     def cache_untouched(self) -> bool:
         """Whether the cache is file by file that of the snapshot. After the workspace was frozen."""
@@ -48,7 +50,7 @@ class Overlay:
         the workspace was frozen.
         """
         found: dict[str, str] = {}
-        for path in _folders(self.upper / APP, ""):
+        for path in _folders(self.upper / APP, "") if not self.linked else ():
             inside = _folders(self.upper / APP, path) if path.startswith(".") else ()
             for folder in (path, *inside):
                 moved = self._moved(f"{APP}/{folder}")
@@ -82,7 +84,8 @@ def lay_over(workspace: Workspace, snapshot: str, tree: Path, owner: int) -> Ove
         mounts.clone(tree, lower, owner=owner, seen_as=workspace.host_owner)
         laid.append(lower)
         merged = Path(workspace.merged.bind_source)
-        mounts.overlay(lower, upper, work, merged)
+        linked = _has(lower, LINKED)
+        mounts.overlay(lower, upper, work, merged, linked=linked)
         laid.append(merged)
         for name, seen in ((APP, workspace.app), (CACHE, workspace.cache)):
             place = Path(seen.bind_source)
@@ -92,7 +95,21 @@ def lay_over(workspace: Workspace, snapshot: str, tree: Path, owner: int) -> Ove
         for mount in reversed(laid):
             mounts.detach(mount)
         raise
-    return Overlay(snapshot, lower, upper)
+    return Overlay(snapshot, lower, upper, linked)
+
+
+def mount_later(workspace: Workspace, name: str) -> None:
+    """Mount a folder with this name in it where an overlay is mounted: does a sandbox that runs see it? NodeError."""
+    shown = workspace.own / "shown"
+    (shown / name).mkdir(parents=True)
+    mounts.bind(shown, Path(workspace.merged.bind_source))
+
+
+def _has(tree: Path, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(tree / name).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _folders(root: Path, path: str) -> Iterator[str]:

@@ -6,13 +6,13 @@ import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import docker
 
-from buildfarm.errors import SetupError
+from buildfarm.errors import NodeError, SetupError
 from buildfarm.settings import Settings
 from buildfarm.telemetry import Logger
 from buildfarm.telemetry.metrics import Metrics
@@ -20,6 +20,8 @@ from workers.engine import engine_failures
 from workers.sandbox.container import Sandboxes
 from workers.sandbox.firewall import parse_allowed, remove_stale_chains
 from workers.sandbox.network_rules import FarmHosts, NetworkRules
+from workers.sandbox.overlay import mount_later
+from workers.sandbox.spec import MERGED
 from workers.sandbox.workspace import Workspaces
 
 # Older ones lack what the sandbox is made with.
@@ -29,7 +31,9 @@ _OLDEST = {"Engine": (20, 10, 0), "runc": (1, 1, 0)}
 _RUNC_SAFE = (1, 2, 8)
 
 _STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
-_PROBE = """
+_LATER = "mounted-later"
+_PROBE = f"""
+[ ! -e {MERGED}/{_LATER} ] || echo 'Later: seen'
 grep -E '^(Cap|NoNewPrivs:|Seccomp:|Uid:)' /proc/self/status
 for place in /usr /etc /buildpacks /opt/buildfarm/tools; do
   touch $place/probe 2>/dev/null && echo "Written: $place"
@@ -52,8 +56,11 @@ class Isolation:
     gateway: str
     logger: Logger
 
-    def prove(self) -> None:
-        """Sets the rules and tries a probe. Raises SetupError that names all that is not as it should be, NodeError."""
+    def prove(self) -> bool:
+        """Sets the rules and tries a probe; returns whether it saw what was mounted after its start.
+
+        Raises SetupError that names all that is not as it should be, and NodeError.
+        """
         self._set_rules()
         if not self.workspaces.bounded:
             self.logger.warning(
@@ -64,12 +71,14 @@ class Isolation:
         runc = version_in(version, "runc")
         if runc and runc < _RUNC_SAFE:
             self.logger.warning("runc_is_old", version=".".join(map(str, runc)), advice="See docs/security.md.")
-        found = [*engine_differences(version, info, user_namespace=self.workspaces.user_offset > 0), *self._probe()]
+        wrong, sees_later = self._probe()
+        found = [*engine_differences(version, info, user_namespace=self.workspaces.user_offset > 0), *wrong]
         if found:
             raise SetupError(
                 f"This node's sandboxes are not secure: {'; '.join(found)}.",
                 advice="It takes no builds. docs/security.md explains each item.",
             )
+        return sees_later
 
     def _set_rules(self) -> None:
         self.rules.keep()
@@ -78,7 +87,7 @@ class Isolation:
         elif stale := remove_stale_chains():
             self.logger.info("stale_network_rules_removed", bridges=stale)
 
-    def _probe(self) -> Iterator[str]:
+    def _probe(self) -> tuple[list[str], bool]:
         name = f"buildfarm-probe-{secrets.token_hex(4)}"
         spec = self.sandboxes.spec
         with (
@@ -88,10 +97,13 @@ class Isolation:
         ):
             with engine_failures("inspect a sandbox"):
                 inspected = self.client.api.inspect_container(sandbox.container_id)
-            yield from spec.differences(inspected, workspace)
+            found = spec.differences(inspected, workspace)
+            with suppress(NodeError):  # where the node cannot mount, nothing can be seen
+                mount_later(workspace, _LATER)
             arguments = [self.gateway, str(port)] if port else ["", ""]
             ended = sandbox.run(["sh", "-c", _PROBE, "probe", *arguments], capture=True)
-            yield from probe_differences(ended.stdout.decode(errors="replace"), workspace.owner, spec.runtime)
+            output = ended.stdout.decode(errors="replace")
+        return [*found, *probe_differences(output, workspace.owner, spec.runtime)], "Later: seen" in output.splitlines()
 
 
 def make_isolation(

@@ -24,6 +24,7 @@ SLOTS_MAX = 64
 
 _COMMAND_SECONDS = 60
 _FREEZE_SECONDS = 10
+_DISK = "disk.ext4"  # the file that its file system is in
 # ext4 keeps blocks aside for what it has yet to write, and has some of them back after the write that found none.
 _ROOM_BYTES = 1024 * 1024
 
@@ -61,6 +62,25 @@ class Workspace:
         state = os.statvfs(self.own)
         return state.f_bavail * state.f_frsize < _ROOM_BYTES or state.f_favail == 0
 
+    @property
+    def disk_bytes(self) -> int:
+        """What its file system takes of the disk; only root's workspaces have one."""
+        return (self.own.parent.parent / _DISK).stat().st_blocks * 512
+
+    @contextmanager
+    def written_whole(self) -> Iterator[None]:
+        """Raises NodeError at the end of the block if the node's disk did not take all that was written in it.
+
+        A write to a file system in a file succeeds in memory, and what is lost afterwards, because the node's disk is
+        full, would be read as zeros.
+        """
+        descriptor = os.open(self.own, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield
+            mounts.sync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def freeze(self, end_processes: Callable[[], object]) -> None:
         """Make it read-only, and make the kernel refuse links in it.
 
@@ -71,16 +91,22 @@ class Workspace:
         if self.mount is None:
             end_processes()
             return
-        if not mounts.make_read_only(self.mount):
+        if not self._frozen():
             end_processes()
             # A process that was just killed may hold a file open for a moment.
             deadline = time.monotonic() + _FREEZE_SECONDS
-            while not mounts.make_read_only(self.mount):
+            while not self._frozen():
                 if time.monotonic() > deadline:
                     raise NodeError("The node cannot freeze a workspace: a file in it stays open for writing.")
                 time.sleep(0.02)
         for folder in (self.mount, *self._laid_over):
             mounts.protect(folder)
+
+    def _frozen(self) -> bool:
+        """Whether it is read-only now. An overlay comes first: it remembers removed files of its upper tree."""
+        if self._laid_over and not mounts.make_read_only(Path(self.merged.bind_source)):
+            return False
+        return self.mount is not None and mounts.make_read_only(self.mount)
 
     @property
     def _laid_over(self) -> list[Path]:
@@ -157,7 +183,7 @@ class Workspaces:
         root.mkdir(parents=True, mode=0o711 if self.user_offset else 0o700)
         files.mkdir()
         if self.bounded:
-            self._mount(root / "disk.ext4", files)
+            self._mount(root / _DISK, files)
         own = files / "node"
         own.mkdir(mode=0o711)
         folders = [files / name for name in ("app", "cache", "tmp", "layers")]

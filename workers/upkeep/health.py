@@ -79,7 +79,8 @@ class Health:
             builder=self.builders.current.digest,
             disk_free_bytes=free_bytes,
         )
-        orders = self.nodes.beat(node)
+        serves = " ".join(self.settings.served_classes) if self.settings.offer_seconds else ""
+        orders = self.nodes.beat(node, serves)
         if orders.drain:
             self.drain.ask()
         self.follow(orders.builder)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from itertools import islice
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from buildfarm.api.live.feeds import Feed, FeedEntry, Feeds
 from buildfarm.api.slots import Slots
-from buildfarm.model import State
+from buildfarm.events import LogLine
+from buildfarm.model import Build, State
 from buildfarm.store.logs import line_now
 
 EVENT_STREAM = "text/event-stream"
 
 _BEAT_SECONDS = 15.0
+_WHOLE_LINES = 500  # at once
 _AGAIN_MILLISECONDS = 1000
 # nginx holds an answer back until its buffers are full, unless this header (of ngx_http_proxy_module) says not to.
 _UNBUFFERED = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
@@ -37,12 +41,22 @@ class LiveStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def log_events(feeds: Feeds, build_id: str, after: str, *, now: bool = False) -> AsyncIterator[bytes]:
+async def log_events(
+    feeds: Feeds, whole: Callable[[str, str], Iterator[LogLine] | None], build: Build, after: str, *, now: bool = False
+) -> AsyncIterator[bytes]:
     """The lines after a position, and what becomes of the build, until it has ended and all was sent.
 
-    With ``now`` also the line that is being written, whenever it has changed.
+    With ``now`` also the line that is being written, whenever it has changed. ``whole`` gives the log of
+    an ended build after a position once it has left Redis.
     """
-    stream, record = f"build:{build_id}:log", f"build:{build_id}"
+    if build.state.final and await asyncio.to_thread(whole, build.id, after) is not None:
+        yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
+        yield _event("build", build.model_dump(mode="json", include=set(_STATUS), exclude_none=True))
+        async for lines in _whole(whole, build.id, after):
+            yield lines
+        yield _event("end", {"state": build.state})
+        return
+    stream, record = f"build:{build.id}:log", f"build:{build.id}"
     async with feeds.follow(stream, _line, record=record, ended=_has_ended) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
         told: dict[str, str] = {}
@@ -53,10 +67,22 @@ async def log_events(feeds: Feeds, build_id: str, after: str, *, now: bool = Fal
                 told = status
                 yield _event("build", status)
             yield b"".join(entry.encoded for entry in entries) if entries else b""
+            after = entries[-1].position if entries else after
             if now and (line := line_now(feed.record)) != told_line:
                 told_line = line
                 yield _event("now", {"text": line})
-        yield _event("end", {"state": feed.record.get("state", "")})
+        async for lines in _whole(whole, build.id, after):
+            yield lines
+        yield _event("end", {"state": feed.record.get("state", build.state)})
+
+
+async def _whole(
+    whole: Callable[[str, str], Iterator[LogLine] | None], build_id: str, after: str
+) -> AsyncIterator[bytes]:
+    """The lines of a log that has left Redis; none of another."""
+    lines = await asyncio.to_thread(whole, build_id, after)
+    while found := await asyncio.to_thread(lambda: list(islice(lines or (), _WHOLE_LINES))):
+        yield b"".join(_event("line", line.model_dump(mode="json"), line.position) for line in found)
 
 
 async def state_events(feeds: Feeds, after: str, visible: Callable[[FeedEntry], bool]) -> AsyncIterator[bytes]:

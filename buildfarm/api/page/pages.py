@@ -91,18 +91,30 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/")
-def builds(request: Request, caller: Visitor, state: str = "", after: str = "") -> Response:
-    """The newest builds."""
+def builds(request: Request, caller: Visitor, state: str = "", after: str = "", app: str = "") -> Response:
+    """The newest builds; of a ``tenant/app`` all of them, page by page."""
     if not re.fullmatch(AFTER_PATTERN, after):
         raise RefusedError(
             422, "request.invalid", "`after` is not a position in the list of builds.",
             advice="Open the list without it, then follow its links.",
         )  # fmt: skip
     wanted = {"queued": {State.QUEUED, State.HELD}}.get(state) or {one for one in State if one == state}
-    found, following = caller.services.farm.page(_LISTED, tenant=caller.tenant, states=frozenset(wanted), after=after)
-    place = f"/?state={state if wanted else ''}" + (f"&after={after}" if after else "")
-    values = {"builds": found, "state": state, "next": following, "here": "/"}
-    return _live(request, caller, "builds", place, values)
+    tenant, _, name = app.partition("/") if re.fullmatch(r"[a-z0-9-]+/[a-z0-9.:_-]+", app) else ("", "", "")
+    lost: list[str] = []
+    found, following = caller.services.farm.page(
+        _LISTED,
+        tenant=caller.tenant_of(tenant or None),
+        app=name or None,
+        states=frozenset(wanted),
+        after=after,
+        lost=lost,
+    )
+    chosen = app if name else ""
+    place = f"/?state={state if wanted else ''}" + (f"&app={chosen}" if chosen else "")
+    archived = not chosen and not following and not caller.services.farm.history.catalog.is_empty()
+    values = {"builds": found, "state": state, "next": following, "here": "/", "app": chosen, "lost": lost}
+    place += f"&after={after}" if after else ""
+    return _live(request, caller, "builds", place, {**values, "archived": archived})
 
 
 @router.get("/builds/{build_id}")
@@ -124,12 +136,13 @@ def log(build_id: BuildId, caller: Visitor) -> StreamingResponse:
 @router.get("/builds/{build_id}/live")
 def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingResponse:
     """The log as it grows."""
-    caller.build(build_id)
+    found = caller.build(build_id)
     after = request.headers.get("last-event-id", "0")
     if not after.replace("-", "", 1).isdecimal():
         raise RefusedError(422, "request.invalid", "Last-Event-ID is not a position in this log.")
     services = caller.services
-    return LiveStream(log_events(services.feeds, build_id, after, now=True), services.streams, caller.token.id)
+    events = log_events(services.feeds, services.farm.history.whole, found, after, now=True)
+    return LiveStream(events, services.streams, caller.token.id)
 
 
 @router.post("/builds/{build_id}/cancel")

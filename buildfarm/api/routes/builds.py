@@ -50,15 +50,17 @@ def submit(
 
 @router.get("", responses=responses(*_COMMON))
 def list_builds(caller: Reader, wanted: Annotated[BuildFilter, Query()]) -> BuildPage:
-    """The newest builds first, a page at a time."""
+    """The newest builds first, a page at a time; of a tenant's app with those in the archive."""
+    lost: list[str] = []
     found, following = caller.services.farm.page(
         wanted.limit,
         tenant=caller.tenant_of(wanted.tenant),
         app=wanted.app,
         states=frozenset(wanted.state),
         after=wanted.after,
+        lost=lost,
     )
-    return BuildPage(builds=tuple(view(caller, build) for build in found), next=following)
+    return BuildPage(builds=tuple(view(caller, build) for build in found), next=following, lost=tuple(lost))
 
 
 @router.get("/{build_id}", responses=responses(404, *_COMMON))
@@ -132,13 +134,14 @@ def live_log(
 
     The id of each `line` is its position: sent as `Last-Event-ID` after a cut, no line is lost or doubled.
     """
-    caller.build(build_id)
+    build = caller.build(build_id)
     if last_event_id and not re.fullmatch(r"\d{1,15}(-\d{1,10})?", last_event_id):
         raise RequestError(
             "Last-Event-ID is not a position in this log.", advice="Send the id of the last event you saw."
         )
-    events = log_events(caller.services.feeds, build_id, last_event_id or after, now=now)
-    return LiveStream(events, caller.services.streams, caller.token.id)
+    services = caller.services
+    events = log_events(services.feeds, services.farm.history.whole, build, last_event_id or after, now=now)
+    return LiveStream(events, services.streams, caller.token.id)
 
 
 def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:

@@ -1,6 +1,7 @@
 -- What follows from a build's change of state; put before each script that says "with _admission".
 -- with _logs
 -- with _fence
+-- with _offers
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
 -- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits if none are set, bounds of what is kept
 --
@@ -39,17 +40,22 @@ local function key(name) return namespace .. name end
 
 local function held_key(class, tenant, app) return key('held:' .. class .. ':' .. tenant .. '/' .. app) end
 
+-- A build's message. Wherever it is put: a node that leaves before it acknowledged the message returns it to this queue.
+local function message_of(id, queue, tag)
+  local filled = {['@id@'] = id, ['@queue@'] = queue, ['@tag@'] = id .. '-' .. tag}
+  return (string.gsub(terms.message, '@%l+@', filled))
+end
+
 -- Sends a build's message in the same step that queues it: neither can be there without the other.
 local function wake(id, queue)
   messages_sent = messages_sent + 1
-  local filled = {['@id@'] = id, ['@queue@'] = queue, ['@tag@'] = id .. '-' .. stamp .. '-' .. messages_sent}
-  redis.call('LPUSH', key(queue), (string.gsub(terms.message, '@%l+@', filled)))
+  redis.call('LPUSH', key(queue), message_of(id, queue, stamp .. '-' .. messages_sent))
 end
 
 -- A build as far as admission needs it; nil if there is none.
 local function load(id)
   local fields = redis.call('HMGET', key('build:' .. id), 'state', 'place', 'queue', 'submitted_at', 'attempt', 'cancel',
-    'superseded_by', 'expires_at', 'holder', 'phase')
+    'superseded_by', 'expires_at', 'holder', 'phase', 'offered')
   if not (fields[1] and fields[2]) then return nil end
   local tenant, app, target = string.match(fields[2], '^(%S+) (%S+) ?(%S*)$')
   return {
@@ -57,6 +63,7 @@ local function load(id)
     queue = fields[3], class = string.match(fields[3], '^build%.(%w+)%.'), submitted_at = fields[4],
     attempt = fields[5], cancel = fields[6], superseded_by = fields[7], expires_at = tonumber(fields[8] or nil),
     fence = fence_of(fields[5], fields[9]), publishes = fields[1] == 'running' and fields[10] == 'publish',
+    offered = fields[11],
   }
 end
 
@@ -185,6 +192,7 @@ local function enter(build, state, turn)
     redis.call('ZREM', key('retries'), build.id)
   elseif from == 'running' then
     redis.call('ZREM', key('leases'), build.id)
+    count_free(redis.call('HGET', key('build:' .. build.id), 'node') or '', 1)
   end
   if state == 'held' then
     redis.call('ZADD', held_key(build.class, build.tenant, build.app), turn or build.submitted_at, build.id)

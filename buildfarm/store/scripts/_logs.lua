@@ -144,3 +144,17 @@ local function end_log(tenant, id, at)
   for _, index in ipairs(indexes('open', tenant)) do redis.call('ZREM', index, member) end
   for _, index in ipairs(indexes('ended', tenant)) do redis.call('ZADD', index, at, member .. ' ' .. bytes) end
 end
+
+-- The log of an ended build is in the registry.
+local function remove_log(tenant, id, finished_at)
+  local member = tenant .. ' ' .. id
+  -- A node of an older version may have ended the build without updating the indexes.
+  if redis.call('ZSCORE', prefix .. 'logs:open', member) then end_log(tenant, id, finished_at) end
+  local ended = indexes('ended', tenant)[2]
+  for _, range in ipairs({{finished_at - 1, finished_at + 1}, {'-inf', '+inf'}}) do
+    if redis.call('EXISTS', log_key(id), log_key(id, ':tail')) == 0 then return end
+    for _, found in ipairs(redis.call('ZRANGE', ended, range[1], range[2], 'BYSCORE')) do
+      if string.sub(found, 1, #member + 1) == member .. ' ' then remove_ended(found) end
+    end
+  end
+end

@@ -5,7 +5,8 @@
 -- ARGV: 1 fence: the attempt and its token  2 phase  3 limit in bytes
 --       4 number of this batch: one that was sent twice is taken once
 --       5 bounds in bytes (JSON): head and tail of a log; tenant, farm: all logs  6... lines
--- Returns 1, or 0 where another attempt owns the build.
+-- Returns the position of the first line, whose others follow one by one; 1 where none was added, 0 where another attempt
+-- owns the build.
 local record = redis.call('HMGET', KEYS[1], 'state', 'attempt', 'log_bytes', 'holder', 'log_batch')
 if record[1] ~= 'running' or fence_of(record[2], record[4]) ~= ARGV[1] then return 0 end
 if tonumber(ARGV[4]) <= tonumber(record[5] or '0') then return 1 end
@@ -30,8 +31,10 @@ local function save_part()
   if is_new then redis.call('RPUSH', parts_key, encode_part(part)) else redis.call('LSET', parts_key, -1, encode_part(part)) end
 end
 
+local first, last
 local function add(stream, position, to, text)
-  to.last = redis.call('XADD', stream, position, 'a', attempt, 'p', phase, 't', text)
+  last = redis.call('XADD', stream, last and next_position(last) or position, 'a', attempt, 'p', phase, 't', text)
+  first, to.last = first or last, last
   to.bytes, to.lines = to.bytes + #text + LINE_COST, to.lines + 1
   to.attempt, to.phase = attempt, phase
 end
@@ -77,4 +80,4 @@ while kept - head.bytes - LOG_COST > bounds.tail do
   kept = kept - freed
 end
 keep_within(bounds, {tenant}, used, most, before)
-return 1
+return first

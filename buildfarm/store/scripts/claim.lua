@@ -2,8 +2,23 @@
 -- with _admission
 -- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
 --       6 token, chosen by the caller: the same claim sent twice is one claim and gets the same answer
+--       7 '1': a build whose app another node built last is offered to that node first, if it has room; once
+-- build:<id>  offered: the node that the build was offered to
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
--- Answers {attempt, the record}, or {0, reason} if there is nothing to claim: the message is dropped.
+-- Answers {attempt, the record, the node that built the app last or ''}, or {0, reason} if there is nothing to claim: the
+-- message is dropped. {0, 'offered', id}: the caller keeps the message, and claims the build a little later.
+local LAST_BUILDS = 10  -- of an app, among which its last success is looked for
+local OFFER_LOST_SECONDS = 1  -- after this, the node that offered the build and the one that it was offered to must have died
+
+local function last_node(build)
+  local newest = redis.call('ZREVRANGE', key('app:' .. build.tenant .. '/' .. build.app), 0, LAST_BUILDS - 1)
+  for _, id in ipairs(newest) do
+    local state, node = unpack(redis.call('HMGET', key('build:' .. id), 'state', 'node'))
+    if state == 'succeeded' and node then return node end  -- a cached result has none
+  end
+  return ''
+end
+
 local build = load(ARGV[2])
 -- The message of a superseded build serves the one that took its place.
 for _ = 1, 1000 do
@@ -15,7 +30,7 @@ local record = key('build:' .. build.id)
 if build.fence == build.attempt .. ' ' .. ARGV[6] then
   if build.state ~= 'running' then return {0, 'given back'} end
   redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
-  return {tonumber(build.attempt), redis.call('HGETALL', record)}
+  return {tonumber(build.attempt), redis.call('HGETALL', record), last_node(build)}
 end
 if build.state ~= 'queued' then return {0, build.state} end
 if build.expires_at and build.attempt == '0' and build.expires_at <= now then
@@ -25,16 +40,27 @@ if build.expires_at and build.attempt == '0' and build.expires_at <= now then
   admit(build.tenant)
   return {0, 'expired'}
 end
+local preferred = last_node(build)
+if build.offered then
+  if build.offered ~= ARGV[3] then withdraw(build.offered, message_of(build.id, build.queue, 'offer')) end
+elseif ARGV[7] == '1' and preferred ~= '' and preferred ~= ARGV[3] and build.attempt == '0'
+  and has_room(preferred, build.class, now) then
+  redis.call('HSET', record, 'offered', preferred)
+  redis.call('ZADD', key('retries'), now + OFFER_LOST_SECONDS, build.id)
+  offer_to(preferred, message_of(build.id, build.queue, 'offer'))
+  return {0, 'offered', build.id}
+end
 local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
 redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp, 'holder',
   attempt .. ' ' .. ARGV[6])
 redis.call('HDEL', record, 'published', 'log_batch', 'log_now')  -- of an earlier attempt
 redis.call('HSETNX', record, 'started_at', stamp)
+count_free(ARGV[3], -1)
 redis.call('ZADD', key('leases'), now + ARGV[4], build.id)
 tell(build, 'attempt', attempt, 'node', ARGV[3])
 local started = key('started:' .. math.floor(now / 60))
 redis.call('HINCRBY', started, build.class .. ' ' .. build.tenant, 1)
 if redis.call('HINCRBY', started, build.class, 1) == 1 then redis.call('EXPIRE', started, terms.started_seconds) end
 admit(build.tenant)
-return {attempt, redis.call('HGETALL', record)}
+return {attempt, redis.call('HGETALL', record), preferred}

@@ -27,6 +27,9 @@ if state == 'superseded' then
 else
   tell(build, 'attempt', build.attempt)
 end
-if ARGV[7] ~= '' then redis.call('SET', key('memo:' .. ARGV[7]), build.id, 'EX', terms.record_seconds) end
+if ARGV[7] ~= '' then
+  redis.call('SET', key('memo:' .. ARGV[7]), build.id, 'EX', terms.record_seconds)
+  redis.call('HSET', record, 'input', ARGV[7])
+end
 admit(build.tenant)
 return state

@@ -1,5 +1,6 @@
 -- Accepts a build, in one step with all that follows: it takes the place of older ones, and is queued or held.
 -- with _admission
+-- with _archived
 -- ARGV: 2 id  3 request (JSON)  4 place  5 queue  6 run policy  7 seconds that it may wait, or ''
 --       8 idempotency key, or ''  9 digest of the request, for that key
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
@@ -18,10 +19,14 @@ if policy ~= 'all' then build.target = target end
 local tenant = key('tenant:' .. build.tenant)
 local idempotency = ARGV[8] ~= '' and key('key:' .. build.tenant .. ':' .. ARGV[8])
 
-if redis.call('EXISTS', record) == 1 then return {'same', id, ''} end
+local function is_known(other)
+  return redis.call('EXISTS', key('build:' .. other)) == 1 or redis.call('HEXISTS', archived_key(namespace, other), other) == 1
+end
+
+if is_known(id) then return {'same', id, ''} end
 if idempotency then
   local found, digest = string.match(redis.call('GET', idempotency) or '', '^(%S+) (%S+)$')
-  if found and redis.call('EXISTS', key('build:' .. found)) == 1 then return {'same', found, digest} end
+  if found and is_known(found) then return {'same', found, digest} end
 end
 
 -- Submits are refused first, so that there is room for whatever ends the builds that are there.

@@ -28,8 +28,10 @@
 #include <unistd.h>
 
 #define PIPE_BYTES (1 << 20)
-#define KEPT_BYTES (4 << 20)
-#define LINE_COST_BYTES 64 /* beside its length, as in the farm's own bound of a log */
+#ifndef KEPT_BYTES
+#define KEPT_BYTES (64 << 20) /* more than the farm's bound of a log, so that a log within it is whole; unused pages cost nothing */
+#endif
+#define LINE_COST_BYTES 4 /* beside its length, as in the farm's own bound */
 #define PIECE_BYTES (64 << 10)
 #define REST_BYTES (8 << 10) /* of a line whose beginning is sent already */
 #define FLOOD_BYTES (64LL << 20)
@@ -71,8 +73,8 @@ static size_t together(void) { return least(used, KEPT_BYTES - start); }
 static void advance(size_t length) {
     lines -= count_lines(ring + start, length);
     if (length) last_dropped = ring[start + length - 1];
-    start = (start + length) % KEPT_BYTES;
     used -= length;
+    start = used ? (start + length) % KEPT_BYTES : 0; /* the same pages again, unless the reader is behind */
 }
 
 /* Takes up to `most` bytes out of the ring, to the end of the first line or, with `all`, as much as there is. */

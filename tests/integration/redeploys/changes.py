@@ -15,10 +15,11 @@ from pathlib import Path
 TREE = """
 mkdir -p one/deep two empty
 seq 20000 >one/deep/file; echo 1 >one/first; echo 2 >two/second; echo 3 >third
-echo linked >one/linked; ln one/linked two/linked
 ln -s one/first to-file; ln -s one to-folder
 chmod 755 one/first
 """
+# A cache with hard links of its own is mounted in another way than one without.
+LINKED = f"{TREE}\necho linked >one/linked; ln one/linked two/linked"
 AGAIN = "rm -rf -- * .[!.]*"
 
 
@@ -145,18 +146,28 @@ SHELL = {
     "a link becomes a folder": Change("rm to-folder; mkdir to-folder; echo 5 >to-folder/inside"),
     "a link leads elsewhere": Change("ln -sfn two to-folder", undo="ln -sfn one to-folder"),
     "chmod only": Change("chmod 644 one/first; chmod 755 third", undo="chmod 755 one/first; chmod 644 third"),
-    "write to one of two hard links": Change("echo more >>one/linked", undo="echo linked >one/linked"),
-    "truncate one of two hard links": Change(": >two/linked", undo="echo linked >one/linked"),
-    "remove one of two hard links": Change("rm one/linked", undo="ln two/linked one/linked"),
     "link a file that was there": Change("ln third one/third", undo="rm one/third"),
     "the same size and time": Change(
         "time=$(stat -c %Y third); echo 4 >third; touch -d @$time third",
         undo="time=$(stat -c %Y third); echo 3 >third; touch -d @$time third",
     ),
 }
+LINKS = {
+    "write to one of two hard links": Change("echo more >>one/linked", undo="echo linked >one/linked", make=LINKED),
+    "truncate one of two hard links": Change(": >two/linked", undo="echo linked >one/linked", make=LINKED),
+    "remove one of two hard links": Change("rm one/linked", undo="ln two/linked one/linked", make=LINKED),
+    "rename the folder of a hard link": Change(
+        "mv one three; echo more >>three/linked", undo="echo linked >three/linked; mv three one", make=LINKED
+    ),
+    "a third hard link": Change("ln one/linked third-link; echo more >>third-link", make=LINKED),
+}
 APPS = {
     "nothing": Change(":", undo=":"),
     "changes by the shell": together(SHELL.values()),
+    "changes of hard links": together(LINKS.values()),
+}
+# Each installs anew in six builds, which takes longer than all others together.
+PACKAGE_MANAGERS = {
     "npm install of a changed dependency": Change(
         _NPM.format("2.0.0"), undo=_NPM.format("1.0.0"), make=_NPM.format("1.0.0"), files=PACKAGES
     ),

@@ -1,6 +1,7 @@
 """A node that built the app before, another node, and a build without a cache make one image, whatever a build does.
 
-Two nodes share a farm; classes of builds choose between them. BUILDFARM_EXAMPLES asks for more generated apps.
+Two nodes share a farm; classes of builds choose between them. BUILDFARM_EXAMPLES asks for more generated apps, and
+BUILDFARM_PACKAGE_MANAGERS=1 for npm, pip, pnpm and uv too: `make bench-redeploy` does both.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from hypothesis import strategies as st
 from buildfarm.farm import open_farm
 from buildfarm.oci.manifest import Manifest
 from testkit.buildpacks import succeeded
-from testkit.builds import Builds, build_node, empty_namespace
-from tests.integration.redeploys.changes import APPS, SHELL, TREE, Change, together
+from testkit.builds import Builds, build_node, empty_namespace, wait_for
+from tests.integration.redeploys.changes import APPS, LINKED, LINKS, PACKAGE_MANAGERS, SHELL, TREE, Change, together
 
+if os.environ.get("BUILDFARM_PACKAGE_MANAGERS"):
+    APPS |= PACKAGE_MANAGERS
 EXAMPLES = int(os.environ.get("BUILDFARM_EXAMPLES", "1"))
 WARM, OTHER = "interactive", "bulk"
 REDEPLOYS = 2
+MADE_SECONDS = 60
+# Most of the time of a generated app is its scripts'.
+CHANGES_MIN, CHANGES_MAX = (40, 60) if EXAMPLES > 1 else (12, 20)
 FOLDERS = ("tree", "work", "moved")
 
 
@@ -79,23 +85,39 @@ def deploy(built: Builds, buildpack: str, change: Change, folder: Path) -> Image
     """Four builds of one source, and some of others before; asserts that caches were used where there are any."""
     app = f"a{os.urandom(6).hex()}"
 
+    logs: list[str] = []
+
     def build(node: str, version: str, name: str = app, *, restored: bool = True) -> Image:
         source = change.write(folder, version)
         ended = built(source, name, build_class=node, buildpacks=(buildpack,), cached_result=False)
         succeeded(built, ended)
         log = built.log(ended)
         assert [word in log for word in ("RESTORED tree", "FOUND work")] == [restored, restored], log
+        logs.append(log)
         return read(built, ended, name)
 
     build(WARM, "0", restored=False)
     for number in range(1, REDEPLOYS):
+        wait_for(lambda: has_snapshot(built, app), MADE_SECONDS)
         build(WARM, str(number))
+    # What this one left may not be in the registry yet, so the next one may have to do without.
+    assert "ON A SNAPSHOT" in logs[-1], logs[-1]
+    wait_for(lambda: has_snapshot(built, app), MADE_SECONDS)
     return {
         "warm": build(WARM, "last"),
         "elsewhere": build(OTHER, "last"),
         "again, after another node": build(WARM, "last"),
         "without a cache": build(WARM, "last", f"{app}-alone", restored=False),
     }
+
+
+def has_snapshot(built: Builds, app: str) -> bool:
+    """Whether the warm node has the app's cache of now, if it has any, as a snapshot."""
+    repository, registry = f"caches/{built.tenant}/{app}", built.farm.registry
+    if not registry.has_manifest(repository, "cache"):
+        return False
+    digest = registry.read_manifest(repository, "cache")[0].layers[0].digest
+    return any(built.node.workspaces.glob(f"{built.node.id}.snapshots/{digest.hex}*"))
 
 
 def read(built: Builds, build, app: str) -> Image:
@@ -130,10 +152,14 @@ def test_a_cache_does_not_change_the_image(named_images, name):
         assert other.config == warm.config
 
 
-@pytest.mark.parametrize("number", [pytest.param(number, id=name) for number, name in enumerate(SHELL)])
-def test_a_cache_does_not_change_what_becomes_of_a_tree(named_images, number):
+ALL = {"changes by the shell": SHELL, "changes of hard links": LINKS}
+EACH = [pytest.param(app, at, id=name) for app, changes in ALL.items() for at, name in enumerate(changes)]
+
+
+@pytest.mark.parametrize(("app", "number"), EACH)
+def test_a_cache_does_not_change_what_becomes_of_a_tree(named_images, app, number):
     """The same images, seen change by change: which one is it that a digest differs by?"""
-    warm, *others = named_images("changes by the shell").values()
+    warm, *others = named_images(app).values()
     for folder in FOLDERS:
         assert warm.below(f"{folder}/{number}")
         for other in others:
@@ -155,20 +181,23 @@ STEPS = st.one_of(
     st.builds("chmod 700 {}".format, NAMES),
     st.builds("cp -a {} {}".format, NAMES, NAMES),
 )
-# Steps that do not apply to what is there fail, as they would anywhere.
-CHANGE = st.lists(STEPS, min_size=2, max_size=8).map(
-    lambda steps: Change(f"(set +e; {'; '.join(steps)}; true) 2>/dev/null", make=TREE.replace("20000", "20"))
-)
 
 
-@given(changes=st.lists(CHANGE, min_size=40, max_size=60))
+def of_steps(steps: list[str], tree: str) -> Change:
+    """Steps that do not apply to what is there fail, as they would anywhere."""
+    return Change(f"(set +e; {'; '.join(steps)}; true) 2>/dev/null", make=tree.replace("20000", "20"))
+
+
+@pytest.mark.parametrize("tree", [pytest.param(TREE, id="folders"), pytest.param(LINKED, id="hard links")])
+@given(steps=st.lists(st.lists(STEPS, min_size=2, max_size=8), min_size=CHANGES_MIN, max_size=CHANGES_MAX))
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
     phases=[Phase.generate],  # to shrink one takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_a_cache_does_not_change_what_becomes_of_generated_changes(images, changes):
+def test_a_cache_does_not_change_what_becomes_of_generated_changes(images, tree, steps):
+    changes = [of_steps(each, tree) for each in steps]
     warm, *others = images(together(changes)).values()
     for number, change in enumerate(changes):
         for folder in FOLDERS:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.hostile.watch import RAW_DOOR
+
 # Each piece of code runs in its own process under one watch, which nothing can take off again.
 RUNNER = """
 import json, os, shutil, subprocess, sys, traceback
@@ -16,11 +18,14 @@ from workers.build_folder import BuildFolder
 root = Path(sys.argv[1])
 files = root / "workspaces/node/attempt/files"
 app = files / "app"
+upper = files / "node/upper/app"
 def plant():
     shutil.rmtree(root / "workspaces", ignore_errors=True)
     (app / "folder").mkdir(parents=True)
     (app / "folder/file").write_text("x")
-    (files / "node").mkdir()
+    upper.mkdir(parents=True)
+    (upper / "file").write_text("x")
+    (root / "workspaces/node.snapshots/one/files/cache/folder").mkdir(parents=True)
 told = []
 for number, code in enumerate(json.load(sys.stdin)):
     plant()
@@ -36,6 +41,10 @@ for number, code in enumerate(json.load(sys.stdin)):
     told.append(read_report(root / str(number)))
 print(json.dumps(told))
 """
+
+# As code of the module is that looks at raw trees
+BY_OVERLAY = f"exec(compile(code, {RAW_DOOR!r}, 'exec'))"
+BY_OVERLAY = f"(lambda code: {BY_OVERLAY})"
 
 AROUND_THE_DOOR = [
     'open(app / "folder/file").close()',
@@ -59,6 +68,12 @@ AROUND_THE_DOOR = [
     'subprocess.run(["find", str(app)], stdout=subprocess.DEVNULL)',
     'subprocess.run(["tar", "--create", "--file=/dev/null", f"--directory={files}", "app"])',
     'subprocess.run(["true"], cwd=app / "folder")',
+    '(files / "merged/folder").is_dir()',
+    'open(upper / "file").close()',
+    'os.lstat(upper / "file")',
+    'subprocess.run(["true", str(upper / "file")])',
+    f"{BY_OVERLAY}('open(upper / \"file\").close()')",
+    'list(os.scandir(root / "workspaces/node.snapshots/one/files/cache/folder"))',
 ]
 
 BY_THE_DOOR = """
@@ -94,7 +109,9 @@ def test_any_access_around_the_door_is_told(tmp_path):
 
 
 def test_what_goes_by_the_door_is_counted_and_the_nodes_own_files_are_not(tmp_path):
-    (doors, others), own = watched(tmp_path, [BY_THE_DOOR, OF_THE_NODE])
+    raw = f"{BY_OVERLAY}('os.lstat(upper / \"file\"); list(os.scandir(upper))')"
+    (doors, others), own, of_raw_trees = watched(tmp_path, [BY_THE_DOOR, OF_THE_NODE, raw])
     assert doors >= 8
     assert others == []
     assert own == [0, []]
+    assert of_raw_trees == [2, []]

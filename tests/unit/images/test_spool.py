@@ -14,7 +14,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[3] / "images/builder/programs/spool.c"
 KEPT_BYTES = 4 << 20
-LINE_COST_BYTES = 64
+LINE_COST_BYTES = 4
 NON_BLOCKING = """
 import fcntl, os, sys, time
 fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -23,7 +23,8 @@ fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_NONBLOCK)
 
 @pytest.fixture(scope="module")
 def spool(compile_program):
-    return compile_program("spool")
+    """With less room than in the builder, so that a flood is soon larger."""
+    return compile_program("spool", f"-DKEPT_BYTES={KEPT_BYTES}")
 
 
 def run(*command, **options):
@@ -79,7 +80,7 @@ def test_what_is_read_in_time_is_whole_and_in_order(spool):
 
 def test_a_gap_says_how_many_lines_are_missing(spool, tmp_path):
     done = tmp_path / "done"
-    text, _ = read_late(spool, "bash", "-c", f"seq 1 400000; touch {done}", until=done.exists)
+    text, _ = read_late(spool, "bash", "-c", f"seq 1 1000000; touch {done}", until=done.exists)
     assert "lines are missing here" in text
     expected = 1
     for line in text.splitlines():
@@ -88,7 +89,15 @@ def test_a_gap_says_how_many_lines_are_missing(spool, tmp_path):
         else:
             assert int(line) == expected
             expected += 1
-    assert expected == 400_001
+    assert expected == 1_000_001
+
+
+def test_a_log_within_the_farms_bound_is_whole_however_late_it_is_read(compile_program, tmp_path):
+    done = tmp_path / "done"
+    script = f"seq -f '%099.0f' 1 400000; touch {done}"
+    text, code = read_late(compile_program("spool"), "bash", "-c", script, until=done.exists)
+    assert code == 0
+    assert text == "".join(f"{number:099}\n" for number in range(1, 400_001))
 
 
 def test_only_the_log_is_spooled_where_standard_output_is_something_else(spool):

@@ -217,6 +217,8 @@ OWN_FILES = {
     "image_builds/smoke.py": "the password and the image under test, in the workspace's folder of the node",
     "sandbox/mounts.py": "mounts, and the maps of user namespaces in /proc",
     "sandbox/overlay.py": "the raw upper tree of an overlay, after it was frozen: names and attributes",
+    "attempt/spool.py": "the log of an attempt, in the node's folder of logs",
+    "upkeep/spools.py": "the node's folder of logs, in which names are digests",
     "sandbox/network.py": "the route out and its MTU, from /proc and /sys",
     "sandbox/spec.py": "the seccomp profile",
     "sandbox/workspace.py": "makes, mounts, freezes and removes workspaces, without a running sandbox",

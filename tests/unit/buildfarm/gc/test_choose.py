@@ -41,6 +41,9 @@ def going(*manifests, used=(), rules=RULES):
         (stored("caches/t/a", "replaced", 50), False, True),
         (stored("tools/go", "in use", 10_000, "1.24.11"), False, False),
         (stored("tools/go", "replaced", 50), False, True),
+        (stored("archive/t/a", "a pack", 10_000, "1.0-b"), False, False),
+        (stored("archive/t/a", "a listed pack", 10_000), True, False),
+        (stored("archive/t/a", "in another pack", 50), False, True),
     ],
 )
 def test_what_may_go(item, used, goes):

@@ -54,6 +54,25 @@ def test_blobs_that_are_young_stay(disk, storage):
     assert run(storage, Rules()).blobs == 0
 
 
+def test_a_blob_that_a_record_names_stays_without_a_manifest_and_its_repository_lists_it(disk, storage):
+    log = disk.blob(b"the log of a build", OLD, "archive/t/a")
+    assert run(storage, used={log}).blobs == 0
+    assert [entry.name for entry in storage.links("archive/t/a")] == [log.removeprefix("sha256:")]
+    assert run(storage).blobs == 1
+    assert list(storage.links("archive/t/a")) == []
+
+
+def test_the_empty_folder_of_a_pack_that_was_deleted_goes_after_the_grace(disk, storage):
+    kept = disk.manifest("archive/t/a", tags=["1-a"], age=OLD)
+    empty = storage.revision("archive/t/a", "sha256:" + "0" * 64)
+    empty.mkdir()
+    run(storage, Rules())
+    assert empty.is_dir()
+    run(storage)
+    assert not empty.exists()
+    assert storage.revision("archive/t/a", kept).is_dir()
+
+
 def test_an_old_blob_that_a_build_has_just_mounted_stays(disk, storage):
     disk.blob(b"old", OLD)
     mounted = disk.blob(b"mounted", 5, "apps/a")

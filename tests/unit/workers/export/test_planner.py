@@ -106,6 +106,16 @@ def test_hard_links_are_always_listed(planner, root):
     assert digests(planner.plan(known)) == digests(planner.plan(app(root, {}, ["app.py"])))
 
 
+def test_a_folder_that_is_a_layer_in_one_place_may_be_two_in_another(planner, root):
+    for name in ("one", "two"):
+        write(root, f"made/{name}/file", b"m" * 2000)
+    which = "snapshot-1 /spare/made"
+    planner.plan(app(root, {"made": which}))
+    (root / "made").rename(root / ".made")
+    moved = app(root, {".made": which})
+    assert digests(planner.plan(moved)) == digests(planner.plan(app(root, {})))
+
+
 def test_where_the_plan_changes_a_closed_folder_is_opened(root):
     planner = Planner("gzip", MIN_BYTES, 4, 10**9)
     known = app(root, UNCHANGED, ["app.py"])

@@ -1,0 +1,149 @@
+"""What a leader does for the archive: ended builds go into packs, small packs are joined, old ones are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from buildfarm.errors import RegistryError
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.retry import UnavailableError
+from buildfarm.store.archive import plan
+from buildfarm.store.archive.catalog import Catalog, Ended, Joined
+from buildfarm.store.archive.pack import Pack, join, make
+from buildfarm.store.archive.plan import Shelved
+from buildfarm.store.archive.sent_logs import SentLogs
+from buildfarm.store.archive.shelf import Shelf, repository_of, shelved
+from buildfarm.store.logs import Logs
+from buildfarm.telemetry import Logger
+
+if TYPE_CHECKING:
+    from buildfarm.oci.registry import Registry
+
+_LOOK = 1000  # builds at once
+_LOOSE = 100
+_SETTLED = 0.1  # of the time after which an app's oldest build is archived: younger ones go along with it
+_NOT_KEPT = ("log_", "holder", "archived")  # how the fields begin that mean nothing in the archive
+
+
+@dataclass
+class Archivist:
+    """One at a time in a farm, and harmless if it is two. Every method raises StoreError and RegistryError."""
+
+    catalog: Catalog
+    logs: Logs
+    registry: Registry
+    after_seconds: float  # an ended build stays in Redis for so long
+    patience_seconds: float  # longer, if its node has not sent its log
+    kept_seconds: float  # its pack stays in the registry
+    logger: Logger
+    _looked: float = field(default=0.0)  # where the next look goes on
+
+    def due(self) -> list[str]:
+        """Apps that have builds to be archived, of some that ended; each call looks at others."""
+        found, following = self.catalog.ended(self._looked, _LOOK, seconds=self.after_seconds)
+        self._looked = following or 0.0
+        self._leave([build for build in found if build.archived])
+        return list(dict.fromkeys(build.place for build in found if not build.archived))
+
+    @property
+    def looked_at_all(self) -> bool:
+        """Whether the last look came to the end of the list."""
+        return self._looked == 0.0
+
+    def archive(self, place: str) -> int:
+        """Archives an app's ended builds, a pack at a time; returns how many."""
+        seconds = self.after_seconds * _SETTLED
+        builds = self.catalog.ended_of(place, seconds=seconds, patience_seconds=self.patience_seconds)
+        total = 0
+        for pack in self._packs([build.id for build in builds]):
+            self._add(place, pack)
+            total += len(pack.rows)
+        return total
+
+    def tidy(self) -> int:
+        """The registry forgets manifests that no list names now; returns how many."""
+        loose = self.catalog.loose(_LOOSE)
+        needed = self.catalog.digests() if loose else set()
+        return sum(self._forget(reference, needed) for reference in loose)
+
+    def remove_expired(self) -> int:
+        """Removes packs whose time is over; returns how many builds they had."""
+        total = 0
+        for place, pack in self.catalog.expired(self.catalog.database.now() - self.kept_seconds, _LOOK):
+            shelf = Shelf(self.registry, repository_of(place))
+            builds: Sequence[str] = ()
+            with suppress(NotInRegistryError):
+                builds = [row.id for row in shelf.index(pack).rows]
+            self.catalog.remove(place, pack, builds, f"{shelf.repository} {pack.manifest}")
+            total += pack.builds
+        return total
+
+    def _packs(self, ids: Sequence[str]) -> Iterator[Pack]:
+        """New packs of these builds, none larger than the plan allows unless a single log is."""
+        found: list[tuple[dict[str, str], bytes]] = []
+        for record in self.catalog.records(ids):
+            log = self._log(record)
+            size = sum(len(other) for _, other in found)
+            if found and (len(found) == plan.BUILDS_MAX or size + len(log) > plan.BYTES_MAX):
+                yield make(found)
+                found = []
+            found.append(({name: text for name, text in record.items() if not name.startswith(_NOT_KEPT)}, log))
+        if found:
+            yield make(found)
+
+    def _log(self, record: dict[str, str]) -> bytes:
+        """A build's log; where what its node sent is lost, the window that Redis has of it."""
+        sent = SentLogs(self.logs, self.registry)
+        try:
+            return sent.content(record)
+        except UnavailableError:
+            raise
+        except (RegistryError, ValueError) as error:
+            reason = error.message if isinstance(error, RegistryError) else str(error)
+            self.logger.warning("log_lost", build=record["id"], reason=reason)
+            return sent.content({**record, "log_blobs": ""})
+
+    def _add(self, place: str, new: Pack) -> None:
+        """Puts a pack in the registry, with those that it takes in, and then the list of packs says so."""
+        shelf = Shelf(self.registry, repository_of(place))
+        packs = self.catalog.packs(place)
+        found = self._read(shelf, plan.taken_in(packs, shelved(new)))
+        old = [pack for pack, _ in found]
+        whole = join([*(content for _, content in found), new])
+        loose = f"{shelf.repository} {shelved(whole).manifest}"
+        self.catalog.note_loose(loose)
+        kept = shelf.put(whole)
+        gone = [f"{shelf.repository} {pack.manifest}" for pack in old if pack.manifest != kept.manifest]
+        self.catalog.join(Joined(place, kept, loose, old, [row.id for row in new.rows], gone))
+
+    def _read(self, shelf: Shelf, packs: Sequence[Shelved]) -> list[tuple[Shelved, Pack]]:
+        """These packs up to the first that is damaged: it is left as it is."""
+        found: list[tuple[Shelved, Pack]] = []
+        for pack in packs:
+            try:
+                found.append((pack, shelf.pack(pack)))
+            except UnavailableError:
+                raise
+            except RegistryError as error:
+                self.logger.warning("pack_damaged", repository=shelf.repository, reason=error.message)
+                break
+        return found
+
+    def _leave(self, builds: Sequence[Ended]) -> None:
+        for place in {build.place for build in builds}:
+            self.catalog.leave(place, [build.id for build in builds if build.place == place])
+
+    def _forget(self, reference: str, needed: set[str]) -> bool:
+        repository, _, manifest = reference.partition(" ")
+        # Only who takes the note away may delete: a pack that is listed meanwhile has taken it away, too.
+        if not self.catalog.forgotten(reference) or manifest in needed:
+            return False
+        try:
+            self.registry.delete_manifest(repository, Digest(manifest))
+        except NotInRegistryError:
+            return False
+        return True

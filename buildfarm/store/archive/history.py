@@ -1,0 +1,242 @@
+"""Builds as users see them: those in Redis, and seamlessly after them those in the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from buildfarm.errors import NotFoundError, RegistryError, RequestError
+from buildfarm.events import LogLine
+from buildfarm.model import Build, Phase, State
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.retry import UnavailableError
+from buildfarm.store.archive.app_history import AppHistory
+from buildfarm.store.archive.catalog import Catalog
+from buildfarm.store.archive.listing import Listing
+from buildfarm.store.archive.log_text import decode_log
+from buildfarm.store.archive.pack import Index, Row
+from buildfarm.store.archive.plan import Shelved
+from buildfarm.store.archive.sent_logs import SentLogs
+from buildfarm.store.archive.shelf import Shelf, repository_of
+from buildfarm.store.logs import START, Logs, position_of
+from buildfarm.store.pages import Pages
+from buildfarm.store.records import CachedResult, Records, decode, digests_of
+
+if TYPE_CHECKING:
+    from buildfarm.oci.registry import Registry
+
+LOG_WAIT_SECONDS = 0.5
+_INDEXES_MAX = 8
+_ADVICE = (
+    "If the registry answers, this blob is lost: restore it from a copy. The builds of other packs can still be read."
+)
+_WAITED_SECONDS = 86400.0  # packs are known by when their builds were submitted, and a build may wait
+PACKS_READ = 2  # for one page of an app's history
+
+
+@dataclass(frozen=True)
+class History:
+    """All builds that the farm remembers. Every method raises StoreError where Redis cannot be reached."""
+
+    records: Records
+    streams: Logs
+    registry: Callable[[], Registry]  # opened only for the archive
+    _indexes: dict[Digest, Index] = field(default_factory=dict)  # read lately; what a digest names never changes
+
+    @property
+    def catalog(self) -> Catalog:
+        """What Redis knows of the archive."""
+        return Catalog(self.records.database)
+
+    def get(self, build_id: str) -> Build:
+        """The build as it is now. Raises NotFoundError, VersionError, and RegistryError if its pack cannot be read."""
+        try:
+            return self.records.get(build_id)
+        except NotFoundError:
+            found = self._find(build_id)
+            if found is None:
+                raise
+        return decode(dict(found[2].record))
+
+    def cancel(self, build_id: str) -> State:
+        """As `Records.cancel`; an archived build has ended. Raises as `get` does, and TooLateError."""
+        try:
+            return self.records.cancel(build_id)
+        except NotFoundError:
+            return self.get(build_id).state
+
+    def logs(self, build_id: str, *, follow: bool = False, after: str = START) -> Iterator[LogLine]:
+        """A build's log after a position; with ``follow`` until the build has ended. Raises as `get` does."""
+        build = self.get(build_id)
+        while not build.state.final or (whole := self.whole(build_id, after)) is None:
+            wait_seconds = LOG_WAIT_SECONDS if follow and not build.state.final else 0
+            lines = self.streams.read(build_id, after, wait_seconds=wait_seconds)
+            yield from lines
+            if lines:
+                after = lines[-1].position
+            elif not follow or build.state.final:
+                return
+            # Read after the lines: a build that has ended writes no more, so the next look is the last.
+            build = self.get(build_id) if follow and not build.state.final else build
+        yield from whole
+
+    def whole(self, build_id: str, after: str = START) -> Iterator[LogLine] | None:
+        """An ended build's whole log after a position, if it has left Redis; else None.
+
+        What is damaged is named in a separate line.
+        """
+        found = self._find(build_id)
+        if found is not None:
+            shelf, index, row = found
+            return _named(_packed(shelf, index, row), after, f"{shelf.repository}@{index.data}")
+        sent = SentLogs(self.streams, self.registry())
+        record = sent.record(build_id)
+        if record is None:
+            return None
+        return _named(sent.lines(record), after, f"the log of {build_id}")
+
+    def cached_result(self, place: str, input_digest: str) -> CachedResult | None:
+        """A build of this input that succeeded, archived or not; whether its image is still there is not known here."""
+        found = self.records.cached_result(input_digest)
+        build_id = "" if found else self.catalog.build_of(place, input_digest)
+        if not build_id:
+            return found
+        try:
+            result = self.get(build_id).result
+        except (NotFoundError, RegistryError):
+            return None
+        return CachedResult(build_id, result) if result else None
+
+    def named(self, seconds: Callable[[str], float], images: Collection[str]) -> tuple[set[str], dict[str, str]]:
+        """The digests of `Records.named`, and those of the archive: its packs, and images of builds in them.
+
+        The archived builds of a tenant/app count for ``seconds`` after their end, as if Redis had them for so long.
+        Raises RegistryError if a pack cannot be read: nobody knows then which images it names.
+        """
+        # Redis comes first: a build that is archived in between is then in both, and not in neither.
+        found, sources = self.records.named(images)
+        now = self.records.database.now()
+        for place in self.catalog.places():
+            for row in self._rows(place, now - seconds(place)):
+                named, source = digests_of(row.record)
+                found |= named
+                sources |= dict.fromkeys(named & set(images), source)
+        return found | self.catalog.digests(), {image: source for image, source in sources.items() if source}
+
+    def recent(
+        self, limit: int, *, tenant: str | None = None, app: str | None = None, lost: list[str] | None = None
+    ) -> list[Build]:
+        """The newest builds, over as many pages as it takes; otherwise as `page`."""
+        found: list[Build] = []
+        after: str | None = ""
+        while after is not None and len(found) < limit:
+            builds, after = self.page(limit - len(found), tenant=tenant, app=app, after=after, lost=lost)
+            found += builds
+        return found
+
+    def page(
+        self,
+        limit: int,
+        *,
+        tenant: str | None = None,
+        app: str | None = None,
+        states: Collection[State] = (),
+        after: str = "",
+        lost: list[str] | None = None,
+    ) -> tuple[list[Build], str | None]:
+        """A page of builds, and where the next one begins: None at the end.
+
+        ``lost`` gets a sentence for each pack that cannot be read; the rest is shown.
+        The archive is searched by tenant and app together, and a page reads two of its packs; so it may be shorter
+        than ``limit``. Lists of a tenant and of all builds have the newest ones alone. Raises RequestError if such a
+        list is to go on further back.
+        """
+        pages = Pages(self.records.database)
+        if tenant and app:
+            place = f"{tenant}/{app}"
+            history = AppHistory(place, pages, self.catalog, lambda pack: self._index(self._shelf(place), pack))
+            listing = Listing(history.sources(after), after, PACKS_READ)
+            found, following = listing.page(limit, states)
+            if lost is not None:
+                lost += [sentence for sentence in listing.lost if sentence not in lost]
+            return found, following
+        found, following = pages.page(limit, tenant=tenant, app=app, states=states, after=after)
+        if after and not found and not following and not self.catalog.is_empty():
+            raise RequestError(
+                "Builds before this position are in the archive, which is listed by app.",
+                advice="Name the tenant and the app.",
+            )
+        return found, following
+
+    def _rows(self, place: str, since: float) -> list[Row]:
+        """The archived builds of a tenant/app that ended since then."""
+        shelf = self._shelf(place)
+        while True:
+            packs = self.catalog.packs(place)
+            recent = [pack for pack in packs if pack.last > since - _WAITED_SECONDS]
+            try:
+                rows = [row for pack in recent for row in shelf.index(pack).rows]
+            except UnavailableError:
+                raise
+            except RegistryError as error:
+                if self.catalog.packs(place) != packs:
+                    continue  # the archivist joined packs meanwhile, and the registry forgot the old ones
+                raise RegistryError(
+                    f"A pack of the archive cannot be read, so the images in it are not known: {error.message}",
+                    advice=_ADVICE,
+                ) from error
+            return [row for row in rows if float(row.record.get("finished_at") or since) >= since]
+
+    def _shelf(self, place: str) -> Shelf:
+        return Shelf(self.registry(), repository_of(place))
+
+    def _find(self, build_id: str) -> tuple[Shelf, Index, Row] | None:
+        """An archived build; None if it is not archived. Raises RegistryError."""
+        noted = self.catalog.where(build_id)
+        if noted is None:
+            return None
+        place, second = noted
+        shelf = self._shelf(place)
+        damaged: RegistryError | None = None
+        for pack in self.catalog.packs(place):
+            if not int(pack.first) <= second <= pack.last:
+                continue
+            try:
+                index = self._index(shelf, pack)
+            except RegistryError as error:
+                damaged = error
+                continue
+            for row in index.rows:
+                if row.id == build_id:
+                    return shelf, index, row
+        if damaged:
+            raise RegistryError(
+                f"Build {build_id[:80]} is in the archive, and cannot be read: {damaged.message}", advice=_ADVICE
+            ) from damaged
+        return None
+
+    def _index(self, shelf: Shelf, pack: Shelved) -> Index:
+        index = self._indexes.get(pack.index)
+        if index is None:
+            index = self._indexes[pack.index] = shelf.index(pack)
+            for oldest in list(self._indexes)[:-_INDEXES_MAX]:
+                self._indexes.pop(oldest, None)
+        return index
+
+
+def _named(lines: Iterator[LogLine], after: str, where: str) -> Iterator[LogLine]:
+    """The lines after a position; where they cannot be read, a last one says what is lost and why."""
+    last, order = LogLine(position=after, attempt=0, phase=Phase.PUBLISH, text=""), position_of(after)
+    try:
+        for line in lines:
+            if position_of(line.position) > order:
+                yield (last := line)
+    except (RegistryError, ValueError) as error:
+        reason = error.message if isinstance(error, RegistryError) else f"{error}."
+        yield last.model_copy(update={"text": f"[The rest of this log is lost. In the registry, {where}: {reason}]"})
+
+
+def _packed(shelf: Shelf, index: Index, row: Row) -> Iterator[LogLine]:
+    if row.size:
+        yield from decode_log(shelf.log(index, row))

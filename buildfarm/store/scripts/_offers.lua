@@ -1,0 +1,34 @@
+-- Offers of builds to the node that has their app's cache at hand; put before each script that says "with _offers".
+-- KEYS: 1 the namespace
+--
+-- node:<id>        hash: its heartbeat. free: free slots, by the heartbeat and the claims and ends since; serves: the
+--                  classes of builds that it takes offers of. A node of an older version has neither.
+-- build.<id>.node  list: a queue of Celery's that this node alone reads; expires
+local OFFER_SEEN_SECONDS = 3  -- a node whose last heartbeat is older is offered nothing
+local OFFER_KEPT_SECONDS = 60
+
+local function heartbeat(node) return KEYS[1] .. 'node:' .. node end
+
+local function count_free(node, by)
+  if redis.call('HEXISTS', heartbeat(node), 'free') == 1 then redis.call('HINCRBY', heartbeat(node), 'free', by) end
+end
+
+-- A slot for every build that is queued: where more of them wait, a slot that is free now is taken from the queue at once.
+local function has_room(node, class, now)
+  local found = redis.call('HMGET', heartbeat(node), 'seen_at', 'free', 'serves')
+  local seen_at, free = tonumber(found[1] or 0), tonumber(found[2] or 0)
+  local serves = string.find(' ' .. (found[3] or '') .. ' ', ' ' .. class .. ' ', 1, true)
+  return serves and free > 0 and free >= redis.call('ZCARD', KEYS[1] .. 'queued') and now - seen_at < OFFER_SEEN_SECONDS
+end
+
+local function offer_to(node, message)
+  local queue = KEYS[1] .. 'build.' .. node .. '.node'
+  redis.call('LPUSH', queue, message)
+  redis.call('EXPIRE', queue, OFFER_KEPT_SECONDS)
+end
+
+-- A node that left the message lying has no room, whatever it said: nothing more is offered until it says so again.
+local function withdraw(node, message)
+  local left = redis.call('LREM', KEYS[1] .. 'build.' .. node .. '.node', 0, message) > 0
+  if left and redis.call('HEXISTS', heartbeat(node), 'free') == 1 then redis.call('HSET', heartbeat(node), 'free', 0) end
+end

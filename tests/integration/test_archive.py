@@ -1,0 +1,382 @@
+"""Ended builds move into the registry, on a real Redis and a real registry, and are still there for whoever asks."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from buildfarm.cli.gc import used_digests
+from buildfarm.errors import NotFoundError, RegistryError, RequestError
+from buildfarm.input_digest import input_digest
+from buildfarm.model import Phase, State
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.registry import Registry
+from buildfarm.store import Lease, LogBounds, Logs
+from buildfarm.store.archive import History
+from buildfarm.store.archive.catalog import KEPT, TENANT_KEPT
+from buildfarm.store.archive.shelf import shelved
+from buildfarm.telemetry import logger
+from testkit.archive import BUILDER, FAILURE, Life
+from testkit.builds import Builds, build_node, wait_for, write_files
+from workers.attempt.log import BuildLog
+from workers.upkeep.spools import Spools
+
+
+@pytest.fixture
+def life(farm, monkeypatch):
+    monkeypatch.setattr("buildfarm.store.archive.catalog.KEPT", 0)
+    monkeypatch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 0)
+    return Life(farm)
+
+
+def test_an_archived_build_is_what_it_was(life):
+    ids = [life.end(), life.end(failed=True), life.end(lines=0)]
+    before = [(life.farm.get(build_id), list(life.farm.logs(build_id))) for build_id in ids]
+    assert life.archive() == 3
+    assert [(life.farm.get(build_id), list(life.farm.logs(build_id))) for build_id in ids] == before
+    assert life.history() == ids[::-1]
+    assert life.history(states={State.FAILED}) == [ids[1]]
+    assert life.history(limit=1) == ids[::-1]
+    assert life.keys("build:*") == life.keys("logs*") == life.keys("app:*") == life.keys("builds*") == []
+
+
+def test_a_log_is_read_on_from_a_position(life):
+    build_id = life.end(lines=1200)
+    lines = list(life.farm.logs(build_id))
+    life.archive()
+    assert list(life.farm.logs(build_id, after=lines[700].position)) == lines[701:]
+    assert list(life.farm.follow(build_id))[:-1] == lines
+    assert list(life.farm.logs(build_id, follow=True)) == lines
+
+
+def test_a_follower_goes_on_in_the_archive_when_the_log_moves(life, monkeypatch):
+    build_id = life.end(lines=1500)
+    lines = life.farm.logs(build_id)
+    first = [next(lines) for _ in range(1000)]
+    life.archive()
+    assert [line.text for line in [*first, *lines]] == [f"line {number} of {build_id}" for number in range(1500)]
+
+
+def test_a_build_that_runs_stays_and_is_listed_among_the_archived(life):
+    life.farm.set_limits(life.tenant, "a", running=3)
+    old = life.end()
+    running = life.begin()
+    young = life.end()
+    assert life.archive() == 2
+    assert life.history() == [young, running.build_id, old]
+    assert life.farm.get(running.build_id).state is State.RUNNING
+    life.leases.fail(running, FAILURE)
+    assert life.archive() == 1
+    assert life.history() == [young, running.build_id, old]
+
+
+def test_a_build_that_an_older_node_ended_is_archived_too(life):
+    lease = life.begin()
+    ended = {"state": "succeeded", "finished_at": f"{life.farm.database.now():.6f}"}
+    life.farm.database.client.hset(life.farm.database.key("build", lease.build_id), mapping=ended)
+    lines = list(life.farm.logs(lease.build_id))
+    assert len(lines) == 3
+    assert life.archive() == 1
+    assert list(life.farm.logs(lease.build_id)) == lines
+    assert life.keys("logs*") == life.keys("build:*") == []
+
+
+def test_small_packs_are_joined_and_the_registry_forgets_them(life):
+    ids, manifests = [], set()
+    for _ in range(5):
+        ids.append(life.end())
+        life.archive()
+        manifests |= life.farm.history.catalog.digests()
+    packs = life.farm.history.catalog.packs(f"{life.tenant}/a")
+    assert sum(pack.builds for pack in packs) == 5 > len(packs)
+    assert life.history() == ids[::-1]
+    life.archivist.tidy()
+    for manifest in manifests:
+        assert life.farm.registry.has_manifest(life.shelf().repository, manifest) is (
+            manifest in {pack.manifest for pack in packs}
+        )
+    assert life.keys("archive:loose") == []
+    images = {life.farm.get(build_id).result.digest for build_id in ids}
+    assert used_digests(life.farm) >= {pack.manifest for pack in packs} | images
+
+
+def test_a_page_of_history_takes_two_requests_to_the_registry(life):
+    ids = []
+    for size in (9, 4, 1):  # too unlike to be joined
+        ids += [life.end(lines=1) for _ in range(size)]
+        life.archive()
+    assert len(life.farm.history.catalog.packs(f"{life.tenant}/a")) == 3
+    asked = []
+    fresh = History(life.farm.records, life.logs, lambda: life.farm.registry)
+    life.farm.registry.observe(lambda method, *_: asked.append(method))
+    found, after = fresh.page(50, tenant=life.tenant, app="a")
+    assert [build.id for build in found] == ids[:-6:-1]
+    assert asked == ["GET", "GET"]
+    asked.clear()
+    rest, after = fresh.page(50, tenant=life.tenant, app="a", after=after)
+    assert [build.id for build in rest] == ids[-6::-1]
+    assert after is None
+    assert asked == ["GET"]
+
+
+def test_lists_of_a_tenant_have_its_newest_builds_and_refuse_to_go_on(farm):
+    life = Life(farm)
+    ids = [life.end(f"a{number % 3}", lines=1) for number in range(TENANT_KEPT + 10)]
+    assert TENANT_KEPT + 10 < KEPT
+    found, after = life.farm.page(200, tenant=life.tenant)
+    assert [build.id for build in found] == ids[::-1]
+    life.archive()
+    assert [build.id for build in life.farm.page(200, tenant=life.tenant)[0]] == ids[::-1]
+    farm.database.client.zremrangebyrank(farm.database.key("builds"), 0, -1)  # as if others had built meanwhile
+    life.archivist.catalog.leave(f"{life.tenant}/a0", ids[0::3])
+    kept = [build_id for number, build_id in enumerate(ids) if number % 3 or number >= 10]
+    found, after = life.farm.page(200, tenant=life.tenant)
+    assert [build.id for build in found] == kept[::-1]
+    assert after is None
+    with pytest.raises(RequestError, match="archive"):
+        life.farm.page(200, tenant=life.tenant, after=f"{found[-1].submitted_at:.6f}:{found[-1].id}")
+    assert life.farm.get(ids[0]).id == ids[0]
+    assert life.history(app="a0") == ids[0::3][::-1]
+
+
+def test_an_equal_request_and_a_repeated_one_are_answered_from_the_archive(life, monkeypatch):
+    first = life.end(idempotency_key="k")
+    life.archive()
+    request = life.farm.get(first).request
+    assert life.farm.submit(request).id == first
+    assert life.farm.submit(request, build_id=first).id == first
+    digest = input_digest(request, BUILDER, life.farm.settings)
+    cached = life.farm.history.cached_result(f"{life.tenant}/a", digest)
+    assert cached is not None
+    assert (cached.build_id, cached.result) == (first, life.farm.get(first).result)
+    assert life.farm.history.cached_result(f"{life.tenant}/other", digest) is None
+    assert life.keys("memo:*") == []
+
+
+def test_a_node_that_dies_with_a_pack_leaves_nothing_behind(life):
+    build_id = life.end()
+    shelf = life.shelf()
+    pack = next(life.archivist._packs([build_id]))
+    life.archivist.catalog.note_loose(f"{shelf.repository} {shelved(pack).manifest}")
+    kept = shelf.put(pack)
+    # Another node cleans up, and then archives the build itself.
+    assert life.archivist.tidy() == 1
+    with pytest.raises(NotInRegistryError):
+        life.farm.registry.get_manifest(shelf.repository, kept.manifest)
+    assert life.archive() == 1
+    assert life.history() == [build_id]
+
+
+def test_of_two_archivists_one_wins(life):
+    ids = [life.end()]
+    life.archive()
+    ids.append(life.end())
+    slow, fast = life.keeper(), life.keeper()
+    stop = []
+
+    class Late(type(slow.catalog)):
+        def join(self, joined):
+            if not stop:
+                stop.append(1)
+                fast.archive(f"{life.tenant}/a")
+            return super().join(joined)
+
+    slow.catalog = Late(life.farm.database)
+    slow.archive(f"{life.tenant}/a")
+    assert stop
+    fast.tidy()
+    assert life.history() == ids[::-1]
+    assert [line.text for line in life.farm.logs(ids[0])] == [f"line {n} of {ids[0]}" for n in range(3)]
+
+
+def test_packs_whose_time_is_over_are_removed(life):
+    ids = [life.end(), life.end("b")]
+    life.archive()
+    assert life.keeper().remove_expired() == 0
+    manifests = life.farm.history.catalog.digests()
+    assert life.keeper(kept=-1).remove_expired() == 2
+    assert life.archivist.tidy() == 2 == len(manifests)
+    for build_id in ids:
+        with pytest.raises(NotFoundError):
+            life.farm.get(build_id)
+    assert life.keys("archive*") == []
+
+
+def test_a_missing_blob_is_named_and_the_rest_is_shown(life):
+    lost_id, *_ = [life.end(lines=1) for _ in range(6)]
+    life.archive()
+    other = life.end(lines=1)
+    life.archive()
+    packs = life.farm.history.catalog.packs(f"{life.tenant}/a")
+    assert len(packs) == 2
+    index = life.shelf().index(packs[0])
+    fresh = History(life.farm.records, life.logs, lambda: life.farm.registry)
+    life.farm.registry.delete_blob(life.shelf().repository, index.data)
+    assert fresh.get(lost_id).id == lost_id
+    assert next(fresh.logs(lost_id)).text.startswith("[The rest of this log is lost. In the registry, archive/")
+    life.farm.registry.delete_blob(life.shelf().repository, packs[0].index)
+    fresh = History(life.farm.records, life.logs, lambda: life.farm.registry)
+    lost: list[str] = []
+    found, after = fresh.page(50, tenant=life.tenant, app="a", lost=lost)
+    assert ([build.id for build in found], after) == ([other], None)
+    assert len(lost) == 1
+    assert "6 builds" in lost[0]
+    assert packs[0].index in lost[0]
+    with pytest.raises(Exception, match="is in the archive, and cannot be read"):
+        fresh.get(lost_id)
+    third = life.end(lines=1)
+    assert life.archive() == 1
+    assert fresh.get(third).id == third
+
+
+class Spooled(Life):
+    """The same farm, where Redis has little of a log and the node all of it."""
+
+    def __init__(self, farm, folder) -> None:
+        super().__init__(farm)
+        self.logs = Logs(farm.database, 50_000_000, LogBounds(head=4000, tail=8000))
+        self.archivist = self.keeper()
+        self.folder = folder
+        self.spools = self.node(farm.registry)
+
+    def node(self, registry, waiting_bytes: int = 10**9) -> Spools:
+        spools = Spools(self.folder, waiting_bytes, "node", self.logs, registry, logger())
+        spools.open()
+        return spools
+
+    def attempt(self, lease: Lease, lines: int) -> list[str]:
+        """An attempt prints so many lines and ends; returns them."""
+        self.spool = self.spools.begin(lease)
+        append = lambda phase, batch, number: self.logs.append(lease, phase, batch, number)  # noqa: E731
+        log = BuildLog(append, spool=self.spool)
+        texts = [f"line {number:060} of attempt {lease.attempt}" for number in range(lines)]
+        log.write("".join(f"{text}\n" for text in texts).encode())
+        assert log.flush(now=True)
+        return texts
+
+    def printed(self, lines: int = 3000) -> tuple[str, list[str]]:
+        """A build that printed so many lines and has ended; its log waits on its node."""
+        lease = self.begin(lines=0)
+        texts = self.attempt(lease, lines)
+        self.leases.succeed(lease, self.result("a"))
+        self.spools.end(lease, self.spool, f"{self.tenant}/a")
+        return lease.build_id, texts
+
+    def shown(self, build_id: str) -> list[str]:
+        return [line.text for line in self.farm.logs(build_id)]
+
+
+@pytest.fixture
+def spooled(farm, monkeypatch, tmp_path):
+    monkeypatch.setattr("buildfarm.store.archive.catalog.KEPT", 0)
+    monkeypatch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 0)
+    return Spooled(farm, tmp_path / "logs")
+
+
+def test_a_log_beyond_the_live_window_is_whole_once_the_build_has_ended(spooled):
+    build_id, texts = spooled.printed()
+    window = [line.text for line in spooled.logs.read(build_id)]
+    assert any("missing here" in text for text in window)
+    assert spooled.archive() == 0  # its log is still on the node
+    spooled.spools.send()
+    assert list(spooled.folder.iterdir()) == []
+    assert spooled.shown(build_id) == texts
+    assert [line.text for line in list(spooled.farm.follow(build_id))[:-1]] == texts
+    assert spooled.keys("*:log*") == []
+    blobs = spooled.farm.database.client.hget(spooled.farm.database.key("build", build_id), "log_blobs")
+    assert blobs.removeprefix("1:").rpartition(":")[0] in used_digests(spooled.farm)
+    positions = [line.position for line in spooled.farm.logs(build_id)]
+    assert spooled.archive() == 1
+    assert spooled.shown(build_id) == texts
+    assert [line.position for line in spooled.farm.logs(build_id)] == positions
+
+
+def test_who_follows_a_long_log_misses_nothing_when_it_leaves_redis(spooled):
+    build_id, texts = spooled.printed()
+    window = spooled.logs.read(build_id)
+    spooled.spools.send()
+    last = window[-3]
+    assert [line.text for line in spooled.farm.logs(build_id, after=last.position)] == texts[-2:]
+
+
+def test_logs_wait_on_the_node_while_the_registry_is_away(spooled):
+    build_id, texts = spooled.printed()
+    with Registry("http://127.0.0.1:9", timeout_seconds=1, attempts=1) as away, pytest.raises(RegistryError):
+        spooled.node(away).send()
+    restarted = spooled.node(spooled.farm.registry)
+    restarted.send()
+    assert spooled.shown(build_id) == texts
+
+
+def test_more_logs_than_may_wait_are_lost_and_the_window_remains(spooled):
+    build_id, texts = spooled.printed()
+    spooled.node(spooled.farm.registry, waiting_bytes=1000).send()
+    assert list(spooled.folder.iterdir()) == []
+    assert spooled.archive() == 1
+    shown = spooled.shown(build_id)
+    assert any("missing here" in text for text in shown)
+    assert shown[-1] == texts[-1]
+
+
+def test_of_a_node_that_died_the_window_remains(spooled):
+    build_id, texts = spooled.printed()
+    for path in spooled.folder.iterdir():
+        path.unlink()
+    assert spooled.archive() == 0
+    spooled.archivist = spooled.keeper(patience=0)  # the time that it may wait is over
+    assert spooled.archive() == 1
+    assert spooled.shown(build_id)[-1] == texts[-1]
+
+
+def test_attempts_whose_logs_are_in_different_places_are_one_log(spooled):
+    lease = spooled.begin(lines=0)
+    first = spooled.attempt(lease, 2000)
+    spooled.leases.give_back(lease, FAILURE)
+    spooled.spools.end(lease, spooled.spool, f"{spooled.tenant}/a")
+    spooled.spools.send()
+    again = spooled.leases.claim(lease.build_id, "other")
+    second = spooled.attempt(again, 20)  # small: Redis has it
+    spooled.leases.fail(again, FAILURE)
+    spooled.spools.end(again, spooled.spool, f"{spooled.tenant}/a")
+    assert spooled.shown(lease.build_id) == [*first, *second]
+    assert spooled.archive() == 1
+    assert spooled.shown(lease.build_id) == [*first, *second]
+
+
+def test_a_log_of_400_000_lines_is_what_was_printed(spooled):
+    lease = spooled.begin(lines=0)
+    spool = spooled.spools.begin(lease)
+    texts = [f"{number:>8} {'x' * 115}" for number in range(400_000)]
+    for start in range(0, len(texts), 200):
+        batch = texts[start : start + 200]
+        for text in batch:
+            spool.add(Phase.COMPILE, text)
+        if start % 20_000 == 0:
+            spool.sent(start, len(batch), spooled.logs.append(lease, Phase.COMPILE, batch, start + 1))
+    spool.announce()
+    spooled.leases.succeed(lease, spooled.result("a"))
+    spooled.spools.end(lease, spool, f"{spooled.tenant}/a")
+    spooled.spools.send()
+    started = time.monotonic()
+    lines = spooled.farm.logs(lease.build_id)
+    assert next(lines).text == texts[0]
+    assert time.monotonic() - started < 2
+    assert sum(line.text == text for line, text in zip(lines, texts[1:], strict=True)) == len(texts) - 1
+
+
+def test_a_node_archives_what_it_built_with_all_that_was_printed(farm, tmp_path):
+    builds = Builds(farm, None)
+    script = "seq -f 'this is line %.0f of very many' 1 200000"
+    with build_node(farm, BUILDFARM_ARCHIVE_SECONDS="15") as node:
+        build = builds(write_files(tmp_path, {"package.json": json.dumps({"scripts": {"build": script}})}))
+        assert build.state is State.SUCCEEDED, builds.log(build)
+        catalog = farm.history.catalog
+        wait_for(lambda: catalog.where(build.id), 90, lambda: node.log.read_text()[-3000:])
+        assert not list(farm.database.client.scan_iter(farm.database.key("build", build.id, "log*")))
+        numbers = re.findall(r"^ *this is line (\d+) of very many$", builds.log(build), re.MULTILINE)
+        assert numbers == [str(number) for number in range(1, 200_001)]
+        assert farm.get(build.id) == build
+        assert "upkeep_bug" not in node.log.read_text()

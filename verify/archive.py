@@ -1,0 +1,226 @@
+"""What an archived build costs and how fast it is found: ``python -m verify.archive [BUILDS]`` on a farm that is up.
+
+Redis is one of its own; the registry is the local farm's, whose files must be readable. Builds end in waves, each of
+which is archived: as if an hour lay between them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import secrets
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from buildfarm.farm import Farm, open_farm
+from buildfarm.oci.digest import Digest
+from buildfarm.settings import read_settings
+from buildfarm.store.archive import History
+from buildfarm.store.archive.archivist import Archivist
+from buildfarm.store.archive.shelf import Shelf, repository_of
+from buildfarm.telemetry import logger
+from testkit.cluster.shell import run
+from testkit.table import Claims
+from verify.queue.small_redis import small_redis
+
+BUILDS, APPS, WAVES = 100_000, 50, 20
+LINES = 12
+LOOKS = 20
+WORDS = [line.encode().hex()[:8] for line in map(str, range(4000))]
+
+
+def main(arguments: list[str]) -> None:
+    """Fills a farm's archive, and measures it."""
+    claims = Claims("The archive")
+    builds = int(arguments[0]) if arguments else BUILDS
+    with ExitStack() as stack:
+        url = stack.enter_context(small_redis("2gb"))
+        namespace = f"bench-{secrets.token_hex(4)}:"
+        settings = read_settings().model_copy(update={"redis_url": SecretStr(url), "namespace": namespace})
+        farm = stack.enter_context(open_farm(settings))
+        print(json.dumps(_measure(farm, builds, claims), indent=2), flush=True)
+    claims.finish()
+
+
+def _measure(farm: Farm, builds: int, claims: Claims) -> dict[str, Any]:
+    keeper = Archivist(farm.history.catalog, farm.log_streams, farm.registry, 0, 0, 1e9, logger())
+    empty = _memory(farm)
+    compressed = 0
+    began = time.monotonic()
+    for wave in range(WAVES):
+        compressed += _end(farm, builds // WAVES, wave)
+        full = max(empty, _memory(farm))
+        while True:
+            for place in keeper.due():
+                keeper.archive(place)
+            if keeper.looked_at_all:
+                break
+        keeper.tidy()
+    seconds = time.monotonic() - began
+    kept = list(farm.database.client.scan_iter(f"{farm.settings.namespace}build:*", count=1000))
+    records = sum(farm.database.client.memory_usage(key) or 0 for key in kept)
+    each = (_memory(farm) - empty - records) / builds
+    claims.add("Redis memory of an archived build ≤ 200 bytes", f"{each:.0f} B", holds=each <= 200)
+    files, size = _on_disk(farm)
+    beside = (size - compressed) / builds
+    claims.add("disk beside its compressed log ≤ 4 KiB", f"{beside:.0f} B", holds=beside <= 4096)
+    claims.add("inodes ≤ 4", f"{files / builds:.3f}", holds=files / builds <= 4)
+    return {
+        "builds": builds, "redis_bytes": round(each, 1), "disk_bytes_beside_log": round(beside, 1),
+        "compressed_log_bytes": round(compressed / builds), "inodes": round(files / builds, 4),
+        "packs": len(farm.history.catalog.digests()), "seconds": round(seconds), "redis_bytes_full": full - empty,
+        **_looks(farm, claims),
+    }  # fmt: skip
+
+
+def _looks(farm: Farm, claims: Claims) -> dict[str, float]:
+    """Seconds of what people ask, each of a process that has read nothing yet."""
+    app = f"{_tenant(farm)}/app7"
+    shelf = Shelf(farm.registry, repository_of(app))
+    some = [row.id for pack in farm.history.catalog.packs(app) for row in shelf.index(pack).rows]
+    chosen = random.sample(some, LOOKS)
+    asks: dict[str, Callable[[History, str], object]] = {
+        "show": lambda history, build_id: history.get(build_id),
+        "logs": lambda history, build_id: list(history.logs(build_id)),
+        "page": lambda history, build_id: history.page(
+            50, tenant=_tenant(farm), app="app7", after=_position(history, build_id)
+        ),
+    }
+    figures: dict[str, float] = {}
+    for name, ask in asks.items():
+        taken = []
+        for build_id in chosen:
+            history = History(farm.records, farm.log_streams, lambda: farm.quick_registry)
+            started = time.perf_counter()
+            ask(history, build_id)
+            taken.append(time.perf_counter() - started)
+        figures[f"{name}_seconds"] = round(max(taken), 4)
+        middle = f"{statistics.median(taken):.3f} s, the slowest {max(taken):.3f} s"
+        claims.add(f"{name} of an old build ≤ 0.3 s", middle, holds=max(taken) <= 0.3)
+    return figures
+
+
+def _position(history: History, build_id: str) -> str:
+    return f"{history.get(build_id).submitted_at:.6f}:{build_id}"
+
+
+def _end(farm: Farm, builds: int, wave: int) -> int:
+    """Writes ended builds as the last step of a build leaves them; returns the bytes of their compressed logs."""
+    client, key, tenant = farm.database.client, farm.database.key, _tenant(farm)
+    compressed = 0
+    pipeline = client.pipeline(transaction=False)
+    for number in range(builds):
+        app = f"app{number % APPS}"
+        at = 1.6e9 + wave * 3600 + number * 3600 / builds
+        build_id = secrets.token_hex(8)
+        lines = _log()
+        compressed += len(gzip.compress("\n".join(lines).encode()))
+        pipeline.hset(key("build", build_id), mapping=_record(build_id, tenant, app, at))
+        pipeline.zadd(key("builds"), {build_id: at})
+        pipeline.zadd(key("builds", tenant), {build_id: at})
+        pipeline.zadd(key("app", f"{tenant}/{app}"), {build_id: at})
+        for line in lines:
+            pipeline.xadd(key("build", build_id, "log"), {"a": "1", "p": "compile", "t": line})
+        pipeline.zadd(key("logs", "ended"), {f"{tenant} {build_id} 9000": at + 30})
+        pipeline.zadd(key("logs", "ended", tenant), {f"{tenant} {build_id} 9000": at + 30})
+        if number % 500 == 499:
+            pipeline.execute()
+    pipeline.execute()
+    return compressed
+
+
+def _record(build_id: str, tenant: str, app: str, at: float) -> dict[Any, Any]:
+    image, layer = Digest.of(secrets.token_bytes(8)), Digest.of(secrets.token_bytes(8))
+    below = [Digest.of(str(number).encode()) for number in range(4)]  # the builder's
+    layers = [
+        {
+            "digest": d,
+            "diff_id": d,
+            "size_bytes": 1_000_000,
+            "uncompressed_bytes": None,
+            "origin": "builder",
+            "reused": True,
+        }
+        for d in below
+    ] + [
+        {
+            "digest": layer,
+            "diff_id": Digest.of(layer.encode()),
+            "size_bytes": 1,
+            "uncompressed_bytes": 2,
+            "origin": "app",
+            "reused": False,
+        }
+    ]
+    result = {
+        "repository": f"apps/{tenant}/{app}", "digest": image, "tag": "latest", "layers": layers,
+        "process_types": {"web": "node server.js"}, "uploaded_bytes": 1,
+        "phase_seconds": {"prepare": random.random(), "compile": random.random()}, "node": "node-1", "attempt": 1,
+    }  # fmt: skip
+    request = {
+        "build_class": "interactive", "run_policy": "all", "tenant": tenant, "app": app, "env": {"NODE_ENV": ""},
+        "source": {"kind": "artifact", "repository": f"sources/{tenant}", "digest": Digest.of(layer.encode())},
+    }  # fmt: skip
+    return {
+        "id": build_id, "state": "succeeded", "request": json.dumps(request), "result": json.dumps(result),
+        "queue": "build.interactive.3", "attempt": "1", "submitted_at": f"{at:.6f}", "started_at": f"{at + 1:.6f}",
+        "finished_at": f"{at + 30:.6f}", "place": f"{tenant} {app}", "target": f"apps/{tenant}/{app}",
+        "holder": f"1 {secrets.token_hex(16)}", "node": "node-1", "phase": "publish", "log_lines": str(LINES),
+    }  # fmt: skip
+
+
+def _log() -> list[str]:
+    return [" ".join(random.choices(WORDS, k=8)) for _ in range(LINES)]
+
+
+def _tenant(farm: Farm) -> str:
+    return farm.settings.namespace.strip(":")
+
+
+def _memory(farm: Farm) -> int:
+    found: Any = farm.database.client.info("memory")
+    return int(found["used_memory"])
+
+
+def _on_disk(farm: Farm) -> tuple[int, int]:
+    """Inodes and bytes of the packs' repositories and blobs, as they are once replaced ones are collected."""
+    mount = run("docker", "volume", "inspect", "--format={{.Mountpoint}}", "buildfarm-registry").strip()
+    top = Path(mount) / "docker/registry/v2"
+    paths = list((top / "repositories/archive" / _tenant(farm)).rglob("*"))
+    needed = farm.history.catalog.digests()
+    links = [path for path in paths if path.name == "link" and "revisions" in path.parts]
+    live = {f"sha256:{path.parent.name}" for path in links} & needed
+    blobs: set[str] = set()
+    for digest in live:
+        content = json.loads((_blob(top, digest) / "data").read_bytes())
+        blobs |= {digest, content["config"]["digest"], *(layer["digest"] for layer in content["layers"])}
+    # Links of blobs that only replaced packs had, and empty folders of deleted manifests, go with the collection.
+    paths = [path for path in paths if not ("revisions" in path.parts and path.is_dir() and not any(path.iterdir()))]
+    paths = [path for path in paths if not ("_layers" in path.parts and _named(path) not in {"", *blobs})]
+    found = [*paths, *(part for digest in blobs for part in (_blob(top, digest), _blob(top, digest) / "data"))]
+    return len(found), sum(path.lstat().st_blocks * 512 for path in found)
+
+
+def _named(path: Path) -> str:
+    """The blob that a link is for; empty for a folder above the links."""
+    folder = path.parent if path.name == "link" else path
+    return f"sha256:{folder.name}" if len(folder.name) == 64 else ""
+
+
+def _blob(top: Path, digest: str) -> Path:
+    name = digest.removeprefix("sha256:")
+    return top / "blobs/sha256" / name[:2] / name
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("BUILDFARM_LOG_LEVEL", "warning")
+    main(sys.argv[1:])
