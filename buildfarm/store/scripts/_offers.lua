@@ -13,12 +13,13 @@ local function count_free(node, by)
   if redis.call('HEXISTS', heartbeat(node), 'free') == 1 then redis.call('HINCRBY', heartbeat(node), 'free', by) end
 end
 
--- A slot for every build that is queued: where more of them wait, a slot that is free now is taken from the queue at once.
+-- A slot for every build that is queued: where more of them wait, a slot that is free takes one of them at once.
 local function has_room(node, class, now)
   local found = redis.call('HMGET', heartbeat(node), 'seen_at', 'free', 'serves')
   local seen_at, free = tonumber(found[1] or 0), tonumber(found[2] or 0)
   local serves = string.find(' ' .. (found[3] or '') .. ' ', ' ' .. class .. ' ', 1, true)
-  return serves and free > 0 and free >= redis.call('ZCARD', KEYS[1] .. 'queued') and now - seen_at < OFFER_SEEN_SECONDS
+  local queued = redis.call('ZCARD', KEYS[1] .. 'queued')
+  return serves and free > 0 and free >= queued and now - seen_at < OFFER_SEEN_SECONDS
 end
 
 local function offer_to(node, message)
@@ -30,5 +31,7 @@ end
 -- A node that left the message lying has no room, whatever it said: nothing more is offered until it says so again.
 local function withdraw(node, message)
   local left = redis.call('LREM', KEYS[1] .. 'build.' .. node .. '.node', 0, message) > 0
-  if left and redis.call('HEXISTS', heartbeat(node), 'free') == 1 then redis.call('HSET', heartbeat(node), 'free', 0) end
+  if left and redis.call('HEXISTS', heartbeat(node), 'free') == 1 then
+    redis.call('HSET', heartbeat(node), 'free', 0)
+  end
 end
