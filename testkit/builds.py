@@ -146,7 +146,7 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
             process.wait()
         for folder in ("caches", "tools", "logs"):
             shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
-        for path in (log, workspaces / f"{node_id}.lock"):
+        for path in (log, *(workspaces / f"{node_id}.{kind}" for kind in ("lock", "steps"))):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # what is still in it was left behind by a build, and has to be seen
             (workspaces / node_id).rmdir()

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,6 +140,8 @@ class Snapshots:
         self.forget(1 << 62)
         for place in self.directory.iterdir() if self.directory.is_dir() else ():
             remove(place)
+        with suppress(OSError):  # there is none, or it could not be emptied
+            self.directory.rmdir()
 
     @property
     def size_bytes(self) -> int:
