@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import docker
@@ -118,7 +117,7 @@ class Sandbox:
         step = self.steps.start(command, self.environment)
         output = Output(self.log, capture)
         try:
-            self._pump(step, output, chain([step.head], stdin))
+            self._pump(step, output, iter(stdin))
         finally:
             step.close()
         code = self._verdict(step.id)

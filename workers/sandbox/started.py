@@ -10,7 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -30,8 +30,12 @@ unset -f word
 unset word left
 cd /app || exit 1
 unset PWD OLDPWD
+printf .
 exec "$@"
 """
+# The answer of a process that has taken its command, as the engine frames it (Docker Engine API, "Stream format")
+_TAKEN = b"\x01\0\0\0\0\0\0\x01."
+_TAKE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,6 @@ class StartedStep:
     id: str
     attached: Any = field(repr=False)  # the client's, around the stream
     stream: socket.socket = field(repr=False)
-    head: bytes = b""  # goes into its input before all else
 
     def close(self) -> None:
         """Ends the connection. A reader that went away with its socket open makes later calls to the engine hang."""
@@ -60,6 +63,19 @@ class StartedStep:
             return False
         return False
 
+    def take(self, head: bytes) -> bool:
+        """Hands it its command; False if it is gone: one that was just killed may still seem to wait."""
+        try:
+            self.stream.settimeout(_TAKE_SECONDS)
+            self.stream.sendall(head)
+            answer = b""
+            while len(answer) < len(_TAKEN) and (piece := self.stream.recv(len(_TAKEN) - len(answer))):
+                answer += piece
+        except OSError:
+            return False
+        self.stream.setblocking(False)
+        return answer == _TAKEN
+
 
 @dataclass(frozen=True)
 class StepStarter:
@@ -74,8 +90,8 @@ class StepStarter:
         """A step with this command: one that was started ahead, if one still waits."""
         while self._ahead:
             step = self._ahead.popleft()
-            if step.waits():
-                return replace(step, head=head_of(command, environment))
+            if step.waits() and step.take(head_of(command, environment)):
+                return step
             step.close()
         return self._start(command, environment)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ SHOW = ["sh", "-c", 'printf "%s\\0" "$PWD" "$VALUE" "$@"; cat', "show"]
 
 def become(folder, command, environment, rest=b""):
     waiting = [word.replace("/app", str(folder)) for word in waiting_command()]
-    return subprocess.run(
+    done = subprocess.run(
         waiting,
         input=head_of(command, environment) + rest,
         capture_output=True,
@@ -26,6 +27,9 @@ def become(folder, command, environment, rest=b""):
         env={"PATH": "/usr/bin:/bin"},
         timeout=10,
     )
+    assert done.stdout[:1] == b".", "it says that it has its command"
+    done.stdout = done.stdout[1:]
+    return done
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
@@ -75,6 +79,12 @@ class Api:
         return ours
 
 
+def taking(end, head):
+    """A process that takes its command, as the engine shows it."""
+    assert end.recv(len(head), socket.MSG_WAITALL) == head
+    end.sendall(b"\x01\0\0\0\0\0\0\x01.")
+
+
 @pytest.fixture
 def engine():
     api = Api()
@@ -93,22 +103,30 @@ def starter(engine):
 
 def test_a_step_that_waits_is_used_before_one_is_started(starter, engine):
     starter.start_ahead(1)
+    took = threading.Thread(target=taking, args=(engine.ends[0], head_of(["true"], {"A": "1"})))
+    took.start()
     first, second = (starter.start(["true"], {"A": "1"}) for _ in range(2))
-    assert (first.id, first.head) == ("step-1", head_of(["true"], {"A": "1"}))
-    assert (second.id, second.head) == ("step-2", b"")
+    took.join()
+    assert (first.id, second.id) == ("step-1", "step-2")
     assert engine.started[1] == (["true"], {"A": "1"})
     for step in (first, second):
         step.close()
 
 
-@pytest.mark.parametrize("happened", ["its engine is gone", "it has ended", "it says something"])
+@pytest.mark.parametrize("happened", ["its engine is gone", "it was just killed", "it says something"])
 def test_a_step_that_no_longer_waits_is_not_used(starter, engine, happened):
     starter.start_ahead(2)
     if happened == "it says something":
         engine.ends[0].sendall(b"bash: ")
+    elif happened == "it was just killed":
+        killed = threading.Thread(target=lambda: (engine.ends[0].recv(1), engine.ends[0].close()))
+        killed.start()
     else:
         engine.ends[0].close()
+    took = threading.Thread(target=taking, args=(engine.ends[1], head_of(["true"], {})))
+    took.start()
     step = starter.start(["true"], {})
+    took.join()
     assert step.id == "step-2"
     step.close()
 
