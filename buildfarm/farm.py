@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,8 +99,8 @@ class Farm(Keeping):
 
         Raises SourceError, TooLargeError and RegistryError.
         """
-        self.room.check_upload(tenant)
-        return packing.pack(self.registry, directory, tenant, self.settings.source_bytes, seen)
+        check = partial(self.room.check_upload, tenant)
+        return packing.pack(self.registry, directory, tenant, self.settings.source_bytes, seen, before_sending=check)
 
     def take_source(self, tenant: str, pieces: Iterable[bytes]) -> tuple[ArtifactSource, int]:
         """A packed directory that comes in as a gzip-compressed tar archive, kept in the registry; and its size.

@@ -61,9 +61,10 @@ class Storage:
             yield
 
     def disk(self) -> tuple[int, int]:
-        """Used and all bytes of the file system; what only root may use counts as used."""
+        """Used bytes of the file system, and these and the free ones together, as df(1) counts them."""
         status = os.statvfs(self.root)
-        return (status.f_blocks - status.f_bavail) * status.f_frsize, status.f_blocks * status.f_frsize
+        used = status.f_blocks - status.f_bfree
+        return used * status.f_frsize, (used + status.f_bavail) * status.f_frsize
 
     def owner(self) -> str:
         """The id of the farm that collects here; empty if none did yet."""

@@ -29,15 +29,23 @@ _GZIP = b"\x1f\x8b"
 
 
 def pack(
-    registry: Registry, directory: Path, tenant: str, limit_bytes: int, seen: Seen | None = None
+    registry: Registry,
+    directory: Path,
+    tenant: str,
+    limit_bytes: int,
+    seen: Seen | None = None,
+    *,
+    before_sending: Callable[[], object] = lambda: None,
 ) -> tuple[ArtifactSource, int]:
     """The directory's source in the registry, and how many bytes had to be sent for it: 0 if it was there already.
 
-    ``seen`` is called with the choice of files. Raises SourceError if there is nothing to pack, TooLargeError, and
-    RegistryError.
+    ``seen`` is called with the choice of files, and ``before_sending`` if there is something to send. Raises
+    SourceError if there is nothing to pack, TooLargeError, and RegistryError.
     """
     repository = f"sources/{tenant}"
-    digest, sent_bytes = pack_into(registry, directory, repository, ARTIFACT_TYPE, limit_bytes, seen=seen)
+    digest, sent_bytes = pack_into(
+        registry, directory, repository, ARTIFACT_TYPE, limit_bytes, seen=seen, before_sending=before_sending
+    )
     return ArtifactSource(repository=repository, digest=digest), sent_bytes
 
 
@@ -49,6 +57,7 @@ def pack_into(
     limit_bytes: int,
     *,
     seen: Seen | None = None,
+    before_sending: Callable[[], object] = lambda: None,
 ) -> tuple[Digest, int]:
     """The directory as an artifact of this type: its manifest's digest, and how many bytes had to be sent.
 
@@ -61,6 +70,7 @@ def pack_into(
     digest = Digest.of(manifest)
     if registry.has_manifest(repository, digest):
         return digest, 0
+    before_sending()
     if len(content) == made.size_bytes:
         registry.put_blob(repository, bytes(content), look=False, counted=True)
     else:

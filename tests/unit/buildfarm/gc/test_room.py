@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
+import pytest
+
 from buildfarm.errors import StoreError
 from buildfarm.gc.room import SentBytes, over
+from buildfarm.gc.storage import Storage
 from buildfarm.store.keeping.usage import KINDS, decode, fields_of
 
 
@@ -43,3 +48,9 @@ def test_uploads_are_counted_later_while_redis_is_unreachable():
     assert counted == [("apps/t/a", 11), ("caches/t/a", 1)]
     sent.add("apps/t/b", 2)
     assert counted[2:] == [("apps/t/b", 2)]
+
+
+def test_a_disk_is_as_full_as_df_says(tmp_path):
+    answer = subprocess.run(["df", "--output=pcent", tmp_path], capture_output=True, text=True, check=True).stdout
+    used, total = Storage(tmp_path).disk()
+    assert used / total * 100 == pytest.approx(int(answer.split()[-1].rstrip("%")), abs=1.5)
