@@ -31,8 +31,10 @@ from localfarm.state import (
     write_state,
 )
 from localfarm.waiting import run_side_by_side
+from workers.caches import remove_snapshots
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.janitor import Janitor
+from workers.wiring import snapshot_directory, step_images
 
 BUILDER_REPOSITORY = "builder"
 NOW_SECONDS = 2.0
@@ -123,7 +125,7 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
                 f"The Docker engine at {state.docker_url} cannot be reached, so its containers cannot be removed.",
                 advice="Start it and run `buildfarm down` again.",
             )
-        _clean_up(client, settings)
+        clean_up(client, settings)
         gone += services.remove_services(client, data=purge)
         gone += network.remove_networks(client, settings.sandbox_network)
         if purge:
@@ -213,9 +215,10 @@ def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:
     api.start_api(directory, settings)
 
 
-def _clean_up(client: docker.DockerClient, settings: Settings) -> None:
-    """What a killed node could not."""
+def clean_up(client: docker.DockerClient, settings: Settings) -> None:
+    """Removes what a killed node could not. Raises NodeError."""
     workspaces = Workspaces(
         settings.workspace_directory / settings.node_id, settings.workspace_bytes, settings.workspace_inodes
     )
-    Janitor(client, settings.node_id, workspaces, set, logger()).clean()
+    Janitor(client, settings.node_id, workspaces, set, logger(), step_images(settings, client)).clean()
+    remove_snapshots(snapshot_directory(settings))

@@ -144,9 +144,9 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for folder in ("caches", "tools", "logs"):
+        for folder in ("caches", "tools", "logs", "steps"):
             shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
-        for path in (log, *(workspaces / f"{node_id}.{kind}" for kind in ("lock", "steps"))):
+        for path in (log, workspaces / f"{node_id}.lock"):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # what is still in it was left behind by a build, and has to be seen
             (workspaces / node_id).rmdir()

@@ -139,12 +139,9 @@ def _consume_until_stopped(
         # The beat ends first, so that it cannot write the node back after it left.
         upkeep.close()
         health.leave()
-        with suppress(BuildfarmError):  # an unreachable engine leaves them to the next start
-            tools.pool.empty()
-            tools.pool.remove_used()
-        tools.caches.snapshots.remove_all()
-        with suppress(BuildfarmError):  # an unreachable registry leaves them to the next start, too
-            spools.send()
+        for leave in (tools.pool.empty, tools.pool.remove_used, tools.caches.snapshots.remove_all, spools.send):
+            with suppress(BuildfarmError):  # an unreachable engine or registry leaves the rest to the next start
+                leave()
 
 
 def _farm_jobs(

@@ -121,7 +121,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
 def _open_caches(settings: Settings, farm: Farm, pool: SandboxPool, builders: Builders, metrics: Metrics) -> Caches:
     snapshots = Snapshots(
         pool,
-        settings.workspace_directory / f"{settings.node_id}.snapshots",
+        snapshot_directory(settings),
         settings.snapshot_bytes,
         lambda: builders.current.image,
         logger(node=settings.node_id),
@@ -153,6 +153,11 @@ def make_image_tools(settings: Settings, client: docker.DockerClient, tools: App
         smokes=SmokeTests(client, settings.node_id, settings.memory_bytes, settings.pids_max),
         steps=step_images(settings, client),
     )
+
+
+def snapshot_directory(settings: Settings) -> Path:
+    """Where this node's snapshots are: on the file system of the workspaces."""
+    return settings.workspace_directory / f"{settings.node_id}.snapshots"
 
 
 def step_images(settings: Settings, client: docker.DockerClient) -> StepImages:

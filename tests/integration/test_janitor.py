@@ -35,7 +35,7 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
         ["docker", "inspect", "--format", "{{.Image}}", "buildfarm-redis"], check=True, capture_output=True, text=True
     ).stdout.strip()
     workspaces = Workspaces(tmp_path / "workspaces", 50_000_000, 1000)
-    janitor = Janitor(client, node, workspaces, lambda: {living}, logger())
+    janitor = Janitor(client, node, workspaces, lambda: {living}, logger(), StepImages(client, tmp_path / "steps"))
     with ExitStack() as undo:
         for name in (dead, living):
             labels = [f"--label={LABEL_NODE}={node}", f"--label={LABEL_ATTEMPT}={name}"]

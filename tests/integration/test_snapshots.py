@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from buildfarm.errors import NodeError
 from buildfarm.model import State
+from localfarm.farm import clean_up
 from testkit.builds import farm_with_node, wait_for, write_files
+from workers.engine import open_engine
+from workers.sandbox.overlay import lay_over
 from workers.sandbox.workspace import Workspaces
 
 MADE_SECONDS = 60
@@ -178,6 +182,55 @@ def test_an_image_is_the_same_as_without_a_snapshot(several, app, make, changes)
     assert digests(warm) == digests(cold)
 
 
+def test_a_snapshot_names_the_folders_that_keep_hard_links_in_them(several, app):
+    """As short as they may be: in each of them all links of a file are."""
+    before = snapshots(several)
+    make = f'{MAKE_LINKS}; mkdir "$M/other/deep"; echo 2 >"$M/other/2"; ln "$M/other/2" "$M/other/deep/2"'
+    succeeded(several, app(numbered(make, [":", "ln -s linked $M/also"]), compile=STEP), "linked")
+    wait_for(lambda: snapshots(several) - before, MADE_SECONDS)
+    [name] = snapshots(several) - before
+    tree = several.node.workspaces / f"{several.node.id}.snapshots" / name / "files/app"
+    found = (tree / "linked/folders").read_bytes().split(b"\0")
+    assert found.pop() == b""
+    places = [f"/spare/kept/made{number}/tree{inside}".encode() for number in (0, 1) for inside in ("", "/other")]
+    assert sorted(found) == places
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+@pytest.mark.parametrize(
+    ("noted", "step", "unchanged"),
+    [
+        (b"/spare/tree\0", "mv spare/tree app/tree", {"tree": "/spare/tree"}),
+        (b"/spare/tree\0", "mv spare/tree app/tree; echo more >>app/tree/one/linked", {}),
+        (b"/spare/tree\0", "mv spare/tree app/tree; ln app/tree/one/linked app/link; echo more >>app/link", {}),
+        (b"/spare/tree\0", "mv spare/tree app/tree; rm app/tree/two/linked", {}),
+        (b"/spare/tree\0", "mv spare/tree/one app/one; echo more >>spare/tree/two/linked", {}),
+        (b"/spare/tree\0", "mv spare/apart app/apart", {"apart": "/spare/apart"}),
+        (b"/spare/tree\0", "mv spare/apart/inner app/inner", {"inner": "/spare/apart/inner"}),
+        (b"", "mv spare/apart app/apart", {"apart": "/spare/apart"}),
+        (None, "mv spare/apart app/apart", {}),
+        (b"/spare/tree\0" * 10_000, "mv spare/apart app/apart", {}),
+    ],
+    ids=[
+        "with all links", "a write to one", "a further link", "one is removed", "with one of two links",
+        "without links", "a part without links", "links in the cache alone", "of an older builder", "a long list",
+    ],
+)  # fmt: skip
+def test_a_folder_is_unchanged_only_if_no_link_leads_out_of_it(tmp_path, noted, step, unchanged):
+    snapshot = tmp_path / "snapshot"
+    write_files(snapshot, {"spare/tree/one/linked": "text", "spare/tree/two/own": "own", "spare/apart/inner/x": "x"})
+    os.link(snapshot / "spare/tree/one/linked", snapshot / "spare/tree/two/linked")
+    for folder in ("app", "cache", "linked"):
+        (snapshot / folder).mkdir()
+    if noted is not None:
+        (snapshot / "linked/folders").write_bytes(noted)
+    with Workspaces(tmp_path / "workspaces", 50_000_000, 1000).make("one") as workspace:
+        overlay = lay_over(workspace, "s", snapshot, 0)
+        subprocess.run(["bash", "-ec", step], cwd=workspace.merged.bind_source, check=True)
+        workspace.freeze(lambda: None)
+        assert overlay.unchanged() == {path: f"s {moved}" for path, moved in unchanged.items()}
+
+
 def test_a_failed_build_leaves_nothing_in_the_snapshot(builds, app):
     warm(builds, app, "failed")
     spoil = (
@@ -220,6 +273,20 @@ def test_as_many_are_kept_as_may_be_and_none_beyond_the_nodes_end(app):
     # The node has ended: nothing of it is left.
     assert f"{node.workspaces}/{node.id}" not in Path("/proc/mounts").read_text()
     assert not list(node.workspaces.glob(f"{node.id}.snapshots/*"))
+
+
+def test_the_snapshots_of_a_killed_node_go_with_its_farm(app):
+    with farm_with_node("snapshots-killed", BUILDFARM_WARM_SANDBOXES="1") as builds:
+        warm(builds, app, "app")
+        node = builds.node
+        node.process.kill()
+        node.process.wait()
+        own = {"node_id": node.id, "workspace_directory": node.workspaces}
+        settings = builds.farm.settings.model_copy(update=own)
+        with closing(open_engine(settings.docker_url)) as client:
+            clean_up(client, settings)
+        assert not snapshots(builds) and not node.pooled() and not node.left_behind()
+        assert f"{node.workspaces}/{node.id}" not in Path("/proc/mounts").read_text()
 
 
 def test_a_full_disk_takes_the_snapshots(app):

@@ -138,10 +138,7 @@ class Snapshots:
     def remove_all(self) -> None:
         """Remove also what an earlier process left. For the node's start and end."""
         self.forget(1 << 62)
-        for place in self.directory.iterdir() if self.directory.is_dir() else ():
-            remove(place)
-        with suppress(OSError):  # there is none, or it could not be emptied
-            self.directory.rmdir()
+        remove_snapshots(self.directory)
 
     @property
     def size_bytes(self) -> int:
@@ -188,3 +185,11 @@ class Snapshots:
     def _go_on(self) -> None:
         if self._ended.is_set():
             raise NodeStopped("The node ends.")
+
+
+def remove_snapshots(directory: Path) -> None:
+    """Remove what a process that has ended left in its folder, and the folder. Raises NodeError."""
+    for place in directory.iterdir() if directory.is_dir() else ():
+        remove(place)
+    with suppress(OSError):  # there is none, or it could not be emptied
+        directory.rmdir()

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from buildfarm.oci.tree import Found
+from buildfarm.oci.tree import Found, content_bytes
 
 SOURCE = "source"
 MADE = "made"
@@ -37,7 +37,7 @@ def plan_layers(
     """
     if layers_max == 1:
         return (PlannedLayer(SOURCE, tuple(found)),)
-    sizes = {at: sum(item.size_bytes for item in found[at : _end(found, at)]) for at in _made_folders(found, source)}
+    sizes = {at: content_bytes(found[at : _end(found, at)]) for at in _made_folders(found, source)}
     by_size = sorted(sizes, key=lambda at: (-sizes[at], found[at].name))
     own = sorted(at for at in by_size[: layers_max - 2] if sizes[at] >= min_bytes)
     rest: dict[str, list[Found]] = {MADE: [], SOURCE: []}

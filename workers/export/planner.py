@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from buildfarm.oci.tree import Found, content_bytes
+from buildfarm.oci.tree import content_bytes
 from workers.export.app_files import AppFiles, Listed, MadeFrom, refuse_too_large
 from workers.export.fingerprint import Recent, shape_of
 from workers.export.layering import PlannedLayer, plan_layers
@@ -50,8 +50,8 @@ class Planner:
             which = may_close.get(layer.folder, "")
             if layer.folder in closed:
                 made.append(self._closed(app, layer, which))
-            elif which and (size := _own_size(layer.found)) is not None:
-                self.sizes.put(f"{which} {layer.folder}", size)
+            elif which:
+                self.sizes.put(f"{which} {layer.folder}", content_bytes(layer.found))
                 made.append(replace(MadeFrom.of(app, layer, self.salt), identity=self._identity(layer, which)))
             else:
                 made.append(MadeFrom.of(app, layer, self.salt))
@@ -79,9 +79,3 @@ class Planner:
         """What identifies the files in it, and how the folder is and those that it is in."""
         above = layer.folder.count("/") + 1
         return f"{which} {shape_of(layer.found[:above], b'', self.salt)}"
-
-
-def _own_size(found: tuple[Found, ...]) -> int | None:
-    """The bytes of a layer's files; None if some are links of one another, which count differently."""
-    size_bytes = sum(item.size_bytes for item in found)
-    return size_bytes if size_bytes == content_bytes(found) else None

@@ -9,16 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.build_folder import BuildFolder, NotPlainError
 from workers.sandbox import mounts
 from workers.sandbox.workspace import Workspace
 
 # What a snapshot holds: an empty folder for the app, the cache, and a second copy of the trees in it, to move away; and
-# another folder if there are hard links that must stay together.
+# another folder if there are hard links that must stay together, in which a file names the folders that have them.
 APP, CACHE, SPARE, LINKED = "app", "cache", "spare", "linked"
+_FOLDERS = "folders"
+_FOLDERS_BYTES_MAX = 64 * 1024
 
 # Documentation/filesystems/overlayfs.rst, "renaming directories"
 _REDIRECT = "trusted.overlay.redirect"
@@ -32,7 +35,7 @@ class Overlay:
     snapshot: str
     lower: Path
     upper: Path
-    linked: bool  # a write in one folder may be one to another, by a hard link
+    linked: Sequence[str]  # folders of the snapshot, in which one file may have several names
 
     def cache_untouched(self) -> bool:
         """Whether the cache is file by file that of the snapshot. After the workspace was frozen."""
@@ -50,13 +53,17 @@ class Overlay:
         the workspace was frozen.
         """
         found: dict[str, str] = {}
-        for path in _folders(self.upper / APP, "") if not self.linked else ():
+        for path in _folders(self.upper / APP, ""):
             inside = _folders(self.upper / APP, path) if path.startswith(".") else ()
             for folder in (path, *inside):
                 moved = self._moved(f"{APP}/{folder}")
-                if moved.startswith(f"/{SPARE}/") and self._is_bare(self.upper / APP / folder):
+                if self._has_all_links(moved) and self._is_bare(self.upper / APP / folder):
                     found[folder] = f"{self.snapshot} {moved}"
         return found
+
+    def _has_all_links(self, moved: str) -> bool:
+        """Whether nothing in this folder of the spare trees can be written from outside of it."""
+        return moved.startswith(f"/{SPARE}/") and not any(moved.startswith(f"{folder}/") for folder in self.linked)
 
     def _is_bare(self, folder: Path) -> bool:
         """Whether the upper tree has nothing in it, and does not hide what is below."""
@@ -85,6 +92,7 @@ def lay_over(workspace: Workspace, snapshot: str, tree: Path, owner: int) -> Ove
         laid.append(lower)
         merged = Path(workspace.merged.bind_source)
         linked = _has(lower, LINKED)
+        folders = _linked_folders(lower) if linked else ()
         mounts.overlay(lower, upper, work, merged, linked=linked)
         laid.append(merged)
         for name, seen in ((APP, workspace.app), (CACHE, workspace.cache)):
@@ -95,7 +103,7 @@ def lay_over(workspace: Workspace, snapshot: str, tree: Path, owner: int) -> Ove
         for mount in reversed(laid):
             mounts.detach(mount)
         raise
-    return Overlay(snapshot, lower, upper, linked)
+    return Overlay(snapshot, lower, upper, folders)
 
 
 def mount_later(workspace: Workspace, name: str) -> None:
@@ -110,6 +118,15 @@ def _has(tree: Path, name: str) -> bool:
         return stat.S_ISDIR(os.lstat(tree / name).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _linked_folders(lower: Path) -> Sequence[str]:
+    """Those that make-snapshot listed; the folder of all spare trees if there is no list, or one that is too long."""
+    try:
+        noted = BuildFolder(lower / LINKED).read(_FOLDERS, _FOLDERS_BYTES_MAX)
+    except NotPlainError:
+        noted = None
+    return [f"/{SPARE}"] if noted is None else os.fsdecode(noted).split("\0")[:-1]
 
 
 def _folders(root: Path, path: str) -> Iterator[str]:

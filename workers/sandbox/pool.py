@@ -50,7 +50,7 @@ class SandboxPool:
     def take(
         self, name: str, image: str, environment: Mapping[str, str], *, log: Log = drop, check: Check = go_on
     ) -> Iterator[tuple[Workspace, Sandbox]]:
-        """A box of this image for one build, named ``name`` where it is made now. Raises NodeError."""
+        """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError."""
         self._taken_at.append(time.monotonic())
         pooled = self._ready_one(image) or self._make_now(name, image)
         try:
@@ -61,7 +61,7 @@ class SandboxPool:
             self.due.set()
 
     def fill(self, image: str) -> None:
-        """Makes boxes until as many are ready as should be, and removes those of another image. Raises NodeError."""
+        """Makes sandboxes until as many are ready as should be; removes those of another image. Raises NodeError."""
         self._remove_ready(lambda pooled: pooled.image != image)
         while len(self._ready) < self._room():
             name = f"buildfarm-ready-{secrets.token_hex(4)}"
@@ -83,7 +83,7 @@ class SandboxPool:
         return now - self._taken_at[0]
 
     def remove_used(self) -> None:
-        """Removes those whose builds have ended. Raises NodeError."""
+        """Removes those whose builds have ended, or that none is to have. Raises NodeError."""
         while True:
             with self._lock:
                 if not self._used:
@@ -142,8 +142,9 @@ class SandboxPool:
         with self._lock:
             gone = [pooled for pooled in self._ready if unwanted(pooled)]
             self._ready[:] = [pooled for pooled in self._ready if pooled not in gone]
-        for pooled in gone:
-            self._remove(pooled)
+            self._used.extend(gone)  # if one cannot be removed, the others are still to go
+        if gone:
+            self.remove_used()
 
     def _forget(self, name: str) -> None:
         """It has no owner now; the janitor removes any leftovers."""

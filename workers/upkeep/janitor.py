@@ -24,7 +24,7 @@ class Janitor:
     workspaces: Workspaces
     running: Callable[[], Set[str]]
     logger: Logger
-    steps: StepImages | None = None
+    steps: StepImages
 
     def clean(self) -> None:
         """Raises NodeError."""
@@ -48,8 +48,7 @@ class Janitor:
                 self.logger.warning("image_left_behind", attempt=attempt)
                 with engine_failures("remove an image"):
                     self.client.api.remove_image(image, force=True)
-        if self.steps is not None:
-            self.steps.remove_left_behind(running, self.logger)
+        self.steps.remove_left_behind(running, self.logger)
         for workspace in workspaces:
             if workspace.name not in running:
                 self.logger.warning("workspace_left_behind", workspace=workspace.name)

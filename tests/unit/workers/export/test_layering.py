@@ -22,7 +22,7 @@ def make(sizes):
             names.setdefault("app/" + "/".join(parts[:depth]), None)
         names[f"app/{path}"] = size
     ordered = sorted(names, key=lambda name: [os.fsencode(part) for part in name.split("/")])
-    return [Found(name, names[name] is None, names[name] or 0, "", "") for name in ordered]
+    return [Found(name, names[name] is None, names[name] or 0, "", name) for name in ordered]
 
 
 def origins(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildfarm.errors import TooLargeError
 from buildfarm.oci.layer import hash_raw
 from workers.build_folder import BuildFolder
 from workers.export.app_files import AppFiles
@@ -98,11 +100,27 @@ def test_a_layer_is_another_if_the_mode_of_its_folder_is(planner, root):
     assert ".heroku/one" in changed and ".venv" not in changed
 
 
-def test_hard_links_are_always_listed(planner, root):
-    os.link(root / ".venv/bin/python", root / ".venv/bin/python3")
+def test_a_folder_with_hard_links_is_not_listed_and_its_content_counts_once(planner, root):
+    """Its bytes are those of its layer, whether it is listed or not: the limit of the image is met either way."""
+    for number in range(3):
+        os.link(root / ".venv/bin/python", root / f".venv/bin/python3.{number}")
+    all_bytes = 2000 + 3000 + 2000 + 3  # python once, one, two, and three files of a byte
+    planner = dataclasses.replace(planner, image_bytes=all_bytes)
     known = app(root, UNCHANGED, ["app.py"])
-    planner.plan(known)
+    first = planner.plan(known)
     write(root, ".venv/added")
+    again = planner.plan(known)
+    assert [layer.identity for layer in again[:2]] == [layer.identity for layer in first[:2]]
+    with pytest.raises(TooLargeError):
+        dataclasses.replace(planner, image_bytes=all_bytes - 1).plan(known)
+
+
+def test_hard_links_do_not_make_a_folder_large_enough_for_a_layer(planner, root):
+    write(root, "links/0", b"x" * (MIN_BYTES - 1))
+    for number in range(1, 4):
+        os.link(root / "links/0", root / f"links/{number}")
+    known = app(root, {**UNCHANGED, "links": "snapshot-1 /spare/links"}, ["app.py"])
+    assert "links" not in [layer.origin for layer in planner.plan(known)]
     assert digests(planner.plan(known)) == digests(planner.plan(app(root, {}, ["app.py"])))
 
 

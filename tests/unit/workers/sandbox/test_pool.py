@@ -32,6 +32,7 @@ class Maker:
         self.made = {}
         self.ahead = {}
         self.broken = False
+        self.kept = []  # names of sandboxes that the engine fails to remove
 
     @contextmanager
     def make(self, *names, steps_ahead=None):
@@ -45,6 +46,8 @@ class Maker:
             yield self.made.setdefault((name, len(names)), Made(name))
         finally:
             self.there.remove(name)
+            if steps_ahead is not None and name in self.kept:
+                raise NodeError("no engine")
 
 
 @pytest.fixture
@@ -126,3 +129,15 @@ def test_what_cannot_be_made_leaves_nothing(maker):
     with pytest.raises(NodeError):
         pool.fill("image")
     assert (maker.there, pool.names()) == ([], set())
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(maker):
+    """Its own leftovers are the janitor's, which leaves alone what the pool still names."""
+    pool = SandboxPool(maker, maker, 3)
+    pool.fill("old")
+    maker.kept = maker.there[:1]
+    with pytest.raises(NodeError):
+        pool.empty()
+    assert not set(maker.kept) & pool.names()
+    pool.remove_used()
+    assert (pool.names(), maker.there) == (set(), [])
