@@ -155,6 +155,7 @@ class Settings(BaseModel):
     record_seconds: float = Field(
         7 * 86400,
         gt=0,
+        le=3650 * 86400,
         description="how long a finished build keeps its image, archived or not; Redis keeps it no longer",
     )
     archive_seconds: float = Field(3600, gt=0, description="a finished build moves from Redis to the registry after it")
@@ -177,14 +178,20 @@ class Settings(BaseModel):
     collect_bytes: int = Field(0, ge=0, description="a collection frees no more than this; 0: no limit")
     collect_seconds: float = Field(600, gt=0, description="and takes nothing more after this")
     collect_grace_seconds: float = Field(7200, gt=0, description="what is younger stays; longer than any build takes")
-    retain_images: int = Field(10, ge=0, description="newest images of an app that stay without a tag or a record")
-    retain_image_days: float = Field(7, ge=0, description="and for how long all of them do")
-    retain_sources: int = Field(0, ge=0, description="newest sources of a tenant that stay")
-    retain_source_days: float = Field(7, ge=0, description="and for how long all of them do")
-    retain_caches: int = Field(0, ge=0, description="1: an app's newest build cache stays however old it is")
-    retain_cache_days: float = Field(30, ge=0, description="and for how long others do")
-    retain_records: int = Field(0, ge=0, description="records of an app in Redis at most; 0: as many as there are")
-    in_use_file: Path | None = Field(None, description="digests of running images, one per line; never removed")
+    retain_images: int = Field(
+        10, ge=0, le=100_000, description="newest images of an app that stay without a tag or a record"
+    )
+    retain_image_days: float = Field(7, ge=0, le=3650, description="and for how long all of them do")
+    retain_sources: int = Field(0, ge=0, le=100_000, description="newest sources of a tenant that stay")
+    retain_source_days: float = Field(7, ge=0, le=3650, description="and for how long all of them do")
+    retain_caches: int = Field(
+        0, ge=0, le=100_000, description="1: an app's newest build cache stays however old it is"
+    )
+    retain_cache_days: float = Field(30, ge=0, le=3650, description="and for how long others do")
+    retain_records: int = Field(
+        0, ge=0, le=100_000, description="records of an app in Redis at most; 0: as many as there are"
+    )
+    in_use_file: Path | None = Field(None, description="running images by digest, one per line; never removed")
 
     # The API
     api_host: str = Field("127.0.0.1", description="address that the API listens on")

@@ -1,4 +1,4 @@
-"""``python -m localfarm up|down|status``: what ``buildfarm up|down|status`` calls."""
+"""``python -m localfarm up|down|status|registry-files``: what ``buildfarm up|down|status|gc`` calls."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ def status(as_json: bool) -> None:
     sys.exit(0 if all(part.up for part in parts) else Exit.FARM_FAULT)
 
 
+@main.command()
+def registry_files() -> None:
+    """Prints the folder with the files of the farm's registry, or nothing if it is not the local farm's."""
+    click.echo(farm.registry_folder(read_settings().state_directory) or "")
+
+
 def _say(sentence: str) -> None:
     click.echo(sentence, err=True)
 
@@ -75,7 +81,8 @@ def _run() -> None:
     try:
         main()
     except (DockerException, RequestException) as error:
-        tell(SetupError(f"The Docker engine refused the request: {error}"))
+        advice = "Correct what it names, then run the same command again."
+        tell(SetupError(f"The Docker engine refused the request: {error}", advice=advice))
         sys.exit(Exit.SETUP)
 
 

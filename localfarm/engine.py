@@ -68,7 +68,10 @@ def _start(directory: Path, say: Callable[[str], None]) -> docker.DockerClient:
     _launch(log)
     if not wait_until(lambda: connect(DEFAULT_DOCKER_URL) is not None, START_SECONDS):
         written = last_lines(log.read_text(errors="replace")) if log.exists() else "(see the system's journal)"
-        raise SetupError(f"The Docker engine did not start within {START_SECONDS} s:\n{written}")
+        raise SetupError(
+            f"The Docker engine did not start within {START_SECONDS} s:\n{written}",
+            advice="Start it by hand, then run `buildfarm up` again.",
+        )
     client = connect(DEFAULT_DOCKER_URL)
     if client is None:
         raise SetupError("The Docker engine started and stopped again.", advice=f"Its log is {log}.")

@@ -156,6 +156,15 @@ def status(directory: Path) -> list[Part]:
     return parts
 
 
+def registry_folder(directory: Path) -> Path | None:
+    """The files of the registry that this process's settings name; None if it is not the local farm's."""
+    state, settings = read_state(directory), read_settings()
+    if state is None or settings.registry_url != state.variables()["BUILDFARM_REGISTRY_URL"]:
+        return None
+    client = connect(state.docker_url)
+    return None if client is None else services.registry_folder(client)
+
+
 def _node_part(directory: Path, settings: Settings) -> Part:
     process, node = worker.running_worker(directory), worker.find_node(settings)
     if process is None:

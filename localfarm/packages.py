@@ -13,6 +13,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALL_SECONDS = 900
 TAIL_LINES = 15
 
+_ADVICE = "Run it by hand until it succeeds, then run `buildfarm up` again."
+
 
 def find_program(name: str) -> str | None:
     """Also looks where an ordinary user's PATH does not: `dockerd` and `iptables` are in /usr/sbin."""
@@ -58,9 +60,11 @@ def run_command(command: Sequence[str], seconds: float) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise SetupError(f"`{' '.join(command)}` did not end within {seconds:.0f} s.") from error
+        raise SetupError(f"`{' '.join(command)}` did not end within {seconds:.0f} s.", advice=_ADVICE) from error
     if done.returncode != 0:
-        raise SetupError(f"`{' '.join(command)}` ended with {done.returncode}:\n{last_lines(done.stdout)}")
+        raise SetupError(
+            f"`{' '.join(command)}` ended with {done.returncode}:\n{last_lines(done.stdout)}", advice=_ADVICE
+        )
 
 
 def last_lines(text: str, lines: int = TAIL_LINES) -> str:

@@ -119,7 +119,10 @@ def wait_for_services(client: docker.DockerClient, state: LocalState) -> None:
         if not wait_until(lambda answers=answers: answers(state), READY_SECONDS):  # type: ignore[misc]
             container = find_container(client, name)
             written = container.logs(tail=15).decode(errors="replace") if container else "(its container is gone)"
-            raise SetupError(f"{name} was not ready after {READY_SECONDS} s:\n{written}")
+            raise SetupError(
+                f"{name} was not ready after {READY_SECONDS} s:\n{written}",
+                advice=f"Correct what its log names, then run `buildfarm up` again. More of it: docker logs {name}.",
+            )
 
 
 def remove_services(client: docker.DockerClient, *, data: bool) -> list[str]:
@@ -147,12 +150,20 @@ def find_container(client: docker.DockerClient, name: str) -> Container | None:
         return None
 
 
-def registry_files(client: docker.DockerClient) -> Path | None:
-    """The folder that the registry keeps its files in; None if the engine is on another machine."""
+def registry_folder(client: docker.DockerClient) -> Path | None:
+    """The folder that the registry keeps its files in, on the engine's machine; None if there is none."""
     try:
-        folder = Path(str(client.volumes.get("buildfarm-registry").attrs["Mountpoint"]))
-        return folder if folder.is_dir() else None
-    except (NotFound, PermissionError):
+        return Path(str(client.volumes.get("buildfarm-registry").attrs["Mountpoint"]))
+    except NotFound:
+        return None
+
+
+def registry_files(client: docker.DockerClient) -> Path | None:
+    """The same; None if the engine is on another machine, or this user cannot read it."""
+    folder = registry_folder(client)
+    try:
+        return folder if folder is not None and folder.is_dir() else None
+    except PermissionError:
         return None
 
 
@@ -189,7 +200,10 @@ def _start(container: Container, service: Service) -> None:
                 f"Port {service.published} of 127.0.0.1 is taken, and the farm's {service.role} needs it.",
                 advice=f"Free it, or choose another: buildfarm up --{service.role}-port PORT.",
             ) from error
-        raise SetupError(f"The container {service.name} cannot be started: {text}") from error
+        raise SetupError(
+            f"The container {service.name} cannot be started: {text}",
+            advice="Correct what the engine names, then run `buildfarm up` again.",
+        ) from error
 
 
 def _remove(container: Container) -> None:

@@ -39,7 +39,10 @@ def start_worker(directory: Path, settings: Settings, storage: Path | None) -> N
         return not started.alive or (node is not None and node.accepting and node.seen_at >= begun_at)
 
     if not wait_until(ready, READY_SECONDS) or not started.alive:
-        raise SetupError(f"The build node did not start:\n{last_lines(log.read_text(errors='replace'))}")
+        raise SetupError(
+            f"The build node did not start:\n{last_lines(log.read_text(errors='replace'))}",
+            advice=f"Correct what its log names, then run `buildfarm up` again. The whole log is {log}.",
+        )
 
 
 def stop_worker(directory: Path, seconds: float) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from buildfarm.farm import Farm
+from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.input_digest import input_digest
 from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, RunPolicy, State
 from buildfarm.oci.digest import Digest
@@ -21,10 +23,14 @@ FAILURE = Failure(code="app.compile", fault=Fault.APP, phase=Phase.COMPILE, mess
 
 
 class Life:
-    """A farm whose builds end as soon as they are asked for, and go to the archive when a test wants it."""
+    """A farm whose builds end as soon as they are asked for, and go to the archive when a test wants it.
 
-    def __init__(self, farm: Farm) -> None:
+    Of archived builds, the newest ``kept`` stay in the list of all builds and ``tenant_kept`` in their tenant's.
+    """
+
+    def __init__(self, farm: Farm, *, kept: int = 0, tenant_kept: int = 0) -> None:
         self.farm = farm
+        self.catalog = replace(farm.history.catalog, kept=kept, tenant_kept=tenant_kept)
         self.tenant = farm.settings.namespace.strip(":")
         self.leases = Leases(farm.admission, 60, 3)
         self.logs = Logs(farm.database, 50_000_000, LogBounds())
@@ -32,7 +38,7 @@ class Life:
 
     def keeper(self, *, kept: float = 1e6, patience: float = 1000) -> Archivist:
         """An archivist that waits for nothing but logs that are still on their nodes."""
-        return Archivist(self.farm.history.catalog, self.logs, self.farm.registry, 0, patience, kept, logger())
+        return Archivist(self.catalog, self.logs, self.farm.registry, 0, patience, kept, logger())
 
     def begin(self, app: str = "a", lines: int = 3, **fields: Any) -> Lease:
         """A build that runs and has printed so many lines."""
@@ -86,3 +92,8 @@ class Life:
             builds, after = self.farm.page(limit, tenant=self.tenant, app=app, after=after, states=states)
             found += [build.id for build in builds]
         return found
+
+
+def used_digests(farm: Farm) -> set[str]:
+    """What a collection keeps because something outside of the registry names it."""
+    return set(FarmGarbage(farm.history, farm.settings, (farm.builder(),)).used())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +56,7 @@ _number = click.FloatRange(0)
 @click.option("--source-days", type=_number, help="Delete sources that are older.")
 @click.option("--cache-days", type=_number, help="Delete build caches that are older.")
 @click.option("--grace-hours", type=_number, help="Keep everything that is younger.")
-@click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Digests of images to keep, one per line.")
+@click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Images to keep, by digest, one per line.")
 @click.option("--max-bytes", type=_number, help="Free no more than this; the next run goes on.")
 @click.option("--max-seconds", type=_number, help="Take nothing more after this time.")
 @click.option("--adopt", is_flag=True, help="Collect a registry that another farm collected before.")
@@ -66,11 +68,11 @@ def gc(
     """Remove what nothing refers to from the registry, whose files are in STORAGE.
 
     Images with a tag stay, and those that are in use, or that the record of a build or --keep names. The registry may
-    run meanwhile. What is not given is as the settings say.
+    run meanwhile. What is not given is as the settings say, and STORAGE of a local farm is known.
     """
     settings = settings_module.read_settings()
     telemetry.set_up_logging(settings)
-    files = _storage(storage or settings.registry_storage)
+    files = _storage(storage or settings.registry_storage or _local_storage())
     listed = keep.read_text().split() if keep else ()
     # Never by the API: the records are read from Redis itself.
     with library.open_farm(settings) as farm:
@@ -87,11 +89,6 @@ def gc(
         _show(done, dry_run=dry_run)
 
 
-def used_digests(farm: Farm) -> set[str]:
-    """Digests that records name: images and logs of builds, sources of those that have not ended, packs, builder."""
-    return set(_garbage(farm).used())
-
-
 def _garbage(farm: Farm) -> FarmGarbage:
     history = dataclasses.replace(farm.history, registry=lambda: farm.registry)  # it tries again
     return farm_garbage.FarmGarbage(history, farm.settings, (farm.builder(), farm.settings.imager))
@@ -104,35 +101,43 @@ def _storage(folder: Path | None) -> Storage:
             advice="Name the folder that the registry calls its rootdirectory, or set BUILDFARM_REGISTRY_STORAGE.",
         )
     files = storage_module.Storage(folder)
-    if not files.exists():
-        raise SetupError(
-            f"{folder} does not contain a registry's files.",
-            advice="Name the folder that the registry calls its rootdirectory, such as /var/lib/registry.",
-        )
+    with files.failures():
+        if not files.exists():
+            raise SetupError(
+                f"{folder} does not contain a registry's files.",
+                advice="Name the folder that the registry calls its rootdirectory, such as /var/lib/registry.",
+            )
     return files
 
 
+def _local_storage() -> Path | None:
+    """The files of the local farm's registry; None if these settings name another registry, or no farm is here."""
+    if not settings_module.ENV_FILE.exists():
+        return None
+    # In a separate process, as `buildfarm up`: the library has no Docker client.
+    command = [sys.executable, "-m", "localfarm", "registry-files"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return Path(found) if found else None
+
+
 def _rules(garbage: FarmGarbage, limits: dict[str, float | None]) -> Rules:
-    given = {
-        "images": limits["images"],
-        "source_seconds": _times(limits["source_days"], _DAY),
-        "cache_seconds": _times(limits["cache_days"], _DAY),
-        "grace_seconds": _times(limits["grace_hours"], 3600),
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(garbage.rules(), **chosen)  # type: ignore[arg-type]
+    found = garbage.rules()
+    return dataclasses.replace(
+        found,
+        images=int(_given(limits["images"], found.images)),
+        source_seconds=_given(limits["source_days"], found.source_seconds, _DAY),
+        cache_seconds=_given(limits["cache_days"], found.cache_seconds, _DAY),
+        grace_seconds=_given(limits["grace_hours"], found.grace_seconds, 3600),
+    )
 
 
 def _budget(settings: Settings, limits: dict[str, float | None]) -> collect.Budget:
     found = rules_module.budget_of(settings)
-    most_bytes, seconds = limits["max_bytes"], limits["max_seconds"]
-    return collect.Budget(
-        found.freed_bytes if most_bytes is None else most_bytes, found.seconds if seconds is None else seconds
-    )
+    return collect.Budget(_given(limits["max_bytes"], found.freed_bytes), _given(limits["max_seconds"], found.seconds))
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _given(value: float | None, otherwise: float, factor: float = 1) -> float:
+    return otherwise if value is None else value * factor
 
 
 def _show(done: Collected, *, dry_run: bool) -> None:

@@ -11,15 +11,17 @@ from buildfarm.errors import SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.result import Collected
+from buildfarm.gc.retention import digest_of
 from buildfarm.gc.rules import DAY, effective, rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.settings import Settings
-from buildfarm.store import Database
+from buildfarm.store import BuildpackOrder, Database
 from buildfarm.store.archive import History
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
+from buildfarm.store.records import digests_in
 
 _DISK_SECONDS = 2 * 3600.0  # a CronJob reports once an hour
 
@@ -37,17 +39,20 @@ class FarmGarbage:
         """The farm's Redis."""
         return self.history.records.database
 
-    def used(self, listed: Collection[str] = ()) -> dict[str, Reason]:
+    def used(self, listed: Collection[str] = (), *, remember: bool = False) -> dict[str, Reason]:
         """The digests that something outside of the registry names, and records in its archive.
 
-        Raises StoreError, and RegistryError if the archive cannot be read: images of its builds would go.
+        ``listed`` are images by digest or reference. With ``remember`` the sources of running images are known when
+        their records have ended. Raises StoreError, RequestError for what is not an image's digest, and RegistryError
+        if the archive cannot be read: images of its builds would go.
         """
-        listed = {*listed, *_read_list(self.settings.in_use_file)}
+        listed = {digest_of(image) for image in (*listed, *_read_list(self.settings.in_use_file))}
         own = {reference.rpartition("@")[2] for reference in self.images} - {""}
+        own = own.union(*map(digests_in, BuildpackOrder(self.database).get()))
         reports = ImagesInUse(self.database)
         running = reports.digests()
         recorded, sources = self.history.named(self._record_seconds(), {*running, *listed})
-        running |= reports.sources({*running, *listed}, sources)
+        running |= reports.sources({*running, *listed}, sources, remember=remember)
         named = dict.fromkeys(listed, Reason.LISTED) | dict.fromkeys(recorded | own, Reason.RECORD)
         return named | dict.fromkeys(running, Reason.RUNNING)
 
@@ -64,23 +69,24 @@ class FarmGarbage:
         self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = (), adopt: bool = False
     ) -> Collected:
         """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError too."""
-        collections = Collections(self.database)
-        claim(storage, collections.farm_id(), adopt=adopt)
-        usage = Usage(self.database)
-        counted = usage.uncorrected()
-        done = collect(storage, self.used(listed), rules, really=True, budget=budget)
-        usage.correct(done.usage, counted)
-        usage.put_disk(*storage.disk(), _DISK_SECONDS)
+        collections, usage = Collections(self.database), Usage(self.database)
+        with storage.failures():
+            claim(storage, collections.farm_id(), adopt=adopt)
+            counted = usage.uncorrected()
+            done = collect(storage, self.used(listed, remember=True), rules, really=True, budget=budget)
+            usage.correct(done.usage, counted)
+            usage.put_disk(*storage.disk(), _DISK_SECONDS)
         collections.ended(encode(done))
         return done
 
     def look(self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = ()) -> Collected:
-        """What a collection would remove. Raises as `used` does."""
-        return collect(storage, self.used(listed), rules, really=False, budget=budget)
+        """What a collection would remove. Raises as `used` does, and SetupError."""
+        with storage.failures():
+            return collect(storage, self.used(listed), rules, really=False, budget=budget)
 
 
 def _read_list(path: Path | None) -> list[str]:
-    """The digests in a file. Raises SetupError: without it, running images could go."""
+    """The images in a file. Raises SetupError: without it, running images could go."""
     try:
         return path.read_text().split() if path else []
     except OSError as error:

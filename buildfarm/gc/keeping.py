@@ -15,6 +15,7 @@ from buildfarm.gc.retention import (
     Retention,
     Running,
     check_values,
+    digest_of,
     lowers,
     refuse,
     would_delete,
@@ -22,7 +23,6 @@ from buildfarm.gc.retention import (
 from buildfarm.gc.room import Room
 from buildfarm.gc.rules import DAY, effective
 from buildfarm.model import Build
-from buildfarm.oci.digest import Digest
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings
 from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
@@ -67,8 +67,12 @@ class Keeping(ABC):
     def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
         """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
         _check_owner(tenant, app, "See docs/queue.md.")
-        if unknown := set(values) - ({"running"} if app else {"running", "waiting", "bytes"}):
-            raise RequestError(f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.")
+        allowed = ("running",) if app else ("running", "waiting", "bytes")
+        if unknown := set(values) - set(allowed):
+            raise RequestError(
+                f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.",
+                advice=f"Its limits are: {', '.join(allowed)}.",
+            )
         for name, value in values.items():
             most = BYTES_MAX if name == "bytes" else LIMIT_MAX
             if value is not None and not 1 <= value <= most:
@@ -115,7 +119,7 @@ class Keeping(ABC):
 
     def report_in_use(self, images: Collection[str], *, days: float = 3, reporter: str = "orchestrator") -> InUse:
         """Replaces a reporter's running images, by digest or reference; they stay for so many days. RequestError."""
-        digests = {_digest(image) for image in images}
+        digests = {digest_of(image) for image in images}
         if len(digests) > IMAGES_MAX:
             raise RequestError(
                 f"A report has at most {IMAGES_MAX} images, not {len(digests)}.",
@@ -124,7 +128,10 @@ class Keeping(ABC):
         if not 0 < days <= LEASE_DAYS_MAX:
             raise RequestError(f"A report counts for more than 0 and at most {LEASE_DAYS_MAX} days, not {days:g}.")
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", reporter):
-            raise RequestError(f"{reporter[:80]!r} is not a valid name of a reporter.")
+            raise RequestError(
+                f"{reporter[:80]!r} is not a valid name of a reporter.",
+                advice="Use 1 to 64 letters, digits, dots, dashes and low lines.",
+            )
         until = ImagesInUse(self.database).report(reporter, digests, days * DAY)
         if until is None:
             raise RequestError("There are too many reporters.", advice="Give the reports fewer names.")
@@ -182,12 +189,3 @@ def _check_owner(tenant: str, app: str | None, advice: str) -> None:
     for what, name in (("tenant", tenant), ("app", app)):
         if name is not None and not re.fullmatch(NAME_PATTERN, name):
             raise RequestError(f"{name[:80]!r} is not a valid {what}.", advice=advice)
-
-
-def _digest(image: str) -> str:
-    try:
-        return str(Digest(image.rpartition("@")[2]))
-    except ValueError as error:
-        raise RequestError(
-            f"{image[:120]!r} does not name an image by its digest.", advice="Write repository@sha256:… or sha256:…."
-        ) from error

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from buildfarm.errors import RequestError
 from buildfarm.fields import Frozen
+from buildfarm.oci.digest import Digest
 
 DAYS_MAX = 3650
 COUNT_MAX = 100_000
@@ -46,6 +47,16 @@ class Running(Frozen):
     days: float | None
 
 
+def digest_of(image: str) -> str:
+    """The digest of an image that is named by it, with or without its repository. Raises RequestError."""
+    try:
+        return str(Digest(image.rpartition("@")[2]))
+    except ValueError as error:
+        raise RequestError(
+            f"{image[:120]!r} does not name an image by its digest.", advice="Write repository@sha256:… or sha256:…."
+        ) from error
+
+
 def check_values(values: Mapping[str, float | None], app: str | None) -> None:
     """Raises RequestError for what is not a field of a policy or is out of bounds."""
     allowed = APP_FIELDS if app else TENANT_FIELDS
@@ -58,8 +69,10 @@ def check_values(values: Mapping[str, float | None], app: str | None) -> None:
     for name, value in values.items():
         most = DAYS_MAX if name.endswith("_days") else COUNT_MAX
         least = 0 if name != "record_days" else 1e-3
-        if value is not None and not least <= value <= most:
-            raise RequestError(f"{name} must be from {least:g} to {most:,}, not {value:g}.")
+        fits = name.endswith("_days") or value is None or value % 1 == 0
+        if value is not None and not (fits and least <= value <= most):
+            kind = "" if fits else "a whole number "
+            raise RequestError(f"{name} must be {kind}from {least:g} to {most:,}, not {value:g}.")
 
 
 def lowers(before: Retention, after: Retention) -> bool:

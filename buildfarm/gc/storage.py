@@ -60,6 +60,18 @@ class Storage:
                 ) from error
             yield
 
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turns a file that cannot be read or moved into a SetupError: what it names is not known."""
+        try:
+            yield
+        except OSError as error:
+            raise SetupError(
+                f"{error.filename or self.root}, of the registry's files, cannot be read or moved: {error.strerror}.",
+                advice="Run this as a user who owns the files, such as root, and check their disk. Nothing is lost:"
+                " the next collection puts back what this one moved.",
+            ) from error
+
     def disk(self) -> tuple[int, int]:
         """Used bytes of the file system, and these and the free ones together, as df(1) counts them."""
         status = os.statvfs(self.root)
@@ -113,7 +125,7 @@ class Storage:
         for entry in _entries(self.folder(repository) / "_manifests" / "tags"):
             try:
                 digest = (Path(entry.path) / "current" / "link").read_text().strip()
-            except OSError:
+            except FileNotFoundError:
                 continue
             found.setdefault(digest, set()).add(entry.name)
         return {digest: frozenset(tags) for digest, tags in found.items()}
@@ -158,7 +170,7 @@ class Storage:
         path = self.blob(digest) / "data"
         try:
             content = json.loads(path.read_bytes()) if path.stat().st_size <= _MANIFEST_BYTES_MAX else None
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             content = None
         if not isinstance(content, dict):
             return frozenset({digest}), ""

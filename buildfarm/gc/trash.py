@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from buildfarm.gc.storage import Storage
 
 TRASH, GONE = "trash-", "gone-"
+
+_PUSHED_ANEW = (errno.ENOTEMPTY, errno.EEXIST)  # in this moment
 
 
 def recover(storage: Storage) -> int:
@@ -43,13 +46,15 @@ def _parts(trash: Path, pattern: str) -> Iterator[Path]:
 
 
 def rename(source: Path, target: Path) -> bool:
-    """Move a part; false if it is not there, or its target was pushed anew."""
+    """Move a part; false if it is not there, or its target was pushed anew. Raises OSError if it cannot be moved."""
     if not source.is_dir() or target.exists():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.rename(target)
-    except OSError:  # pushed anew in this moment
+    except OSError as error:
+        if error.errno not in _PUSHED_ANEW:
+            raise  # what called would take the part for one that is not needed
         return False
     return True
 

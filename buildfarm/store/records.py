@@ -134,7 +134,7 @@ class Records:
         return self.named(())[0]
 
     def named(self, images: Collection[str]) -> tuple[set[str], dict[str, str]]:
-        """Return the digests that any record names: images and logs, and sources of builds that have not ended.
+        """Return the digests that any record names: images and logs, and what builds that have not ended need.
 
         All records are read, a page at a time; also those that only a newer version of the farm can read whole. The
         second part has the source that each of ``images`` was built from.
@@ -227,12 +227,20 @@ def decode_all(found: Iterable[dict[str, str]]) -> Iterator[Build | None]:
 
 def digests_of(record: Mapping[str, str | None]) -> tuple[set[str], str]:
     """Return the digests that a record's hash names, as `Records.named` has them, and its source's."""
-    source = json.loads(record.get("request") or "{}").get("source", {})
-    results = [json.loads(record.get(name) or "{}") for name in ("result", "published")]
-    parts = results if record.get("state") in _ENDED else [*results, source]
+    request = json.loads(record.get("request") or "{}")
+    source = request.get("source", {})
+    parts = [json.loads(record.get(name) or "{}") for name in ("result", "published")]
+    texts = [record.get("log_blobs") or ""]
+    if record.get("state") not in _ENDED:
+        parts.append(source)
+        texts += [*request.get("buildpacks", ()), *request.get("buildpack_order", ())]
     named = {str(part["digest"]) for part in parts if "digest" in part}
-    named |= set(re.findall(r"sha256:[0-9a-f]{64}", record.get("log_blobs") or ""))
-    return named, str(source.get("digest", ""))
+    return named.union(*map(digests_in, texts)), str(source.get("digest", ""))
+
+
+def digests_in(text: str) -> set[str]:
+    """Return the digests that a text names, such as a packed buildpack's reference."""
+    return set(re.findall(r"sha256:[0-9a-f]{64}", text))
 
 
 def _content(request: Request) -> bytes:

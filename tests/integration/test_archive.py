@@ -5,30 +5,28 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
-from buildfarm.cli.gc import used_digests
 from buildfarm.errors import NotFoundError, RegistryError, RequestError
 from buildfarm.input_digest import input_digest
 from buildfarm.model import Phase, State
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.registry import Registry
 from buildfarm.store import Lease, LogBounds, Logs
-from buildfarm.store.archive import History
-from buildfarm.store.archive.catalog import KEPT, TENANT_KEPT
+from buildfarm.store.archive import Catalog, History
+from buildfarm.store.archive.catalog import Joined
 from buildfarm.store.archive.shelf import shelved
 from buildfarm.telemetry import logger
-from testkit.archive import BUILDER, FAILURE, Life
+from testkit.archive import BUILDER, FAILURE, Life, used_digests
 from testkit.builds import Builds, build_node, wait_for, write_files
 from workers.attempt.log import BuildLog
 from workers.upkeep.spools import Spools
 
 
 @pytest.fixture
-def life(farm, monkeypatch):
-    monkeypatch.setattr("buildfarm.store.archive.catalog.KEPT", 0)
-    monkeypatch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 0)
+def life(farm):
     return Life(farm)
 
 
@@ -123,9 +121,9 @@ def test_a_page_of_history_takes_two_requests_to_the_registry(life):
 
 
 def test_lists_of_a_tenant_have_its_newest_builds_and_refuse_to_go_on(farm):
-    life = Life(farm)
-    ids = [life.end(f"a{number % 3}", lines=1) for number in range(TENANT_KEPT + 10)]
-    assert TENANT_KEPT + 10 < KEPT
+    life = Life(farm, kept=Catalog.kept, tenant_kept=Catalog.tenant_kept)
+    ids = [life.end(f"a{number % 3}", lines=1) for number in range(Catalog.tenant_kept + 10)]
+    assert Catalog.tenant_kept + 10 < Catalog.kept
     found, after = life.farm.page(200, tenant=life.tenant)
     assert [build.id for build in found] == ids[::-1]
     life.archive()
@@ -205,6 +203,18 @@ def test_packs_whose_time_is_over_are_removed(life):
     assert life.keys("archive*") == []
 
 
+def test_a_damaged_pack_is_removed_when_its_time_is_over(life):
+    build_id, place = life.end(), f"{life.tenant}/a"
+    life.archive()
+    [pack] = life.catalog.packs(place)
+    index = life.farm.registry.put_blob(life.shelf().repository, b"not an index")
+    assert life.catalog.join(Joined(place, replace(pack, index=index), "", [pack]))
+    assert life.keeper(kept=-1).remove_expired() == 1
+    assert life.catalog.packs(place) == []
+    with pytest.raises(NotFoundError):
+        life.farm.get(build_id)
+
+
 def test_a_missing_blob_is_named_and_the_rest_is_shown(life):
     lost_id, *_ = [life.end(lines=1) for _ in range(6)]
     life.archive()
@@ -270,9 +280,7 @@ class Spooled(Life):
 
 
 @pytest.fixture
-def spooled(farm, monkeypatch, tmp_path):
-    monkeypatch.setattr("buildfarm.store.archive.catalog.KEPT", 0)
-    monkeypatch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 0)
+def spooled(farm, tmp_path):
     return Spooled(farm, tmp_path / "logs")
 
 
@@ -292,6 +300,18 @@ def test_a_log_beyond_the_live_window_is_whole_once_the_build_has_ended(spooled)
     assert spooled.archive() == 1
     assert spooled.shown(build_id) == texts
     assert [line.position for line in spooled.farm.logs(build_id)] == positions
+
+
+@pytest.mark.parametrize("waiting_bytes", [10**9, 0], ids=["sent", "over the bound"])
+def test_a_note_that_the_disk_lost_does_not_hold_up_other_logs(spooled, waiting_bytes):
+    lost, _ = spooled.printed()
+    [note] = spooled.folder.glob("*.json")
+    note.write_bytes(b"")
+    other, texts = spooled.printed()
+    spooled.node(spooled.farm.registry, waiting_bytes).send()
+    assert list(spooled.folder.iterdir()) == []
+    assert (spooled.shown(other) == texts) is bool(waiting_bytes)
+    assert any("missing here" in text for text in spooled.shown(lost))
 
 
 def test_who_follows_a_long_log_misses_nothing_when_it_leaves_redis(spooled):

@@ -13,9 +13,7 @@ from testkit.archive import SOURCE, Life
 
 
 @pytest.fixture
-def life(farm, monkeypatch):
-    monkeypatch.setattr("buildfarm.store.archive.catalog.KEPT", 0)
-    monkeypatch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 0)
+def life(farm):
     return Life(farm)
 
 

@@ -7,8 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from buildfarm.gc.storage import Storage
 
 
 def cli(*arguments, **variables):
@@ -50,6 +53,19 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_changed(services):
     finally:
         old = next(part["detail"] for part in before if part["name"] == "redis").rpartition(":")[2]
         assert cli("up", "--no-worker", "--redis-port", old).returncode == 0
+
+
+def test_the_files_of_the_local_farms_registry_are_found_and_no_others(services):
+    command = [sys.executable, "-m", "localfarm", "registry-files"]
+    other = {**os.environ, "BUILDFARM_REGISTRY_URL": "http://registry.example.org"}
+    found, nothing = (
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env).stdout for env in (None, other)
+    )
+    assert Storage(Path(found.strip())).exists()
+    assert nothing == "\n"
+    done = cli("gc", "--dry-run", BUILDFARM_REGISTRY_URL=other["BUILDFARM_REGISTRY_URL"])
+    assert done.returncode == 3
+    assert "Name the folder" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "nonsense"], ["logs", "nonsense"], ["cancel", "nonsense"]])

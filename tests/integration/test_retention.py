@@ -116,6 +116,11 @@ def test_a_file_of_running_images_that_is_missing_stops_the_collection(farm, dis
         garbage.used()
     (tmp_path / "running").write_text(f"{digest_of('a')}\n")
     assert garbage.used() == {digest_of("a"): "listed"}
+    (tmp_path / "running").write_text(f"apps/shop/web@{digest_of('b')}\n")  # as an orchestrator prints it
+    assert garbage.used() == {digest_of("b"): "listed"}
+    (tmp_path / "running").write_text("apps/shop/web:latest\n")
+    with pytest.raises(RequestError, match="'apps/shop/web:latest' does not name an image by its digest"):
+        garbage.used()
 
 
 def test_records_end_by_the_policy_of_their_app(farm, leases):
@@ -154,6 +159,8 @@ def test_the_source_of_a_running_image_stays_also_without_its_record(farm, lease
     assert kept(collect(farm, disk)) == {"record": 1}
     farm.report_in_use([image])
     assert kept(collect(farm, disk)) == {"running": 2}
+    assert farm.database.client.exists(farm.database.key("running-sources")) == 0  # a dry run changes nothing
+    FarmGarbage(farm.history, farm.settings, ()).used(remember=True)
     farm.database.client.delete(farm.database.key("build", build.id))
     assert kept(collect(farm, disk)) == {"running": 2}
     farm.report_in_use([])

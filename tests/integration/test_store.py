@@ -8,7 +8,6 @@ import time
 import pytest
 
 from buildfarm.access import Rates, Scope, Tokens
-from buildfarm.cli.gc import used_digests
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, Phase, State
 from buildfarm.node import Node, NodeState
@@ -18,6 +17,7 @@ from buildfarm.store import Lease, Leases, Logs, Nodes, Wakeups
 from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
+from testkit.archive import used_digests
 from workers.upkeep.sweeper import Sweeper
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -233,6 +233,19 @@ def test_all_records_are_looked_at_for_what_the_registry_must_keep(farm, leases)
     farm.database.client.delete(farm.database.key("builds"))  # which is bounded: the oldest are not in it
     assert farm.records.digests() == set(digests)
     assert used_digests(farm) >= set(digests)
+
+
+def test_packed_buildpacks_that_the_farm_or_a_waiting_build_names_stay_in_the_registry(farm, leases):
+    order, named = ([f"oci:buildpacks/x{name}@sha256:{name * 64}" for name in names] for names in ("12", "34"))
+    farm.order_buildpacks(order)
+    waiting = farm.submit(request("a"))  # with the order as it is now
+    other = farm.submit(request("b").model_copy(update={"buildpacks": tuple(named)}))
+    assert used_digests(farm) >= {f"sha256:{name * 64}" for name in "1234"}
+    farm.order_buildpacks([])
+    assert used_digests(farm) >= {f"sha256:{name * 64}" for name in "1234"}
+    for build in (waiting, other):
+        farm.cancel(build.id)
+    assert not used_digests(farm) & {f"sha256:{name * 64}" for name in "1234"}
 
 
 def test_a_call_reaches_who_listens(farm):

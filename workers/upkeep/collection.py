@@ -99,7 +99,7 @@ def _variables(settings: Settings) -> dict[str, str]:
     names = ("namespace", "registry_url", "builder", "imager", "record_seconds", "build_seconds", "outage_seconds")
     chosen = [name for name in Settings.model_fields if name.startswith(("collect_", "retain_"))]
     found = {f"BUILDFARM_{name.upper()}": str(getattr(settings, name)) for name in (*names, *chosen)}
-    files = {"BUILDFARM_IN_USE_FILE": settings.in_use_file, "BUILDFARM_REGISTRY_CA": settings.registry_ca}
-    found |= {name: str(path) for name, path in files.items() if path}
+    files = {"IN_USE_FILE": settings.in_use_file, "REDIS_CA": settings.redis_ca, "REGISTRY_CA": settings.registry_ca}
+    found |= {f"BUILDFARM_{name}": str(path) for name, path in files.items() if path}
     secrets = {"REDIS_URL": settings.redis_url, "FARM_KEY": settings.farm_key}
     return {**found, **{f"BUILDFARM_{name}": value.get_secret_value() for name, value in secrets.items()}}

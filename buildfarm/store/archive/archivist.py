@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -75,9 +74,12 @@ class Archivist:
         total = 0
         for place, pack in self.catalog.expired(self.catalog.database.now() - self.kept_seconds, _LOOK):
             shelf = Shelf(self.registry, repository_of(place))
-            builds: Sequence[str] = ()
-            with suppress(NotInRegistryError):
+            try:
                 builds = [row.id for row in shelf.index(pack).rows]
+            except UnavailableError:
+                raise
+            except RegistryError:  # missing or damaged: it goes nevertheless, and so do the others
+                builds = []
             self.catalog.remove(place, pack, builds, f"{shelf.repository} {pack.manifest}")
             total += pack.builds
         return total

@@ -12,8 +12,6 @@ from buildfarm.model import State
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.database import Database
 
-KEPT = 200  # records of the newest builds that stay in lists of all builds,
-TENANT_KEPT = 50  # and in a tenant's; archived builds beyond them are listed by app
 _INPUTS = 20  # of an app, that an image is remembered for
 _BUCKETS = 4096  # as in scripts/_archived.lua
 _LOOKED_UP = ["state", "finished_at", "place", "archived", "log_waits"]
@@ -49,6 +47,8 @@ class Catalog:
 
     database: Database
     record_seconds: float = 7 * 86400
+    kept: int = 200  # records of the newest builds that stay in lists of all builds,
+    tenant_kept: int = 50  # and in a tenant's; archived builds beyond them are listed by app
 
     def packs(self, place: str) -> list[Shelved]:
         """The packs of a tenant/app, the newest last."""
@@ -166,7 +166,8 @@ class Catalog:
     def places(self) -> list[str]:
         """Every tenant/app that has a pack."""
         with self.database.failures():
-            return list(self.database.client.zrange(self.database.key("archive", "apps"), 0, -1))  # type: ignore[arg-type]
+            found: Any = self.database.client.zrange(self.database.key("archive", "apps"), 0, -1)
+        return list(found)
 
     def digests(self) -> set[str]:
         """The manifests of all packs."""
@@ -175,8 +176,9 @@ class Catalog:
     def _change(self, place: str, **told: Any) -> bool:
         tenant, _, app = place.partition("/")
         terms = {
-            "tenant": tenant, "app": app, "pack": "", "loose": "", "old": [], "gone": [], "builds": [], "kept": KEPT,
-            "tenant_kept": TENANT_KEPT, "inputs": _INPUTS, "record_seconds": int(self.record_seconds),
+            "tenant": tenant, "app": app, "pack": "", "loose": "", "old": [], "gone": [], "builds": [],
+            "kept": self.kept, "tenant_kept": self.tenant_kept, "inputs": _INPUTS,
+            "record_seconds": int(self.record_seconds),
         }  # fmt: skip
         return bool(self.database.run("archive", [self.database.namespace], json.dumps({**terms, **told})))
 

@@ -61,15 +61,16 @@ class ImagesInUse:
         """All of them."""
         return {digest for report in self.all() for digest in report.images}
 
-    def sources(self, images: Collection[str], found: Mapping[str, str]) -> set[str]:
+    def sources(self, images: Collection[str], found: Mapping[str, str], *, remember: bool) -> set[str]:
         """The sources of these images, which are all that run: as found now, or remembered from when a record was."""
         key = self.database.key("running-sources")
         with self.database.failures():
             remembered: Any = self.database.client.hgetall(key)
             known = {image: source for image, source in {**remembered, **found}.items() if image in set(images)}
-            pipeline = self.database.client.pipeline()
-            pipeline.delete(key)
-            if known:
-                pipeline.hset(key, mapping=known)
-            pipeline.execute()
+            if remember:
+                pipeline = self.database.client.pipeline()
+                pipeline.delete(key)
+                if known:
+                    pipeline.hset(key, mapping=known)
+                pipeline.execute()
         return set(known.values())

@@ -18,14 +18,11 @@ from testkit.serving import serving
 
 @pytest.fixture(scope="module")
 def life(module_farm):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("buildfarm.store.archive.catalog.KEPT", 2)
-        patch.setattr("buildfarm.store.archive.catalog.TENANT_KEPT", 2)
-        life = Life(module_farm)
-        life.ids = [life.end(lines=1200), life.end(failed=True), *(life.end() for _ in range(6))]
-        life.archive()
-        life.logs_of = {build_id: [f"line {n} of {build_id}" for n in range(1200)] for build_id in life.ids[:1]}
-        yield life
+    life = Life(module_farm, kept=2, tenant_kept=2)
+    life.ids = [life.end(lines=1200), life.end(failed=True), *(life.end() for _ in range(6))]
+    life.archive()
+    life.logs_of = {build_id: [f"line {n} of {build_id}" for n in range(1200)] for build_id in life.ids[:1]}
+    return life
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 
 import pytest
@@ -258,3 +259,26 @@ def test_nothing_that_is_referred_to_ever_goes(disk, storage):
     done = run(storage, used=used)
     assert blobs(storage) == expected
     assert done.freed_bytes > 0
+
+
+def test_a_manifest_or_a_tag_that_cannot_be_read_stops_the_collection(disk, storage):
+    image = disk.manifest("apps/a", [disk.blob(b"needed", OLD)], ["latest"], age=OLD)
+    before = disk.inodes()
+    for path in (storage.blob(image) / "data", storage.folder("apps/a") / "_manifests/tags/latest/current/link"):
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()  # reading it fails, as on a damaged disk
+        said = re.escape(f"{path}, of the registry's files, cannot be read or moved: Is a directory.")
+        with pytest.raises(SetupError, match=said), storage.failures():
+            run(storage)
+        path.rmdir()
+        path.write_bytes(content)
+    assert disk.inodes() == before + 1  # the lock
+
+
+def test_what_cannot_be_moved_back_is_not_removed(tmp_path):
+    source = tmp_path / "part"
+    source.mkdir()
+    with pytest.raises(OSError, match="Invalid argument"):
+        trash.rename(source, source / "below" / "itself")
+    assert source.is_dir()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from buildfarm.errors import RequestError
-from buildfarm.gc.retention import Running, check_values, lowers, refuse, would_delete
-from buildfarm.gc.rules import effective
+from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX, Running, check_values, lowers, refuse, would_delete
+from buildfarm.gc.rules import DAY, effective
 from buildfarm.settings import Settings
 
 POLICY = effective(Settings(), {}, "shop")
@@ -31,11 +32,22 @@ def test_a_policy_comes_from_the_app_else_the_tenant_else_the_settings():
         ({"image_days": 4000}, "web", "image_days must be from 0 to 3,650"),
         ({"record_days": 0}, None, "record_days must be from 0.001"),
         ({"images": float("nan")}, None, "images must be"),
+        ({"images": 2.5}, None, "images must be a whole number from 0 to 100,000, not 2.5"),
     ],
 )
 def test_what_is_not_a_policy(values, app, said):
     with pytest.raises(RequestError, match=said):
         check_values(values, app)
+
+
+def test_the_largest_settings_are_a_policy():
+    most = dict.fromkeys(("retain_images", "retain_sources", "retain_caches", "retain_records"), COUNT_MAX)
+    most |= dict.fromkeys(("retain_image_days", "retain_source_days", "retain_cache_days"), DAYS_MAX)
+    most["record_seconds"] = DAYS_MAX * DAY
+    assert effective(Settings(**most), {}, "shop").record_days == DAYS_MAX
+    for name, value in most.items():
+        with pytest.raises(ValidationError, match=name):
+            Settings(**{name: value + 1})
 
 
 @pytest.mark.parametrize(
