@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest
 from buildfarm.settings import Settings, read_settings
 from localfarm import network
+from localfarm.farm import clean_up
 from workers.engine import open_engine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -33,8 +34,10 @@ def builds_network(settings: Settings, name: str) -> Iterator[str]:
     client = open_engine(settings.docker_url)
     try:
         network.ensure_networks(client, name, lambda _: None)
-        yield name
-        network.remove_networks(client, name)
+        try:
+            yield name
+        finally:
+            network.remove_networks(client, name)
     finally:
         client.close()
 
@@ -138,18 +141,30 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         wait_for(lambda: _accepts(farm, node), READY_SECONDS, lambda: log.read_text()[-2000:])
         yield node
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for folder in ("caches", "tools", "logs", "steps"):
-            shutil.rmtree(workspaces / f"{node_id}.{folder}", ignore_errors=True)
-        for path in (log, workspaces / f"{node_id}.lock"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # what is still in it was left behind by a build, and has to be seen
-            (workspaces / node_id).rmdir()
+        end_node(process, 30, farm.settings, workspaces, node_id)
+
+
+def end_node(
+    process: subprocess.Popen[bytes], seconds: float, settings: Settings, workspaces: Path, node_id: str
+) -> None:
+    """Ends a node, after so many seconds by force, and removes what it had outside Redis and the registry.
+
+    What a node that was not killed has left of its builds stays in its folder, and has to be seen.
+    """
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.returncode < 0:
+        own = {"node_id": node_id, "workspace_directory": workspaces}
+        with closing(open_engine(settings.docker_url)) as client:
+            clean_up(client, settings.model_copy(update=own))
+    for path in workspaces.glob(f"{node_id}.*"):
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    with suppress(OSError):
+        (workspaces / node_id).rmdir()
 
 
 @contextmanager

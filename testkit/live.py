@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, RunPolicy
 from buildfarm.settings import read_settings
 from buildfarm.sources.address import GitSource
+from testkit.builds import empty_namespace, end_node
 from testkit.serving import Api, free_port, serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -77,7 +76,7 @@ def live_farm(**variables: str) -> Iterator[Live]:
     variables = {"BUILDFARM_METRICS_TENANTS": "true", "BUILDFARM_API_TOKEN_STREAMS_MAX": "300", **variables}
     with ExitStack() as stack:
         farm = stack.enter_context(open_farm(settings))
-        stack.callback(empty_namespace, farm)
+        stack.callback(empty_namespace, settings)
         node_metrics = stack.enter_context(_node(farm, variables))
         api = stack.enter_context(serving(farm, **variables))
         yield Live(farm, api, node_metrics)
@@ -109,19 +108,4 @@ def _node(farm: Farm, variables: dict[str, str]) -> Iterator[str]:
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(_WORKSPACES / f"{node_id}.caches", ignore_errors=True)
-        for path in (log, _WORKSPACES / f"{node_id}.lock"):
-            path.unlink(missing_ok=True)
-
-
-def empty_namespace(farm: Farm) -> None:
-    """Delete everything that the farm has in Redis."""
-    client = farm.database.client
-    for key in client.scan_iter(f"{farm.settings.namespace}*", count=1000):
-        client.delete(key)
+        end_node(process, 30, farm.settings, _WORKSPACES, node_id)

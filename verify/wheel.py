@@ -25,7 +25,7 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import STATE_DIRECTORY, read_settings
 from examples import demo
 from localfarm.waiting import wait_until
-from testkit.live import empty_namespace
+from testkit.builds import empty_namespace
 from testkit.table import Claims
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +230,7 @@ def own_node(installed: Installed, empty: Path) -> Iterator[Mapping[str, str]]:
         finally:
             node.send_signal(signal.SIGTERM)
             node.wait(60)
-            empty_namespace(farm)
+            empty_namespace(settings)
             shutil.rmtree(folder, ignore_errors=True)
 
 

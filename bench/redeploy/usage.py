@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 from bench.redeploy.apps import COPIED, SCIENCE, SMALL
@@ -80,9 +81,13 @@ def _redeploy(bench: Bench, built: Builds, place: str) -> int:
         for _ in range(2):
             print(f"{place}: {app.name}", flush=True)
             source.deploy(built, app.name)
-        wait_for(lambda: set(_snapshots(node).glob("*")) - before, MADE_SECONDS)  # noqa: B023
-        made |= set(_snapshots(node).glob("*"))
+        wait_for(partial(_new_snapshots, node, before), MADE_SECONDS)
+        made |= _new_snapshots(node, before)
     return len(made)
+
+
+def _new_snapshots(node: NodeProcess, before: set[Path]) -> set[Path]:
+    return set(_snapshots(node).glob("*")) - before
 
 
 def _released(bench: Bench, built: Builds) -> float:

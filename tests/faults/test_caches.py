@@ -74,7 +74,7 @@ def test_a_nodes_caches_are_damaged(fleet, seen, damage):
     assert files and disks
     for file in (*files[::3], *disks):
         DAMAGES[damage](file)
-    seen.say(f"{len(files[::3])} files of {len(files)}, {len(disks)} snapshots")
+    seen.say(f"damaged: {len(files[::3])} of {len(files)} files in caches, and all {len(disks)} snapshots")
     is_the_same_afterwards(fleet, seen, machine, digest)
 
 

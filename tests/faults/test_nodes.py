@@ -57,7 +57,7 @@ def test_the_last_node_of_an_app_is_killed_with_an_offer(fleet, seen):
     wait_for_node(fleet.farm, machine, lambda node: not node.builds)
     # It claims nothing from now on, and its last heartbeat says for some seconds that it has room.
     machine.signal_worker(signal.SIGSTOP)
-    time.sleep(1.2)  # what it had asked Redis for is over
+    time.sleep(1.2)  # Redis ends the blocking read that the node had open (1 s), so that it hands it no message
     build_id = fleet.submit(app="again")
     machine.kill_worker()
     build = fleet.succeeded_once(build_id)

@@ -1,17 +1,10 @@
-"""The arena: one build node of the real farm with small limits, traps around it, and attackers' sources to build on it.
-
-A trap is a listener that counts who gets through to it. The node itself reaches every trap; a build must reach none.
-"""
+"""The arena: one build node of the real farm with small limits, traps around it, and attackers' sources to build."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,21 +23,18 @@ from pydantic import SecretStr
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest, State
 from buildfarm.oci.manifest import Manifest
-from buildfarm.settings import Settings, read_settings
+from buildfarm.settings import read_settings
 from buildfarm.sources.address import ArchiveSource
 from localfarm import network
+from testkit.builds import empty_namespace, end_node, wait_for
 from tests.hostile.leavings import leavings
+from tests.hostile.traps import Trap, another_machine, open_trap, serve
 from tests.hostile.watch import REPORT, read_report
 from workers.engine import open_engine
 
 MIB = 1024 * 1024
 READY_SECONDS = 120
 BUILD_SECONDS = 300
-METADATA = "169.254.169.254"
-WIRESERVER = "168.63.129.16"  # Azure's, a public address
-WIRESERVER_PORTS = (80, 32526, 53)
-PRIVATE = "10.77.77.77"
-OUTSIDE = "buildfarm-meta"
 LINKS = 500  # of a haunted app's cache
 
 LIMITS = {
@@ -61,15 +51,6 @@ LIMITS = {
     # What is there after a build was left behind by it.
     "BUILDFARM_WARM_SANDBOXES": "0",
 }
-
-
-@dataclass
-class Trap:
-    """A TCP port; ``seen`` counts the connections that got through."""
-
-    address: str
-    port: int
-    seen: int = 0
 
 
 @dataclass
@@ -150,21 +131,14 @@ class Arena:
 
     def wait_for_cache(self, app: str, before: str = "", tenant: str = "") -> None:
         """Returns when the app has another cache than before: it is kept after the build's end was told."""
-        deadline = time.monotonic() + 60
-        pause = threading.Event()
-        while self.cache(app, tenant) == before:
-            assert time.monotonic() < deadline, "the cache was not kept"
-            pause.wait(0.1)
+        wait_for(lambda: self.cache(app, tenant) != before, 60, lambda: "the cache was not kept")
 
     def wait_for_snapshot(self, app: str, tenant: str = "") -> None:
         """Returns when the node has the app's cache as a snapshot: the next build begins on it."""
         repository = f"caches/{tenant or self.tenant}/{app}"
         digest = self.farm.registry.read_manifest(repository, "cache")[0].layers[0].digest
-        deadline = time.monotonic() + 60
-        pause = threading.Event()
-        while not any(self.workspaces.glob(f"{self.node_id}.snapshots/{digest.hex}*")):
-            assert time.monotonic() < deadline, "there is no snapshot"
-            pause.wait(0.1)
+        name = f"{self.node_id}.snapshots/{digest.hex}*"
+        wait_for(lambda: any(self.workspaces.glob(name)), 60, lambda: "there is no snapshot")
 
     def ended(self, build: Build) -> Build:
         """The build when it has ended, however that was."""
@@ -248,7 +222,7 @@ def open_arena(*, haunted: bool = False, **variables: str) -> Iterator[Arena]:
     if "BUILDFARM_REDIS_URL" in variables:
         own = own.model_copy(update={"redis_url": SecretStr(variables["BUILDFARM_REDIS_URL"])})
     with ExitStack() as undo:
-        undo.callback(_empty, own)
+        undo.callback(empty_namespace, own)
         farm = undo.enter_context(open_farm(own))
         farm.registry.ping()
         farm.records.queued_count()
@@ -260,9 +234,9 @@ def open_arena(*, haunted: bool = False, **variables: str) -> Iterator[Arena]:
         gateway = client.api.inspect_network(own.sandbox_network)["IPAM"]["Config"][0]["Gateway"]
         web_root = folder / "web"
         web_root.mkdir()
-        port = undo.enter_context(_web(web_root, gateway))
-        trap = undo.enter_context(_trap())
-        outside = undo.enter_context(_another_machine(web_root))
+        port = undo.enter_context(serve(web_root, gateway))
+        trap = undo.enter_context(open_trap())
+        outside = undo.enter_context(another_machine(web_root))
         with socket.create_server(("127.0.0.1", 0)) as free:
             metrics_port = free.getsockname()[1]
         variables = {
@@ -308,118 +282,4 @@ def _node(
             time.sleep(0.1)
         yield process, workspaces, log
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        (workspaces / f"{node_id}.lock").unlink(missing_ok=True)
-        shutil.rmtree(workspaces / node_id, ignore_errors=True)
-
-
-class _Pages(http.server.SimpleHTTPRequestHandler):
-    """Files, and redirects: /to/<address> leads to http://<address>."""
-
-    def send_head(self) -> Any:
-        if "/to/" in self.path:
-            self.send_response(302)
-            self.send_header("Location", "http://" + self.path.partition("/to/")[2])
-            self.end_headers()
-            return None
-        return super().send_head()
-
-    def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
-
-
-@contextmanager
-def _web(directory: Path, address: str) -> Iterator[int]:
-    server = http.server.ThreadingHTTPServer((address, 0), functools.partial(_Pages, directory=str(directory)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
-def _trap() -> Iterator[Trap]:
-    """A port on every address of this machine."""
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        trap = Trap("0.0.0.0", server.getsockname()[1])
-
-        def count() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                trap.seen += 1
-                with suppress(OSError):
-                    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nthrough")
-                    connection.close()
-
-        thread = threading.Thread(target=count, daemon=True)
-        thread.start()
-        yield trap
-        with suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-
-
-@contextmanager
-def _another_machine(web_root: Path) -> Iterator[tuple[str, ...]]:
-    """A network namespace with metadata addresses and a private one, to which this machine has a route."""
-    addresses = (METADATA, WIRESERVER, PRIVATE)
-    with ExitStack() as undo:
-        for left in (["ip", "netns", "del", OUTSIDE], ["ip", "link", "del", "bfmeta"]):
-            subprocess.run(left, capture_output=True, check=False)
-        _run("ip", "netns", "add", OUTSIDE)
-        undo.callback(_run, "ip", "netns", "del", OUTSIDE)
-        _run("ip", "link", "add", "bfmeta", "type", "veth", "peer", "name", "eth0", "netns", OUTSIDE)
-        _run("ip", "addr", "add", "10.77.78.1/30", "dev", "bfmeta")
-        _run("ip", "link", "set", "bfmeta", "up")
-        for command in (
-            ("link", "set", "lo", "up"),
-            ("addr", "add", "10.77.78.2/30", "dev", "eth0"),
-            ("link", "set", "eth0", "up"),
-            *(("addr", "add", f"{address}/32", "dev", "lo") for address in addresses),
-            ("route", "add", "default", "via", "10.77.78.1"),
-        ):
-            _run("ip", "-n", OUTSIDE, *command)
-        for address in addresses:
-            _run("ip", "route", "add", f"{address}/32", "via", "10.77.78.2")
-        for port in WIRESERVER_PORTS:
-            inside = ["nsenter", f"--net=/run/netns/{OUTSIDE}", sys.executable, "-m", "http.server", str(port)]
-            server = subprocess.Popen(
-                inside, cwd=web_root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            undo.callback(server.wait)
-            undo.callback(server.kill)
-        deadline = time.monotonic() + 10
-        while not all(_reaches(address, port) for address in addresses for port in WIRESERVER_PORTS):
-            assert time.monotonic() < deadline, "this machine does not reach its own traps: they would prove nothing"
-            time.sleep(0.1)
-        yield addresses
-
-
-def _reaches(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def _empty(settings: Settings) -> None:
-    with open_farm(settings) as farm:
-        for key in farm.database.client.scan_iter(f"{settings.namespace}*", count=1000):
-            farm.database.client.delete(key)
+        end_node(process, 60, farm.settings, workspaces, node_id)

@@ -6,8 +6,9 @@ import subprocess
 import time
 
 from buildfarm.model import Build, BuildRequest, State
-from tests.hostile.arena import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS, Arena
+from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack, probes_held, succeeds
+from tests.hostile.traps import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS
 
 CANARY = "canary-value-of-somebody-else"
 

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from buildfarm.model import BuildRequest, State
 from buildfarm.sources.address import ArchiveSource, GitSource
-from tests.hostile.arena import METADATA, PRIVATE, Arena
+from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack, fails_with, succeeds
+from tests.hostile.traps import METADATA, PRIVATE
 
 CANARY = "buildfarm-hostile-canary"
 

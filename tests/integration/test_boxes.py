@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import subprocess
-import uuid
-from contextlib import ExitStack
 
-from buildfarm.farm import open_farm
 from buildfarm.model import State
-from testkit.builds import Builds, build_node, empty_namespace, wait_for, write_files
+from testkit.builds import Builds, build_node, wait_for, write_files
 from workers.sandbox.pool import STEPS_AHEAD
 
 
-def test_builds_in_ready_sandboxes(services, tmp_path):
-    own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
+def test_builds_in_ready_sandboxes(farm, tmp_path):
     write_files(tmp_path, {"index.html": "hello"})
-    with ExitStack() as stack:
-        stack.callback(empty_namespace, own)
-        farm = stack.enter_context(open_farm(own))
-        with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
-            for number in range(2):
-                wait_for(lambda: len(ready_ones(node)) == 1, 20, node.pooled)
-                [ready] = ready_ones(node)
-                build = Builds(farm, node)(tmp_path, f"ready-{number}")
-                assert build.state is State.SUCCEEDED, build.failure
-                # The record comes first; clearing away never delays it. Another one takes the place of the used one.
-                wait_for(lambda used=ready: not any(used in name for name in node.pooled()), 20, node.pooled)
-        assert node.left_behind() + node.pooled() == []
+    with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
+        for number in range(2):
+            wait_for(lambda: len(ready_ones(node)) == 1, 20, node.pooled)
+            [ready] = ready_ones(node)
+            build = Builds(farm, node)(tmp_path, f"ready-{number}")
+            assert build.state is State.SUCCEEDED, build.failure
+            # The record comes first; clearing away never delays it. Another one takes the place of the used one.
+            wait_for(lambda used=ready: not any(used in name for name in node.pooled()), 20, node.pooled)
+    assert node.left_behind() + node.pooled() == []
 
 
 def ready_ones(node):
@@ -41,10 +34,6 @@ def ready_ones(node):
     ]
 
 
-def test_by_default_as_many_sandboxes_wait_as_there_are_slots(services):
-    own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:"})
-    with ExitStack() as stack:
-        stack.callback(empty_namespace, own)
-        farm = stack.enter_context(open_farm(own))
-        with build_node(farm, BUILDFARM_SLOTS="3") as node:
-            wait_for(lambda: len(ready_ones(node)) == 3, 60, node.pooled)
+def test_by_default_as_many_sandboxes_wait_as_there_are_slots(farm):
+    with build_node(farm, BUILDFARM_SLOTS="3") as node:
+        wait_for(lambda: len(ready_ones(node)) == 3, 60, node.pooled)

@@ -10,11 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from pathlib import Path
 from types import SimpleNamespace
 
-import docker
 import pytest
 
 from buildfarm.api.collector import collection
@@ -26,52 +23,28 @@ from buildfarm.gc.storage import Storage
 from buildfarm.gc.trash import left_over
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.registry import Registry
 from buildfarm.store import Nodes
 from buildfarm.store.keeping.collections import Collections
 from testkit.builds import wait_for
 from testkit.registry.disk import Disk
+from testkit.registry.own import registry_on, storage_folder
 from workers.upkeep.collection import Collection
 
-ROOT = Path(__file__).parents[2]
-CONFIGURATION = ROOT / "images/registry/root/etc/buildfarm/registry.yml"
 OCI = "application/vnd.oci.image.manifest.v1+json"
-USER = 998
 RACES = 100
 EAGER = Rules(images=0, source_seconds=0, grace_seconds=0)
 
 
 @pytest.fixture
 def folder():
-    # Readable for the registry's user, which the folders of tests are not.
-    path = Path(f"/var/tmp/buildfarm-test-{uuid.uuid4().hex[:8]}")
-    path.mkdir()
-    os.chown(path, USER, USER)
-    yield path
-    subprocess.run(["rm", "-rf", path], check=True)
+    with storage_folder() as path:
+        yield path
 
 
 @pytest.fixture
 def registry(services, folder):
-    client = docker.DockerClient(services.docker_url)
-    image = client.api.inspect_container("buildfarm-registry")["Image"]
-    container = client.containers.run(
-        image,
-        entrypoint=["/usr/bin/docker-registry"],
-        command=["serve", "/registry.yml"],
-        detach=True,
-        ports={"5000/tcp": ("127.0.0.1", None)},
-        volumes=[f"{CONFIGURATION}:/registry.yml:ro", f"{folder}:/var/lib/registry"],
-    )
-    try:
-        container.reload()
-        port = container.ports["5000/tcp"][0]["HostPort"]
-        with Registry(f"http://127.0.0.1:{port}", attempts=8) as found:
-            found.ping()
-            yield found
-    finally:
-        container.remove(force=True, v=True)
-        client.close()
+    with registry_on(folder, services.docker_url) as found:
+        yield found
 
 
 def manifest_of(layers, **fields):
@@ -144,9 +117,10 @@ def test_a_push_beside_a_collection_survives(registry, folder, record_property):
         for content in layers:  # garbage, until the manifest below
             registry.put_blob(repository, content)
         push(registry, repository, layers[:1], tag=None)
-        time.sleep(dice.uniform(0, 0.15))
+        time.sleep(dice.uniform(0, 0.15))  # so that pushes meet every moment of a collection
         again += push(registry, repository, layers)
-    time.sleep(1)  # the last push has seen the end of a collection too
+    ended = len(results)
+    wait_for(lambda: len(results) > ended + 1 or failures, 60)  # one has begun and ended since the last push
     done.set()
     collector.join()
     assert failures == []
@@ -183,7 +157,7 @@ def test_a_collection_that_is_killed_is_completed_by_the_next(settings, farm, fo
     process = subprocess.Popen([*command, "--json"], env=environment, stdout=subprocess.DEVNULL)
     while not any(folder.glob("docker/registry/v2/trash-*/blobs")):
         assert process.poll() is None
-        time.sleep(0.005)
+        time.sleep(0.005)  # to kill it while it still moves things
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert left_over(storage)

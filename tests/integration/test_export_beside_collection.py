@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import threading
 import time
-import uuid
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import docker
+import pytest
 
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import collect
 from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest
 from buildfarm.oci.manifest import Manifest
-from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArtifactSource
 from testkit.registry.builder import push_builder
+from testkit.registry.own import registry_on, storage_folder
 from workers.build_folder import BuildFolder
-from workers.engine import open_engine
 from workers.export.exporter import Exporter
 from workers.export.fingerprint import Recent
 
@@ -32,45 +29,13 @@ REQUEST = BuildRequest(tenant="t", app="app", source=SOURCE)
 REPOSITORY, TAG = REQUEST.repository, REQUEST.tag
 RULES = Rules(images=0, grace_seconds=60)
 SETTLE_SECONDS = 0.25
-CONFIG = """
-version: 0.1
-storage:
-  filesystem: {rootdirectory: /var/lib/registry}
-  delete: {enabled: true}
-http: {addr: ":5000"}
-"""
 
 
-@contextmanager
-def own_registry(services):
-    """The farm's registry image on its own files, without a cache of blobs, as a collection needs it."""
-    client = open_engine(services.docker_url)
-    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
-    folder = Path("/var/tmp") / name
-    (folder / "data").mkdir(parents=True)
-    (folder / "data").chmod(0o777)
-    (folder / "config.yml").write_text(CONFIG)
-    running = client.api.inspect_container("buildfarm-registry")
-    container = client.containers.run(
-        running["Image"],
-        entrypoint=[running["Path"]],
-        command=["serve", "/config.yml"],
-        detach=True,
-        name=name,
-        user="0",
-        ports={"5000/tcp": ("127.0.0.1", None)},
-        volumes=[f"{folder}/config.yml:/config.yml:ro", f"{folder}/data:/var/lib/registry"],
-    )
-    try:
-        ports = client.api.inspect_container(container.id)["NetworkSettings"]["Ports"]
-        with Registry(f"http://127.0.0.1:{ports['5000/tcp'][0]['HostPort']}", attempts=8) as registry:
-            registry.ping()
-            yield registry, folder / "data"
-    finally:
-        with suppress(docker.errors.APIError):
-            container.remove(force=True, v=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        client.close()
+@pytest.fixture
+def served(services):
+    """A registry, and the folder of its files."""
+    with storage_folder() as folder, registry_on(folder, services.docker_url) as registry:
+        yield registry, folder
 
 
 class Known(dict):
@@ -123,39 +88,39 @@ def age(root):
                 os.utime(Path(folder) / name, (then, then))
 
 
-def test_an_export_that_races_with_a_collection_is_whole(services, tmp_path, record_property):
+def test_an_export_that_races_with_a_collection_is_whole(served, tmp_path, record_property):
     chance = random.Random(22)
-    with own_registry(services) as (registry, root):
-        node = Node(registry, tmp_path / "app")
-        again = 0
-        for number in range(RACES):
-            first, _ = node.deploy(f"{number}")
-            registry.move_tag(REPOSITORY, TAG, lambda digest=first: digest)
-            age(root)
-            wait_seconds = chance.uniform(0, 0.04)
-
-            def collected(seconds=wait_seconds):
-                time.sleep(seconds)
-                another_image(registry, node.builder)
-                collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
-
-            collection = threading.Thread(target=collected)
-            collection.start()
-            digest, tries = node.deploy(f"{number} again")
-            collection.join()
-            again += tries - 1
-            manifest, _ = registry.read_manifest(REPOSITORY, digest)
-            for blob in (manifest.config, *manifest.layers):
-                assert len(registry.read_blob(REPOSITORY, blob.digest)) == blob.size
-        record_property("seen", f"{again} of {RACES} exports were sent again")
-        assert again > 0, "the collection never came in between"
-
-
-def test_a_collection_before_an_export_takes_nothing_that_the_tag_names(services, tmp_path):
-    with own_registry(services) as (registry, root):
-        node = Node(registry, tmp_path / "app")
-        first, _ = node.deploy("1")
-        registry.move_tag(REPOSITORY, TAG, lambda: first)
+    registry, root = served
+    node = Node(registry, tmp_path / "app")
+    again = 0
+    for number in range(RACES):
+        first, _ = node.deploy(f"{number}")
+        registry.move_tag(REPOSITORY, TAG, lambda digest=first: digest)
         age(root)
-        collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
-        assert node.deploy("2")[1] == 1
+        wait_seconds = chance.uniform(0, 0.04)
+
+        def collected(seconds=wait_seconds):
+            time.sleep(seconds)  # so that collections meet every moment of an export
+            another_image(registry, node.builder)
+            collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
+
+        collection = threading.Thread(target=collected)
+        collection.start()
+        digest, tries = node.deploy(f"{number} again")
+        collection.join()
+        again += tries - 1
+        manifest, _ = registry.read_manifest(REPOSITORY, digest)
+        for blob in (manifest.config, *manifest.layers):
+            assert len(registry.read_blob(REPOSITORY, blob.digest)) == blob.size
+    record_property("seen", f"{again} of {RACES} exports were sent again")
+    assert again > 0, "the collection never came in between"
+
+
+def test_a_collection_before_an_export_takes_nothing_that_the_tag_names(served, tmp_path):
+    registry, root = served
+    node = Node(registry, tmp_path / "app")
+    first, _ = node.deploy("1")
+    registry.move_tag(REPOSITORY, TAG, lambda: first)
+    age(root)
+    collect(Storage(root), (), RULES, really=True, settle_seconds=SETTLE_SECONDS)
+    assert node.deploy("2")[1] == 1

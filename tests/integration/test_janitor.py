@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from buildfarm.telemetry import logger
+from testkit.builds import build_node, wait_for
 from workers.engine import open_engine
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, attempt_name, smoke_image
 from workers.sandbox.container import containers_of
@@ -89,3 +90,13 @@ def _tar(text):
 
 def _id(answer):
     return json.loads(answer.splitlines()[-1])["status"]
+
+
+def test_a_node_that_a_test_kills_leaves_nothing_on_this_machine(farm):
+    with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
+        wait_for(lambda: len(node.pooled()) == 3, 60, node.pooled)  # a container, a workspace, and its mount
+        node.process.kill()
+        node.process.wait()
+        assert node.pooled()
+    assert node.pooled() == node.left_behind() == []
+    assert list(node.workspaces.glob(f"{node.id}*")) == []

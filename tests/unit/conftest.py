@@ -1,11 +1,11 @@
-"""Programs of the checkout that are not modules: as modules for tests, and compiled."""
+"""A registry in this process, and programs of the checkout that are not modules: as modules for tests, and compiled."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -13,7 +13,24 @@ from types import ModuleType
 
 import pytest
 
+from buildfarm.oci.registry import Registry
+from testkit.registry.fake import FakeRegistry
+
 PROGRAMS = Path(__file__).parents[2] / "images/builder/programs"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry that keeps everything in memory."""
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def registry(fake: FakeRegistry) -> Iterator[Registry]:
+    """A client of it that tries each request once."""
+    with Registry(f"http://{fake.host}", timeout_seconds=5, attempts=1) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="session")

@@ -15,24 +15,10 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import AddedLayer, RuntimeConfig, compose
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, ImageConfig, LayerDigests, Manifest, canonical_json, media_types
-from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
-from testkit.registry.fake import FakeRegistry
 from testkit.registry.validate import InvalidImageError, validate
 
 TYPES = media_types("docker")
-
-
-@pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def registry(fake):
-    with Registry(f"http://{fake.host}", attempts=1) as registry:
-        yield registry
 
 
 def push(registry, layers, **changes):

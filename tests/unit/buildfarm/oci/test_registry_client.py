@@ -25,12 +25,6 @@ MANIFEST = Manifest(media_types("oci").manifest, Descriptor("config", Digest.of(
 
 
 @pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def pauses():
     return []
 

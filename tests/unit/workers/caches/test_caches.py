@@ -20,7 +20,6 @@ from buildfarm.oci.manifest import Descriptor, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.telemetry import logger
-from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder
 from workers.buildpacks.buildpack_cache import BuildpackCache
 from workers.buildpacks.fetcher import BuildpackFetcher
@@ -67,12 +66,6 @@ class Drain:
         self.left -= 1
         if self.left <= 0:
             raise NodeStopped("The node was stopped.")
-
-
-@pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture

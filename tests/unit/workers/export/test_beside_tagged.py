@@ -9,10 +9,8 @@ import pytest
 
 from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import MissingBlobError
-from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArtifactSource
 from testkit.registry.builder import push_builder
-from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder
 from workers.export.exporter import Exporter
 from workers.export.fingerprint import Recent
@@ -26,18 +24,6 @@ class Known(dict):
     """Layers by their shape, of all nodes."""
 
     put = dict.__setitem__
-
-
-@pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def registry(fake):
-    with Registry(f"http://{fake.host}", timeout_seconds=5, attempts=1) as registry:
-        yield registry
 
 
 @pytest.fixture

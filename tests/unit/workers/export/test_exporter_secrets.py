@@ -10,8 +10,6 @@ from buildfarm.errors import CompileError
 from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
-from buildfarm.oci.registry import Registry
-from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export import exporter as exporter_module
@@ -40,18 +38,6 @@ class Scanned(dict):
 
     def add(self, repository, diff_id, values):
         self.setdefault((repository, diff_id), set()).update(values)
-
-
-@pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def registry(fake):
-    with Registry(f"http://{fake.host}", timeout_seconds=5, attempts=1) as registry:
-        yield registry
 
 
 @pytest.fixture

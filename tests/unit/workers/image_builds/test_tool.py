@@ -7,20 +7,12 @@ import os
 import pytest
 
 from buildfarm.errors import RecipeError
-from buildfarm.oci.registry import Registry
 from buildfarm.recipes.catalogue import ARTIFACT_TYPE, MACHINE, PACKAGE, UNPACKED_BYTES, own_catalogue
-from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder
 from workers.image_builds.tool import send_layer, send_manifest
 from workers.sandbox.tool_store import ToolStore
 
 PLAN = own_catalogue().plan("pnpm", "10.34.9", "x86_64")
-
-
-@pytest.fixture
-def registry():
-    with FakeRegistry() as served, Registry(f"http://{served.host}", attempts=1) as registry:
-        yield registry
 
 
 def tree(root, seconds, mode):

@@ -11,26 +11,17 @@ from buildfarm.events import LogLine
 from buildfarm.model import Phase
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.reference import check_repository, check_tag
-from buildfarm.oci.registry import Registry
 from buildfarm.store.archive.log_text import decode_log, encode_log
 from buildfarm.store.archive.pack import Pack, join, make
 from buildfarm.store.archive.plan import BUILDS_MAX, BYTES_MAX, Shelved, taken_in
 from buildfarm.store.archive.shelf import Shelf, repository_of, shelved, tag_of
-from testkit.registry.fake import FakeRegistry
 
 DIGEST = Digest("sha256:" + "0" * 64)
 
 
 @pytest.fixture
-def fake():
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def shelf(fake):
-    with Registry(f"http://{fake.host}", timeout_seconds=5, attempts=1) as registry:
-        yield Shelf(registry, "archive/shop/web")
+def shelf(registry):
+    return Shelf(registry, "archive/shop/web")
 
 
 def pack_of(*numbers: int, log: bool = True) -> Pack:
