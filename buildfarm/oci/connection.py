@@ -21,6 +21,9 @@ Observe = Callable[[str, str, float], object]
 _ERROR_BODY_BYTES_MAX = 64 * 1024
 _ERROR_TEXT_LENGTH_MAX = 300
 _LACKS_BLOB = (": MANIFEST_BLOB_UNKNOWN,", ": BLOB_UNKNOWN,")
+# distribution 2.8 empties the link to a blob that is uploaded again before it writes it, and then answers this to a
+# manifest that names the blob.
+_LINK_IS_EMPTY = ": DIGEST_INVALID,"
 
 
 class NotInRegistryError(RegistryError):
@@ -141,12 +144,13 @@ class Connection:
         sentence = f"The registry {self.host} answers {response.status_code} to {what}{reason}."
         if response.request.method == "PUT" and reason.startswith(_LACKS_BLOB):
             return MissingBlobError(sentence)
+        link_is_empty = "/manifests/" in what and reason.startswith(_LINK_IS_EMPTY)
         match response.status_code:
             case 404:
                 return NotInRegistryError(sentence)
             case 401 | 403:
                 return RegistryError(sentence, advice="Check the user and password in the farm's registry address.")
-            case status if status >= 500 or status == 429:
+            case status if status >= 500 or status == 429 or link_is_empty:
                 return UnavailableError(sentence)
             case status if 300 <= status < 400:
                 # Followed, the farm's credentials and an app's source could go to any host that an answer names.

@@ -14,6 +14,7 @@ from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries, tar_command, tree_names
+from testkit.registry.own import registry_on, storage_folder
 from testkit.registry.validate import validate
 
 
@@ -142,3 +143,24 @@ def test_a_deleted_manifest_is_gone(registry, repository):
 
     assert not registry.has_manifest(repository, digest)
     assert registry.has_blob(repository, Digest.of(config))
+
+
+def test_a_manifest_waits_for_a_blob_whose_link_is_just_written_again(services, repository):
+    with storage_folder() as folder, registry_on(folder, services.docker_url) as registry:
+        content = canonical_json({"rootfs": {"type": "layers", "diff_ids": []}})
+        types = media_types("oci")
+        config = Descriptor(types.config, registry.put_blob(repository, content), len(content))
+        blobs = folder / f"docker/registry/v2/repositories/{repository}/_layers/sha256"
+        link = blobs / config.digest.hex / "link"
+        whole = link.read_bytes()
+        link.write_bytes(b"")
+        answers = []
+
+        def observe(method, answer, _):
+            answers.append((method, answer))
+            link.write_bytes(whole)
+
+        registry.observe(observe)
+        manifest = Manifest(types.manifest, config, ())
+        registry.put_manifest(repository, manifest.encode(), types.manifest, tag="latest")
+        assert answers[:2] == [("PUT", "refused"), ("PUT", "ok")]

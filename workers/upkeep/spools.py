@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from buildfarm.oci.registry import Registry
 from buildfarm.store import Lease, Logs
@@ -66,13 +67,14 @@ class Spools:
         return sorted(self.directory.glob(f"*{_WAITING}"), key=lambda path: path.stat().st_mtime)
 
     def _send(self, note: Path) -> None:
-        told, path = json.loads(note.read_text()), note.with_suffix(".log")
+        told = self._read(note)
+        if told is None:
+            return
         try:
             positions = [tuple(known) for known in told["positions"]]
-            content = encode_log(read_lines(path, told["attempt"], positions))
+            content = encode_log(read_lines(note.with_suffix(".log"), told["attempt"], positions))
         except (OSError, ValueError) as error:
-            self.logger.warning("spool_lost", build=told["build"], reason=str(error))
-            self.logs.sent(told["build"], told["attempt"], "", 0)
+            self._lose(told, str(error))
         else:
             digest = self.registry.put_blob(repository_of_logs(told["place"]), content, look=False)
             self.logs.sent(told["build"], told["attempt"], digest, len(content))
@@ -85,10 +87,23 @@ class Spools:
             if total <= self.waiting_bytes:
                 return
             total -= _size(note)
-            told = json.loads(note.read_text())
-            self.logger.warning("spool_lost", build=told["build"], reason="too many logs wait for the registry")
-            self.logs.sent(told["build"], told["attempt"], "", 0)
+            if (told := self._read(note)) is not None:
+                self._lose(told, "too many logs wait for the registry")
+                self._remove(note)
+
+    def _read(self, note: Path) -> dict[str, Any] | None:
+        """What a note says. One that the node's power loss emptied is removed, since nothing says whose log it is."""
+        try:
+            told: dict[str, Any] = json.loads(note.read_text())
+        except ValueError as error:
+            self.logger.warning("spool_lost", file=note.name, reason=str(error))
             self._remove(note)
+            return None
+        return told
+
+    def _lose(self, told: dict[str, Any], reason: str) -> None:
+        self.logger.warning("spool_lost", build=told["build"], reason=reason)
+        self.logs.sent(told["build"], told["attempt"], "", 0)
 
     def _remove(self, note: Path) -> None:
         note.with_suffix(".log").unlink(missing_ok=True)
