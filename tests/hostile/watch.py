@@ -46,6 +46,8 @@ class Watch:
         self._below = re.compile(f"{self._root}/[^/]+/[^/]+/files/(app|cache|tmp|layers|merged)/.")
         # Both trees of an overlay, and what is below a snapshot
         self._raw = re.compile(f"{self._root}/[^/]+/[^/]+/files/node/(upper|lower|work)/.")
+        # Of a snapshot, the farm's own list of folders with hard links is read, by the door
+        self._list = re.compile(f"{self._root}/[^/]+/[^/]+/files/node/lower/linked(/folders)?$")
         self._at = re.compile(f"{self._root}/[^/]+/[^/]+/files(/|$)")
         self._descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._busy = threading.local()
@@ -81,7 +83,8 @@ class Watch:
         if self._below.match(path):
             self._write(event, path, door=_by_the_door())
         elif self._raw.match(path):
-            self._write(event, path, door=event in _RAW_EVENTS and _by_the_door(RAW_DOOR))
+            listed = bool(self._list.match(path)) and _by_the_door()
+            self._write(event, path, door=listed or (event in _RAW_EVENTS and _by_the_door(RAW_DOOR)))
 
     def _judge(self, event: str, words: list[str]) -> None:
         """A program may be given what the door gave it: a tar that takes names, and a find that the door started."""
