@@ -179,6 +179,27 @@ ALERTS = (
         "The newest collection of the registry's garbage ended 1d 1h 59m 0s ago.",
     ),
     Alert(
+        "BuildfarmArchiveBehind",
+        "max(buildfarm_archive_overdue_seconds) > 3600"
+        " or time() - (max(buildfarm_archive_looked_timestamp_seconds) > 0) > 3600",
+        "10m",
+        "ticket",
+        "The archive is {{ $value | humanizeDuration }} behind: ended builds stay in Redis.",
+        (("buildfarm_archive_overdue_seconds", "0+60x120"),),
+        "110m",
+        "The archive is 1h 50m 0s behind: ended builds stay in Redis.",
+    ),
+    Alert(
+        "BuildfarmArchiveDamaged",
+        "max(buildfarm_archive_damaged_packs) > 0",
+        "5m",
+        "ticket",
+        "{{ $value }} packs of the archive cannot be read.",
+        (("buildfarm_archive_damaged_packs", "0 0 2x20"),),
+        "15m",
+        "2 packs of the archive cannot be read.",
+    ),
+    Alert(
         "BuildfarmApiAway",
         "absent(buildfarm_redis_up)",
         "2m",

@@ -171,6 +171,14 @@ REGISTRY = Board(
             Panel("Freed", "Bps", "By collections of its garbage.", (("max(rate(buildfarm_registry_freed_bytes_total[1h]))", "freed"),)),
             Panel("Registry answers", "none", "1: it does.", (("min(buildfarm_registry_up)", "registry"),)),
         )),
+        ("Archive", (
+            Panel("Builds in the archive", "none", "Ended builds that have left Redis.", (("max(buildfarm_archive_builds)", "builds"),), "number"),
+            Panel("Archived logs", "bytes", "Compressed.", (("max(buildfarm_archive_log_bytes)", "logs"),), "number"),
+            Panel("Packs", "none", "All, and those that cannot be read.", (("max(buildfarm_archive_packs)", "all"), ("max(buildfarm_archive_damaged_packs)", "damaged"))),
+            Panel("Builds that wait for the archive", "none", "Their time has come; of them, those whose log is still on its node.", (("max(buildfarm_archive_waiting_builds)", "builds"), ("max(buildfarm_archive_waiting_logs)", "log on its node"))),
+            Panel("The archive is behind by", "s", "For how long the first of them should have been archived.", (("max(buildfarm_archive_overdue_seconds)", "behind"),)),
+            Panel("Logs that wait on nodes", "bytes", "Until the registry has them.", (("buildfarm_log_spool_bytes", "{{instance}}"),), "stacked"),
+        )),
         ("Webhooks", (
             Panel("Deliveries", "ops", "Tries, by how they ended.", ((rate("buildfarm_webhooks_total", "result"), "{{result}}"),), "stacked"),
         )),

@@ -16,9 +16,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
 from buildfarm.farm import Farm, open_farm
@@ -29,6 +31,7 @@ from buildfarm.store.archive.archivist import Archivist
 from buildfarm.store.archive.shelf import Shelf, repository_of
 from buildfarm.telemetry import logger
 from testkit.cluster.shell import run
+from testkit.serving import serving
 from testkit.table import Claims
 from verify.queue.small_redis import small_redis
 
@@ -83,30 +86,73 @@ def _measure(farm: Farm, builds: int, claims: Claims) -> dict[str, Any]:
 
 
 def _looks(farm: Farm, claims: Claims) -> dict[str, float]:
-    """Seconds of what people ask, each of a process that has read nothing yet."""
+    """The slowest of what people ask, in seconds."""
     app = f"{_tenant(farm)}/app7"
     shelf = Shelf(farm.registry, repository_of(app))
     some = [row.id for pack in farm.history.catalog.packs(app) for row in shelf.index(pack).rows]
-    chosen = random.sample(some, LOOKS)
-    asks: dict[str, Callable[[History, str], object]] = {
-        "show": lambda history, build_id: history.get(build_id),
-        "logs": lambda history, build_id: list(history.logs(build_id)),
-        "page": lambda history, build_id: history.page(
-            50, tenant=_tenant(farm), app="app7", after=_position(history, build_id)
+
+    def fresh() -> History:
+        """As a process has it that has read nothing yet."""
+        return History(farm.records, farm.log_streams, lambda: farm.quick_registry)
+
+    asks: dict[str, Callable[[str], object]] = {
+        "show": lambda build_id: fresh().get(build_id),
+        "logs": lambda build_id: list(fresh().logs(build_id)),
+        "page": lambda build_id: fresh().page(
+            50, tenant=_tenant(farm), app="app7", after=_position(farm.history, build_id)
         ),
     }
-    figures: dict[str, float] = {}
+    figures = {}
     for name, ask in asks.items():
-        taken = []
-        for build_id in chosen:
-            history = History(farm.records, farm.log_streams, lambda: farm.quick_registry)
-            started = time.perf_counter()
-            ask(history, build_id)
-            taken.append(time.perf_counter() - started)
-        figures[f"{name}_seconds"] = round(max(taken), 4)
-        middle = f"{statistics.median(taken):.3f} s, the slowest {max(taken):.3f} s"
-        claims.add(f"{name} of an old build ≤ 0.3 s", middle, holds=max(taken) <= 0.3)
+        chosen = random.sample(some, LOOKS)
+        list(map(partial(_position, farm.history), chosen))  # where a page begins is known to who asks for it
+        figures[f"{name}_seconds"] = _slowest(claims, name, [partial(ask, build_id) for build_id in chosen])
+    return {**figures, **_looks_at_api(farm, claims)}
+
+
+def _looks_at_api(farm: Farm, claims: Claims) -> dict[str, float]:
+    """The same over HTTP; of one app after the other, so that no index was read before."""
+    tenant = _tenant(farm)
+    figures = {}
+    with serving(farm, BUILDFARM_REDIS_URL=farm.settings.redis_url.get_secret_value()) as api, ExitStack() as stack:
+        client = stack.enter_context(api.as_(tenant, "read"))
+        browser = stack.enter_context(httpx.Client(base_url=api.url, timeout=30, trust_env=False))
+        browser.post("/sign-in", data={"token": api.token(tenant, "read", "submit")})
+
+        def asked(of: httpx.Client, place: str) -> None:
+            of.get(place).raise_for_status()
+
+        places = {
+            "api_show": (client, "/v1/builds/{id}"),
+            "api_logs": (client, "/v1/builds/{id}/log"),
+            "api_page": (client, "/v1/builds?app={app}&limit=50&after={after}"),
+            "web_build": (browser, "/builds/{id}"),
+            "web_page": (browser, f"/?app={tenant}/{{app}}&after={{after}}"),
+        }
+        for name, (of, place) in places.items():
+            chosen = [_one_of(farm, f"app{number % APPS}") for number in range(LOOKS)]
+            urls = [place.format(**found) for found in chosen]
+            figures[f"{name}_seconds"] = _slowest(claims, name, [partial(asked, of, url) for url in urls])
     return figures
+
+
+def _one_of(farm: Farm, app: str) -> dict[str, str]:
+    """A build of an app and where the list goes on after it."""
+    packs = farm.history.catalog.packs(f"{_tenant(farm)}/{app}")
+    shelf = Shelf(farm.registry, repository_of(f"{_tenant(farm)}/{app}"))
+    row = random.choice(shelf.index(random.choice(packs)).rows)
+    return {"app": app, "id": row.id, "after": f"{row.submitted_at:.6f}:{row.id}"}
+
+
+def _slowest(claims: Claims, name: str, asks: list[Callable[[], object]]) -> float:
+    taken = []
+    for ask in asks:
+        started = time.perf_counter()
+        ask()
+        taken.append(time.perf_counter() - started)
+    middle = f"{statistics.median(taken):.3f} s, the slowest {max(taken):.3f} s"
+    claims.add(f"{name} of an old build ≤ 0.3 s", middle, holds=max(taken) <= 0.3)
+    return round(max(taken), 4)
 
 
 def _position(history: History, build_id: str) -> str:

@@ -93,7 +93,7 @@ def run(settings: Settings) -> bool:
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
-        spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log)
+        spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log, metrics)
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("clean", _CLEAN_SECONDS, janitor.clean),

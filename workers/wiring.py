@@ -165,7 +165,7 @@ def step_images(settings: Settings, client: docker.DockerClient) -> StepImages:
     return StepImages(client, settings.workspace_directory / f"{settings.node_id}.steps")
 
 
-def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger) -> Spools:
+def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger, metrics: Metrics) -> Spools:
     """The folder of the logs of this node's attempts. Raises NodeError."""
     directory = settings.workspace_directory / f"{settings.node_id}.logs"
     spools = Spools(directory, settings.log_waiting_bytes, settings.node_id, farm.log_streams, registry, log)
@@ -173,6 +173,8 @@ def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger)
         spools.open()
     except OSError as error:
         raise NodeError(f"{directory} cannot be made: {error.strerror}.") from error
+    metrics.logs_waiting.set_function(lambda: len(spools.waiting()))
+    metrics.logs_waiting_bytes.set_function(lambda: sum(spools.waiting()))
     return spools
 
 

@@ -14,6 +14,7 @@ from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
 from buildfarm.queue.names import queue_names
 from buildfarm.queue.view import QueueRow
+from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
 
 _TENANTS_MAX = 200
@@ -35,7 +36,7 @@ class Standing(Collector):
         """All gauges; those that need Redis are left out if it is unreachable, and `buildfarm_redis_up` is 0."""
         yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
-            found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm)]
+            found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm), *archive(self._farm)]
         except BuildfarmError:
             yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
@@ -126,6 +127,21 @@ def collection(farm: Farm) -> Iterator[Metric]:
         kept_bytes.add_metric([reason], share.get("bytes", 0))
     yield manifests
     yield kept_bytes
+
+
+def archive(farm: Farm) -> Iterator[Metric]:
+    """How the archive stands, as the node that archives last saw it; 0 before the first time."""
+    found = Tally(farm.database).read()
+    yield _gauge("buildfarm_archive_builds", "Builds in the archive", found.builds)
+    yield _gauge("buildfarm_archive_packs", "Their packs", found.packs)
+    yield _gauge("buildfarm_archive_log_bytes", "Their logs, compressed", found.log_bytes)
+    yield _gauge("buildfarm_archive_damaged_packs", "Packs that cannot be read", found.damaged)
+    yield _gauge("buildfarm_archive_waiting_builds", "Builds whose time to be archived has come", found.waiting.builds)
+    yield _gauge("buildfarm_archive_waiting_logs", "Those whose log is on its node", found.waiting.logs)
+    overdue = "For how long the first of them should have been archived"
+    yield _gauge("buildfarm_archive_overdue_seconds", overdue, found.overdue_seconds)
+    looked = "When a node last looked for builds to archive"
+    yield _gauge("buildfarm_archive_looked_timestamp_seconds", looked, found.looked_at)
 
 
 def make_standing(farm: Farm) -> Standing:

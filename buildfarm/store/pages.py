@@ -10,7 +10,7 @@ from buildfarm.model import Build, State
 from buildfarm.store.database import Database
 from buildfarm.store.records import decode_all
 
-_READ = 200  # records read at once
+READ = 200  # records read at once, at most
 _LOOKS = 10
 
 
@@ -39,36 +39,37 @@ class Pages:
             index = self.database.key("builds", tenant) if tenant else self.database.key("builds")
         found: list[Build] = []
         for _ in range(_LOOKS):
-            entries = self._below(index, after)
-            for entry, build in entries:
+            entries = self._below(index, after, READ)
+            for (entry, _), build in zip(entries, decode_all(record for _, record in entries), strict=True):
                 after = entry
                 if build is None or app not in (None, build.request.app) or (states and build.state not in states):
                     continue
                 found.append(build)
                 if len(found) == limit:
                     return found, after
-            if len(entries) < _READ:
+            if len(entries) < READ:
                 return found, None
         return found, after
 
-    def of_app(self, tenant: str, app: str, after: str) -> tuple[list[tuple[str, Build | None]], bool]:
-        """The next builds of an app with their positions, and whether there may be more."""
-        found = self._below(self.database.key("app", f"{tenant}/{app}"), after)
-        return found, len(found) == _READ
+    def of_app(self, tenant: str, app: str, after: str, limit: int) -> tuple[list[tuple[str, dict[str, str]]], bool]:
+        """The positions and records of an app's next builds, and whether there may be more.
 
-    def _below(self, index: str, after: str) -> list[tuple[str, Build | None]]:
+        A record is empty if it is gone meanwhile.
+        """
+        found = self._below(self.database.key("app", f"{tenant}/{app}"), after, min(limit, READ))
+        return found, len(found) == min(limit, READ)
+
+    def _below(self, index: str, after: str, limit: int) -> list[tuple[str, dict[str, str]]]:
         """The next records of an index below a position, which is a time and an id."""
         time, _, last = after.partition(":")
         with self.database.failures():
             # Some of the same time may have been on the page before.
             entries: Any = self.database.client.zrange(
-                index, time or "+inf", "-inf", desc=True, byscore=True, withscores=True, offset=0, num=_READ + 20
+                index, time or "+inf", "-inf", desc=True, byscore=True, withscores=True, offset=0, num=READ + 20
             )
             below = [(name, score) for name, score in entries if not after or (score, name) < (float(time), last)]
             pipeline = self.database.client.pipeline(transaction=False)
-            for name, _ in below[:_READ]:
+            for name, _ in below[:limit]:
                 pipeline.hgetall(self.database.key("build", name))
-            records = pipeline.execute()
-        return [
-            (f"{score:.6f}:{name}", build) for (name, score), build in zip(below, decode_all(records), strict=False)
-        ]
+            records: Any = pipeline.execute()
+        return [(f"{score:.6f}:{name}", record) for (name, score), record in zip(below, records, strict=False)]

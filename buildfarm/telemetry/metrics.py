@@ -126,6 +126,8 @@ class Metrics:
         self.builder_ready = self._gauge("buildfarm_builder_ready", "1 if the node has the builder that it should use")
         self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
         self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")
+        self.logs_waiting = self._gauge("buildfarm_log_spools", "Ended builds' logs that wait on this node")
+        self.logs_waiting_bytes = self._gauge("buildfarm_log_spool_bytes", "Their bytes")
         self.snapshot_bytes = self._gauge("buildfarm_snapshot_bytes", "Unpacked build caches on this node, together")
         self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
         self.upkeep_failures = self._counter("buildfarm_upkeep_failures", "Upkeep jobs that failed once", ["job"])

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from buildfarm.api.collector import archive
 from buildfarm.errors import NotFoundError, RegistryError, RequestError
 from buildfarm.input_digest import input_digest
 from buildfarm.model import Phase, State
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.registry import Registry
-from buildfarm.store import Lease, LogBounds, Logs
-from buildfarm.store.archive import Catalog, History
+from buildfarm.store import Lease, LogBounds, Logs, records
+from buildfarm.store.archive import Catalog, History, history
 from buildfarm.store.archive.catalog import Joined
 from buildfarm.store.archive.shelf import shelved
 from buildfarm.telemetry import logger
@@ -120,6 +121,64 @@ def test_a_page_of_history_takes_two_requests_to_the_registry(life):
     assert asked == ["GET"]
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """The ids of the builds whose records were decoded."""
+    found: list[str] = []
+    known = records.decode
+
+    def counted(fields):
+        found.append(fields["id"])
+        return known(fields)
+
+    monkeypatch.setattr(records, "decode", counted)
+    monkeypatch.setattr(history, "decode", counted)
+    return found
+
+
+def test_no_more_records_are_decoded_than_a_page_shows(life, decoded, record_property):
+    """What an old build takes is bounded by counts: seconds depend on what else the machine does."""
+    ids = [life.end(lines=1) for _ in range(40)][::-1]
+    life.archive()
+    ids = [life.end(lines=1) for _ in range(20)][::-1] + ids
+    asked: list[str] = []
+    life.farm.registry.observe(lambda method, *_: asked.append(method))
+
+    def work(ask):
+        decoded.clear()
+        asked.clear()
+        found = ask(History(life.farm.records, life.logs, lambda: life.farm.registry))
+        return found, len(decoded), len(asked)
+
+    def page(after, states=()):
+        return lambda history: history.page(5, tenant=life.tenant, app="a", after=after, states=states)
+
+    (live, after), *counts = work(page(""))
+    assert ([build.id for build in live], counts) == (ids[:5], [5, 0])
+    middle = life.farm.get(ids[18])
+    (found, after), *counts = work(page(f"{middle.submitted_at:.6f}:{middle.id}"))
+    assert ([build.id for build in found], counts) == (ids[19:24], [5, 1])
+    (found, _), *counts = work(page(after))
+    assert ([build.id for build in found], counts) == (ids[24:29], [5, 1])
+    (found, _), *counts = work(page(after, {State.FAILED}))
+    assert (found, counts) == ([], [0, 1])
+    old, *counts = work(lambda history: history.get(ids[30]))
+    assert (old.id, counts) == (ids[30], [1, 1])
+    lines, *counts = work(lambda history: list(history.logs(ids[30])))
+    assert ([line.text for line in lines], counts) == ([f"line 0 of {ids[30]}"], [1, 2])
+    record_property("seen", "a page of 5 among 40 in a pack: 5 records decoded, 1 request")
+
+
+def test_a_page_that_is_full_is_the_last_if_there_are_no_more(life):
+    ids = [life.end(lines=0) for _ in range(4)][::-1]
+    for limit, shown in ((4, [ids]), (2, [ids[:2], ids[2:]]), (3, [ids[:3], ids[3:]])):
+        found, after = [], ""
+        while after is not None:
+            builds, after = life.farm.page(limit, tenant=life.tenant, app="a", after=after)
+            found.append([build.id for build in builds])
+        assert found == shown
+
+
 def test_lists_of_a_tenant_have_its_newest_builds_and_refuse_to_go_on(farm):
     life = Life(farm, kept=Catalog.kept, tenant_kept=Catalog.tenant_kept)
     ids = [life.end(f"a{number % 3}", lines=1) for number in range(Catalog.tenant_kept + 10)]
@@ -200,7 +259,7 @@ def test_packs_whose_time_is_over_are_removed(life):
     for build_id in ids:
         with pytest.raises(NotFoundError):
             life.farm.get(build_id)
-    assert life.keys("archive*") == []
+    assert life.keys("archive*") == [life.farm.database.key("archive", "state")]
 
 
 def test_a_damaged_pack_is_removed_when_its_time_is_over(life):
@@ -240,6 +299,90 @@ def test_a_missing_blob_is_named_and_the_rest_is_shown(life):
     third = life.end(lines=1)
     assert life.archive() == 1
     assert fresh.get(third).id == third
+
+
+def stands(life, *, look=True):
+    """What the API's metrics say of the archive after a turn of the archivist, without their common prefix."""
+    if look:
+        life.archivist.patrol.count()
+        life.archivist.patrol.look(100)
+    return {metric.name.removeprefix("buildfarm_archive_"): metric.samples[0].value for metric in archive(life.farm)}
+
+
+def test_metrics_say_what_the_archive_has(life):
+    assert set(stands(life, look=False).values()) == {0}
+    for app, builds in (("a", 3), ("b", 2)):
+        for _ in range(builds):
+            life.end(app, lines=2)
+    began = life.farm.database.now()
+    assert life.archive() == 5
+    found = stands(life)
+    packs = [pack for app in "ab" for pack in life.catalog.packs(f"{life.tenant}/{app}")]
+    assert (found["builds"], found["packs"], found["damaged_packs"]) == (5, 2, 0)
+    assert found["log_bytes"] == sum(pack.data_bytes for pack in packs) > 0
+    assert began <= found["looked_timestamp_seconds"] <= life.farm.database.now()
+
+
+def test_metrics_say_what_waits_for_the_archive(spooled):
+    spooled.printed()
+    spooled.end()
+    ended_at = spooled.farm.database.now()
+    spooled.archivist.after_seconds = -100
+    spooled.archivist.due()  # and the registry is away
+    found = stands(spooled, look=False)
+    assert (found["waiting_builds"], found["waiting_logs"]) == (2, 1)
+    assert found["overdue_seconds"] == pytest.approx(spooled.farm.database.now() - ended_at + 100, abs=2)
+    spooled.spools.send()
+    spooled.archive()
+    spooled.archivist.due()
+    found = stands(spooled, look=False)
+    assert (found["waiting_builds"], found["waiting_logs"], found["overdue_seconds"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["manifest", "index", "logs"])
+def test_a_damaged_pack_that_nobody_reads_is_found_until_it_is_whole_again(life, what):
+    for app in "ab":
+        life.end(app)
+    life.archive()
+    place, shelf = f"{life.tenant}/a", life.shelf()
+    [pack] = life.catalog.packs(place)
+    whole = shelf.pack(pack)
+    if what == "manifest":
+        life.farm.registry.delete_manifest(shelf.repository, pack.manifest)
+    else:
+        life.farm.registry.delete_blob(shelf.repository, pack.index if what == "index" else shelf.index(pack).data)
+    assert stands(life)["damaged_packs"] == 0  # the first round begins
+    assert stands(life)["damaged_packs"] == 1
+    assert life.archivist.patrol.tally.damaged() == {f"{place} {pack.manifest}"}
+    assert shelf.put(whole) == pack
+    life.archivist.patrol.look(100)
+    assert stands(life)["damaged_packs"] == 0
+
+
+def test_a_pack_that_others_have_replaced_meanwhile_is_not_damaged(life):
+    life.end()
+    life.archive()
+    patrol = life.archivist.patrol
+    patrol.look()
+    patrol._round = iter([(f"{life.tenant}/a", pack) for pack in life.catalog.packs(f"{life.tenant}/a")])
+    life.end()
+    life.archive()
+    life.archivist.tidy()
+    assert patrol.look(1) == 1
+    assert patrol.tally.damaged() == set()
+
+
+def test_a_damaged_pack_that_is_gone_is_forgotten(life):
+    life.end()
+    life.archive()
+    patrol, [pack] = life.archivist.patrol, life.catalog.packs(f"{life.tenant}/a")
+    life.farm.registry.delete_blob(life.shelf().repository, pack.index)
+    life.end()
+    assert life.archive() == 1  # it is not taken in, and named
+    assert len(patrol.tally.damaged()) == 1
+    life.keeper(kept=-1).remove_expired()
+    patrol.count()
+    assert patrol.tally.damaged() == set()
 
 
 class Spooled(Life):
@@ -327,7 +470,9 @@ def test_logs_wait_on_the_node_while_the_registry_is_away(spooled):
     with Registry("http://127.0.0.1:9", timeout_seconds=1, attempts=1) as away, pytest.raises(RegistryError):
         spooled.node(away).send()
     restarted = spooled.node(spooled.farm.registry)
+    assert [size > 1000 for size in restarted.waiting()] == [True]
     restarted.send()
+    assert restarted.waiting() == []
     assert spooled.shown(build_id) == texts
 
 

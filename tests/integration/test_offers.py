@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,9 @@ from buildfarm.queue.messages import check_message
 from buildfarm.queue.names import node_queue
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases, Nodes, Unclaimed
+from buildfarm.store.archive.archivist import Archivist
+from buildfarm.telemetry import logger
+from testkit.archive import FAILURE
 
 DIGEST = Digest("sha256:" + "a" * 64)
 SOURCE = ArtifactSource(repository="sources/t", digest=DIGEST)
@@ -76,6 +80,40 @@ def test_the_node_of_the_last_success_is_offered_the_build(farm, leases, beat):
     assert isinstance(lease, Lease) and lease.is_last_node is True
     assert not leases.waits(build.id)
     assert leases.claim(build.id, "other") == Unclaimed(State.RUNNING)
+
+
+def archived(farm, *, patience=0):
+    """Archives the app's ended builds; whether none of its builds is in Redis now."""
+    catalog = replace(farm.history.catalog, kept=0, tenant_kept=0)
+    Archivist(catalog, farm.log_streams, farm.registry, 0, patience, 1e6, logger()).archive("t/a")
+    return farm.database.client.zcard(farm.database.key("app", "t/a")) == 0
+
+
+@pytest.mark.parametrize("ends", ["succeeds", "fails"])
+def test_the_node_of_an_archived_success_is_offered_the_build(farm, leases, beat, ends):
+    beat("last")
+    built(farm, leases, "last")
+    assert archived(farm)
+    if ends == "fails":
+        leases.fail(leases.claim(farm.submit(request()).id, "elsewhere"), FAILURE)
+        assert archived(farm)
+    build = farm.submit(request())
+    assert is_offered(leases, build)
+    lease = leases.claim(build.id, "last", offer=True)
+    assert isinstance(lease, Lease) and lease.is_last_node is True
+    seconds = farm.database.client.ttl(farm.database.key("last", "t/a"))
+    assert 0 < seconds <= farm.history.catalog.record_seconds
+
+
+def test_a_success_that_is_archived_late_does_not_hide_a_newer_one(farm, leases, beat):
+    beat("last")
+    built(farm, leases, "first")
+    [late] = farm.database.client.zrange(farm.database.key("app", "t/a"), 0, -1)
+    farm.database.client.hset(farm.database.key("build", late), "log_waits", "1 first")
+    built(farm, leases, "last")
+    assert not archived(farm, patience=3600)
+    assert archived(farm)
+    assert is_offered(leases, farm.submit(request()))
 
 
 def test_what_is_not_taken_is_withdrawn_and_the_node_has_no_room_until_its_next_heartbeat(farm, leases, beat):

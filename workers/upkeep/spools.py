@@ -63,6 +63,10 @@ class Spools:
         for note in self._waiting():
             self._send(note)
 
+    def waiting(self) -> list[int]:
+        """The sizes of the logs that wait, in bytes."""
+        return [_size(note) for note in self.directory.glob(f"*{_WAITING}")]
+
     def _waiting(self) -> list[Path]:
         return sorted(self.directory.glob(f"*{_WAITING}"), key=lambda path: path.stat().st_mtime)
 

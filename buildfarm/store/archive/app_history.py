@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from buildfarm.model import Build
 from buildfarm.store.archive.catalog import Catalog
@@ -15,7 +14,7 @@ from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.pages import Pages
 from buildfarm.store.records import decode_all
 
-_Found = tuple[list[tuple[str, Build | None]], bool]
+_Found = tuple[list[tuple[str, dict[str, str]]], bool]
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class AppHistory:
     place: str
     pages: Pages
     catalog: Catalog
+    limit: int  # builds that are read from Redis at once
     index: Callable[[Shelved], Index]  # reads it; raises RegistryError
 
     def sources(self, after: str) -> list[Unread]:
@@ -36,12 +36,12 @@ class AppHistory:
 
     def _next_in_redis(self, position: str) -> _Found:
         tenant, _, app = self.place.partition("/")
-        return self.pages.of_app(tenant, app, position)
+        return self.pages.of_app(tenant, app, position, self.limit)
 
     def _live(self, newest: float, known: _Found | None, position: str = "") -> Unread:
         def read() -> tuple[list[Entry], Unread | None]:
             found, is_full = known or self._next_in_redis(position)
-            entries = [_entry_of(where, build) for where, build in found]
+            entries = [_entry_of(where, record) for where, record in found]
             return entries, self._live(entries[-1].position[0], None, found[-1][0]) if is_full else None
 
         return Unread(newest, read)
@@ -57,16 +57,19 @@ def parsed(position: str) -> Position:
     return float(at), build_id
 
 
-def _entry_of(position: str, build: Build | None) -> Entry:
-    return Entry(parsed(position), build.state if build else "", partial(_same, build))
+def _entry_of(position: str, record: dict[str, str]) -> Entry:
+    return Entry(parsed(position), record.get("state", ""), lambda: next(decode_all([record])))
 
 
 def _entry_in(row: Row) -> Entry:
-    return Entry(row.position, row.record.get("state", ""), lambda: next(decode_all([dict(row.record)])))
+    return Entry(row.position, row.state, lambda: _read(row))
 
 
-def _same(build: Build | None) -> Build | None:
-    return build
+def _read(row: Row) -> Build | None:
+    try:
+        return next(decode_all([row.record]))
+    except ValueError:
+        return None  # as one that only a later version can read
 
 
 def _minute(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from buildfarm.errors import RegistryError
@@ -13,9 +14,11 @@ from buildfarm.oci.retry import UnavailableError
 from buildfarm.store.archive import plan
 from buildfarm.store.archive.catalog import Catalog, Ended, Joined
 from buildfarm.store.archive.pack import Pack, join, make
+from buildfarm.store.archive.patrol import Patrol
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.archive.sent_logs import SentLogs
 from buildfarm.store.archive.shelf import Shelf, repository_of, shelved
+from buildfarm.store.archive.tally import Waiting
 from buildfarm.store.logs import Logs
 from buildfarm.telemetry import Logger
 
@@ -40,11 +43,18 @@ class Archivist:
     kept_seconds: float  # its pack stays in the registry
     logger: Logger
     _looked: float = field(default=0.0)  # where the next look goes on
+    _waiting: Waiting = field(default_factory=Waiting)  # what the looks have found since the first
+
+    @cached_property
+    def patrol(self) -> Patrol:
+        """What looks after the packs that are there."""
+        return Patrol(self.catalog, self.registry, self.logger)
 
     def due(self) -> list[str]:
         """Apps that have builds to be archived, of some that ended; each call looks at others."""
         found, following = self.catalog.ended(self._looked, _LOOK, seconds=self.after_seconds)
         self._looked = following or 0.0
+        self._tell(found)
         self._leave([build for build in found if build.archived])
         return list(dict.fromkeys(build.place for build in found if not build.archived))
 
@@ -64,7 +74,9 @@ class Archivist:
         return total
 
     def tidy(self) -> int:
-        """The registry forgets manifests that no list names now; returns how many."""
+        """The registry forgets manifests that no list names now; returns how many. Some packs are looked at."""
+        self.patrol.count()
+        self.patrol.look()
         loose = self.catalog.loose(_LOOSE)
         needed = self.catalog.digests() if loose else set()
         return sum(self._forget(reference, needed) for reference in loose)
@@ -113,7 +125,7 @@ class Archivist:
         """Puts a pack in the registry, with those that it takes in, and then the list of packs says so."""
         shelf = Shelf(self.registry, repository_of(place))
         packs = self.catalog.packs(place)
-        found = self._read(shelf, plan.taken_in(packs, shelved(new)))
+        found = self._read(place, plan.taken_in(packs, shelved(new)))
         old = [pack for pack, _ in found]
         whole = join([*(content for _, content in found), new])
         loose = f"{shelf.repository} {shelved(whole).manifest}"
@@ -122,8 +134,9 @@ class Archivist:
         gone = [f"{shelf.repository} {pack.manifest}" for pack in old if pack.manifest != kept.manifest]
         self.catalog.join(Joined(place, kept, loose, old, [row.id for row in new.rows], gone))
 
-    def _read(self, shelf: Shelf, packs: Sequence[Shelved]) -> list[tuple[Shelved, Pack]]:
+    def _read(self, place: str, packs: Sequence[Shelved]) -> list[tuple[Shelved, Pack]]:
         """These packs up to the first that is damaged: it is left as it is."""
+        shelf = Shelf(self.registry, repository_of(place))
         found: list[tuple[Shelved, Pack]] = []
         for pack in packs:
             try:
@@ -131,9 +144,17 @@ class Archivist:
             except UnavailableError:
                 raise
             except RegistryError as error:
-                self.logger.warning("pack_damaged", repository=shelf.repository, reason=error.message)
+                self.patrol.note(place, pack, error)
                 break
         return found
+
+    def _tell(self, found: Sequence[Ended]) -> None:
+        """Those who watch the archive learn what waits for it, after a look at the whole list."""
+        seconds, patience_seconds = self.after_seconds, self.patience_seconds
+        self._waiting = self._waiting.and_also(found, seconds=seconds, patience_seconds=patience_seconds)
+        if self.looked_at_all:
+            self.patrol.tally.looked(self._waiting)
+            self._waiting = Waiting()
 
     def _leave(self, builds: Sequence[Ended]) -> None:
         for place in {build.place for build in builds}:

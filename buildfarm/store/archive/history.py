@@ -20,7 +20,7 @@ from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.archive.sent_logs import SentLogs
 from buildfarm.store.archive.shelf import Shelf, repository_of
 from buildfarm.store.logs import START, Logs, position_of
-from buildfarm.store.pages import Pages
+from buildfarm.store.pages import READ, Pages
 from buildfarm.store.records import CachedResult, Records, decode, digests_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ class History:
             found = self._find(build_id)
             if found is None:
                 raise
-        return decode(dict(found[2].record))
+        try:
+            return decode(found[2].record)
+        except ValueError as error:
+            raise RegistryError(f"Build {build_id[:80]} cannot be read from the archive: {error}.") from error
 
     def cancel(self, build_id: str) -> State:
         """As `Records.cancel`; an archived build has ended. Raises as `get` does, and TooLateError."""
@@ -118,8 +121,8 @@ class History:
         found, sources = self.records.named(images)
         now = self.records.database.now()
         for place in self.catalog.places():
-            for row in self._rows(place, now - seconds(place)):
-                named, source = digests_of(row.record)
+            for record in self._records(place, now - seconds(place)):
+                named, source = digests_of(record)
                 found |= named
                 sources |= dict.fromkeys(named & set(images), source)
         return found | self.catalog.digests(), {image: source for image, source in sources.items() if source}
@@ -155,7 +158,10 @@ class History:
         pages = Pages(self.records.database)
         if tenant and app:
             place = f"{tenant}/{app}"
-            history = AppHistory(place, pages, self.catalog, lambda pack: self._index(self._shelf(place), pack))
+            at_once = READ if states else limit + 1  # one more shows that there is another page
+            history = AppHistory(
+                place, pages, self.catalog, at_once, lambda pack: self._index(self._shelf(place), pack)
+            )
             listing = Listing(history.sources(after), after, PACKS_READ)
             found, following = listing.page(limit, states)
             if lost is not None:
@@ -169,24 +175,24 @@ class History:
             )
         return found, following
 
-    def _rows(self, place: str, since: float) -> list[Row]:
-        """The archived builds of a tenant/app that ended since then."""
+    def _records(self, place: str, since: float) -> list[dict[str, str]]:
+        """The records of archived builds of a tenant/app that ended since then."""
         shelf = self._shelf(place)
         while True:
             packs = self.catalog.packs(place)
             recent = [pack for pack in packs if pack.last > since - _WAITED_SECONDS]
             try:
-                rows = [row for pack in recent for row in shelf.index(pack).rows]
+                records = [row.record for pack in recent for row in shelf.index(pack).rows]
             except UnavailableError:
                 raise
-            except RegistryError as error:
+            except (RegistryError, ValueError) as error:
                 if self.catalog.packs(place) != packs:
                     continue  # the archivist joined packs meanwhile, and the registry forgot the old ones
                 raise RegistryError(
-                    f"A pack of the archive cannot be read, so the images in it are not known: {error.message}",
+                    f"A pack of the archive cannot be read, so the images in it are not known: {_reason(error)}",
                     advice=_ADVICE,
                 ) from error
-            return [row for row in rows if float(row.record.get("finished_at") or since) >= since]
+            return [record for record in records if float(record.get("finished_at") or since) >= since]
 
     def _shelf(self, place: str) -> Shelf:
         return Shelf(self.registry(), repository_of(place))
@@ -233,10 +239,14 @@ def _named(lines: Iterator[LogLine], after: str, where: str) -> Iterator[LogLine
             if position_of(line.position) > order:
                 yield (last := line)
     except (RegistryError, ValueError) as error:
-        reason = error.message if isinstance(error, RegistryError) else f"{error}."
-        yield last.model_copy(update={"text": f"[The rest of this log is lost. In the registry, {where}: {reason}]"})
+        told = f"[The rest of this log is lost. In the registry, {where}: {_reason(error)}]"
+        yield last.model_copy(update={"text": told})
 
 
 def _packed(shelf: Shelf, index: Index, row: Row) -> Iterator[LogLine]:
     if row.size:
         yield from decode_log(shelf.log(index, row))
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, RegistryError) else f"{error}."

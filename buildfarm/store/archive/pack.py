@@ -1,7 +1,8 @@
 """A pack: ended builds of one app, as an index with their records and a blob of their logs. Nothing here does I/O.
 
-The index is gzip-compressed JSON. Each log is a separate gzip member, which the index finds by offset and
-size, so that one log is read without the others, and packs are joined without unpacking any.
+The index is gzip-compressed. Its first line has what lists need of each build, and each line after it one build's
+record, which is decoded when it is asked for: a page shows 50 of 256. Each log is a separate gzip member, which the
+index finds by offset and size, so that one log is read without the others, and packs are joined without unpacking any.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import canonical_json
 from buildfarm.store.archive.member import compress, unpacked
 
-VERSION = 1
+VERSION = 2  # of an index; version 1 was a single JSON object with all records, and is still read
 INDEX_BYTES_MAX = 32 * 1024 * 1024  # unpacked
 
 Position = tuple[float, str]  # of a build in a list: when it was submitted, and its id
@@ -26,19 +27,31 @@ Position = tuple[float, str]  # of a build in a list: when it was submitted, and
 class Row:
     """One build: its record as Redis had it, and where its log is; ``size`` 0 if it printed nothing."""
 
-    record: Mapping[str, str]
+    id: str
+    submitted_at: float
+    state: str
+    encoded: bytes  # the record, as JSON
     offset: int = 0
     size: int = 0
 
+    @classmethod
+    def of(cls, record: Mapping[str, str], offset: int, size: int) -> Row:
+        """A build by its record."""
+        submitted_at, encoded = float(record["submitted_at"]), canonical_json(dict(record))
+        return cls(record["id"], submitted_at, record.get("state", ""), encoded, offset, size)
+
     @property
-    def id(self) -> str:
-        """The build's id."""
-        return self.record["id"]
+    def record(self) -> dict[str, str]:
+        """The whole record. Raises ValueError if it is none."""
+        found = json.loads(self.encoded)
+        if not isinstance(found, dict):
+            raise ValueError(f"the record of build {self.id} in it is not one")  # noqa: TRY004 - it was read
+        return {str(name): str(value) for name, value in found.items()}
 
     @property
     def position(self) -> Position:
         """Its place in lists."""
-        return float(self.record["submitted_at"]), self.id
+        return self.submitted_at, self.id
 
 
 @dataclass(frozen=True)
@@ -64,32 +77,39 @@ class Index:
 
     def encode(self) -> bytes:
         """As the registry keeps it; equal packs have equal bytes."""
-        builds = [{"offset": row.offset, "size": row.size, "record": dict(row.record)} for row in self.rows]
+        builds = [[row.id, row.submitted_at, row.state, row.offset, row.size] for row in self.rows]
         data = {"digest": self.data, "size": self.data_bytes}
-        return compress(canonical_json({"version": VERSION, "data": data, "builds": builds}))
+        head = canonical_json({"version": VERSION, "data": data, "builds": builds})
+        return compress(b"\n".join([head, *(row.encoded for row in self.rows)]))
 
     @classmethod
     def decode(cls, content: bytes) -> Index:
         """Reads what `encode` made. Raises ValueError if it is anything else, or of a later version."""
+        head, *records = b"".join(unpacked(content, INDEX_BYTES_MAX)).split(b"\n")
         try:
-            return cls._decode(json.loads(b"".join(unpacked(content, INDEX_BYTES_MAX))))
+            return cls._decode(json.loads(head), records)
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"it is not the index of a pack ({type(error).__name__})") from error
 
     @classmethod
-    def _decode(cls, found: Mapping[str, object]) -> Index:
-        if found["version"] != VERSION:
+    def _decode(cls, found: Mapping[str, object], records: Sequence[bytes]) -> Index:
+        if found["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {found['version']!r}, and this process reads version {VERSION}")
         data, builds = found["data"], found["builds"]
         if not isinstance(data, dict) or not isinstance(builds, list):
             raise ValueError("it is not the index of a pack")  # noqa: TRY004 - what was read is wrong, not our types
-        rows = tuple(_row(build, int(data["size"])) for build in builds)
-        return cls(rows, Digest(str(data["digest"])), int(data["size"]))
+        if found["version"] == 1:
+            rows = [Row.of(build["record"], int(build["offset"]), int(build["size"])) for build in builds]
+        else:
+            rows = [_row(build, record) for build, record in zip(builds, records, strict=True)]
+        if not all(_is_within(row, int(data["size"])) for row in rows):
+            raise ValueError("a build in it has no time, or is not within its logs")
+        return cls(tuple(rows), Digest(str(data["digest"])), int(data["size"]))
 
 
 def make(builds: Iterable[tuple[Mapping[str, str], bytes]]) -> Pack:
     """A pack of records and logs, the latter as `log_text.encode_log` makes them or empty."""
-    return _arranged([(Row(dict(record), 0, len(log)), log) for record, log in builds])
+    return _arranged([(Row.of(record, 0, len(log)), log) for record, log in builds])
 
 
 def join(packs: Sequence[Pack]) -> Pack:
@@ -105,11 +125,10 @@ def _arranged(found: Sequence[tuple[Row, bytes]]) -> Pack:
     return Pack(rows, b"".join(log for _, log in ordered))
 
 
-def _row(found: Mapping[str, object], data_bytes: int) -> Row:
-    record, offset, size = found["record"], int(str(found["offset"])), int(str(found["size"]))
-    if not isinstance(record, dict) or not 0 <= offset <= offset + size <= data_bytes:
-        raise ValueError("a build in it is not within its logs")
-    row = Row({str(name): str(value) for name, value in record.items()}, offset, size)
-    if not math.isfinite(row.position[0]):
-        raise ValueError("a build in it has no time")
-    return row
+def _row(fields: Sequence[object], record: bytes) -> Row:
+    build_id, submitted_at, state, offset, size = map(str, fields)
+    return Row(build_id, float(submitted_at), state, record, int(offset), int(size))
+
+
+def _is_within(row: Row, data_bytes: int) -> bool:
+    return math.isfinite(row.submitted_at) and 0 <= row.offset <= row.offset + row.size <= data_bytes

@@ -75,6 +75,14 @@ class Shelf:
             return b""
         return self.registry.read_part(self.repository, index.data, row.offset, row.size)
 
+    def check(self, pack: Shelved) -> None:
+        """Raises RegistryError if its manifest or its logs are missing, or if its index cannot be read."""
+        index = self.index(pack)
+        if index.data_bytes and not self.registry.has_blob(self.repository, index.data):
+            raise RegistryError(f"The logs {self.repository}@{index.data} are missing.")
+        if not self.registry.has_manifest(self.repository, pack.manifest):
+            raise RegistryError(f"The manifest {self.repository}@{pack.manifest} is missing.")
+
     def pack(self, pack: Shelved) -> Pack:
         """A whole pack, to be joined with others."""
         index = self.index(pack)

@@ -8,6 +8,7 @@
 -- archive:<t>/<a> (zset: packs by when their newest build was submitted)  archive:apps (zset: apps by their oldest pack)
 -- archive:loose (set: "repository digest" of what the registry is to forget)
 -- memos:<t>/<a> (zset: "digest id" of the newest inputs of archived builds; expires)
+-- last:<t>/<a> (string: "time node" of the app's newest success that has left app:<t>/<a>; expires with its record)
 -- Returns 0 where one of the old packs or the note is no longer there: another node has joined or removed it.
 local told = cjson.decode(ARGV[1])
 local place = told.tenant .. '/' .. told.app
@@ -43,6 +44,14 @@ local function remember(record, id)
   redis.call('EXPIRE', inputs, told.record_seconds)
 end
 
+-- The app's next build is offered to the node of its last success, as if the record were still here.
+local function remember_node(state, node, submitted)
+  local last = prefix .. 'last:' .. place
+  local known = string.match(redis.call('GET', last) or '', '^%S+')
+  if state ~= 'succeeded' or not node or tonumber(known or 0) > tonumber(submitted) then return end
+  redis.call('SET', last, submitted .. ' ' .. node, 'EX', told.record_seconds)
+end
+
 local function is_newest(index, id, most)
   local rank = redis.call('ZREVRANK', prefix .. index, id)
   return rank and rank < most
@@ -50,8 +59,10 @@ end
 
 for _, id in ipairs(told.builds) do
   local record = prefix .. 'build:' .. id
-  local submitted, finished = unpack(redis.call('HMGET', record, 'submitted_at', 'finished_at'))
+  local submitted, finished, state, node =
+    unpack(redis.call('HMGET', record, 'submitted_at', 'finished_at', 'state', 'node'))
   if submitted then
+    remember_node(state, node, submitted)
     if told.pack ~= '' then redis.call('HSET', archived_key(prefix, id), id, place .. ' ' .. math.floor(submitted)) end
     remove_log(told.tenant, id, tonumber(finished))
     redis.call('ZREM', prefix .. 'app:' .. place, id)

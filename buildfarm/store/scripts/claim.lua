@@ -4,6 +4,7 @@
 --       6 token, chosen by the caller: the same claim sent twice is one claim and gets the same answer
 --       7 '1': a build whose app another node built last is offered to that node first, if it has room; once
 -- build:<id>  offered: the node that the build was offered to
+-- last:<t>/<a> (string: as in archive.lua, for an app whose builds are all archived)
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
 -- Answers {attempt, the record, the node that built the app last or ''}, or {0, reason} if there is nothing to claim: the
 -- message is dropped. {0, 'offered', id}: the caller keeps the message, and claims the build a little later.
@@ -16,7 +17,8 @@ local function last_node(build)
     local state, node = unpack(redis.call('HMGET', key('build:' .. id), 'state', 'node'))
     if state == 'succeeded' and node then return node end  -- a cached result has none
   end
-  return ''
+  local archived = redis.call('GET', key('last:' .. build.tenant .. '/' .. build.app)) or ''
+  return string.match(archived, '^%S+ (%S+)$') or ''
 end
 
 local build = load(ARGV[2])

@@ -93,6 +93,30 @@ def test_joined_packs_have_every_build_once_in_order_with_its_newest_log(found):
     assert join([whole]) == whole
 
 
+def head(builds: list[list[object]]) -> bytes:
+    return json.dumps({"version": 2, "data": {"digest": "sha256:" + "0" * 64, "size": 3}, "builds": builds}).encode()
+
+
+def test_a_record_is_decoded_only_when_it_is_asked_for():
+    builds = [[f"b{number}", float(number), "failed", 0, 0] for number in range(256)]
+    unreadable = [b"not read"] * 256
+    unreadable[7] = b'{"id":"b7","state":"failed"}'
+    index = Index.decode(compress(b"\n".join([head(builds), *unreadable])))
+    assert [row.position for row in index.rows] == [(float(number), f"b{number}") for number in range(256)]
+    assert index.rows[7].record == {"id": "b7", "state": "failed"}
+    with pytest.raises(ValueError, match="Expecting value"):
+        _ = index.rows[8].record
+
+
+@settings(deadline=None, max_examples=50)  # what is drawn is large, and the machine may be busy
+@given(packs)
+def test_an_index_of_version_1_is_read(pack):
+    index = Index.of(pack)
+    builds = [{"offset": row.offset, "size": row.size, "record": row.record} for row in pack.rows]
+    data = {"digest": index.data, "size": index.data_bytes}
+    assert Index.decode(compress(json.dumps({"version": 1, "data": data, "builds": builds}).encode())) == index
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -101,7 +125,7 @@ def test_joined_packs_have_every_build_once_in_order_with_its_newest_log(found):
         compress(b"no JSON"),
         compress(b"[]"),
         compress(b"{}"),
-        compress(json.dumps({"version": 2, "data": {}, "builds": []}).encode()),
+        compress(json.dumps({"version": 3, "data": {}, "builds": []}).encode()),
         compress(json.dumps({"version": 1, "data": {"digest": "sha256:1", "size": 0}, "builds": []}).encode()),
         compress(
             json.dumps(
@@ -112,8 +136,27 @@ def test_joined_packs_have_every_build_once_in_order_with_its_newest_log(found):
                 }
             ).encode()
         ),
+        compress(head([["a", 1.0, "failed", 2, 2]]) + b"\n{}"),
+        compress(head([["a", float("inf"), "failed", 0, 1]]) + b"\n{}"),
+        compress(head([["a", 1.0, "failed", 0]]) + b"\n{}"),
+        compress(head([["a", 1.0, "failed", 0, 1]])),
+        compress(head([]) + b"\n{}"),
     ],
-    ids=["nothing", "no gzip", "no JSON", "a list", "empty", "a later version", "no digest", "a log beyond the end"],
+    ids=[
+        "nothing",
+        "no gzip",
+        "no JSON",
+        "a list",
+        "empty",
+        "a later version",
+        "no digest",
+        "a log beyond the end, v1",
+        "a log beyond the end",
+        "no time",
+        "a field too few",
+        "a record too few",
+        "a record too many",
+    ],
 )
 def test_what_is_no_index_is_refused(content):
     with pytest.raises(ValueError):
