@@ -1,4 +1,4 @@
-"""``python -m localfarm up|down|status|registry-files``: what ``buildfarm up|down|status|gc`` calls."""
+"""``python -m localfarm up|down|status|doctor|registry-files``: what ``buildfarm up|down|status|doctor|gc`` calls."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from buildfarm.errors import SetupError
 from buildfarm.settings import read_settings
 from buildfarm.telemetry import set_up_logging
 from localfarm import farm
+from localfarm.doctor.examine import examine
+from localfarm.doctor.finding import Level
 
 json_option = click.option("--json", "as_json", is_flag=True)
+_COLOURS = {Level.OK: "green", Level.NOTICE: "yellow", Level.MISSING: "red"}
 
 
 @click.group(cls=FarmGroup)
@@ -65,6 +68,24 @@ def status(as_json: bool) -> None:
             click.secho(f"{part.name:<10}{'up' if part.up else 'down':<6}", nl=False, fg="green" if part.up else "red")
             click.echo(part.detail)
     sys.exit(0 if all(part.up for part in parts) else Exit.FARM_FAULT)
+
+
+@main.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Says what this machine lacks."""
+    found = examine(read_settings())
+    lacking = sum(finding.level is Level.MISSING for finding in found)
+    if as_json:
+        click.echo(json.dumps({"ok": not lacking, "findings": [dataclasses.asdict(finding) for finding in found]}))
+    else:
+        for finding in found:
+            click.secho(f"{finding.level:<9}", nl=False, fg=_COLOURS[finding.level])
+            click.echo(f"{finding.check:<14}{finding.detail}")
+            if finding.advice:
+                click.echo(f"{'':<23}{finding.advice}")
+        click.echo(f"Missing: {lacking}." if lacking else "Nothing is missing.")
+    sys.exit(Exit.SETUP if lacking else 0)
 
 
 @main.command()

@@ -16,6 +16,7 @@ PID_FILE = "api.pid"
 LOG_FILE = "api.log"
 READY_SECONDS = 60
 STOP_SECONDS = 15
+PORT_ADVICE = "choose another in BUILDFARM_API_PORT."
 
 
 def running_api(directory: Path) -> process.Process | None:
@@ -31,7 +32,7 @@ def start_api(directory: Path, settings: Settings) -> None:
         process.stop(directory / PID_FILE, STOP_SECONDS)
         raise SetupError(
             f"The API did not start:\n{last_lines(log.read_text(errors='replace'))}",
-            advice="If its port is taken, choose another in BUILDFARM_API_PORT.",
+            advice=f"If its port is taken, {PORT_ADVICE}",
         )
 
 

@@ -27,12 +27,8 @@ def find_engine(url: str, directory: Path, say: Callable[[str], None]) -> docker
     client = connect(url)
     if client is not None:
         return client
-    if url != DEFAULT_DOCKER_URL:
-        raise SetupError(
-            f"The Docker engine at {url} cannot be reached.",
-            advice="Start it, or unset DOCKER_HOST and BUILDFARM_DOCKER_URL to use this machine's own.",
-        )
-    _refuse_ordinary_user()
+    if obstacle := start_obstacle(url):
+        raise obstacle
     ensure_packages(PROGRAMS, say)
     return _start(directory, say)
 
@@ -47,16 +43,27 @@ def connect(url: str) -> docker.DockerClient | None:
     return client
 
 
-def _refuse_ordinary_user() -> None:
+def wanted_url() -> str:
+    """The address of the engine that this process's environment names."""
+    return os.environ.get("BUILDFARM_DOCKER_URL") or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_URL
+
+
+def start_obstacle(url: str) -> SetupError | None:
+    """Why the engine that does not answer at ``url`` cannot be started from here; None if it can."""
+    if url != DEFAULT_DOCKER_URL:
+        return SetupError(
+            f"The Docker engine at {url} cannot be reached.",
+            advice="Start it, or unset DOCKER_HOST and BUILDFARM_DOCKER_URL to use this machine's own.",
+        )
     if os.geteuid() == 0:
-        return
+        return None
     socket = Path(DEFAULT_DOCKER_URL.removeprefix("unix://"))
     if socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
-        raise SetupError(
+        return SetupError(
             f"You are not allowed to use the Docker engine at {socket}.",
             advice="Run `sudo usermod -aG docker $USER`, log in again, then run `buildfarm up`.",
         )
-    raise SetupError(
+    return SetupError(
         "No Docker engine is running, and only root can start one.",
         advice="Start Docker, or name a running engine in DOCKER_HOST, or run `buildfarm up` as root.",
     )

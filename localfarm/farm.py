@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +16,10 @@ from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
 from localfarm import api, images, leftovers, network, services, worker
 from localfarm.beginnings import Say, ensure_sent, send_beginnings
-from localfarm.engine import connect, find_engine
+from localfarm.engine import connect, find_engine, wanted_url
 from localfarm.packages import ensure_packages
 from localfarm.slim import Maker
 from localfarm.state import (
-    DEFAULT_DOCKER_URL,
     LocalState,
     forget,
     locked,
@@ -66,7 +64,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
             farm_key=secret_file(directory, "farm-key").read_text(),
             redis_port=redis_port or state.redis_port,
             registry_port=registry_port or state.registry_port,
-            docker_url=os.environ.get("BUILDFARM_DOCKER_URL") or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER_URL,
+            docker_url=wanted_url(),
             worker=node,
         )
         client = find_engine(state.docker_url, directory, say)

@@ -31,17 +31,24 @@ def ensure_packages(programs: Mapping[str, str], say: Callable[[str], None]) -> 
     packages = missing_packages(programs)
     if not packages:
         return
+    if obstacle := install_obstacle(packages):
+        raise obstacle
+    say(f"packages: installing {' '.join(packages)}")
+    run_command(["apt-get", "-q", "update"], INSTALL_SECONDS)
+    run_command(["apt-get", "-qy", "install", "--no-install-recommends", *packages], INSTALL_SECONDS)
+
+
+def install_obstacle(packages: Sequence[str]) -> SetupError | None:
+    """Why these packages cannot be installed from here; None if they can."""
     wanted = " ".join(packages)
     if find_program("apt-get") is None:
-        raise SetupError(f"{wanted} is missing and this is neither Debian nor Ubuntu.", advice="Install it by hand.")
+        return SetupError(f"{wanted} is missing and this is neither Debian nor Ubuntu.", advice="Install it by hand.")
     if os.geteuid() != 0:
-        raise SetupError(
+        return SetupError(
             f"{wanted} is missing and only root can install it.",
             advice=f"Run `sudo apt-get install --no-install-recommends {wanted}`, then `buildfarm up` again.",
         )
-    say(f"packages: installing {wanted}")
-    run_command(["apt-get", "-q", "update"], INSTALL_SECONDS)
-    run_command(["apt-get", "-qy", "install", "--no-install-recommends", *packages], INSTALL_SECONDS)
+    return None
 
 
 def run_command(command: Sequence[str], seconds: float) -> None:

@@ -92,6 +92,14 @@ def ensure_service(client: docker.DockerClient, network: Network, service: Servi
         _start(container, service)
 
 
+def port_taken(role: str, port: int) -> SetupError:
+    """Another process has the port that a service needs."""
+    return SetupError(
+        f"Port {port} of 127.0.0.1 is taken, and the farm's {role} needs it.",
+        advice=f"Free it, or choose another: buildfarm up --{role}-port PORT.",
+    )
+
+
 def redis_answers(state: LocalState) -> bool:
     """Whether Redis lets us in."""
     client = redis.Redis.from_url(state.redis_url, socket_connect_timeout=2, socket_timeout=2)
@@ -150,6 +158,18 @@ def find_container(client: docker.DockerClient, name: str) -> Container | None:
         return None
 
 
+def has_port(client: docker.DockerClient, role: str, port: int) -> bool:
+    """Whether this service, which runs already, is what listens on the port."""
+    container = find_container(client, f"buildfarm-{role}")
+    return container is not None and container.status == "running" and port in published_ports(container.attrs)
+
+
+def published_ports(attributes: Mapping[str, Any]) -> set[int]:
+    """The ports of this machine that a container has, as the engine describes it."""
+    bindings = attributes["HostConfig"]["PortBindings"] or {}
+    return {int(found["HostPort"]) for each in bindings.values() for found in each or () if found["HostPort"]}
+
+
 def registry_folder(client: docker.DockerClient) -> Path | None:
     """The folder that the registry keeps its files in, on the engine's machine; None if there is none."""
     try:
@@ -196,10 +216,7 @@ def _start(container: Container, service: Service) -> None:
         _remove(container)
         text = str(error.explanation)
         if "already in use" in text or "already allocated" in text:
-            raise SetupError(
-                f"Port {service.published} of 127.0.0.1 is taken, and the farm's {service.role} needs it.",
-                advice=f"Free it, or choose another: buildfarm up --{service.role}-port PORT.",
-            ) from error
+            raise port_taken(service.role, service.published) from error
         raise SetupError(
             f"The container {service.name} cannot be started: {text}",
             advice="Correct what the engine names, then run `buildfarm up` again.",

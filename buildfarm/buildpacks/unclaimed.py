@@ -71,13 +71,27 @@ SIGNS = (
 
 def unclaimed(names: Collection[str], asked: Sequence[str]) -> DetectError:
     """The error of an app with these files; ``asked`` are the farm's buildpacks where it has an own order."""
-    top = sorted({name.partition("/")[0] for name in names})
-    advice = [_looked_for(asked), f"There is {_listed(top)} at the source's top."]
+    top = _top(names)
     found = _sign(top)
     return DetectError(
         f"No buildpack takes this app: found {found[0]}, {found[1]}" if found else "No buildpack detects this app.",
-        advice=" ".join(advice),
+        advice=f"{_looked_for(asked)} {_there_is(top)}",
     )
+
+
+def refused(error: DetectError, asked: Sequence[str], names: Collection[str]) -> DetectError:
+    """The error of an app with these files that one of the buildpacks ``asked`` for does not take."""
+    looked_for = [f"{name} looks for {' or '.join(LOOKED_FOR[name])}." for name in asked if name in LOOKED_FOR]
+    more = error.advice if len(looked_for) < len(asked) else ""  # the log has nothing from the farm's own
+    return DetectError(error.message, advice=" ".join(filter(None, [*looked_for, _there_is(_top(names)), more])))
+
+
+def _top(names: Collection[str]) -> list[str]:
+    return sorted({name.partition("/")[0] for name in names})
+
+
+def _there_is(top: Sequence[str]) -> str:
+    return f"There is {_listed(top)} at the source's top."
 
 
 def _sign(names: Sequence[str]) -> tuple[str, str] | None:

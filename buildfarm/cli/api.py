@@ -17,18 +17,16 @@ from buildfarm import LazyModule
 from buildfarm.cli.error_handler import json_option
 
 if TYPE_CHECKING:
-    from rich import console, table
-
     from buildfarm import access, telemetry
     from buildfarm import farm as library
     from buildfarm import settings as settings_module
     from buildfarm.access import Token
     from buildfarm.api import server
+    from buildfarm.cli import show as display
     from buildfarm.store import Database
 else:
+    display = LazyModule("buildfarm.cli.show")
     access = LazyModule("buildfarm.access")
-    console = LazyModule("rich.console")
-    table = LazyModule("rich.table")
     server = LazyModule("buildfarm.api.server")
     library = LazyModule("buildfarm.farm")
     settings_module = LazyModule("buildfarm.settings")
@@ -90,11 +88,11 @@ def list_tokens(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_values(token) for token in found]))
         return
-    rows = table.Table("id", "tenant", "name", "scopes", "until", box=None)
+    rows = display.table("id", "tenant", "name", "scopes", "until")
     for token in found:
         scopes = ", ".join(sorted(token.scopes))
         rows.add_row(token.id, token.tenant or "(all)", token.name, scopes, _day(token.expires_at))
-    console.Console(highlight=False).print(rows)
+    display.terminal().print(rows)
 
 
 @tokens.command()
@@ -124,11 +122,11 @@ def audit(limit: int, verify: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
         return
-    rows = table.Table("when", "who", "tenant", "did", "to", "result", "from", box=None)
+    rows = display.table("when", "who", "tenant", "did", "to", "result", "from")
     for entry in found:
         when = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
         rows.add_row(when, entry.who, entry.tenant, entry.verb, entry.object, entry.result, entry.address)
-    console.Console(highlight=False).print(rows)
+    display.terminal().print(rows)
 
 
 @contextmanager

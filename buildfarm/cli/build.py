@@ -19,7 +19,6 @@ from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 
 if TYPE_CHECKING:
     import pydantic
-    from rich import console as console_module
     from rich import text as text_module
     from rich.console import Console
     from rich.text import Text
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 else:
     units = LazyModule("buildfarm.telemetry.units")
     pydantic = LazyModule("pydantic")
-    console_module = LazyModule("rich.console")
     text_module = LazyModule("rich.text")
     over_http = LazyModule("buildfarm.client")
     config_vars = LazyModule("buildfarm.config_vars")
@@ -110,7 +108,7 @@ def build(
     hidden = tuple(pair.partition("=")[0] for pair in secrets)
     values = read_variables(variables, secrets)
     _check_names(tenant, name)
-    console = console_module.Console(stderr=as_json, highlight=False)
+    console = display.terminal(stderr=as_json)
     with connected_farm() as farm:
         source: Source
         try:

@@ -1,9 +1,9 @@
-"""``buildfarm logs|show|list|cancel``: what became of builds."""
+"""``buildfarm show|list|cancel``: what became of builds."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,14 @@ from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.errors import RequestError
 
 if TYPE_CHECKING:
-    from rich import console
-
     from buildfarm import model
     from buildfarm.cli import show as display
+    from buildfarm.cli.details import why as decisions
     from buildfarm.client import Client
     from buildfarm.farm import Farm
 else:
-    console = LazyModule("rich.console")
     display = LazyModule("buildfarm.cli.show")
+    decisions = LazyModule("buildfarm.cli.details.why")
     model = LazyModule("buildfarm.model")
 
 
@@ -34,27 +33,20 @@ def fields_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
 
 @click.command()
 @click.argument("build_id")
-@click.option("--follow", "-f", is_flag=True, help="Keep printing lines until the build has ended.")
+@click.option("--why", is_flag=True, help="Also show what decided: buildpacks, versions, caches, with the reasons.")
 @json_option
-def logs(build_id: str, follow: bool, as_json: bool) -> None:
-    """Print the log of a build."""
-    with connected_farm() as farm:
-        for line in farm.logs(build_id, follow=follow):
-            click.echo(line.model_dump_json() if as_json else f"{line.phase:<8}{line.text}")
-
-
-@click.command()
-@click.argument("build_id")
-@json_option
-def show(build_id: str, as_json: bool) -> None:
+def show(build_id: str, why: bool, as_json: bool) -> None:
     """Show a build: its state, and its result or failure."""
     with connected_farm() as farm:
         build = farm.get(build_id)
+        reasons = decisions.reasons_of(build, farm.logs(build_id)) if why else []
         if as_json:
-            click.echo(json.dumps(fields_of(farm, build)))
+            told = {"why": [dataclasses.asdict(reason) for reason in reasons]} if why else {}
+            click.echo(json.dumps({**fields_of(farm, build), **told}))
             return
-        output = console.Console(highlight=False)
+        output = display.terminal()
         display.show_build(output, build, farm.image(build) if build.result else "", farm.queue_position(build))
+        display.show_reasons(output, reasons)
         for line in build.failure.log_tail if build.failure else ():
             output.print(f"  {line}", markup=False, soft_wrap=True)
 
@@ -74,9 +66,7 @@ def list_builds(app: str | None, limit: int, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([fields_of(farm, build) for build in found]))
         else:
-            # Only a terminal has an edge: what reads a pipe gets a build a line.
-            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            click.echo("\n".join(display.build_lines(found, columns)))
+            click.echo("\n".join(display.build_lines(found, display.columns_of(sys.stdout))))
     for sentence in lost:
         click.echo(sentence, err=True)
 

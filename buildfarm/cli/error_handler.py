@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -58,6 +59,7 @@ class FarmGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; a BuildfarmError ends the process with its sentence and code."""
+        ctx.color = wanted_colour(os.environ)  # click asks the terminal alone
         try:
             return super().invoke(ctx)
         except BuildfarmError as error:
@@ -69,6 +71,15 @@ class FarmGroup(click.Group):
             fail(found)
         except KeyboardInterrupt:
             sys.exit(Exit.INTERRUPTED)
+
+
+def wanted_colour(environment: Mapping[str, str]) -> bool | None:
+    """Whether the user asks for colours (no-color.org, bixense.com/clicolors); None: only a terminal gets them."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return False if environment.get("CLICOLOR") == "0" or environment.get("TERM") == "dumb" else None
 
 
 def fail(error: BuildfarmError) -> NoReturn:

@@ -17,11 +17,10 @@ from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.errors import SetupError
 
 if TYPE_CHECKING:
-    from rich import console, table
-
     from buildfarm import farm as library
     from buildfarm import settings as settings_module
     from buildfarm import telemetry
+    from buildfarm.cli import show as display
     from buildfarm.farm import Farm
     from buildfarm.gc import collect, farm_garbage
     from buildfarm.gc import rules as rules_module
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from buildfarm.settings import Settings
     from buildfarm.telemetry import units
 else:
-    console = LazyModule("rich.console")
-    table = LazyModule("rich.table")
+    display = LazyModule("buildfarm.cli.show")
     units = LazyModule("buildfarm.telemetry.units")
     library = LazyModule("buildfarm.farm")
     settings_module = LazyModule("buildfarm.settings")
@@ -145,12 +143,12 @@ def _show(done: Collected, *, dry_run: bool) -> None:
     click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
     if done.left_bytes:
         click.echo(f"{units.size(done.left_bytes)} more is left for the next run.")
-    rows = table.Table("kept by", "manifests", "size", box=None)
+    rows = display.table("kept by", "manifests", "size")
     for reason, share in done.kept.items():
         if share.manifests:
             rows.add_row(reason, str(share.manifests), units.size(share.bytes))
     rows.add_row("all", str(done.kept_manifests), units.size(done.stored_bytes))
-    console.Console(highlight=False).print(rows)
+    display.terminal().print(rows)
 
 
 @click.group()

@@ -21,8 +21,6 @@ from buildfarm.errors import RequestError
 
 if TYPE_CHECKING:
     import pydantic
-    from rich import console as console_module
-    from rich import table as table_module
 
     from buildfarm import model
     from buildfarm.cli import refusals
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 else:
     units = LazyModule("buildfarm.telemetry.units")
     pydantic = LazyModule("pydantic")
-    console_module = LazyModule("rich.console")
-    table_module = LazyModule("rich.table")
     refusals = LazyModule("buildfarm.cli.refusals")
     display = LazyModule("buildfarm.cli.show")
     model = LazyModule("buildfarm.model")
@@ -88,7 +84,7 @@ def build_image(
         )
     found = {each: folder_module.read_recipe(folder) for each, folder in folders.items()}
     found[name].plan(version or found[name].default_version)  # fails early if there is no such version
-    console = console_module.Console(stderr=as_json, highlight=False)
+    console = display.terminal(stderr=as_json)
     with inside_farm() as farm:
         order = folder_module.build_order(name, {each: recipe.made_from for each, recipe in found.items()})
         for each in (step for step in order if step in found):
@@ -124,11 +120,11 @@ def list_images(*, recipes: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = table_module.Table("image", "version", "suite", "compressed", "digest", box=None)
+    table = display.table("image", "version", "suite", "compressed", "digest")
     for row in rows:
         moved = units.size(int(str(row["compressed_bytes"]))) if row["digest"] else "not built"
         table.add_row(str(row["image"]), str(row["version"]), str(row["suite"]), moved, str(row["digest"] or "")[:19])
-    console_module.Console(highlight=False).print(table)
+    display.terminal().print(table)
 
 
 @click.group()
@@ -148,7 +144,7 @@ def make_tools(*, names: tuple[str, ...], every: bool, as_json: bool) -> None:
     if bool(names) == every:
         raise RequestError("Name the tools to make, or use --all.", advice="`buildfarm tools list` shows them.")
     wanted = [catalogue.own_catalogue().find(text) for text in names]
-    console = console_module.Console(stderr=as_json, highlight=False)
+    console = display.terminal(stderr=as_json)
     with inside_farm() as farm:
         if every:
             wanted = [(str(row["tool"]), str(row["version"])) for row in _tool_rows(farm) if not row["digest"]]
@@ -171,11 +167,11 @@ def list_tools(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = table_module.Table("tool", "version", "from", "compressed", "digest", box=None)
+    table = display.table("tool", "version", "from", "compressed", "digest")
     for row in rows:
         moved = units.size(int(str(row["compressed_bytes"]))) if row["digest"] else "not made"
         table.add_row(str(row["tool"]), str(row["version"]), str(row["from"]), moved, str(row["digest"] or "")[:19])
-    console_module.Console(highlight=False).print(table)
+    display.terminal().print(table)
 
 
 def submit_tool(farm: Farm, name: str, version: str) -> Build:

@@ -1,7 +1,9 @@
-"""``buildfarm up|down|status``: the whole farm on this machine, which `python -m localfarm` looks after."""
+"""``buildfarm up|down|status|doctor|run``: what happens on this machine; `python -m localfarm` looks after the farm."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +11,9 @@ import click
 
 from buildfarm.cli.error_handler import json_option
 from buildfarm.cli.extras import require_local
+from buildfarm.errors import SetupError
+
+_PORT = 8080
 
 
 @click.command()
@@ -40,8 +45,41 @@ def status(as_json: bool) -> None:
     _run(["status"], as_json)
 
 
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check what this machine lacks for `up`, and change nothing. Ends with 3 if something is missing."""
+    _run(["doctor"], as_json)
+
+
 def _run(arguments: list[str], as_json: bool) -> None:
     # A separate process, because the library knows no Docker: orchestrators install it without the nodes' part.
     require_local()
     command = [sys.executable, "-m", "localfarm", *arguments, *(["--json"] if as_json else [])]
     sys.exit(subprocess.run(command, check=False).returncode)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--port", type=click.IntRange(1, 65535), help="Loopback port to use. Default for web: 8080, else none.")
+@click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A variable; can be repeated.")
+@click.option("--json", "_as_json", is_flag=True, help="Print errors as JSON; the output is the app's own.")
+def run(image: str, command: tuple[str, ...], port: int | None, variables: tuple[str, ...], _as_json: bool) -> None:
+    """Run IMAGE; COMMAND is a process type (default: web) or any command in the image."""
+    docker = shutil.which("docker")
+    if docker is None:
+        raise SetupError(
+            "The command docker is not installed here.", advice="Run the image with any engine: it is an OCI image."
+        )
+    # A one-off container is asked for beside one that serves: it takes no port unless one is named.
+    if port is None and command[:1] in ((), ("web",)):
+        port = _PORT
+    arguments = ["run", "--rm", "--init", "--interactive"]
+    if port is not None:
+        arguments += ["--publish", f"127.0.0.1:{port}:{_PORT}"]
+    if sys.stdin.isatty():
+        arguments += ["--tty"]
+    for pair in variables:
+        arguments += ["--env", pair]
+    os.execv(docker, [docker, *arguments, image, *command])

@@ -18,6 +18,7 @@ from buildfarm.buildpacks.address import BundledBuildpack, parse_buildpack
 from buildfarm.buildpacks.unclaimed import unclaimed
 from buildfarm.cli.build import read_variables
 from buildfarm.cli.error_handler import Exit, inside_farm, json_option
+from buildfarm.cli.show import terminal
 from buildfarm.errors import DetectError, RequestError, SetupError
 from buildfarm.settings import read_settings
 from buildfarm.sources.choice import choose
@@ -57,7 +58,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(made))
     else:
-        show_plan(Console(highlight=False), made)
+        show_plan(terminal(), made)
     sys.exit(Exit.APP_FAULT if made["problems"] else Exit.DONE)
 
 

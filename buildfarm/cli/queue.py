@@ -12,13 +12,13 @@ from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, inside_farm, json_option
 
 if TYPE_CHECKING:
-    from rich import console, table
+    from rich.table import Table
 
+    from buildfarm.cli import show as display
     from buildfarm.queue.view import QueueRow
     from buildfarm.telemetry import units
 else:
-    console = LazyModule("rich.console")
-    table = LazyModule("rich.table")
+    display = LazyModule("buildfarm.cli.show")
     units = LazyModule("buildfarm.telemetry.units")
 
 
@@ -32,7 +32,7 @@ def queue(tenants_max: int, as_json: bool) -> None:
     if as_json:
         click.echo(view.model_dump_json())
         return
-    output = console.Console(highlight=False)
+    output = display.terminal()
     output.print(_table("class", view.classes, view.minutes))
     if view.tenants:
         output.print()
@@ -51,8 +51,8 @@ def limits(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"settings": otherwise.model_dump(), "set": found}))
         return
-    output = console.Console(highlight=False)
-    rows = table.Table("whose", "limit", "value", box=None)
+    output = display.terminal()
+    rows = display.table("whose", "limit", "value")
     for name, value in otherwise.model_dump().items():
         whose, _, limit = name.partition("_")
         rows.add_row(f"every {whose}", limit, str(value))
@@ -92,11 +92,11 @@ def usage(tenant: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"used": used, "limit": limit}))
         return
-    rows = table.Table("what", "size", box=None)
+    rows = display.table("what", "size")
     for kind, size in used.items():
         rows.add_row(kind, units.size(size))
     rows.add_row("limit", units.size(limit) if limit else "none")
-    console.Console(highlight=False).print(rows)
+    display.terminal().print(rows)
 
 
 def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
@@ -114,9 +114,9 @@ def _change(owner: str, values: dict[str, int | None], as_json: bool) -> None:
         click.echo(f"{owner}: {now.tenant_running} running at once, {now.tenant_waiting} waiting, {stored}.")
 
 
-def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> table.Table:
+def _table(first: str, rows: Sequence[QueueRow], minutes: int) -> Table:
     names = ("class",) if first == "class" else ("tenant", "class")
-    shown = table.Table(*names, "held", "queued", "running", "oldest", f"started, {minutes} min", "share", box=None)
+    shown = display.table(*names, "held", "queued", "running", "oldest", f"started, {minutes} min", "share")
     for row in rows:
         name = (row.build_class,) if first == "class" else (row.tenant, row.build_class)
         oldest = "" if row.oldest_seconds is None else duration(row.oldest_seconds)

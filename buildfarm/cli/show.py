@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from buildfarm import LazyModule
+from buildfarm.cli.error_handler import wanted_colour
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.view import QueuePosition
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
     from rich import table as tables
     from rich import text as texts
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
+    from buildfarm.cli.details.why import Reason
     from buildfarm.client import Client
     from buildfarm.farm import Farm
     from buildfarm.sources.choice import LeftOut
@@ -41,6 +47,36 @@ COLOURS = {
 _HEAD = ("build", "app", "state", "submitted (UTC)", "took")
 _GAP = "  "
 _APP_COLUMNS_MIN = 12
+_NO_EDGE_COLUMNS = 10_000
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """How wide the output is; None without a terminal and COLUMNS: what reads a pipe gets one row per line."""
+    if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """Where a command prints text for people."""
+    stream = sys.stderr if stderr else sys.stdout
+    colour = wanted_colour(os.environ)
+    return consoles.Console(
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=columns_of(stream) or _NO_EDGE_COLUMNS,
+        # Colours alone: if they are forced into a pipe, what moves the cursor must not follow.
+        force_terminal=stream.isatty(),
+        color_system="standard" if colour else "auto",
+        no_color=colour is False,
+    )
+
+
+def table(*names: str) -> Table:
+    """A table with these columns; what is too long for one goes on in the next line, so that it can be copied."""
+    return tables.Table(*(tables.Column(name, overflow="fold") for name in names), box=None)
 
 
 def show_left_out(console: Console, left_out: Sequence[LeftOut], *, verbose: bool) -> None:
@@ -99,12 +135,19 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
         _row(console, "warning", texts.Text(result.warning, style="yellow"))
     _row(console, "uploaded", size(result.uploaded_bytes))
     _row(console, "phases", ", ".join(f"{phase} {result.phase_seconds.get(phase, 0):.2f} s" for phase in Phase))
-    layers = tables.Table("layer", "origin", "compressed", "unpacked", "moved", box=None)
+    layers = table("layer", "origin", "compressed", "unpacked", "moved")
     for layer in result.layers:
         unpacked = "" if layer.uncompressed_bytes is None else size(layer.uncompressed_bytes)
         moved = "no" if layer.reused else "yes"
         layers.add_row(layer.digest[:19], layer.origin, size(layer.size_bytes), unpacked, moved)
     console.print(layers)
+
+
+def show_reasons(console: Console, reasons: Sequence[Reason]) -> None:
+    """What decided how a build went, a decision per line."""
+    for reason in reasons:
+        because = f" ({reason.because})" if reason.because else ""
+        _row(console, reason.what, printable(f"{reason.decided}{because}"))
 
 
 def show_failure(console: Console, failure: Failure) -> None:
@@ -161,11 +204,11 @@ _NODE_COLOURS = {
 
 def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
     """Print a row for each node, and how many of them have the builder."""
-    console = consoles.Console(highlight=False)
-    table = tables.Table("node", "state", "slots", "builds", "builder", "disk free", "version", "", box=None)
+    console = terminal()
+    rows = table("node", "state", "slots", "builds", "builder", "disk free", "version", "")
     for node in found:
         gone = node.state is NodeState.GONE
-        table.add_row(
+        rows.add_row(
             node.id,
             texts.Text(node.state, style=_NODE_COLOURS[node.state]),
             f"{node.busy}/{node.slots}",
@@ -175,7 +218,7 @@ def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
             node.version,
             "" if gone else node.reason,
         )
-    console.print(table)
+    console.print(rows)
     current = farm.builder()
     alive = [node for node in found if node.state is not NodeState.GONE]
     ready = sum(bool(node.builder) and current.endswith(node.builder) for node in alive)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from buildfarm import LazyModule
 from buildfarm.cli.error_handler import FarmGroup
+
+if TYPE_CHECKING:
+    from click import shell_completion
+else:
+    shell_completion = LazyModule("click.shell_completion")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class TableGroup(FarmGroup):
         module, _, name = entry.target.partition(":")
         command: click.Command = getattr(LazyModule(module), name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[shell_completion.CompletionItem]:
+        """Return the commands and options that begin like this; click's own method would import each command."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [shell_completion.CompletionItem(name, help=self._table[name].summary) for name in names]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help's list of commands."""

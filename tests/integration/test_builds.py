@@ -215,7 +215,9 @@ def test_a_buildpack_that_is_asked_for_is_used_or_refused(built, tmp_path):
     write_files(tmp_path, {"index.html": "", "Procfile": "web: true"})
     assert succeeded(built, built(tmp_path, "asked", buildpacks=["procfile"])).buildpacks[0].name == "procfile"
     assert succeeded(built, built(tmp_path, "asked", buildpacks=["static", "procfile"])).process_types["web"] == "true"
-    failed(built(tmp_path, "asked", buildpacks=["python"]), "app.detect", "'python' refuses this app")
+    asked = built(tmp_path, "asked", buildpacks=["python"])
+    failed(asked, "app.detect", "'python' refuses this app")
+    assert "looks for requirements.txt or pyproject.toml. There is " in asked.failure.advice
     failed(built(tmp_path, "asked", buildpacks=["unheard-of"]), "app.detect", "no buildpack named 'unheard-of'")
 
 

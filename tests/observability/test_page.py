@@ -95,6 +95,19 @@ def test_a_list_is_live(live, tab):
     live.farm.wait(build.id, timeout_seconds=60)
 
 
+def test_a_class_that_started_nothing_has_no_share(live, tab):
+    build = live.submit("static", "shop", "share")
+    live.farm.wait(build.id, timeout_seconds=60)
+    tab.page.goto(f"{live.api.url}/queue")
+    classes = tab.page.locator("section[aria-label='By class'] tbody tr")
+    cells = {row.locator("td").first.inner_text(): row.locator("td").last for row in classes.all()}
+    assert cells["interactive"].inner_text().strip() == "100 %"
+    assert cells["interactive"].locator("meter").count() == 1
+    assert cells["bulk"].inner_text() == ""
+    assert cells["bulk"].locator("meter").count() == 0
+    tab.shoot("queue-share")
+
+
 def test_what_a_build_prints_is_never_markup(live, tab, tmp_path):
     evil = "<img src=x onerror=alert(1)><b>bold</b>"
     path = archive(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from buildfarm.buildpacks.address import Buildpack, BundledBuildpack, parse_buildpack
-from buildfarm.buildpacks.unclaimed import unclaimed
+from buildfarm.buildpacks.unclaimed import refused, unclaimed
 from buildfarm.errors import DetectError
 from buildfarm.model import BuildRequest
 from workers.buildpacks import classic, cnb
@@ -65,8 +65,13 @@ def _choose(
     names: Collection[str],
 ) -> Chosen:
     wanted = named_buildpacks(request, manifest)
+    files = [name.removeprefix(_TOP) for name in names if name.startswith(_TOP)]
     if wanted:
-        return _all_of(fetcher.fetch(wanted, request.tenant, steps), steps)
+        fetched = fetcher.fetch(wanted, request.tenant, steps)
+        try:
+            return _all_of(fetched, steps)
+        except DetectError as error:
+            raise refused(error, [item.name for item in fetched], files) from error
     order = [parse_buildpack(text) for text in request.buildpack_order]
     if not order:
         chosen = _first_of((), steps)
@@ -76,7 +81,7 @@ def _choose(
         chosen = _first_of(fetcher.fetch(bundle, request.tenant, steps), steps)
         if chosen is not None:
             return chosen
-    raise unclaimed([name.removeprefix(_TOP) for name in names if name.startswith(_TOP)], request.buildpack_order)
+    raise unclaimed(files, request.buildpack_order)
 
 
 def named_buildpacks(request: BuildRequest, manifest: AppManifest) -> tuple[Buildpack, ...]:

@@ -29,6 +29,7 @@ PRIVATE = (
 
 _COMMAND_SECONDS = 30
 _CAP_NET_ADMIN = 12
+NOT_ALLOWED = "the worker is not allowed to administer the network: it is not root, or lacks CAP_NET_ADMIN"
 _NOT_THERE = 2  # the highest exit code of iptables -C for a rule or chain that is missing
 _REFUSE = "-j REJECT --reject-with icmp-admin-prohibited"
 # Answers of a sandbox only. A connection that a sandbox opened while no rules were set is judged packet by packet.
@@ -60,8 +61,8 @@ class Firewall:
 
     def obstacle(self) -> str:
         """Why this process cannot set the rules; empty if it can."""
-        if not _may_administer():
-            return "the worker is not allowed to administer the network: it is not root, or lacks CAP_NET_ADMIN"
+        if not may_administer():
+            return NOT_ALLOWED
         try:
             socket.if_nametoindex(self.bridge)
         except OSError:
@@ -212,7 +213,8 @@ def _is_ipv4(text: str) -> bool:
     return True
 
 
-def _may_administer() -> bool:
+def may_administer() -> bool:
+    """Whether this process is allowed to administer the network."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)

@@ -31,6 +31,7 @@ _OLDEST = {"Engine": (20, 10, 0), "runc": (1, 1, 0)}
 _RUNC_SAFE = (1, 2, 8)
 
 _STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
+_LIMITS = {"MemoryLimit": "memory", "SwapLimit": "swap", "CpuCfsQuota": "processors", "PidsLimit": "processes"}
 _LATER = "mounted-later"
 _PROBE = f"""
 [ ! -e {MERGED}/{_LATER} ] || echo 'Later: seen'
@@ -68,6 +69,8 @@ class Isolation:
             )
         with engine_failures("say what it is"):
             version, info = self.client.version(), self.client.info()
+        if limits := missing_limits(info):
+            self.logger.warning("limits_not_enforced", limits=limits, advice="See docs/security.md.")
         runc = version_in(version, "runc")
         if runc and runc < _RUNC_SAFE:
             self.logger.warning("runc_is_old", version=".".join(map(str, runc)), advice="See docs/security.md.")
@@ -137,6 +140,11 @@ def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, u
         what = "has a" if not user_namespace else "has no"
         found.append(f"the engine {what} user namespace, and BUILDFARM_USER_NAMESPACE_OFFSET says otherwise")
     return found
+
+
+def missing_limits(info: Mapping[str, Any]) -> list[str]:
+    """Which limits of a build this engine's kernel does not enforce, for its control groups lack them."""
+    return [limit for name, limit in _LIMITS.items() if info.get(name) is False]
 
 
 def version_in(version: Mapping[str, Any], component: str) -> tuple[int, ...]:

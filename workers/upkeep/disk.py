@@ -13,6 +13,13 @@ from buildfarm.telemetry import Logger
 from workers.engine import engine_failures
 
 
+def shortage(free_bytes: int, needed_bytes: int) -> str:
+    """What is wrong with a disk that builds write to; empty if it has enough room."""
+    if free_bytes >= needed_bytes:
+        return ""
+    return f"its disk is full ({free_bytes / 1e9:.1f} GB free, {needed_bytes / 1e9:.1f} needed)"
+
+
 @dataclass(frozen=True)
 class Disk:
     """The node's disk: how much of it is free, and what can go when that is too little."""

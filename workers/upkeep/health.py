@@ -18,6 +18,7 @@ from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
 from workers.builder import Builders
 from workers.engine import engine_failures
+from workers.upkeep.disk import shortage
 from workers.upkeep.drain import Drain
 from workers.upkeep.rest import Rest
 
@@ -95,11 +96,8 @@ class Health:
 
     def trouble(self) -> str:
         """What is wrong with the node itself; empty if nothing is."""
-        free_bytes = self.free_bytes()
-        if free_bytes < self.settings.disk_free_bytes:
-            return (
-                f"its disk is full ({free_bytes / 1e9:.1f} GB free, {self.settings.disk_free_bytes / 1e9:.1f} needed)"
-            )
+        if full := shortage(self.free_bytes(), self.settings.disk_free_bytes):
+            return full
         try:
             with engine_failures("answer"):
                 self.engine.ping()

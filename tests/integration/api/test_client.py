@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import uuid
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from buildfarm.cli.details.logs import position_before, wanted_lines
 from buildfarm.client import AsyncClient, Client
 from buildfarm.errors import (
     ApiError,
@@ -311,3 +313,64 @@ def test_the_command_line_works_over_http(api, tmp_path):
     assert "operators" in refused.stderr
     assert "no token" in cli(api, "list", token="").stderr
     assert "farm's own machines" in cli(api, "images", "list", token=token).stderr
+
+
+def test_the_command_line_prints_a_log_from_a_time_on_and_its_last_lines_over_http_and_without(api):
+    build, write, end = claimed(api.farm, "parts")
+    token = api.token("shop", "read")
+    write("one", "two")
+    wait_for(lambda: api.farm.database.now() > position_seconds(api, build) + 0.05, 5)
+    write("three", "four")
+    began = position_seconds(api, build, 2)
+    since = datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds")
+    for arguments, expected in (
+        (["--tail", "1"], ["four"]),
+        (["--since", since], ["three", "four"]),
+        (["--since", since, "-n", "1"], ["four"]),
+        (["--since", "1h"], ["one", "two", "three", "four"]),
+        (["--since", "2100-01-01"], []),
+    ):
+        printed = cli(api, "logs", build.id, *arguments, token=token).stdout
+        assert [line[8:] for line in printed.splitlines()] == expected
+        start = position_before(arguments[1], api.farm.database.now()) if "--since" in arguments else "0"
+        tail = int(arguments[-1]) if arguments[-2] in ("--tail", "-n") else None
+        found = wanted_lines(api.farm, build.id, start, tail, follow=False)
+        assert [line.text for line in found] == expected
+    following = [sys.executable, "-m", "buildfarm", "--url", api.url, "logs", "-f", "--tail", "1", build.id]
+    environment = {**os.environ, "BUILDFARM_TOKEN": token}
+    with subprocess.Popen(following, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "compile four\n"
+        write("five")
+        assert process.stdout.readline() == "compile five\n"
+        end()
+        assert process.stdout.read() == ""
+    assert process.returncode == 0
+
+
+def test_json_of_a_build_has_the_reference_of_its_image_and_why_it_went_so(api):
+    build = api.farm.submit(request("reference", run_policy="all"))
+    leases = Leases(api.farm.admission, api.farm.settings.lease_seconds, api.farm.settings.attempts_max)
+    lease = leases.claim(build.id, "a-node")
+    logs = Logs(api.farm.database, api.farm.settings.log_bytes)
+    logs.append(lease, Phase.COMPILE, ["-----> Installing with Node 24.21.0 (engines in package.json)"], 1)
+    digest = "sha256:" + "a" * 64
+    result = BuildResult(
+        repository=build.request.repository, digest=digest, tag="latest", layers=(), uploaded_bytes=0,
+        phase_seconds={}, node="a-node", attempt=1,
+    )  # fmt: skip
+    leases.publish(lease, build.request.target, result)
+    leases.succeed(lease, result)
+    token, wanted = api.token("shop", "read"), f"{api.farm.registry.host}/apps/shop/reference@{digest}"
+    assert json.loads(cli(api, "show", build.id, "--json", token=token).stdout)["image"] == wanted
+    listed = json.loads(cli(api, "list", "--app", "shop/reference", "--json", token=token).stdout)
+    assert [item["image"] for item in listed] == [wanted]
+    explained = json.loads(cli(api, "show", build.id, "--why", "--json", token=token).stdout)
+    assert {"what": "tools", "decided": "Node 24.21.0", "because": "engines in package.json"} in explained["why"]
+    assert (
+        "tools      Node 24.21.0 (engines in package.json)\n" in cli(api, "show", build.id, "--why", token=token).stdout
+    )
+
+
+def position_seconds(api, build, number=-1):
+    """When a line was written."""
+    return int(list(api.farm.logs(build.id))[number].position.partition("-")[0]) / 1000

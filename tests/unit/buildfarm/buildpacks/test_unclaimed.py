@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from buildfarm.buildpacks.unclaimed import LOOKED_FOR, unclaimed
+from buildfarm.buildpacks.unclaimed import LOOKED_FOR, refused, unclaimed
+from buildfarm.errors import DetectError
 
 BUNDLED = Path(__file__).parents[4] / "images" / "buildpacks"
 
@@ -43,3 +44,13 @@ def test_the_files_that_are_told_are_those_that_the_buildpacks_look_for():
     for name, files in LOOKED_FOR.items():
         detect = (BUNDLED / name / "bin" / "detect").read_text()
         assert all(file in detect for file in files), name
+
+
+def test_a_refusal_says_what_was_looked_for_and_what_is_there():
+    refusal = DetectError("The buildpack 'python' refuses this app.", advice="The log's last lines say more.")
+    error = refused(refusal, ["python"], ["notes.txt", "src/app.js"])
+    assert error.message == refusal.message
+    assert error.advice == (
+        "python looks for requirements.txt or pyproject.toml. There is notes.txt, src at the source's top."
+    )
+    assert refused(refusal, ["1-other"], []).advice.endswith("at the source's top. The log's last lines say more.")

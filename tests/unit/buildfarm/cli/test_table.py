@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -51,6 +52,37 @@ def test_version_help_and_wrong_usage_import_nothing_that_takes_long(arguments):
     done = run(*arguments, after=after)
     assert done.returncode in (Exit.DONE, Exit.USAGE)
     assert done.stderr.strip().endswith("[]")
+
+
+def completed(words, index):
+    """What the shell offers, and which modules were imported for it that take long."""
+    heavy = ("buildfarm.cli.api", "buildfarm.model", *HEAVY)
+    code = RUN.format(
+        before="import click",
+        arguments="prog_name='buildfarm'",
+        after=f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)",
+    )
+    environment = {
+        **os.environ, "_BUILDFARM_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(index),
+    }  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    return [line.removeprefix("plain,") for line in done.stdout.split()], done.stderr.strip()
+
+
+def test_a_shell_completes_commands_and_options_without_importing_what_takes_long():
+    assert completed("buildfarm ", 1) == (sorted(COMMANDS), "[]")
+    assert completed("buildfarm lo", 1) == (["logs"], "[]")
+    assert completed("buildfarm --u", 1) == (["--url"], "[]")
+    assert completed("buildfarm logs --", 2) == (["--follow", "--since", "--tail", "--json", "--help"], "[]")
+    assert completed("buildfarm build --run-policy latest", 3) == (["latest_queued", "latest_always"], "[]")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_script(shell):
+    code = "from buildfarm.cli import main; main(prog_name='buildfarm')"
+    environment = {**os.environ, "_BUILDFARM_COMPLETE": f"{shell}_source"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert f"_BUILDFARM_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_a_list_by_redis_imports_no_more_than_it_shows():

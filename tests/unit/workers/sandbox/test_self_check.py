@@ -8,7 +8,7 @@ import json
 import pytest
 
 from workers.build_folder import BuildFolder
-from workers.sandbox.self_check import engine_differences, probe_differences, version_in
+from workers.sandbox.self_check import engine_differences, missing_limits, probe_differences, version_in
 from workers.sandbox.spec import KEEPER_ID, MERGED, SandboxSpec, seccomp_profile
 from workers.sandbox.workspace import Workspace
 
@@ -117,6 +117,11 @@ def test_an_engine_without_seccomp_or_with_an_unexpected_user_namespace_is_named
     remapped = {"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]}
     assert "has a user namespace" in engine_differences(VERSION, remapped, user_namespace=False)[0]
     assert engine_differences(VERSION, remapped, user_namespace=True) == []
+
+
+def test_limits_that_the_kernel_does_not_enforce_are_named_and_those_that_an_engine_does_not_report_are_not():
+    assert missing_limits({"MemoryLimit": True, "SwapLimit": False, "CpuCfsQuota": True}) == ["swap"]
+    assert missing_limits({}) == []
 
 
 GOOD = (

@@ -1,0 +1,1 @@
+"""A build in detail: its log, and what decided how it went."""

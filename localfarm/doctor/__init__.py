@@ -1,0 +1,1 @@
+"""What this machine lacks for a farm, found without changing anything."""
