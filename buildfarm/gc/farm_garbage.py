@@ -11,8 +11,8 @@ from buildfarm.errors import SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.result import Collected
-from buildfarm.gc.retention import digest_of
-from buildfarm.gc.rules import DAY, effective, rules_with
+from buildfarm.gc.retention import DAY, digest_of, effective
+from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database

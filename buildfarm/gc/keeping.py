@@ -11,17 +11,18 @@ from functools import cached_property
 from buildfarm.errors import RequestError
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.gc.retention import (
+    DAY,
     InUse,
     Retention,
     Running,
     check_values,
     digest_of,
+    effective,
     lowers,
     refuse,
     would_delete,
 )
 from buildfarm.gc.room import Room
-from buildfarm.gc.rules import DAY, effective
 from buildfarm.model import Build
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings

@@ -9,7 +9,9 @@ from pydantic import Field
 from buildfarm.errors import RequestError
 from buildfarm.fields import Frozen
 from buildfarm.oci.digest import Digest
+from buildfarm.settings import Settings
 
+DAY = 86400.0
 DAYS_MAX = 3650
 COUNT_MAX = 100_000
 
@@ -55,6 +57,23 @@ def digest_of(image: str) -> str:
         raise RequestError(
             f"{image[:120]!r} does not name an image by its digest.", advice="Write repository@sha256:… or sha256:…."
         ) from error
+
+
+def effective(settings: Settings, values: Mapping[str, float], tenant: str, app: str | None = None) -> Retention:
+    """The policy in force: what was set for the app, else for the tenant, else the settings."""
+    found: dict[str, float] = {
+        "images": settings.retain_images,
+        "image_days": settings.retain_image_days,
+        "sources": settings.retain_sources,
+        "source_days": settings.retain_source_days,
+        "caches": settings.retain_caches,
+        "cache_days": settings.retain_cache_days,
+        "records": settings.retain_records,
+        "record_days": settings.record_seconds / DAY,
+    }
+    for owner, fields in ((tenant, TENANT_FIELDS), (f"{tenant}/{app}" if app else "", APP_FIELDS)):
+        found |= {name: values[f"{owner}:{name}"] for name in fields if f"{owner}:{name}" in values}
+    return Retention.model_validate(found)
 
 
 def check_values(values: Mapping[str, float | None], app: str | None) -> None:

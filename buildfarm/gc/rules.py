@@ -7,10 +7,8 @@ from dataclasses import replace
 
 from buildfarm.gc.choose import Keep, Rules
 from buildfarm.gc.collect import Budget
-from buildfarm.gc.retention import APP_FIELDS, TENANT_FIELDS, Retention
+from buildfarm.gc.retention import DAY, effective
 from buildfarm.settings import Settings
-
-DAY = 86400.0
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -37,23 +35,6 @@ def rules_with(settings: Settings, values: Mapping[str, float]) -> Rules:
         if not app:
             policies[f"sources/{owner}"] = Keep(found.source_days * DAY, found.sources)
     return replace(rules_of(settings), policies=policies)
-
-
-def effective(settings: Settings, values: Mapping[str, float], tenant: str, app: str | None = None) -> Retention:
-    """The policy in force: what was set for the app, else for the tenant, else the settings."""
-    found: dict[str, float] = {
-        "images": settings.retain_images,
-        "image_days": settings.retain_image_days,
-        "sources": settings.retain_sources,
-        "source_days": settings.retain_source_days,
-        "caches": settings.retain_caches,
-        "cache_days": settings.retain_cache_days,
-        "records": settings.retain_records,
-        "record_days": settings.record_seconds / DAY,
-    }
-    for owner, fields in ((tenant, TENANT_FIELDS), (f"{tenant}/{app}" if app else "", APP_FIELDS)):
-        found |= {name: values[f"{owner}:{name}"] for name in fields if f"{owner}:{name}" in values}
-    return Retention.model_validate(found)
 
 
 def budget_of(settings: Settings) -> Budget:

@@ -6,8 +6,17 @@ import pytest
 from pydantic import ValidationError
 
 from buildfarm.errors import RequestError
-from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX, Running, check_values, lowers, refuse, would_delete
-from buildfarm.gc.rules import DAY, effective
+from buildfarm.gc.retention import (
+    COUNT_MAX,
+    DAY,
+    DAYS_MAX,
+    Running,
+    check_values,
+    effective,
+    lowers,
+    refuse,
+    would_delete,
+)
 from buildfarm.settings import Settings
 
 POLICY = effective(Settings(), {}, "shop")
