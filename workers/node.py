@@ -19,6 +19,8 @@ from buildfarm.settings import Settings
 from buildfarm.store import Database, Leases, Nodes, Wakeups
 from buildfarm.store.archive import Catalog
 from buildfarm.store.archive.archivist import Archivist
+from buildfarm.store.archive.audit_keeper import AuditKeeper
+from buildfarm.store.archive.audit_parts import AuditParts
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
@@ -160,7 +162,8 @@ def _farm_jobs(
         settings.archive_seconds * _PATIENCE, settings.archive_kept_seconds, log,
     )  # fmt: skip
     pause_seconds = min(ARCHIVE_SECONDS, settings.archive_seconds)
-    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, log).turn
+    audit = AuditKeeper(AuditParts(farm.database), registry)
+    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, audit, log).turn
     yield "spools", SPOOLS_SECONDS, spools.send
 
 

@@ -1,6 +1,6 @@
 """Who may use the API: tokens, what their holders did, how often they may ask, and where they are called back."""
 
-from buildfarm.access.audit import Audit, AuditEntry
+from buildfarm.access.audit import Audit, AuditEntry, Verified
 from buildfarm.access.rates import Rates
 from buildfarm.access.tokens import Scope, Token, Tokens
 from buildfarm.access.webhooks import Webhooks
@@ -12,5 +12,6 @@ __all__ = [
     "Scope",
     "Token",
     "Tokens",
+    "Verified",
     "Webhooks",
 ]

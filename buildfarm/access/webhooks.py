@@ -13,6 +13,8 @@ from typing import Any
 from buildfarm.errors import NotFoundError
 from buildfarm.store.database import Database
 
+PLANNED_MAX = 10_000  # deliveries of a tenant that wait for a try
+
 _SECRET_BYTES = 32
 _FORGOTTEN_SECONDS = 2 * 86_400
 _LOST_SECONDS = 60.0  # longer than a try can take
@@ -76,9 +78,12 @@ class Webhooks:
         with self.database.failures():
             self.database.client.delete(self.database.key("webhook", tenant))
 
-    def plan(self, delivery: Delivery, seconds: float) -> None:
-        """Make the next try of a delivery due in so many seconds."""
-        self._run("webhook_plan", delivery.tenant, delivery.build_id, seconds)
+    def plan(self, delivery: Delivery, seconds: float) -> int:
+        """Make the next try of a delivery due in so many seconds.
+
+        Returns how many of the tenant's deliveries were given up, those that were due first, because it has too many.
+        """
+        return int(self._run("webhook_plan", delivery.tenant, delivery.build_id, seconds, PLANNED_MAX))
 
     def due(self) -> list[Delivery]:
         """Deliveries to try now: at most one of each tenant, and none while enough messages wait.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from buildfarm import LazyModule
-from buildfarm.cli.error_handler import json_option
+from buildfarm.cli.error_handler import Exit, json_option
 
 if TYPE_CHECKING:
     from buildfarm import access, telemetry
@@ -111,14 +111,16 @@ def revoke(token_id: str, as_json: bool) -> None:
 @click.option("--verify", is_flag=True, help="Check that no entry was changed, and print the newest hash.")
 @json_option
 def audit(limit: int, verify: bool, as_json: bool) -> None:
-    """Show who did what. Ends with 4 where --verify finds a changed entry."""
-    with _database() as database:
+    """Show who did what. Ends with 4 if --verify finds a changed entry, or entries that cannot be read."""
+    lost: list[str] = []
+    with _farm() as farm:
+        log = access.Audit(farm.database, lambda: farm.quick_registry)
         if verify:
-            count, head = access.Audit(database).verify()
-            sentence = f"{count} entries, none changed. The newest hash: {head or '(none)'}"
-            click.echo(json.dumps({"entries": count, "head": head}) if as_json else sentence)
+            _print_verified(log.verify(), as_json=as_json)
             return
-        found = access.Audit(database).newest(limit)
+        found = log.newest(limit, lost)
+    for sentence in lost:
+        click.echo(sentence, err=True)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(entry) for entry in found]))
         return
@@ -129,11 +131,26 @@ def audit(limit: int, verify: bool, as_json: bool) -> None:
     display.terminal().print(rows)
 
 
+def _print_verified(verified: access.Verified, *, as_json: bool) -> None:
+    for sentence in verified.lost:
+        click.echo(sentence, err=True)
+    text = f"{verified.entries} entries, none changed. The newest hash: {verified.head or '(none)'}"
+    click.echo(json.dumps(dataclasses.asdict(verified)) if as_json else text)
+    if verified.lost:
+        raise SystemExit(Exit.FARM_FAULT)
+
+
 @contextmanager
-def _database() -> Iterator[Database]:
+def _farm() -> Iterator[library.Farm]:
     settings = settings_module.read_settings()
     telemetry.set_up_logging(settings)
     with library.open_farm(settings) as farm:
+        yield farm
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    with _farm() as farm:
         yield farm.database
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from buildfarm.gc.storage import Stored
 
-SOURCES, CACHES, ARCHIVE = "sources/", "caches/", "archive/"
+SOURCES, CACHES, ARCHIVE, AUDIT = "sources/", "caches/", "archive/", "audit/"
 
 # OCI distribution-spec, "Referrers Tag Schema", and cosign's tags of signatures, attestations and SBOMs.
 _REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(\.[a-z0-9.]+)?")
@@ -63,8 +63,8 @@ class Rules:
             return Keep(self.source_seconds, self.sources)
         if repository.startswith(CACHES):
             return Keep(self.cache_seconds, self.caches)
-        if repository.startswith(ARCHIVE):
-            return Keep(0, 0)  # a pack without a tag: its builds are in another one
+        if repository.startswith((ARCHIVE, AUDIT)):
+            return Keep(0, 0)  # without a tag: what it has is in another one
         return Keep(self.image_seconds, self.images)
 
 

@@ -17,6 +17,7 @@ from buildfarm.gc.storage import Storage
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database
 from buildfarm.store.archive import History
+from buildfarm.store.archive.audit_parts import AuditParts
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
@@ -49,6 +50,7 @@ class FarmGarbage:
         listed = {digest_of(image) for image in (*listed, *_read_list(self.settings.in_use_file))}
         own = {reference.rpartition("@")[2] for reference in self.images} - {""}
         own = own.union(*map(digests_in, BuildpackOrder(self.database).get()))
+        own |= {str(part.manifest) for part in AuditParts(self.database).all()}
         reports = ImagesInUse(self.database)
         running = reports.digests()
         recorded, sources = self.history.named(self._record_seconds(), {*running, *listed})

@@ -63,6 +63,10 @@ class Events:
             )
         return [_event(position, fields) for position, fields in answer[1] if fields]
 
+    def forget_members(self, group: str, *, idle_seconds: float) -> None:
+        """Forgets members that took nothing for so long, and have no event left that they did not call `done`."""
+        self.database.run("forget_members", [self._key()], group, int(idle_seconds * 1000))
+
     def done(self, group: str, events: Sequence[Event]) -> None:
         """The group has dealt with these events."""
         if events:

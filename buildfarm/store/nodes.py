@@ -61,7 +61,8 @@ class Nodes:
     def mark_gone(self) -> list[str]:
         """Marks nodes that went silent; returns those that were not marked before."""
         key = self.database.key
-        return list(self.database.run("silent", [key("nodes")], SILENT_SECONDS, key("node", ""), _FORGOTTEN_SECONDS))
+        keys = [key("nodes"), key("draining")]
+        return list(self.database.run("silent", keys, SILENT_SECONDS, key("node", ""), _FORGOTTEN_SECONDS))
 
     def drain(self, node_id: str) -> None:
         """Asks a node to drain, as SIGTERM does; it reacts within seconds. Raises NotFoundError."""

@@ -1,4 +1,4 @@
-"""Archiving: ended builds leave Redis for packs in the registry. Some node does it for all."""
+"""Archiving: ended builds and old audit entries leave Redis for the registry. Some node does it for all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.store import Nodes
 from buildfarm.store.archive.archivist import Archivist
+from buildfarm.store.archive.audit_keeper import AuditKeeper
 from buildfarm.telemetry import Logger
 
 ARCHIVE_SECONDS = 10.0
@@ -22,6 +23,7 @@ class Archiving:
     node_id: str
     nodes: Nodes
     archivist: Archivist
+    audit: AuditKeeper
     logger: Logger
 
     def turn(self) -> None:
@@ -44,6 +46,10 @@ class Archiving:
         if removed := self.archivist.remove_expired():
             self.logger.info("archive_shortened", builds=removed)
         self.archivist.tidy()
+        if moved := self.audit.move():
+            self.logger.info("audit_archived", entries=moved)
+        if forgotten := self.audit.remove_expired():
+            self.logger.info("audit_shortened", entries=forgotten)
 
     def _leads(self) -> bool:
         return self.nodes.lead(self.node_id, _LEAD_SECONDS, _DUTY)

@@ -54,7 +54,9 @@ class Deliveries:
             self.webhooks.get(event.tenant)
         except NotFoundError:
             return
-        self.webhooks.plan(Delivery(event.tenant, event.build), 0)
+        if dropped := self.webhooks.plan(Delivery(event.tenant, event.build), 0):
+            self.metrics.webhooks.labels("given_up").inc(dropped)
+            logger(tenant=event.tenant).warning("webhooks_given_up", deliveries=dropped, reason="too many wait")
 
     def deliver(self, delivery: Delivery) -> str:
         """One try: delivered, retried, given_up, refused; empty if there is nothing to do. Raises StoreError."""

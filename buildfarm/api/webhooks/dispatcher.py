@@ -16,6 +16,7 @@ from buildfarm.telemetry import logger
 
 _WAIT_SECONDS = 1.0
 _ABANDONED_SECONDS = 30.0
+_FORGOTTEN_SECONDS = 3600.0
 # They mostly wait for receivers. A tenant has one try at a time, so it takes as many slow tenants to hold them all.
 _SENDERS = 16
 
@@ -61,6 +62,7 @@ class Dispatcher:
             taken = self._events.take(GROUP, self._member, wait_seconds=_WAIT_SECONDS)
             if time.monotonic() - abandoned_at > _ABANDONED_SECONDS:
                 taken += self._events.abandoned(GROUP, self._member, idle_seconds=_ABANDONED_SECONDS)
+                self._events.forget_members(GROUP, idle_seconds=_FORGOTTEN_SECONDS)
                 abandoned_at = time.monotonic()
             for event in taken:
                 self._deliveries.plan(event)

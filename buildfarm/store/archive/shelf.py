@@ -54,11 +54,7 @@ class Shelf:
     def put(self, pack: Pack) -> Shelved:
         """Keeps a pack, under its tag."""
         kept, index = shelved(pack), Index.of(pack).encode()
-        for content in (index, pack.data or EMPTY_CONFIG):
-            self.registry.put_blob(self.repository, content, look=False)
-        self.registry.put_manifest(
-            self.repository, _manifest(pack, index), media_types("oci").manifest, tag=tag_of(kept)
-        )
+        put_artifact(self.registry, self.repository, _PACK, index, pack.data or EMPTY_CONFIG, tag=tag_of(kept))
         return kept
 
     def index(self, pack: Shelved) -> Index:
@@ -92,11 +88,34 @@ class Shelf:
         return Pack(index.rows, data)
 
 
-def _manifest(pack: Pack, index: bytes) -> bytes:
-    logs = pack.data or EMPTY_CONFIG
+@dataclass(frozen=True)
+class Kind:
+    """The media types of an artifact that the farm makes of an index and a blob."""
+
+    artifact: str
+    index: str
+    blob: str
+
+
+def put_artifact(registry: Registry, repository: str, kind: Kind, index: bytes, blob: bytes, *, tag: str) -> Digest:
+    """Keeps an artifact under its tag: its config is the index, its only layer the blob."""
+    for content in (index, blob):
+        registry.put_blob(repository, content, look=False)
+    return registry.put_manifest(repository, manifest_of(kind, index, blob), media_types("oci").manifest, tag=tag)
+
+
+def manifest_of(kind: Kind, index: bytes, blob: bytes) -> bytes:
+    """The manifest of that artifact; the same for the same contents."""
     return Manifest(
         media_type=media_types("oci").manifest,
-        config=Descriptor(_INDEX_TYPE, Digest.of(index), len(index)),
-        layers=(Descriptor(_LOGS_TYPE, Digest.of(logs), len(logs)),),
-        artifact_type=ARTIFACT_TYPE,
+        config=Descriptor(kind.index, Digest.of(index), len(index)),
+        layers=(Descriptor(kind.blob, Digest.of(blob), len(blob)),),
+        artifact_type=kind.artifact,
     ).encode()
+
+
+def _manifest(pack: Pack, index: bytes) -> bytes:
+    return manifest_of(_PACK, index, pack.data or EMPTY_CONFIG)
+
+
+_PACK = Kind(ARTIFACT_TYPE, _INDEX_TYPE, _LOGS_TYPE)

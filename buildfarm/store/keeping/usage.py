@@ -39,8 +39,7 @@ class Usage:
 
     def add(self, tenant: str, kind: str, size: int) -> None:
         """Counts an upload, or with a negative size one that came to nothing."""
-        with self.database.failures():
-            self.database.client.hincrby(self._key, f"{tenant}:{kind}:new", size)
+        self.database.run("count", [self._key], f"{tenant}:{kind}:new", size)
 
     def sent(self, repository: str, size: int) -> None:
         """Counts an upload to a repository, if it is a tenant's."""
@@ -68,6 +67,8 @@ class Usage:
             for field, size in before.items():
                 pipeline.hincrby(self._key, field, -size)
             pipeline.execute()
+        # What has come to zero goes away.
+        self.database.run("count", [self._key], *(part for field in before for part in (field, 0)))
 
     def put_disk(self, used_bytes: int, total_bytes: int, seconds: float) -> None:
         """Reports how full the registry's disk is; the report counts for so long."""

@@ -31,6 +31,7 @@ local now = clock[1] + clock[2] / 1000000
 local stamp = string.format('%.6f', now)
 local messages_sent = 0
 
+local MESSAGES_MAX = 1000  -- of a queue, beside two for each queued build
 local END_SECONDS = 10  -- longer than a reader of a log waits before it looks again
 local COUNTED = {held = true, queued = true, running = true}
 local WAITING = {held = true, queued = true}
@@ -46,8 +47,25 @@ local function message_of(id, queue, tag)
   return (string.gsub(terms.message, '@%l+@', filled))
 end
 
+-- Messages of builds that were cancelled or superseded stay until a node takes them from the queue. Where none reads it,
+-- the queue is written anew with those of the builds that are still queued.
+local function tidy(queue)
+  local most = MESSAGES_MAX + 2 * redis.call('ZCARD', key('queued'))
+  if redis.call('LLEN', key(queue)) <= most then return end
+  redis.call('DEL', key(queue))
+  for _, id in ipairs(redis.call('ZRANGE', key('queued'), 0, -1)) do
+    local own, attempt = unpack(redis.call('HMGET', key('build:' .. id), 'queue', 'attempt'))
+    local class = string.match(own or '', '^build%.(%w+)%.')
+    if (own == queue or (class and attempt ~= '0' and queue == 'build.' .. class .. '.retry'))
+      and not redis.call('ZSCORE', key('retries'), id) then
+      redis.call('LPUSH', key(queue), message_of(id, queue, stamp .. '-anew'))
+    end
+  end
+end
+
 -- Sends a build's message in the same step that queues it: neither can be there without the other.
 local function wake(id, queue)
+  tidy(queue)
   messages_sent = messages_sent + 1
   redis.call('LPUSH', key(queue), message_of(id, queue, stamp .. '-' .. messages_sent))
 end

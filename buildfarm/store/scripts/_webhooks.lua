@@ -1,7 +1,7 @@
 -- Deliveries of webhooks; put before each script that says "with _webhooks".
 -- KEYS: 1 the namespace. A tenant has one delivery handed out at a time, so that a slow receiver blocks one sender.
 --
--- webhooks:due:<t>      zset: builds of a tenant by when their next try is due
+-- webhooks:due:<t>      zset: builds of a tenant by when their next try is due; the newest so many
 -- webhooks:tenants      zset: tenants by when their first try is due; of a tenant in `webhooks:out`, when that delivery is
 --                       taken for lost
 -- webhooks:out          hash: tenant -> "queued <build>" from the message on, "sending <build>" from the try on

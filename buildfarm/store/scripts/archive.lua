@@ -30,6 +30,10 @@ if oldest[1] then
   redis.call('ZADD', prefix .. 'archive:apps', oldest[2], place)
 else
   redis.call('ZREM', prefix .. 'archive:apps', place)
+  local known = redis.call('EXISTS', prefix .. 'app:' .. place) == 1
+    or redis.call('HEXISTS', prefix .. 'tenant:' .. told.tenant, 'app:' .. told.app) == 1
+  -- Nothing is left of an app without builds: its tag stays where it is.
+  if not known then redis.call('HDEL', prefix .. 'tags', 'apps/' .. place) end
 end
 
 -- An equal input is answered with this image for as long as before, but only an app's newest inputs are remembered.

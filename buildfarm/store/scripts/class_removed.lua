@@ -1,8 +1,9 @@
 -- Fails builds that wait in a class which was taken out of the settings, and notes which classes are in them.
 -- with _admission
 -- ARGV: 2 seconds since the class was last in the settings  3 failure (JSON)  4 how many at most
--- classes (hash: class -> when a sweeper last found it in its settings; never removed)
+-- classes (hash: class -> when a sweeper last found it in its settings; one without builds is forgotten after a month)
 -- Answers their ids.
+local FORGOTTEN_SECONDS = 30 * 86400
 local known = {}
 for _, class in ipairs(terms.classes) do
   known[class.name] = true
@@ -14,6 +15,9 @@ for i = 1, #seen, 2 do
   -- For a while after a change, some processes still have the settings of before.
   local gone = not known[seen[i]] and tonumber(seen[i + 1]) + ARGV[2] <= now
   local tenants = gone and redis.call('ZRANGE', key('tenants:' .. seen[i]), 0, most - 1) or {}
+  if gone and #tenants == 0 and tonumber(seen[i + 1]) + FORGOTTEN_SECONDS <= now then
+    redis.call('HDEL', key('classes'), seen[i])
+  end
   for _, tenant in ipairs(tenants) do
     local left = most - #ids
     local waiting = left > 0 and redis.call('ZRANGE', key('waiting:' .. seen[i] .. ':' .. tenant), 0, left - 1) or {}

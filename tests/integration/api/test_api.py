@@ -486,9 +486,9 @@ def test_limits_are_changed_live_and_noted(clients, api):
 def test_a_changed_audit_entry_is_named(module_farm):
     audit, client = Audit(module_farm.database), module_farm.database.client
     key = module_farm.database.key("audit")
-    count, head = audit.verify()
-    assert count > 1
-    assert head
+    verified = audit.verify()
+    assert verified.entries > 1
+    assert verified.head
     entries = client.xrange(key)
     position = entries[1][0]
     client.delete(key)
@@ -503,7 +503,7 @@ def test_a_changed_audit_entry_is_named(module_farm):
     with pytest.raises(InternalError, match="newest entries are missing"):
         audit.verify()
     client.xadd(key, entries[-1][1], id=entries[-1][0])
-    assert audit.verify() == (count, head)
+    assert audit.verify() == verified
 
 
 def test_the_log_of_the_api_holds_requests_and_no_secret(api, clients):

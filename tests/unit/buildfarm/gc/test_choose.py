@@ -44,6 +44,9 @@ def going(*manifests, used=(), rules=RULES):
         (stored("archive/t/a", "a pack", 10_000, "1.0-b"), False, False),
         (stored("archive/t/a", "a listed pack", 10_000), True, False),
         (stored("archive/t/a", "in another pack", 50), False, True),
+        (stored("audit/days", "a part", 399 * 86_400, "2026-01-02-b"), False, False),
+        (stored("audit/days", "a listed part", 10_000), True, False),
+        (stored("audit/days", "a part without a tag", 50), False, True),
     ],
 )
 def test_what_may_go(item, used, goes):
