@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from buildfarm.errors import InternalError, RegistryError, StoreError
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.store.archive.audit_parts import KEPT_SECONDS, AuditParts, KeptEntry, Part, read_part
+from buildfarm.store.archive.audit.parts import KEPT_SECONDS, AuditParts, KeptEntry, Part, read_part
 from buildfarm.store.database import Database
 from buildfarm.store.logs import position_of
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
+from gc import set_threshold  # the module's name is that of a command's, which takes its place here
 from pathlib import Path
 
 import click
@@ -12,6 +12,7 @@ from buildfarm.cli.table import Entry, TableGroup
 
 COMMANDS = {
     "api": Entry("buildfarm.cli.api:api", "Serve the API and its page in the foreground."),
+    "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
     "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
@@ -52,7 +53,7 @@ def main(url: str | None, token_file: Path | None) -> None:
     # pydantic would look through all installed packages for plug-ins that the farm does not use: 20 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # Python would look for garbage among the modules again and again while they are imported: 30 ms.
-    gc.set_threshold(100_000)
+    set_threshold(100_000)
     # Settings are read from the environment, by whichever command follows.
     if url:
         os.environ["BUILDFARM_URL"] = url

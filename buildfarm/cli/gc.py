@@ -1,4 +1,4 @@
-"""``buildfarm gc|retention``: the garbage of the registry, collected where its files are, and what stays how long."""
+"""``buildfarm gc|archive|retention``: the registry's garbage, its archive after a restore, and what stays how long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,32 @@ def _show(done: Collected, *, dry_run: bool) -> None:
             rows.add_row(reason, str(share.manifests), units.size(share.bytes))
     rows.add_row("all", str(done.kept_manifests), units.size(done.stored_bytes))
     display.terminal().print(rows)
+
+
+@click.group()
+def archive() -> None:
+    """Find archived builds again, after Redis or the registry was restored from a copy."""
+
+
+@archive.command()
+@json_option
+def rebuild(as_json: bool) -> None:
+    """List the archive's packs anew, as the registry has them, and forget those that it has lost."""
+    settings = settings_module.read_settings()
+    telemetry.set_up_logging(settings)
+    with library.open_farm(settings) as farm:
+        done = _garbage(farm).rebuild()
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(done), "sources": len(done.sources)}))
+        return
+    click.echo(f"Builds in the archive: {done.builds}, in packs: {done.packs}, not known before: {done.found}.")
+    for pack in done.lost:
+        times = [datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (pack.first, pack.last)]
+        click.echo(f"Lost, builds of {pack.place}: {pack.builds}, submitted from {times[0]} to {times[1]} UTC.")
+    for target in done.without_image:
+        click.echo(f"Lost: the newest image of {target}. Build it again.")
+    for sentence in done.damaged:
+        click.echo(f"Not read: {sentence}")
 
 
 @click.group()

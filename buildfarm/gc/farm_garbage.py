@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from buildfarm.errors import SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
+from buildfarm.gc.memory import claim, remember, take_over
 from buildfarm.gc.result import Collected
 from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
@@ -17,12 +19,16 @@ from buildfarm.gc.storage import Storage
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database
 from buildfarm.store.archive import History
-from buildfarm.store.archive.audit_parts import AuditParts
+from buildfarm.store.archive.audit.parts import AuditParts
+from buildfarm.store.archive.rebuild.held import Rebuilt
+from buildfarm.store.archive.rebuild.packs import Rebuild
 from buildfarm.store.keeping.collections import Collections
+from buildfarm.store.keeping.marks import Marks
 from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from buildfarm.store.records import digests_in
+from buildfarm.telemetry import logger
 
 _DISK_SECONDS = 2 * 3600.0  # a CronJob reports once an hour
 
@@ -70,15 +76,37 @@ class FarmGarbage:
     def collect(
         self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = (), adopt: bool = False
     ) -> Collected:
-        """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError too."""
-        collections, usage = Collections(self.database), Usage(self.database)
+        """Remove what may go. With ``adopt`` the registry becomes this farm's. Raises SetupError too.
+
+        What Redis no longer knows is then taken from the registry first: the archive, and reports of running images.
+        """
+        usage = Usage(self.database)
         with storage.failures():
-            claim(storage, collections.farm_id(), adopt=adopt)
+            claim(storage, self.database, adopt=adopt)
+            if adopt:
+                _tell(self.rebuild(take_over(storage, ImagesInUse(self.database)).sources, listed))
             counted = usage.uncorrected()
-            done = collect(storage, self.used(listed, remember=True), rules, really=True, budget=budget)
+            used = self.used(listed, remember=True)
+            with storage.locked():
+                remember(storage, self.database)
+            done = collect(storage, used, rules, really=True, budget=budget)
             usage.correct(done.usage, counted)
             usage.put_disk(*storage.disk(), _DISK_SECONDS)
-        collections.ended(encode(done))
+        Collections(self.database).ended(encode(done))
+        return done
+
+    def rebuild(self, sources: Mapping[str, str] = MappingProxyType({}), listed: Collection[str] = ()) -> Rebuilt:
+        """Lists the archive's packs anew from the registry, and keeps the sources of the images that run.
+
+        ``sources`` are some that were known before. The next collection must adopt the registry: Redis may have been
+        restored, and not know all images that run. Raises StoreError and RegistryError.
+        """
+        Marks(self.database).hold()
+        done = Rebuild(self.history.catalog, self.history.registry()).run()
+        in_use = ImagesInUse(self.database)
+        running = {*in_use.digests(), *map(digest_of, (*listed, *_read_list(self.settings.in_use_file)))}
+        known = {**done.sources, **sources}
+        in_use.sources(running, {image: source for image, source in known.items() if source}, remember=True)
         return done
 
     def look(self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = ()) -> Collected:
@@ -98,17 +126,11 @@ def _read_list(path: Path | None) -> list[str]:
         ) from error
 
 
-def claim(storage: Storage, farm_id: str, *, adopt: bool) -> None:
-    """A registry's garbage is collected by the one farm whose records name its images. Raises SetupError."""
-    owner = storage.owner()
-    if owner and owner != farm_id and not adopt:
-        raise SetupError(
-            f"The registry in {storage.root} belongs to another farm, or this farm's Redis was restored empty:"
-            " its records do not say which images are needed.",
-            advice="If this farm is to own it, run buildfarm gc --adopt once. Tagged images stay in any case.",
-        )
-    if owner != farm_id:
-        storage.own(farm_id)
+def _tell(done: Rebuilt) -> None:
+    lost = sum(pack.builds for pack in done.lost)
+    logger().info("archive_rebuilt", builds=done.builds, packs=done.packs, found=done.found, lost=lost)
+    for sentence in done.damaged:
+        logger().warning("pack_damaged", reason=sentence)
 
 
 def encode(done: Collected) -> Mapping[str, object]:

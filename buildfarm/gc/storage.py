@@ -8,17 +8,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from buildfarm.errors import SetupError
 from buildfarm.oci.digest import Digest
 
 _MANIFEST_BYTES_MAX = 4 * 1024 * 1024
-_LOCK, _OWNER = "collection.lock", "collection.farm"
+_LOCK, _OWNER, _MEMORY = "collection.lock", "collection.farm", "collection.memory"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,25 @@ class Storage:
     def own(self, farm_id: str) -> None:
         """The farm of this id collects here from now on."""
         (self.top / _OWNER).write_text(f"{farm_id}\n")
+
+    def memory(self) -> dict[str, Any]:
+        """What the newest collection left here for the case that Redis is lost; empty if there was none."""
+        try:
+            found = json.loads((self.top / _MEMORY).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else {"mark": "damaged"}
+
+    def remember(self, memory: Mapping[str, object]) -> None:
+        """Replaces it, at once and for good."""
+        new = self.top / f"{_MEMORY}.new"
+        with new.open("w") as file:
+            json.dump(memory, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.top / _MEMORY)
 
     def repositories(self) -> Iterator[str]:
         """The names of all repositories."""

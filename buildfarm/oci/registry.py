@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 from buildfarm.oci import retry, upload
 from buildfarm.oci.connection import Connection, NotInRegistryError, Observe, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.layer import LayerStream
-from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_BYTES_MAX, MANIFEST_TYPES, LayerDigests, Manifest
+from buildfarm.oci.manifest import (
+    INDEX_TYPES,
+    MANIFEST_BYTES_MAX,
+    MANIFEST_TYPES,
+    LayerDigests,
+    Manifest,
+    parse_json,
+)
 from buildfarm.oci.reference import check_repository, check_tag
 
 _T = TypeVar("_T")
@@ -23,6 +31,7 @@ _T = TypeVar("_T")
 _ACCEPT = {"Accept": ", ".join([*MANIFEST_TYPES.values(), *INDEX_TYPES.values()])}
 _CHUNK_BYTES = 1024 * 1024
 _LOOK_SECONDS = 0.25
+_PAGE = 500  # names of one answer; distribution allows 1,000
 _NOTHING: Mapping[str, tuple[str, bytes]] = MappingProxyType({})
 
 
@@ -214,6 +223,33 @@ class Registry:
     def delete_blob(self, repository: str, digest: Digest) -> None:
         """Delete a blob from this repository; images that name it can be pulled no longer."""
         self._retry(lambda: self._connection.request("DELETE", _blob(repository, digest), expect=(202,)))
+
+    def repositories(self) -> Iterator[str]:
+        """The names of all repositories, also of those that hold nothing now."""
+        return self._listed("/v2/_catalog", "repositories")
+
+    def tags(self, repository: str) -> Iterator[str]:
+        """A repository's tags."""
+        return self._listed(f"/v2/{check_repository(repository)}/tags/list", "tags")
+
+    def _listed(self, path: str, field: str) -> Iterator[str]:
+        last = ""
+        while True:
+            url = f"{path}?n={_PAGE}" + (f"&last={quote(last)}" if last else "")
+            response = self._retry(partial(self._connection.request, "GET", url, expect=(200,)))
+            names = self._names(response.content, field)
+            yield from names
+            if not names or "next" not in response.links:
+                return
+            last = names[-1]
+
+    def _names(self, content: bytes, field: str) -> list[str]:
+        try:
+            found = parse_json(content, "a list of names")
+        except ValueError as error:
+            raise OtherContentError(f"{self.host} was asked for its {field}, and its answer is not JSON.") from error
+        names = found.get(field) if isinstance(found, dict) else None
+        return [str(name) for name in names] if isinstance(names, list) else []
 
     def _get_manifest(self, repository: str, reference: str) -> tuple[str, bytes, Digest]:
         path = _manifest(repository, reference)

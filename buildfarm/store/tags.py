@@ -43,3 +43,10 @@ class Tags:
     @property
     def _key(self) -> str:
         return self.database.key("unsettled")
+
+
+def tag_targets(database: Database) -> dict[str, str]:
+    """The image that each target's tag is to point to. Raises StoreError."""
+    with database.failures():
+        found: Any = database.client.hgetall(database.key("tags"))
+    return dict(found)

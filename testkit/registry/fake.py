@@ -135,6 +135,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = self.url.path.removeprefix("/v2/").split("/")
         if self.url.path == "/v2/":
             self.answer(200, b"{}")
+        elif parts == ["_catalog"]:
+            self.listed("repositories", sorted(self.server.repositories))
         elif "uploads" in parts:
             repository = self.server.repository("/".join(parts[: parts.index("uploads") - 1]))
             getattr(self, f"upload_{self.command.lower()}")(repository, parts[-1])
@@ -190,6 +192,17 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, content, self.digest_header(content))
 
     blobs_head = blobs_get
+
+    def tags_get(self, repository: Repository, _: str) -> None:
+        """The tags of a repository."""
+        self.listed("tags", sorted(name for name in repository.manifests if ":" not in name))
+
+    def listed(self, field: str, names: list[str]) -> None:
+        """A page of names, with a link to the next one."""
+        rest = [name for name in names if name > self.query.get("last", "")]
+        page = rest[: int(self.query["n"])]
+        link = {"Link": f'<{self.url.path}?last={page[-1]}&n={len(page)}>; rel="next"'} if len(rest) > len(page) else {}
+        self.answer(200, json.dumps({field: page}).encode(), link)
 
     def manifests_get(self, repository: Repository, reference: str) -> None:
         """A manifest."""

@@ -15,9 +15,9 @@ from buildfarm.access import Audit, AuditEntry
 from buildfarm.errors import InternalError
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.store import Nodes
-from buildfarm.store.archive import audit_parts
-from buildfarm.store.archive.audit_keeper import AuditKeeper
-from buildfarm.store.archive.audit_parts import REPOSITORY, AuditParts
+from buildfarm.store.archive.audit import parts as audit_parts
+from buildfarm.store.archive.audit.keeper import AuditKeeper
+from buildfarm.store.archive.audit.parts import REPOSITORY, AuditParts
 from buildfarm.telemetry import logger
 from testkit.archive import Life, used_digests
 from workers.upkeep.archiving import Archiving

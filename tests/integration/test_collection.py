@@ -172,12 +172,13 @@ def test_a_collection_that_is_killed_is_completed_by_the_next(settings, farm, fo
     assert newest.totals["manifests"] == done["manifests"] == 399
 
 
-def test_another_farm_does_not_collect_here(settings, farm, folder, many):
+def test_another_farm_does_not_collect_here(settings, farm, folder, many, registry):
     Storage(folder).own("another")
     environment = {
         **os.environ,
         "BUILDFARM_REDIS_URL": settings.redis_url.get_secret_value(),
         "BUILDFARM_NAMESPACE": settings.namespace,
+        "BUILDFARM_REGISTRY_URL": f"http://{registry.host}",
     }
     command = [sys.executable, "-m", "buildfarm", "gc", str(folder), "--max-bytes=0"]
     refused = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)

@@ -30,8 +30,8 @@ from buildfarm.store import (
     ScannedLayers,
     Tags,
 )
-from buildfarm.store.archive.audit_keeper import AuditKeeper
-from buildfarm.store.archive.audit_parts import AuditParts
+from buildfarm.store.archive.audit.keeper import AuditKeeper
+from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.running import ImagesInUse

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.store import Nodes
 from buildfarm.store.archive.archivist import Archivist
-from buildfarm.store.archive.audit_keeper import AuditKeeper
+from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.telemetry import Logger
 
 ARCHIVE_SECONDS = 10.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from buildfarm.model import State
+from buildfarm.store.archive.pack import Position
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.database import Database
 
@@ -124,6 +125,28 @@ class Catalog:
             gone=list(joined.gone),
             builds=list(joined.builds),
         )
+
+    def add(self, place: str, pack: Shelved, builds: Sequence[Position]) -> None:
+        """Puts a pack that the registry has in the list; those of its builds that have ended leave Redis."""
+        for start in range(0, len(builds), _FORGET):
+            with self.database.failures():
+                pipeline = self.database.client.pipeline(transaction=False)
+                for second, build_id in builds[start : start + _FORGET]:
+                    pipeline.hset(self._bucket(build_id), build_id, f"{place} {int(second)}")
+                pipeline.execute()
+        ended = self._looked_up([build_id for _, build_id in builds])
+        self._change(place, pack=pack.encode(), builds=[build.id for build in ended if not build.archived])
+
+    def forget_builds(self, known: Mapping[str, Collection[str]]) -> None:
+        """Forgets archived builds of each tenant/app in ``known`` that are not among these."""
+        for number in range(_BUCKETS):
+            key = self.database.key("archived", str(number))
+            with self.database.failures():
+                found: Any = self.database.client.hgetall(key)
+                noted = [(build_id, value.split(" ")[0]) for build_id, value in found.items()]
+                stale = [build_id for build_id, place in noted if place in known and build_id not in known[place]]
+                if stale:
+                    self.database.client.hdel(key, *stale)
 
     def leave(self, place: str, builds: Sequence[str]) -> None:
         """Archived builds leave lists too, unless they are still among the newest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from buildfarm.errors import RegistryError
@@ -64,6 +64,19 @@ class Shelf:
             return Index.decode(content)
         except ValueError as error:
             raise RegistryError(f"The index {self.repository}@{pack.index} cannot be read: {error}.") from error
+
+    def find(self, reference: str) -> tuple[Shelved, Index]:
+        """The pack under a tag, as `put` told it, and its index."""
+        try:
+            manifest, digest = self.registry.read_manifest(self.repository, reference)
+        except ValueError as error:
+            raise RegistryError(f"{self.repository}:{reference} is not a pack: {error}.") from error
+        named = Shelved(digest, manifest.config.digest, 0, 0, 0.0, 0.0)
+        index = self.index(named)
+        if not index.rows:
+            raise RegistryError(f"{self.repository}:{reference} is not a pack: it has no builds.")
+        first, last = index.rows[0].position[0], index.rows[-1].position[0]
+        return replace(named, builds=len(index.rows), data_bytes=index.data_bytes, first=first, last=last), index
 
     def log(self, index: Index, row: Row) -> bytes:
         """A build's log as `log_text.decode_log` reads it, in one request."""

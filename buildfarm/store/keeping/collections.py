@@ -49,7 +49,7 @@ class Collections:
         """The newest collection; None if there was none."""
         with self.database.failures():
             fields: Any = self.database.client.hgetall(self.database.key("collected"))
-        if not fields:
+        if "ended_at" not in fields:
             return None
         totals = {name: int(fields.get(f"total:{name}", 0)) for name in _TOTALS}
         return Newest(float(fields["ended_at"]), json.loads(fields["found"]), totals)

@@ -61,6 +61,12 @@ class ImagesInUse:
         """All of them."""
         return {digest for report in self.all() for digest in report.images}
 
+    def known_sources(self) -> dict[str, str]:
+        """The source of each image that ran at the newest collection, as far as it was known."""
+        with self.database.failures():
+            found: Any = self.database.client.hgetall(self.database.key("running-sources"))
+        return dict(found)
+
     def sources(self, images: Collection[str], found: Mapping[str, str], *, remember: bool) -> set[str]:
         """The sources of these images, which are all that run: as found now, or remembered from when a record was."""
         key = self.database.key("running-sources")

@@ -45,6 +45,12 @@ def test_an_error_decides_the_exit_code(kind, code):
     assert exit_code(kind("It did not work.")) is code
 
 
+@pytest.mark.parametrize("command", sorted(main.list_commands(None)))
+def test_every_command_starts(command):
+    result = call(command, "--help")
+    assert (result.exit_code, result.exception) == (0, None), result.exception
+
+
 def failed_build(number, app):
     request = BuildRequest(tenant="a-tenant", app=app, source=ArtifactSource(repository="s/t", digest=DIGEST))
     return Build(id=f"{number:016x}", request=request, state=State.FAILED, submitted_at=0, finished_at=1234.5)

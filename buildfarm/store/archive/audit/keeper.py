@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildfarm.oci.connection import NotInRegistryError
-from buildfarm.store.archive.audit_parts import KEPT_SECONDS, REPOSITORY, AuditParts, put_part
+from buildfarm.store.archive.audit.parts import KEPT_SECONDS, REPOSITORY, AuditParts, put_part
 from buildfarm.store.logs import position_of
 
 if TYPE_CHECKING:

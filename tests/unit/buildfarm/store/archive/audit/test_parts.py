@@ -10,7 +10,7 @@ from buildfarm.errors import RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.reference import check_repository, check_tag
-from buildfarm.store.archive.audit_parts import REPOSITORY, KeptEntry, Part, packed, put_part, read_part
+from buildfarm.store.archive.audit.parts import REPOSITORY, KeptEntry, Part, packed, put_part, read_part
 from buildfarm.store.archive.shelf import ARCHIVE
 
 DAY = 86_400_000

@@ -1,0 +1,1 @@
+"""The list of packs, made anew from what the registry has."""

@@ -1,0 +1,225 @@
+"""What a farm finds again in its registry, and when it refuses to collect: after a copy of one of both was restored."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from buildfarm.errors import SetupError
+from buildfarm.farm import open_farm
+from buildfarm.gc.choose import Rules
+from buildfarm.gc.collect import Budget
+from buildfarm.gc.farm_garbage import FarmGarbage
+from buildfarm.gc.storage import Storage
+from buildfarm.oci.digest import Digest
+from testkit.archive import Life
+from testkit.registry.own import registry_on, storage_folder
+
+RULES = Rules(images=0, grace_seconds=0)
+RUNNING = str(Digest.of(b"an image"))
+
+
+@pytest.fixture
+def folder():
+    with storage_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def life(services, settings, folder):
+    """A farm with a registry of its own."""
+    with registry_on(folder, services.docker_url) as registry:
+        registry.put_blob("apps/t/a", b"so that there are files")
+        with open_farm(settings.model_copy(update={"registry_url": f"http://{registry.host}"})) as farm:
+            yield Life(farm)
+
+
+@pytest.fixture
+def garbage(life):
+    return FarmGarbage(life.farm.history, life.farm.settings, ())
+
+
+def collect(garbage, folder, *, adopt=False):
+    return garbage.collect(Storage(folder), RULES, Budget(), adopt=adopt)
+
+
+def forget_all(life):
+    """Redis is lost."""
+    life.farm.database.client.delete(*life.keys("*"))
+
+
+def test_the_archive_is_found_again_when_redis_is_lost(life, garbage):
+    ended = [life.end(app) for app in ("a", "a", "b")]
+    life.archive()
+    ended.append(life.end("a", failed=True))
+    life.archive()
+    before = {build_id: (life.farm.get(build_id), list(life.farm.logs(build_id))) for build_id in ended}
+    forget_all(life)
+    done = garbage.rebuild()
+    assert (done.builds, done.found, done.lost, done.damaged) == (4, 4, [], [])
+    assert {build_id: (life.farm.get(build_id), list(life.farm.logs(build_id))) for build_id in ended} == before
+    assert life.history() == [ended[3], ended[1], ended[0]]
+    again = garbage.rebuild()
+    assert (again.builds, again.found, again.packs) == (4, 0, done.packs)
+
+
+def test_builds_that_redis_has_from_before_they_were_archived_leave_it(life, garbage):
+    build_id = life.end(lines=5)
+    client, key = life.farm.database.client, life.farm.database.key
+    record, log = client.hgetall(key("build", build_id)), list(life.farm.logs(build_id))
+    life.archive()
+    client.hset(key("build", build_id), mapping=record)
+    client.zadd(key("app", f"{life.tenant}/a"), {build_id: float(record["submitted_at"])})
+    client.delete(key("archive", f"{life.tenant}/a"), key("archive", "apps"))
+    assert garbage.rebuild().found == 1
+    assert life.keys(f"build:{build_id}") == []
+    assert list(life.farm.logs(build_id)) == log
+    assert life.history() == [build_id]
+
+
+def test_a_build_that_runs_again_is_left_in_redis(life, garbage):
+    running = life.begin()
+    record = life.farm.database.client.hgetall(life.farm.database.key("build", running.build_id))
+    life.leases.succeed(running, life.result("a"))
+    life.archive()
+    life.farm.database.client.hset(life.farm.database.key("build", running.build_id), mapping=record)
+    garbage.rebuild()
+    assert life.farm.get(running.build_id).state == "running"
+
+
+def test_packs_that_the_registry_lost_are_named_and_forgotten(life, garbage):
+    kept, lost = life.end("a"), life.end("b")
+    life.archive()
+    pack = life.farm.history.catalog.packs(f"{life.tenant}/b")[0]
+    life.farm.registry.delete_manifest(life.shelf("b").repository, pack.manifest)
+    done = garbage.rebuild()
+    assert [(one.place, one.builds) for one in done.lost] == [(f"{life.tenant}/b", 1)]
+    assert (done.builds, done.packs) == (1, 1)
+    assert life.farm.history.catalog.where(kept)
+    assert life.farm.history.catalog.where(lost) is None
+    assert garbage.used()
+
+
+def test_a_pack_that_was_joined_into_a_newer_one_is_forgotten_where_a_copy_brings_it_back(life, garbage):
+    life.end()
+    life.archive()
+    old = life.shelf().pack(life.farm.history.catalog.packs(f"{life.tenant}/a")[0])
+    life.end()
+    life.archive()
+    life.archivist.tidy()
+    again = life.shelf().put(old)
+    assert garbage.rebuild().builds == 2
+    assert again not in life.farm.history.catalog.packs(f"{life.tenant}/a")
+    assert life.archivist.tidy() == 1
+
+
+def test_apps_whose_newest_image_the_registry_lacks_are_named(life, garbage):
+    lease = life.begin("a")
+    target = f"apps/{life.tenant}/a"
+    life.leases.publish(lease, target, life.result("a"))
+    assert garbage.rebuild().without_image == [target]
+
+
+@pytest.mark.parametrize("older", ["redis", "registry"])
+def test_a_collection_over_an_older_copy_waits_until_it_is_confirmed(life, garbage, folder, older):
+    collect(garbage, folder)
+    client, key = life.farm.database.client, life.farm.database.key("collected")
+    redis, registry = client.hgetall(key), Storage(folder).memory()
+    collect(garbage, folder)
+    if older == "redis":
+        client.delete(key)
+        client.hset(key, mapping=redis)
+    else:
+        Storage(folder).remember(registry)
+    with pytest.raises(SetupError, match="restored from an older copy") as refused:
+        collect(garbage, folder)
+    assert "buildfarm gc --adopt" in refused.value.advice
+    collect(garbage, folder, adopt=True)
+    collect(garbage, folder)
+
+
+def test_once_the_archive_was_rebuilt_a_collection_waits_until_it_is_confirmed(life, garbage, folder):
+    collect(garbage, folder)
+    garbage.rebuild()
+    with pytest.raises(SetupError, match="restored from an older copy"):
+        collect(garbage, folder)
+    collect(garbage, folder, adopt=True)
+    collect(garbage, folder)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_collection_that_died_between_both_marks_is_no_older_copy(life, garbage, folder, written):
+    collect(garbage, folder)
+    client, key, storage = life.farm.database.client, life.farm.database.key("collected"), Storage(folder)
+    client.hset(key, "next_mark", "0123456789abcdef")
+    if written:
+        storage.remember({**storage.memory(), "mark": "0123456789abcdef"})
+    collect(garbage, folder)
+    assert storage.memory()["mark"] == client.hget(key, "mark") != "0123456789abcdef"
+    assert client.hget(key, "next_mark") is None
+
+
+def test_a_registry_that_was_collected_by_an_older_version_is_collected_on(life, garbage, folder):
+    collect(garbage, folder)
+    (Storage(folder).top / "collection.memory").unlink()
+    life.farm.database.client.hdel(life.farm.database.key("collected"), "mark")
+    collect(garbage, folder)
+
+
+def test_reports_of_running_images_and_their_sources_are_taken_from_the_registry(life, garbage, folder):
+    image = str(life.farm.get(life.end()).result.digest)
+    life.farm.report_in_use([image], reporter="one", days=2)
+    life.farm.report_in_use([RUNNING], reporter="two", days=2)
+    used = garbage.used()
+    collect(garbage, folder)
+    until = {report.reporter: report.until for report in life.farm.images_in_use()}
+    forget_all(life)
+    life.farm.report_in_use([RUNNING[:-1] + "0"], reporter="two", days=1)
+    with pytest.raises(SetupError, match="another farm"):
+        collect(garbage, folder)
+    collect(garbage, folder, adopt=True)
+    found = {report.reporter: report for report in life.farm.images_in_use()}
+    assert {name: report.until for name, report in found.items()} == pytest.approx(until, abs=2)
+    assert set(found["one"].images) == {image}
+    assert set(found["two"].images) == {RUNNING, RUNNING[:-1] + "0"}
+    running = {digest for digest, reason in used.items() if reason == "running"}
+    assert {digest for digest, reason in garbage.used().items() if reason == "running"} >= running
+
+
+def test_reports_that_have_ended_do_not_count_again(life, garbage, folder):
+    life.farm.report_in_use([RUNNING])
+    collect(garbage, folder)
+    storage = Storage(folder)
+    memory = json.loads(json.dumps(storage.memory()))
+    memory["reports"][0]["until"] = 1
+    storage.remember(memory)
+    forget_all(life)
+    collect(garbage, folder, adopt=True)
+    assert life.farm.images_in_use() == []
+
+
+def test_the_command_says_what_it_found_and_what_is_lost(life, services):
+    life.end("a")
+    life.end("b")
+    life.archive()
+    pack = life.farm.history.catalog.packs(f"{life.tenant}/b")[0]
+    life.farm.registry.delete_manifest(life.shelf("b").repository, pack.manifest)
+    settings = life.farm.settings
+    environment = {
+        **os.environ,
+        "BUILDFARM_REDIS_URL": settings.redis_url.get_secret_value(),
+        "BUILDFARM_NAMESPACE": settings.namespace,
+        "BUILDFARM_REGISTRY_URL": settings.registry_url,
+    }
+    command = [sys.executable, "-m", "buildfarm", "archive", "rebuild"]
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said[0] == "Builds in the archive: 1, in packs: 1, not known before: 0."
+    assert said[1].startswith(f"Lost, builds of {life.tenant}/b: 1, submitted from 20")
+    shown = subprocess.run([*command, "--json"], env=environment, check=True, capture_output=True, text=True).stdout
+    assert json.loads(shown) == {
+        "packs": 1, "builds": 1, "found": 0, "lost": [], "damaged": [], "sources": 1, "without_image": [],
+    }  # fmt: skip
