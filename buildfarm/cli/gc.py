@@ -165,6 +165,7 @@ def rebuild(as_json: bool) -> None:
     telemetry.set_up_logging(settings)
     with library.open_farm(settings) as farm:
         done = _garbage(farm).rebuild()
+    click.echo("Collections wait until `buildfarm gc --adopt`: have the images that run reported first.", err=True)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(done), "sources": len(done.sources)}))
         return

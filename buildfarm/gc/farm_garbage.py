@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from buildfarm.errors import SetupError
+from buildfarm.errors import RegistryError, SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.memory import claim, remember, take_over
@@ -84,10 +84,14 @@ class FarmGarbage:
         with storage.failures():
             claim(storage, self.database, adopt=adopt)
             if adopt:
-                _tell(self.rebuild(take_over(storage, ImagesInUse(self.database)).sources, listed))
+                rebuilt = self.rebuild(take_over(storage, ImagesInUse(self.database)).sources, listed)
+                _tell(rebuilt)
+                _refuse_damaged(rebuilt)
             counted = usage.uncorrected()
             used = self.used(listed, remember=True)
             with storage.locked():
+                if not adopt:
+                    claim(storage, self.database, adopt=False)  # meanwhile Redis may have become another one
                 remember(storage, self.database)
             done = collect(storage, used, rules, really=True, budget=budget)
             usage.correct(done.usage, counted)
@@ -113,6 +117,15 @@ class FarmGarbage:
         """What a collection would remove. Raises as `used` does, and SetupError."""
         with storage.failures():
             return collect(storage, self.used(listed), rules, really=False, budget=budget)
+
+
+def _refuse_damaged(rebuilt: Rebuilt) -> None:
+    """Images that only the records in a damaged pack name would go."""
+    if rebuilt.damaged:
+        raise RegistryError(
+            rebuilt.damaged[0],
+            advice="Restore it; or, if it is lost for good, delete its tag over the registry's API. Then adopt again.",
+        )
 
 
 def _read_list(path: Path | None) -> list[str]:

@@ -6,6 +6,7 @@ other: its records, or its reports of running images, may not name what is neede
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -87,5 +88,10 @@ def remember(storage: Storage, database: Database) -> None:
     """Leaves what is known now in the files, under a new mark; if the process dies in between, both marks count."""
     in_use, marks = ImagesInUse(database), Marks(database)
     mark = marks.make()
-    storage.remember(Memory(mark, tuple(in_use.all()), in_use.known_sources()).encode())
+    try:
+        storage.remember(Memory(mark, tuple(in_use.all()), in_use.known_sources()).encode())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return  # the mark before still counts, and the collection will make room
     marks.settled(mark)

@@ -101,11 +101,19 @@ class Storage:
     def remember(self, memory: Mapping[str, object]) -> None:
         """Replaces it, at once and for good."""
         new = self.top / f"{_MEMORY}.new"
-        with new.open("w") as file:
-            json.dump(memory, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.top / _MEMORY)
+        try:
+            with new.open("w") as file:
+                json.dump(memory, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.top / _MEMORY)
+        finally:
+            new.unlink(missing_ok=True)
+        folder = os.open(self.top, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def repositories(self) -> Iterator[str]:
         """The names of all repositories."""

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from buildfarm.errors import SetupError
+from buildfarm.errors import RegistryError, SetupError
 from buildfarm.farm import open_farm
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import Budget
@@ -122,6 +122,30 @@ def test_apps_whose_newest_image_the_registry_lacks_are_named(life, garbage):
     target = f"apps/{life.tenant}/a"
     life.leases.publish(lease, target, life.result("a"))
     assert garbage.rebuild().without_image == [target]
+
+
+def test_apps_whose_packs_are_all_lost_are_named_too(life, garbage):
+    lease = life.begin("a")
+    target = f"apps/{life.tenant}/a"
+    life.leases.publish(lease, target, life.result("a"))
+    life.leases.succeed(lease, life.result("a"))
+    life.archive()
+    [pack] = life.catalog.packs(f"{life.tenant}/a")
+    life.farm.registry.delete_manifest(life.shelf().repository, pack.manifest)
+    assert garbage.rebuild().without_image == [target]
+    assert life.farm.database.client.smembers(life.farm.database.key("archive", "loose")) == set()
+
+
+def test_a_damaged_pack_stops_also_the_collection_that_adopts(life, garbage, folder):
+    life.end()
+    life.archive()
+    [pack] = life.catalog.packs(f"{life.tenant}/a")
+    forget_all(life)
+    blob = Storage(folder).blob(pack.index) / "data"
+    blob.write_bytes(b"damaged")
+    with pytest.raises(RegistryError, match=pack.index.hex) as refused:
+        collect(garbage, folder, adopt=True)
+    assert "delete its tag" in refused.value.advice
 
 
 @pytest.mark.parametrize("older", ["redis", "registry"])

@@ -170,6 +170,10 @@ class Catalog:
                 pipeline.execute()
         self._change(place, old=[pack.encode()], gone=[gone])
 
+    def forget(self, place: str, pack: Shelved) -> None:
+        """Takes a pack that the registry has lost from the list. Should it come back, nothing deletes it."""
+        self._change(place, old=[pack.encode()])
+
     def note_loose(self, reference: str) -> None:
         """The registry may have a manifest that no list names, should this process die now."""
         with self.database.failures():

@@ -38,7 +38,8 @@ class AuditKeeper:
     def remove_expired(self) -> int:
         """Removes parts whose time is over; returns how many entries they had."""
         before = (self.parts.database.now() - self.kept_seconds) * 1000
-        old = [part for part in self.parts.oldest(_PARTS_MAX) if position_of(part.last)[0] < before]
+        # The newest part stays: the stream still has its last entry, which would go to the registry again.
+        old = [part for part in self.parts.oldest(_PARTS_MAX + 1)[:-1] if position_of(part.last)[0] < before]
         for part in old:
             with suppress(NotInRegistryError):
                 self.registry.delete_manifest(REPOSITORY, part.manifest)

@@ -32,8 +32,10 @@ class Rebuild:
     def run(self) -> Rebuilt:
         """Lists every pack that the registry has, and forgets those that it lacks."""
         done = Rebuilt()
+        # First, since an app whose packs are all lost is forgotten below.
+        done.without_image += self._without_image()
         held = self._held(done)
-        stale: dict[str, set[str]] = {}
+        stale: dict[str, list[Held]] = {}
         for place in sorted({*held, *self.catalog.places()}):
             # Read after the registry: of packs that are joined meanwhile, the new one is in one of the two.
             known = {pack.manifest: pack for pack in self.catalog.packs(place)}
@@ -42,14 +44,22 @@ class Rebuild:
             rest = [pack for manifest, pack in known.items() if manifest not in here and pack not in lost]
             readable = self._untagged(place, rest, done)
             here |= readable
-            ids = self._list(place, list(here.values()), known, done)
+            kept = self._list(place, list(here.values()), known, done)
             self._forget(place, lost, done)
             if lost and len(readable) == len(rest):
-                stale[place] = ids
-        if stale:
-            self.catalog.forget_builds(stale)
-        done.without_image += self._without_image()
+                stale[place] = kept
+        self._forget_builds(stale)
         return done
+
+    def _forget_builds(self, stale: Mapping[str, Sequence[Held]]) -> None:
+        """Forgets the other builds of these apps, if nobody has changed their packs meanwhile."""
+        known = {
+            place: {build_id for one in kept for build_id in one.ids}
+            for place, kept in stale.items()
+            if {pack.manifest for pack in self.catalog.packs(place)} == {one.pack.manifest for one in kept}
+        }
+        if known:
+            self.catalog.forget_builds(known)
 
     def _without_image(self) -> Iterator[str]:
         for target, digest in sorted(tag_targets(self.catalog.database).items()):
@@ -102,8 +112,8 @@ class Rebuild:
     def _is_gone(self, place: str, pack: Shelved) -> bool:
         return not self.registry.has_manifest(repository_of(place), pack.manifest)
 
-    def _list(self, place: str, held: Sequence[Held], known: Mapping[Digest, Shelved], done: Rebuilt) -> set[str]:
-        """Lists what is held; returns the builds in it."""
+    def _list(self, place: str, held: Sequence[Held], known: Mapping[Digest, Shelved], done: Rebuilt) -> list[Held]:
+        """Lists what is held, and returns what of it is needed."""
         kept, taken_in = needed(held)
         for one in kept:
             self.catalog.add(place, one.pack, one.builds)
@@ -116,13 +126,12 @@ class Rebuild:
                 self.catalog.remove(place, one.pack, (), reference)
             else:
                 self.catalog.note_loose(reference)
-        ids = {build_id for one in kept for build_id in one.ids}
-        done.builds += len(ids)
-        return ids
+        done.builds += len({build_id for one in kept for build_id in one.ids})
+        return list(kept)
 
     def _forget(self, place: str, packs: Sequence[Shelved], done: Rebuilt) -> None:
         for pack in packs:
-            self.catalog.remove(place, pack, (), f"{repository_of(place)} {pack.manifest}")
+            self.catalog.forget(place, pack)
             done.lost.append(Lost(place, pack.builds, pack.first, pack.last))
 
 
