@@ -50,7 +50,8 @@ def _engine(
         return [check_absent_engine(url)]
     with engine_failures("report what it is"):
         version, info = client.version(), client.info()
-    if (data := Path(info["DockerRootDir"])).is_dir():
+    # Path.is_dir would raise where a folder above is closed to this user.
+    if os.path.isdir(data := Path(info["DockerRootDir"])):  # noqa: PTH112
         folders[""] = data  # the engine writes there, not this user
     return list(check_engine(version, info, url, settings))
 

@@ -39,8 +39,10 @@ def check_folders(settings: Settings, folders: Mapping[str, Path]) -> Iterator[F
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or else the first one above it that is there."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    """The folder, or else the first one above it that this user can see."""
+    places = (folder, *folder.absolute().parents)
+    # Path.is_dir would raise where a folder above is closed to this user.
+    return next(place for place in places if os.path.isdir(place))  # noqa: PTH112
 
 
 def _disk(place: Path, settings: Settings) -> Finding:

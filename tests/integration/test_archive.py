@@ -18,10 +18,12 @@ from buildfarm.oci.registry import Registry
 from buildfarm.store import Lease, LogBounds, Logs, records
 from buildfarm.store.archive import Catalog, History, history
 from buildfarm.store.archive.catalog import Joined
+from buildfarm.store.archive.patrol import Patrol
 from buildfarm.store.archive.shelf import shelved
 from buildfarm.telemetry import logger
 from testkit.archive import BUILDER, FAILURE, Life, used_digests
 from testkit.builds import Builds, build_node, wait_for, write_files
+from testkit.registry.fake import FakeRegistry
 from workers.attempt.log import BuildLog
 from workers.upkeep.spools import Spools
 
@@ -355,8 +357,20 @@ def test_a_damaged_pack_that_nobody_reads_is_found_until_it_is_whole_again(life,
     assert stands(life)["damaged_packs"] == 1
     assert life.archivist.patrol.tally.damaged() == {f"{place} {pack.manifest}"}
     assert shelf.put(whole) == pack
-    life.archivist.patrol.look(100)
+    life.keeper().patrol.count()  # looks at those first that were damaged
     assert stands(life)["damaged_packs"] == 0
+
+
+def test_a_registry_that_lets_nobody_in_makes_no_pack_damaged(life):
+    life.end()
+    life.archive()
+    with FakeRegistry(credentials="farm:right") as closed:
+        with Registry(f"http://farm:wrong@{closed.host}", attempts=1) as registry:
+            patrol = Patrol(life.catalog, registry, logger())
+            assert patrol.look() == 0  # the first round begins
+            with pytest.raises(RegistryError, match="401"):
+                patrol.look()
+        assert patrol.tally.damaged() == set()
 
 
 def test_a_pack_that_others_have_replaced_meanwhile_is_not_damaged(life):

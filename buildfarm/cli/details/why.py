@@ -48,7 +48,7 @@ def reasons_of(build: Build, lines: Iterable[LogLine]) -> list[Reason]:
 def _reuse(build: Build) -> Iterator[Reason]:
     if build.result_of:
         yield Reason("image", f"of build {build.result_of}", "it had the same input, so nothing was built")
-    elif not getattr(build.request, "cached_result", True):
+    elif build.result and not getattr(build.request, "cached_result", True):
         yield Reason("image", "built", "the request asked for it, even if an equal build exists")
     elif build.result:
         yield Reason("image", "built", "no earlier build of the app with the same input could be used")

@@ -205,7 +205,7 @@ class Catalog:
         terms = {
             "tenant": tenant, "app": app, "pack": "", "loose": "", "old": [], "gone": [], "builds": [],
             "kept": self.kept, "tenant_kept": self.tenant_kept, "inputs": _INPUTS,
-            "record_seconds": int(self.record_seconds),
+            "record_seconds": max(1, int(self.record_seconds)),
         }  # fmt: skip
         return bool(self.database.run("archive", [self.database.namespace], json.dumps({**terms, **told})))
 

@@ -41,12 +41,13 @@ class Patrol:
 
     def look(self, packs: int = _LOOKS) -> int:
         """Looks at the next packs; returns at how many, fewer at the end of a round."""
-        found = list(islice(self._round, packs))
-        for place, pack in found:
+        looked = 0
+        for place, pack in islice(self._round, packs):
+            looked += 1
             self._look_at(place, pack)
-        if len(found) < packs:
+        if looked < packs:
             self._round = iter(self._all())
-        return len(found)
+        return looked
 
     def count(self) -> None:
         """Counts the packs, if the last time is long enough ago."""
@@ -55,13 +56,19 @@ class Patrol:
             return
         found = list(self._all())
         self.tally.counted(pack for _, pack in found)
-        for gone in self.tally.damaged() - {_reference(place, pack) for place, pack in found}:
+        packs = {_reference(place, pack): (place, pack) for place, pack in found}
+        known = self.tally.damaged()
+        for gone in known - packs.keys():
             self.tally.forget_damaged(gone)
         ended = time.monotonic()
         self._count_at = ended + max(_COUNT_SECONDS, _COUNT_SHARE * (ended - began))
+        # A pack that was restored does not have to wait for its turn.
+        for reference in sorted(known & packs.keys())[:_LOOKS]:
+            self._look_at(*packs[reference])
 
     def note(self, place: str, pack: Shelved, error: RegistryError) -> None:
         """A pack could not be read: it is damaged, unless others have put another in its place."""
+        self.registry.ping()  # if it lets nobody in, that says nothing of this pack
         if pack in self.catalog.packs(place) and self.tally.note_damaged(_reference(place, pack)):
             self.logger.warning("pack_damaged", repository=repository_of(place), reason=error.message)
 

@@ -47,8 +47,8 @@ def client(api):
         yield client
 
 
-def request(app="web", **fields):
-    return BuildRequest(tenant="shop", app=app, source=GitSource(url="https://x/y"), **fields)
+def request(app="web", tenant="shop", **fields):
+    return BuildRequest(tenant=tenant, app=app, source=GitSource(url="https://x/y"), **fields)
 
 
 EVERYTHING = {
@@ -171,8 +171,8 @@ def test_limits_queue_and_nodes_are_the_farms(api, client):
         client.drain("absent")
 
 
-def claimed(farm, app):
-    build = farm.submit(request(app, run_policy="all"))
+def claimed(farm, app, tenant="shop"):
+    build = farm.submit(request(app, tenant, run_policy="all"))
     leases = Leases(farm.admission, farm.settings.lease_seconds, farm.settings.attempts_max)
     lease = leases.claim(build.id, "a-node")
     batches = itertools.count(1)
@@ -316,8 +316,8 @@ def test_the_command_line_works_over_http(api, tmp_path):
 
 
 def test_the_command_line_prints_a_log_from_a_time_on_and_its_last_lines_over_http_and_without(api):
-    build, write, end = claimed(api.farm, "parts")
-    token = api.token("shop", "read")
+    build, write, end = claimed(api.farm, "parts", "printed")
+    token = api.token("printed", "read")
     write("one", "two")
     wait_for(lambda: api.farm.database.now() > position_seconds(api, build) + 0.05, 5)
     write("three", "four")
@@ -348,7 +348,7 @@ def test_the_command_line_prints_a_log_from_a_time_on_and_its_last_lines_over_ht
 
 
 def test_json_of_a_build_has_the_reference_of_its_image_and_why_it_went_so(api):
-    build = api.farm.submit(request("reference", run_policy="all"))
+    build = api.farm.submit(request("reference", "printed", run_policy="all"))
     leases = Leases(api.farm.admission, api.farm.settings.lease_seconds, api.farm.settings.attempts_max)
     lease = leases.claim(build.id, "a-node")
     logs = Logs(api.farm.database, api.farm.settings.log_bytes)
@@ -360,9 +360,9 @@ def test_json_of_a_build_has_the_reference_of_its_image_and_why_it_went_so(api):
     )  # fmt: skip
     leases.publish(lease, build.request.target, result)
     leases.succeed(lease, result)
-    token, wanted = api.token("shop", "read"), f"{api.farm.registry.host}/apps/shop/reference@{digest}"
+    token, wanted = api.token("printed", "read"), f"{api.farm.registry.host}/apps/printed/reference@{digest}"
     assert json.loads(cli(api, "show", build.id, "--json", token=token).stdout)["image"] == wanted
-    listed = json.loads(cli(api, "list", "--app", "shop/reference", "--json", token=token).stdout)
+    listed = json.loads(cli(api, "list", "--app", "printed/reference", "--json", token=token).stdout)
     assert [item["image"] for item in listed] == [wanted]
     explained = json.loads(cli(api, "show", build.id, "--why", "--json", token=token).stdout)
     assert {"what": "tools", "decided": "Node 24.21.0", "because": "engines in package.json"} in explained["why"]

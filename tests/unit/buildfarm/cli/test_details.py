@@ -182,6 +182,11 @@ def test_an_image_of_an_equal_build_and_a_rebuild_say_so():
     assert because(ended(), "image") == ["no earlier build of the app with the same input could be used"]
 
 
+def test_a_build_without_an_image_has_no_reason_for_one():
+    failed = ended(app(cached_result=False)).model_copy(update={"result": None})
+    assert because(failed, "image") == []
+
+
 def test_a_source_is_named_by_where_it_came_from():
     source = GitSource(url="https://example.org/a.git", ref="main")
     assert reasons_of(ended(app(source=source)), [])[0] == Reason("source", "https://example.org/a.git at main")
