@@ -67,8 +67,11 @@ def _api_port(settings: Settings) -> Port:
         f"Port {settings.api_port} of {settings.api_host} is taken, and the farm's API needs it.",
         advice=f"Free it, or {api.PORT_ADVICE}",
     )
-    is_own = lambda: api.running_api(settings.state_directory) is not None  # noqa: E731
-    return Port(settings.api_host, settings.api_port, taken, is_own)
+    return Port(settings.api_host, settings.api_port, taken, partial(_has_api, settings.state_directory))
+
+
+def _has_api(directory: Path) -> bool:
+    return api.running_api(directory) is not None
 
 
 def _recipes() -> Finding:

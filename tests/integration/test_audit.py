@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -122,10 +123,10 @@ def test_the_node_that_archives_builds_moves_entries_too(log, farm):
     assert log.shown() == objects
 
 
-def test_a_busy_day_has_several_parts(log, monkeypatch):
-    monkeypatch.setattr(audit_parts, "_ENTRIES_MAX", 4)
+def test_a_busy_day_has_several_parts(log):
     objects = log.add(1, 10)
-    assert log.keeper.move() == 10
+    parts = replace(log.parts, entries_max=4)
+    assert replace(log.keeper, parts=parts).move() == 10
     assert [part.count for part in log.parts.all()] == [4, 4, 2]
     assert log.shown() == objects
     assert log.audit.verify().entries == 10

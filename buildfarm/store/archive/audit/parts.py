@@ -29,7 +29,6 @@ _KIND = Kind(
     "application/vnd.buildfarm.audit.entries.v1+gzip",
 )
 _VERSION = 1
-_ENTRIES_MAX = 5000  # of a part
 _BYTES_MAX = 1 << 30  # of a part, unpacked
 _DAY_MS = 86_400_000
 
@@ -114,6 +113,7 @@ class AuditParts:
     """The list of parts, and the entries that are not in one yet. Methods raise StoreError."""
 
     database: Database
+    entries_max: int = 5000  # of a part
 
     def all(self) -> list[Part]:
         """The parts, oldest first."""
@@ -141,7 +141,7 @@ class AuditParts:
         first = self._after(after, 1)
         if not first or first[0].day >= today:
             return last, []
-        return last, list(takewhile(lambda entry: entry.day == first[0].day, self._after(after, _ENTRIES_MAX)))
+        return last, list(takewhile(lambda entry: entry.day == first[0].day, self._after(after, self.entries_max)))
 
     def keep(self, part: Part, previous: Part | None) -> bool:
         """The entries of a part leave Redis; False if another node was faster."""
