@@ -68,6 +68,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
             worker=node,
         )
         client = find_engine(state.docker_url, directory, say)
+        services.check_ports(client, state)
         settings = read_settings()
         services_network = network.ensure_services(client, say)
         ensure_packages(PROGRAMS, say)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,22 @@ def port_taken(role: str, port: int) -> SetupError:
         f"Port {port} of 127.0.0.1 is taken, and the farm's {role} needs it.",
         advice=f"Free it, or choose another: buildfarm up --{role}-port PORT.",
     )
+
+
+def check_ports(client: docker.DockerClient, state: LocalState) -> None:
+    """Raises SetupError if another process has a port that a service is to have. To be asked before any is moved."""
+    for role, port in (("redis", state.redis_port), ("registry", state.registry_port)):
+        if not has_port(client, role, port) and not is_free("127.0.0.1", port):
+            raise port_taken(role, port)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether no process listens there."""
+    try:
+        with socket.create_server((host, port)):
+            return True
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
 
 
 def redis_answers(state: LocalState) -> bool:

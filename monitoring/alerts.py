@@ -180,12 +180,13 @@ ALERTS = (
     ),
     Alert(
         "BuildfarmArchiveBehind",
-        "max(buildfarm_archive_overdue_seconds) > 3600"
-        " or time() - (max(buildfarm_archive_looked_timestamp_seconds) > 0) > 3600",
+        # Only where there are nodes: a farm that is scaled to none has no leader to archive, and nothing ends there.
+        "(max(buildfarm_archive_overdue_seconds) > 3600"
+        " or time() - (max(buildfarm_archive_looked_timestamp_seconds) > 0) > 3600) and max(buildfarm_farm_slots) > 0",
         "10m",
         "ticket",
         "The archive is {{ $value | humanizeDuration }} behind: ended builds stay in Redis.",
-        (("buildfarm_archive_overdue_seconds", "0+60x120"),),
+        (("buildfarm_archive_overdue_seconds", "0+60x120"), ("buildfarm_farm_slots", "2x120")),
         "110m",
         "The archive is 1h 50m 0s behind: ended builds stay in Redis.",
     ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildfarm.errors import SetupError
 from localfarm.doctor.finding import Finding, missing, notice, obstacle, ok
+from localfarm.services import is_free
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,10 @@ class Port:
 
 def check_ports(ports: list[Port]) -> Iterator[Finding]:
     """Whether each is free, or the farm's."""
-    taken = [port for port in ports if not _is_free(port) and not port.is_own()]
+    taken = [port for port in ports if not is_free(port.host, port.number) and not port.is_own()]
     yield from (obstacle("ports", port.taken) for port in taken)
     if not taken:
         yield ok("ports", ", ".join(f"{port.host}:{port.number}" for port in ports))
-
-
-def _is_free(port: Port) -> bool:
-    try:
-        with socket.create_server((port.host, port.number)):
-            return True
-    except OSError:
-        return False
 
 
 def check_certificates(bundle: Path | None) -> Finding:

@@ -39,20 +39,23 @@ def test_an_engine_that_cannot_be_reached_is_told(services, tmp_path):
     assert "The Docker engine at tcp://127.0.0.1:1 cannot be reached." in done.stderr
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_changed(services):
-    before = json.loads(cli("status", "--json").stdout)
+@pytest.mark.parametrize("role", ["redis", "registry"])
+def test_a_port_that_is_taken_is_told_and_nothing_is_changed(services, role):
+    def as_it_is():
+        ask = ["docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", f"buildfarm-{role}"]
+        running = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+        return json.loads(cli("status", "--json").stdout), running
+
+    before = as_it_is()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = cli("up", "--no-worker", "--redis-port", str(port))
-    try:
-        assert done.returncode == 3
-        assert f"Port {port} of 127.0.0.1 is taken" in done.stderr
-        assert "--redis-port" in done.stderr
-    finally:
-        old = next(part["detail"] for part in before if part["name"] == "redis").rpartition(":")[2]
-        assert cli("up", "--no-worker", "--redis-port", old).returncode == 0
+        done = cli("up", "--no-worker", f"--{role}-port", str(port))
+    assert done.returncode == 3
+    assert f"Port {port} of 127.0.0.1 is taken" in done.stderr
+    assert f"--{role}-port" in done.stderr
+    assert as_it_is() == before
 
 
 def test_the_files_of_the_local_farms_registry_are_found_and_no_others(services):
