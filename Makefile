@@ -34,7 +34,8 @@ coverage: $(STAMP) ## branches that tests/unit reach; fails below the floor in s
 
 test: $(STAMP) lint ## every test, on a real engine, Redis and registry
 	$(BIN)/buildfarm up --no-worker
-	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 --numprocesses 2 --dist loadfile tests/unit tests/integration tests/observability
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/faults tests/hostile
 
 up: $(STAMP) ## the whole farm on this machine
 	$(BIN)/buildfarm up
@@ -92,7 +93,7 @@ bench-export: $(STAMP) ## export against commit + push, Dockerfile and buildah
 
 faults: $(STAMP) ## kills, freezes, fills and cuts off build nodes; a table of what was promised and seen
 	$(BIN)/buildfarm up --no-worker
-	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_FAULTS=all $(BIN)/pytest --tb=native tests/faults
+	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_TESTS_STRICT=1 BUILDFARM_FAULTS=all $(BIN)/pytest --tb=native tests/faults
 
 faults-short: $(STAMP) ## the faults that are part of `make test`
 	$(BIN)/buildfarm up --no-worker

@@ -12,6 +12,7 @@ import pytest
 from buildfarm.errors import TooLateError
 from buildfarm.model import Phase, State
 from buildfarm.node import NodeState
+from testkit.builds import promised
 from testkit.cluster import network
 from testkit.cluster.cluster import wait_for_node
 from testkit.cluster.proxy import tag_hold
@@ -39,7 +40,7 @@ def test_a_worker_is_killed(fleet, seen, phase):
     build, acted_at = fleet.in_phase(phase, then=lambda build: fleet.cluster.node(build.node).kill_worker())
     seconds = started_elsewhere(fleet, build, acted_at)
     seen.say(f"again after {seconds:.1f} s")
-    assert seconds <= 15
+    assert seconds <= promised(15)
     fleet.succeeded_once(build.id)
     fleet.restart(fleet.cluster.node(build.node))
     fleet.nothing_left()
@@ -67,7 +68,7 @@ def test_the_last_node_of_an_app_is_killed_with_an_offer(fleet, seen):
     assert offered == last.node
     assert build.node != last.node
     assert build.attempt == 1
-    assert seconds <= 0.2
+    assert seconds <= promised(0.2)
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def test_a_worker_is_killed_in_publish(fleet, seen):
         wait(lambda: fleet.tag_is_at_image(end), "its tag does not move", 15)
         agreed = time.monotonic() - killed_at
     seen.say(f"succeeded after {seconds:.1f} s in attempt 1, its tag moved by another node after {agreed:.1f} s")
-    assert agreed <= 15
+    assert agreed <= promised(15)
     assert fleet.published(build.id) == 1
 
 
@@ -189,12 +190,12 @@ def test_a_disk_is_full(fleet, seen):
     wait_for_node(fleet.farm, machine, lambda node: node.state is NodeState.CLOSED, 10)
     closed = time.monotonic() - filled_at
     seen.say(f"closed after {closed:.1f} s")
-    assert closed <= 5
+    assert closed <= promised(5)
     others = [fleet.succeeded_once(other) for other in [fleet.submit() for _ in range(6)]]
     # Redis may hand a message to a worker that had asked for it just before it closed.
     there = [other.started_at - clock for other in others if other.node == machine.id]
     assert len(there) <= 1
-    assert all(seconds <= 5 for seconds in there)
+    assert all(seconds <= promised(5) for seconds in there)
     end = fleet.succeeded_once(build_id)
     seen.say("the running build finished" if end.attempt == 1 else f"the running build moved to {end.node}")
     [node] = [node for node in fleet.farm.nodes() if node.id == machine.id]
@@ -269,7 +270,7 @@ def test_a_node_is_told_twice(fleet, seen):
     ends = [fleet.succeeded_once(build_id) for build_id in ids]
     seen.say(f"exit {code} after {seconds:.1f} s, again elsewhere after {again:.1f} s, {len(ends)} of 2 succeeded")
     assert code == 0
-    assert seconds <= 5
+    assert seconds <= promised(5)
 
 
 @pytest.mark.fault("buildfarm nodes drain NAME", "takes no more builds, ends its own, leaves; none failed")
@@ -307,7 +308,7 @@ def test_a_build_is_cancelled(fleet, seen, phase):
     build, _ = fleet.in_phase(phase, then=cancel)
     ended, cleared = seconds
     seen.say(f"{fleet.farm.get(build.id).state} after {ended:.2f} s, no container after {cleared:.2f} s")
-    assert cleared <= 2
+    assert cleared <= promised(2)
 
 
 IMPATIENT = """

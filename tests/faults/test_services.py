@@ -13,6 +13,7 @@ import pytest
 
 from buildfarm.model import Phase, State
 from buildfarm.queue.names import queue_names
+from testkit.builds import promised
 from testkit.cluster import network
 from testkit.cluster.cluster import wait_for_node
 from testkit.cluster.proxy import slow_proxy
@@ -48,10 +49,10 @@ def test_a_message_is_lost(fleet, seen):
     assert fleet.farm.get(build_id).state is State.QUEUED
     for other in fleet.cluster.machines[1:]:
         other.start_worker()
-    wait(lambda: fleet.farm.get(build_id).attempt == 1, "it did not start", 30)
+    wait(lambda: fleet.farm.get(build_id).attempt == 1, "it did not start", 60)
     seconds = time.monotonic() - submitted_at
     seen.say(f"started after {seconds:.1f} s")
-    assert seconds <= 15
+    assert seconds <= promised(15)
     fleet.succeeded_once(build_id)
 
 
@@ -84,7 +85,7 @@ def test_a_reader_stalls(fleet, seen):
         seen.say(
             f"{fleet.farm.get(build_id).state} after {seconds:.1f} s, {machine.threads()} threads ({threads} before)"
         )
-        assert seconds <= 5
+        assert seconds <= promised(5)
         assert machine.left_behind() == []
 
 

@@ -26,6 +26,7 @@ from tests.hostile.attack import Outcome, attack, probes_held
 COMPILE = "app.compile"
 DONE = "succeeded"
 LAYER = "caches"  # what a folder is called that is there inside the sandbox and, with a canary in it, outside
+_PIECE_BYTES = 1 << 16
 
 
 @functools.cache
@@ -360,10 +361,15 @@ def _contents(path: Path) -> list[bytes]:
 
 
 def _members(content: bytes) -> Iterator[bytes]:
-    while content.startswith(b"\x1f\x8b"):
-        unpacker = zlib.decompressobj(31)
-        yield unpacker.decompress(content)
-        content = unpacker.unused_data
+    """What the gzip members hold; by small pieces, since the rest of a piece is copied at the end of each member."""
+    unpacker = zlib.decompressobj(31)
+    for start in range(0, len(content), _PIECE_BYTES):
+        piece = content[start : start + _PIECE_BYTES]
+        while piece:
+            yield unpacker.decompress(piece)
+            piece = unpacker.unused_data
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(31)
 
 
 def watched(arena: Arena) -> Outcome:

@@ -68,7 +68,7 @@ def test_an_upload_that_is_too_slow_ends(module_farm, pause_seconds):
                 if pause_seconds:
                     upload.sendall(b"x")
             assert answered([upload]) == [408]
-            assert 0.9 < time.monotonic() - started < 3
+            assert 0.9 < time.monotonic() - started < 4.5
 
 
 def test_an_upload_at_a_steady_pace_takes_longer_than_the_limit_of_a_chunk(module_farm):

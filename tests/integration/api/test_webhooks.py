@@ -24,7 +24,7 @@ from buildfarm.api.webhooks.outbound import PrivateAddressError, check_url, pars
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import BuildRequest
 from buildfarm.sources.address import GitSource
-from testkit.builds import wait_for
+from testkit.builds import promised, wait_for
 from testkit.serving import serving
 from verify.slow_clients import trickling
 
@@ -272,7 +272,7 @@ def test_an_attempt_ends_in_time_whatever_the_receiver_does(scheme, start, piece
         started = time.monotonic()
         with pytest.raises((httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)):
             post(receiver.url.replace("http", scheme, 1), [], b"{}", LOOPBACK, attempt_seconds=0.7)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < promised(1.5)
 
 
 def test_a_receiver_that_does_not_read_ends_in_time():
@@ -280,14 +280,14 @@ def test_a_receiver_that_does_not_read_ends_in_time():
         started = time.monotonic()
         with pytest.raises(httpcore.TimeoutException):
             post(receiver.url, [], b"x" * 30_000_000, LOOPBACK, attempt_seconds=0.7)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < promised(1.5)
 
 
 def test_the_body_of_an_answer_is_not_waited_for():
     with trickling(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n") as receiver:
         started = time.monotonic()
         assert post(receiver.url, [], b"{}", LOOPBACK) == 200
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < promised(1)
 
 
 def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch):
@@ -297,7 +297,7 @@ def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch):
     with pytest.raises(httpcore.TimeoutException):
         post("http://slow.example/", [], b"{}", LOOPBACK, attempt_seconds=0.3)
     ended.set()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < promised(1)
 
 
 def test_a_receiver_that_trickles_delays_its_own_tenant_only(module_farm, receiver):

@@ -27,7 +27,7 @@ def test_a_new_key_in_front_opens_what_the_old_one_closed():
     assert Seal(f"{KEY},{OTHER}").close("b1", {}) == ""
 
 
-@pytest.mark.parametrize("keys", [OTHER, ""])
+@pytest.mark.parametrize("keys", [OTHER, ""], ids=["another", "none"])
 def test_another_key_or_none_opens_nothing(keys):
     with pytest.raises(NodeError, match="cannot be"):
         Seal(keys).open("b1", Seal(KEY).close("b1", {"A": "x"}))
