@@ -25,17 +25,35 @@ lint: $(STAMP) ## ruff, mypy, import layers, sizes of rooms, modules and functio
 	tools/words
 
 unit: $(STAMP) ## tests that need no service
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --durations=20 tests/unit
 
 .PHONY: coverage
 coverage: $(STAMP) ## branches that tests/unit reach; fails below the floor in setup.cfg
 	PYTHONPATH=. $(BIN)/coverage run -m pytest -q tests/unit
 	$(BIN)/coverage report
 
-test: $(STAMP) lint ## every test, on a real engine, Redis and registry
+.PHONY: docs
+docs: $(STAMP) ## docs/ as a site in build/site, with the API references; a broken link is an error
+	PYTHONPATH=. $(BIN)/mkdocs build
+	@echo "build/site/index.html"
+
+test: $(STAMP) lint docs ## every test, on a real engine, Redis and registry
 	$(BIN)/buildfarm up --no-worker
 	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 --numprocesses 2 --dist loadfile tests/unit tests/integration tests/observability
 	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/faults tests/hostile
+
+.PHONY: integration observability hostile-short
+integration: $(STAMP) ## a part of `make test`: a real engine, Redis and registry; TESTS=tests/integration/api for less of it
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 $(or $(TESTS),tests/integration)
+
+observability: $(STAMP) ## a part of `make test`: the page in a real browser, metrics in a real Prometheus
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/observability
+
+hostile-short: $(STAMP) ## a part of `make test`: a few attacks on the sandbox
+	$(BIN)/buildfarm up --no-worker
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/hostile
 
 up: $(STAMP) ## the whole farm on this machine
 	$(BIN)/buildfarm up
@@ -95,9 +113,9 @@ faults: $(STAMP) ## kills, freezes, fills and cuts off build nodes; a table of w
 	$(BIN)/buildfarm up --no-worker
 	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_TESTS_STRICT=1 BUILDFARM_FAULTS=all $(BIN)/pytest --tb=native tests/faults
 
-faults-short: $(STAMP) ## the faults that are part of `make test`
+faults-short: $(STAMP) ## a part of `make test`: faults of nodes, Redis and the registry
 	$(BIN)/buildfarm up --no-worker
-	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --tb=native tests/faults
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 --tb=native tests/faults
 
 monitoring: $(STAMP) ## dashboards and alert rules, made from monitoring/
 	$(BIN)/python -m monitoring
@@ -129,6 +147,17 @@ verify-restore: $(STAMP) ## Redis lost, Redis an hour old, registry an hour old:
 
 verify-wheel: $(STAMP) ## the wheel in empty environments, with each extra, and the first run from it
 	$(BIN)/python -m verify.wheel
+
+.PHONY: release figures record
+release: $(STAMP) ## wheel, source archive and chart of HEAD in dist/, built twice, compared and checked
+	$(BIN)/python tools/release dist
+
+figures: ## the README's table of figures anew, from bench/results
+	tools/figures
+
+record: $(STAMP) ## the README's output and picture anew, from a real build
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python tools/record
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from buildfarm import __version__
 from buildfarm.settings import read_settings
 from testkit.chart.manifests import (
     CHART,
@@ -133,7 +134,7 @@ def released(claims: Claims, folder: Path) -> None:
         archives = list(target.glob("*.tgz"))
         pushed = helm(program, "push", *archives, f"oci://{host}/charts", "--plain-http")
         text, complaint = render(
-            program, DEFAULT, NEWEST, "--plain-http", "--version", "0.1.0", chart=f"oci://{host}/charts/buildfarm"
+            program, DEFAULT, NEWEST, "--plain-http", "--version", __version__, chart=f"oci://{host}/charts/buildfarm"
         )
         done = packaged.returncode == 0 and len(archives) == 1 and pushed.returncode == 0 and bool(text)
         figure = (
