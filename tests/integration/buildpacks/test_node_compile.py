@@ -40,6 +40,17 @@ case "$1" in
 esac
 """
 
+# Plug'n'Play: the archives are in the app, and a file that says where each is.
+YARN = """#!/bin/bash
+case "$1" in
+  install)
+    mkdir -p .yarn/cache && echo "$1" | tee .yarn/cache/{ms,left-pad}.zip >.pnp.cjs
+    echo "$RANDOM" >.yarn/install-state.gz ;;
+  workspaces) echo "$1" >.pnp.cjs && rm .yarn/cache/left-pad.zip ;;
+esac
+echo "$1" >>asked
+"""
+
 
 class Node:
     """The buildpack on one app, whose cache stays from build to build."""
@@ -69,6 +80,13 @@ class Node:
         for name, content in files.items():
             (self.app / name).parent.mkdir(parents=True, exist_ok=True)
             (self.app / name).write_text(content)
+
+    def remove(self, name: str) -> None:
+        path = self.app / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
     def __call__(self, code: int = 0, **config_vars: str) -> str:
         config = self.folder / "env"
@@ -123,20 +141,41 @@ def test_an_apps_own_install_script_runs_in_every_build(node):
     node()
     shutil.rmtree(node.app / "dist")
     node.files({"source.ts": "two"})
-    assert RESTORED not in node()
+    assert RESTORED in node()
     assert (node.app / "dist/app.js").read_text() == "two"
+
+
+def test_an_apps_own_install_scripts_find_the_tree_as_it_was_installed(node):
+    made = "node_modules/package/made"
+    scripts = {"preinstall": f"echo pre >>{made}", "postinstall": f"echo post >>{made}", "prepare": f"cat {made} >told"}
+    node.files(package(scripts=scripts))
+    manifest = node.app / "package.json"
+    before = manifest.read_bytes(), manifest.stat().st_mtime
+    node()
+    assert (node.app / "told").read_text() == "pre\npost\n"
+    assert RESTORED in node()
+    assert (node.app / "told").read_text() == "pre\npost\n", "they ran on what they had made the last time"
+    assert (manifest.read_bytes(), manifest.stat().st_mtime) == before
+
+
+@pytest.mark.parametrize(
+    ("others", "config"), [({".npmrc": "ignore-scripts=true\n"}, {}), ({}, {"npm_config_ignore_scripts": "true"})]
+)
+def test_scripts_that_npm_is_told_to_ignore_are_left_to_it(node, others, config):
+    node.files(package(scripts={"postinstall": "true"}) | others)
+    assert "npm run postinstall" not in node(**config)
 
 
 @pytest.mark.parametrize(
     ("keys", "others"),
     [
-        ({"scripts": {"prepare": "true"}}, {}),
+        ({"scripts": {"dependencies": "true"}}, {}),
         ({"dependencies": {"a": "file:a"}}, {}),
         ({"dependencies": {"a": "./a"}}, {}),
         ({"workspaces": ["packages/*"]}, {"packages/a/package.json": '{"scripts": {"postinstall": "true"}}'}),
-        ({}, {"binding.gyp": "{}"}),
+        ({"gypfile": False}, {"binding.gyp": "{}"}),
     ],
-    ids=["prepare", "file", "folder", "script of a workspace", "gyp"],
+    ids=["dependencies", "file", "folder", "script of a workspace", "gyp"],
 )
 def test_where_installing_depends_on_other_files_it_is_done_in_every_build(node, keys, others):
     node.files(package(**keys) | others)
@@ -159,6 +198,35 @@ def test_what_was_pruned_once_is_pruned_again_without_asking(node):
     assert "node_modules/development" not in first
     assert RESTORED in node()
     assert tree(node.app) == first, "npm was asked again, or left something else"
+
+
+def test_what_plugnplay_runs_comes_from_the_cache_installed_and_pruned(node):
+    node.files(package(devDependencies={"left-pad": "1"}) | {"yarn.lock": "__metadata:\n  version: 10\n"})
+    (node.app / "package-lock.json").unlink()
+    node.files({".yarnrc.yml": "yarnPath: .yarn/releases/yarn-4.9.1.cjs\n", ".yarn/releases/yarn-4.9.1.cjs": YARN})
+    assert RESTORED not in node()
+    first = tree(node.app)
+    assert ".yarn/cache/ms.zip" in first
+    assert ".yarn/cache/left-pad.zip" not in first
+    assert first["asked"] == b"install\nworkspaces\n"
+    for made in (".yarn/cache", ".pnp.cjs"):
+        node.remove(made)
+    assert RESTORED in node()
+    assert tree(node.app) == first, "Yarn was asked again, or left something else"
+
+
+def test_archives_that_the_app_brings_are_installed_from_in_every_build(node):
+    node.files(package() | {"yarn.lock": "__metadata:\n  version: 10\n", ".yarn/cache/ms.zip": "its own"})
+    (node.app / "package-lock.json").unlink()
+    node.files({".yarnrc.yml": "yarnPath: .yarn/releases/yarn-4.9.1.cjs\n", ".yarn/releases/yarn-4.9.1.cjs": YARN})
+    node()
+    assert RESTORED not in node()
+
+
+def test_what_programs_compiled_of_themselves_outlives_a_build(node):
+    node.files(package(scripts={"build": f"echo code >{node.folder}/tmp/node-compile-cache/npm"}))
+    node()
+    assert (node.folder / "cache/compiled/npm").read_text() == "code\n"
 
 
 def test_what_the_build_writes_into_node_modules_stays(node):

@@ -178,6 +178,9 @@ def angular(**options):
         (uses("@sveltejs/kit", "@sveltejs/adapter-node"), {"svelte.config.js": "adapter({ out: 'made' })"}, "node made"),
         (uses("@sveltejs/kit", "@sveltejs/adapter-node"), {}, "node build"),
         (uses("@sveltejs/kit", "@sveltejs/adapter-static"), {"svelte.config.js": "from 'adapter-static'; adapter({ fallback: '200.html' })"}, f"{SERVE} build --fallback 200.html"),
+        (uses("@sveltejs/kit", "@sveltejs/adapter-static"), {"vite.config.ts": "from 'adapter-static'; sveltekit({ adapter: adapter() })"}, f"{SERVE} build"),
+        (uses("@builder.io/qwik-city", start="vite --open --mode ssr", serve="node server/entry.express"), {}, "node server/entry.express"),
+        (uses("@qwik.dev/router", **{"build.server": "vite build -c adapters/static/vite.config.ts"}), {}, f"{SERVE} dist"),
         (uses("@remix-run/serve", "@remix-run/dev"), {"vite.config.ts": ""}, "remix-serve ./build/server/index.js"),
         (uses("@remix-run/serve", "@remix-run/dev"), {}, "remix-serve ./build/index.js"),
         (uses("@react-router/dev", "@react-router/serve"), {}, "react-router-serve ./build/server/index.js"),
@@ -213,6 +216,37 @@ def test_how_it_starts(plan, package, files, command):
     assert plan(package, files)["processes"] == {"web": command}
 
 
+@pytest.mark.parametrize(
+    ("package", "files"),
+    [
+        (uses("@sveltejs/kit", "@sveltejs/adapter-auto"), {"vite.config.ts": ""}),
+        (uses("@builder.io/qwik-city", "vite", start="vite --mode ssr"), {"vite.config.ts": "paths({ root: '.' })"}),
+    ],
+    ids=["SvelteKit", "Qwik"],
+)
+def test_a_framework_without_an_adapter_has_no_process_and_a_warning(plan, package, files):
+    made = plan(package, files)
+    assert made["processes"] == {}
+    assert "makes nothing that can be started here" in made["warnings"][-1]
+
+
+def test_what_qwiks_server_loads_is_not_dropped(plan):
+    package = {"scripts": {"build": "qwik build", "serve": "node server/entry.express"}}
+    made = plan(package | {"devDependencies": {"@builder.io/qwik-city": "1"}}, ["package-lock.json"])
+    assert made["steps"] == ["npm ci --include=dev", "npm run build"]
+    assert made["prune"]["because"] == "the start needs @builder.io/qwik-city, which is a development dependency"
+
+
+def test_a_preview_that_the_app_chose_stays_its_start(plan):
+    made = plan(uses("@sveltejs/kit", start="vite preview --host --port $PORT"), {})
+    assert made["processes"] == {"web": "vite preview --host --port $PORT"}
+
+
+def test_fastifys_own_program_listens_on_all_addresses(plan):
+    made = plan({"scripts": {"start": "fastify start -l info app.js"}}, {})
+    assert made["environment"] == {"FASTIFY_ADDRESS": "0.0.0.0"}
+
+
 def test_what_nothing_is_known_of_has_no_process(plan):
     assert plan({"scripts": {"test": "x"}}, ["readme"])["processes"] == {}
 
@@ -246,6 +280,17 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
         (DEVELOPMENT, {"package-lock.json": "", "Procfile": "web: npx tsx server.ts\n"}, ["npm ci --include=dev"]),
         ({"scripts": {"build": "a", "heroku-postbuild": "b", "heroku-prebuild": "c", "heroku-cleanup": "d"}}, ["package-lock.json"],
          ["npm run heroku-prebuild", "npm ci --include=dev", "npm run heroku-postbuild", "npm run heroku-cleanup"]),
+        ({"scripts": {"build": "a", "prepare": "b", "postinstall": "c", "preinstall": "d"}}, ["package-lock.json"],
+         ["npm ci --include=dev", "npm run preinstall", "npm run postinstall", "npm run prepare", "npm run build"]),
+        ({"scripts": {"install": "a", "postinstall": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run install"]),
+        ({"scripts": {"postinstall": "a"}}, ["package-lock.json", "binding.gyp"],
+         ["npm ci --include=dev", "npm exec -c 'node-gyp rebuild'", "npm run postinstall"]),
+        ({"scripts": {"install": "a"}}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev", "npm run install"]),
+        ({"gypfile": False}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev"]),
+        ({"scripts": {"postinstall": "a"}, "packageManager": "npm@6.14.18"}, ["package-lock.json"], ["npm ci --include=dev"]),
+        ({"scripts": {"postinstall": "a", "dependencies": "b"}}, ["package-lock.json"], ["npm ci --include=dev"]),
+        ({"scripts": {"postinstall": "a"}}, [], ["npm install --no-package-lock --include=dev"]),
+        ({"scripts": {"postinstall": "a"}}, ["pnpm-lock.yaml"], ["pnpm install --frozen-lockfile --prod=false"]),
     ],
 )  # fmt: skip
 def test_the_steps(plan, package, files, steps):

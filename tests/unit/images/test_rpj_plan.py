@@ -439,6 +439,7 @@ def test_a_snapshot_becomes_an_index_of_its_versions_alone():
 BUNDLE = """
 case "$*" in
   --version) echo "Bundler version 2.6.7" ;;
+  "lock "*) echo "$*" >>bundled; sed -i 's/^PLATFORMS$/&\\n  x86_64-linux/' Gemfile.lock ;;
   install) mkdir -p "$BUNDLE_PATH"; cat Gemfile.lock >>"$BUNDLE_PATH/installed"; sort -uo "$BUNDLE_PATH/installed" "$BUNDLE_PATH/installed" ;;
   "exec rake assets:precompile") echo "$RAILS_ENV"; exit "${ASSETS_END:-0}" ;;
 esac
@@ -512,6 +513,20 @@ def test_the_same_gems_come_out_of_the_cache_unless_the_builder_is_another(compi
     assert restored not in compile_ruby("cache", files)[0]
     assert restored in compile_ruby("cache", files)[0]
     assert restored not in compile_ruby("cache", files, packages="Package: libpq5\n")[0]
+
+
+def test_a_lock_file_from_elsewhere_is_completed_once(compile_ruby, tmp_path):
+    files = {"Gemfile": "", "Gemfile.lock": lock("arm64-darwin-22")}
+    compile_ruby("cache", files)
+    completed = (tmp_path / "app/Gemfile.lock").read_text()
+    assert (tmp_path / "app/bundled").exists()
+    told = compile_ruby("cache", files)[0]
+    assert told.count("Restored from the cache: nothing changed") == 2
+    assert "Bundler 2.6.7" not in told, "it was started for nothing"
+    assert not (tmp_path / "app/bundled").exists()
+    assert (tmp_path / "app/Gemfile.lock").read_text() == completed != files["Gemfile.lock"]
+    compile_ruby("cache", {**files, "Gemfile.lock": lock("arm64-darwin-22", gems="rack (3.2.0)")})
+    assert (tmp_path / "app/bundled").exists()
 
 
 @pytest.mark.parametrize("before", ["rack (3.0.0)", "puma (6.0)", "rack (3.1.0)"])

@@ -16,6 +16,13 @@ OWN_SCRIPTS = {
     "preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies",
     "pnpm:devPreinstall",
 }  # fmt: skip
+# Those that npm runs when all is installed, in its order; `npm run` of a middle one runs those around it.
+_AFTERWARDS = (
+    ("preinstall", "install", "postinstall"),
+    ("", "prepublish", ""),
+    ("preprepare", "prepare", "postprepare"),
+)
+_COMPILES = "npm exec -c 'node-gyp rebuild'"
 # Files that decide what is installed, beside the manifests and the lock file.
 SETTINGS = (
     ".npmrc", ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs", ".pnpmfile.mjs", "pnpm-workspace.yaml", "bunfig.toml",
@@ -148,14 +155,39 @@ def _prune(manager: Manager, packages: Packages) -> str:
     return "pnpm prune --prod --ignore-scripts" if manager.name == "pnpm" else "npm prune --omit=dev"
 
 
+def apart(app: App, manager: Manager, packages: Packages) -> list[str]:
+    """The commands of the app's own install scripts, where they can be steps, on a tree from the cache too."""
+    own = {f"{app.manifest_name}: {name}" for group in _AFTERWARDS for name in group}
+    if manager.name != "npm" or not manager.lock or not ranges.satisfies(manager.version, ">=7"):
+        return []
+    if not own.issuperset(packages.own_scripts()) or _ignores_scripts(app):
+        return []
+    groups = ([middle] if middle in app.scripts else [first, last] for first, middle, last in _AFTERWARDS)
+    named = [manager.run(name) for group in groups for name in group if name in app.scripts]
+    return [*([_COMPILES] if _is_compiled(app) else []), *named]
+
+
+def _is_compiled(app: App) -> bool:
+    """Whether npm compiles the app itself, as a native module that says nothing else of its install."""
+    scripts = app.table("scripts")
+    told = "install" in scripts or "preinstall" in scripts or app.manifest.get("gypfile") is False
+    return bool(app.has("binding.gyp")) and not told
+
+
+def _ignores_scripts(app: App) -> bool:
+    named = {name.upper() for name in app.config}
+    return "NPM_CONFIG_IGNORE_SCRIPTS" in named or "ignore-scripts" in app.text(".npmrc")
+
+
 def why_not_kept(app: App, manager: Manager, packages: Packages) -> str:
     """Why the installed tree is made anew in each build; empty if it may come from the cache."""
-    own, local = packages.own_scripts(), packages.local()
+    local, separate = packages.local(), apart(app, manager, packages)
+    own = [] if separate else packages.own_scripts()
     reasons = {
         "there is no lock file": not manager.lock,
-        "Plug'n'Play unpacks nothing": manager.plug_n_play,
+        "the app brings the archives for Plug'n'Play": manager.plug_n_play and (app.root / ".yarn/cache").is_dir(),
         f"the app's own scripts run in every build ({', '.join(own)})": own,
-        "binding.gyp is compiled in every build": app.has("binding.gyp"),
+        "binding.gyp is compiled in every build": app.has("binding.gyp") and not separate,
         f"{', '.join(local)} is a part of the app": local,
         "NODE_MODULES_CACHE is false": app.config.get("NODE_MODULES_CACHE") == "false",
     }

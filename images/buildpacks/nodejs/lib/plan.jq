@@ -4,6 +4,7 @@ def words: [.[]? | @sh] | join(" ");
 "warnings=(\(.warnings | words))",
 "steps=(\(.steps | words))",
 "inputs=(\(.install.inputs | words))",
+"apart=(\(.install.apart | words))",
 @sh "node_version=\(.language.version // "") node_because=\(.language.because // "") node_fetched=\(.language.fetched)",
 @sh "manager=\(.manager.name // "") manager_version=\(.manager.version // "") manager_because=\(.manager.because // "")",
 @sh "manager_path=\(.manager.path // "") manager_digest=\(.manager.digest // "") manager_linker=\(.manager.linker // "") manager_fetched=\(.manager.fetched)",

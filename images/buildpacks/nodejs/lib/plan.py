@@ -104,16 +104,19 @@ def make_steps(
 ) -> tuple[list[str], dict[str, Any]]:
     """All commands in their order, and what the log says about the installing and the pruning one."""
     installing = install.install(app, manager)
-    pruning, why_not = install.prune(app, manager, packages, needed(app, commands))
+    loaded = start.loads if start and start.loads in app.development else ""
+    pruning, why_not = install.prune(app, manager, packages, needed(app, commands) or loaded)
     scripts = [manager.run(name) for name in after(app)]
     before = [manager.run(name) for name in ("heroku-prebuild", "scalingo-prebuild") if name in app.scripts]
-    steps = [*before, installing, *scripts, *(start.steps if start else ()), *([pruning] if pruning else [])]
+    own = install.apart(app, manager, packages)
+    steps = [*before, installing, *own, *scripts, *(start.steps if start else ()), *([pruning] if pruning else [])]
     not_kept = install.why_not_kept(app, manager, packages)
     kept = {
         "run": installing,
         "kept": not not_kept,
         "because": not_kept,
         "inputs": install.inputs(app, manager, packages),
+        "apart": own,
     }
     return steps, {"install": kept, "prune": {"run": pruning, "because": why_not}}
 
@@ -185,8 +188,8 @@ def warnings(app: App, manager: managers.Manager, start: starts.Start | None) ->
     if not manager.lock and any(app.table(key) for key in ("dependencies", "devDependencies", "optionalDependencies")):
         lock = next(name for name, kind in managers.LOCKS.items() if kind == manager.name and "shrinkwrap" not in name)
         told.append(f"There is no {lock}: versions may differ from build to build. Commit one.")
-    if app.uses("@sveltejs/kit") and not app.uses("@sveltejs/adapter-node", "@sveltejs/adapter-static"):
-        told.append("SvelteKit's adapter-auto makes nothing that can be started here. Use @sveltejs/adapter-node.")
+    if sentence := starts.unadapted(app):
+        told.append(sentence)
     return told
 
 

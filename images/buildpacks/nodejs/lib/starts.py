@@ -22,6 +22,7 @@ class Start(NamedTuple):
     because: str
     environment: dict[str, str] = {}  # noqa: RUF012 - read only
     steps: tuple[str, ...] = ()  # after the build script
+    loads: str = ""  # a dependency that the server loads, though the build may have bundled the others
 
 
 # Commands that serve sources for a developer, or a preview: there is something better in production.
@@ -40,7 +41,8 @@ _HOOKS = ("prestart", "poststart")
 def choose(app: App, manager: Manager) -> Start | None:
     script = app.scripts.get("start", "")
     framework = next((start for find in _FRAMEWORKS if (start := find(app))), None)
-    if script and not (_unsuited(app, script, framework) and framework):
+    better = framework or (unadapted(app) and "preview" not in script)
+    if script and not (_unsuited(app, script, framework) and better):
         return _script(app, manager, script, framework)
     if framework:
         return framework
@@ -58,6 +60,8 @@ def _unsuited(app: App, script: str, framework: Start | None) -> bool:
 def _script(app: App, manager: Manager, script: str, framework: Start | None) -> Start:
     """A script is run without its manager where it can be: so that the app itself gets the signals."""
     environment = framework.environment if framework else {}
+    if re.search(r"\bfastify\s+start\b", script):
+        environment = {"FASTIFY_ADDRESS": "0.0.0.0"}
     because = f"the script start in {app.manifest_name}"
     wanted = any(hook in app.scripts for hook in _HOOKS) or re.search(
         r"\bnpm_(package|config|lifecycle)|(?:^|\s)-- ", script
@@ -119,6 +123,7 @@ def _next(app: App) -> Start | None:
     return Start("next start --hostname 0.0.0.0 --port $PORT", "Next.js")
 
 
+_QWIK = ("@builder.io/qwik-city", "@qwik.dev/router")
 # Frameworks whose server Nitro makes
 _NITRO = {
     "nuxt": "Nuxt", "@tanstack/react-start": "TanStack Start", "@tanstack/solid-start": "TanStack Start",
@@ -146,7 +151,7 @@ def _nitro(app: App) -> Start | None:
 def _sveltekit(app: App) -> Start | None:
     if not app.uses("@sveltejs/kit"):
         return None
-    code = app.code("svelte.config")
+    code = app.code("svelte.config") + app.code("vite.config")  # newer apps have all in the second one
     if app.uses("@sveltejs/adapter-static") and "adapter-static" in code:
         pages = re.search(r"\bpages\s*:\s*['\"]([^'\"]+)['\"]", code)
         fallback = re.search(r"\bfallback\s*:\s*['\"]([^'\"]+)['\"]", code)
@@ -160,6 +165,27 @@ def _sveltekit(app: App) -> Start | None:
         return None
     out = re.search(r"\bout\s*:\s*['\"]([^'\"]+)['\"]", code)
     return Start(f"node {out[1] if out else 'build'}", "SvelteKit with adapter-node", dict(ALL))
+
+
+def _qwik(app: App) -> Start | None:
+    if not app.uses(*_QWIK):
+        return None
+    script = app.scripts.get("serve", "")
+    if re.match(r"node\s+(\./)?server/", script):
+        loads = next(name for name in _QWIK if app.uses(name))
+        return Start(script, f"Qwik, the script serve in {app.manifest_name}", dict(ALL), loads=loads)
+    if "adapters/static" in app.scripts.get("build.server", ""):
+        return _static("dist", "Qwik with static output", fallback=False)
+    return None
+
+
+def unadapted(app: App) -> str:
+    """What to do where the build of a framework makes nothing that can be started; empty otherwise."""
+    if app.uses("@sveltejs/kit") and not app.uses("@sveltejs/adapter-node", "@sveltejs/adapter-static"):
+        return "SvelteKit's adapter-auto makes nothing that can be started here. Use @sveltejs/adapter-node."
+    if app.uses(*_QWIK) and not _qwik(app):
+        return "Qwik without an adapter makes nothing that can be started here. Run npm run qwik add node-server."
+    return ""
 
 
 def _react_router(app: App) -> Start | None:
@@ -268,7 +294,7 @@ def _output(app: App) -> Start | None:
 def _vite(app: App) -> Start | None:
     code = app.code("vite.config")
     # With the app's own server, Vite is only how its pages are made.
-    if _has_server(app) or not (app.has("index.html") or re.search(r"\broot\s*:", code)):
+    if _has_server(app) or app.uses(*_QWIK) or not (app.has("index.html") or re.search(r"\broot\s*:", code)):
         return None
     found = re.search(r"\boutDir\s*:\s*['\"](?:\./)?([^'\"]+)['\"]", code)
     return _static(found[1].rstrip("/") if found else "dist", "Vite")
@@ -282,5 +308,5 @@ def _has_server(app: App) -> bool:
 
 
 _FRAMEWORKS: tuple[Callable[[App], Start | None], ...] = (
-    _next, _nitro, _sveltekit, _react_router, _astro, _angular, _nest, _output,
+    _next, _nitro, _sveltekit, _qwik, _react_router, _astro, _angular, _nest, _output,
 )  # fmt: skip

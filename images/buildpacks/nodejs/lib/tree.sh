@@ -11,7 +11,7 @@ install_dependencies() {
     known=1
     find_parts
   else
-    perform "$installing"
+    install_anew
     find_parts
     if [ -n "$key" ] && [ ${#parts[@]} -gt 0 ]; then "$keep" save "$cache" node_modules "$key" "$build" "${parts[@]}"; fi
   fi
@@ -27,6 +27,18 @@ install_dependencies() {
   fi
 }
 
+# The app's own scripts that are steps of their own run in every build, and what they make of the tree is not kept.
+install_anew() {
+  if [ ${#apart[@]} = 0 ]; then
+    perform "$installing"
+    return
+  fi
+  cp -p package.json /tmp/nodejs.package.json
+  jq 'del(.scripts | .preinstall, .install, .postinstall, .prepublish, .preprepare, .prepare, .postprepare) | .gypfile = false' /tmp/nodejs.package.json >package.json
+  perform "$installing"
+  cp -p /tmp/nodejs.package.json package.json
+}
+
 make_key() {
   local name words=()
   while IFS= read -r name; do
@@ -35,8 +47,13 @@ make_key() {
   key=$("$keep" key "$here/bin" "$here/lib" "$config" "node $node_version" "$manager $manager_version" "$installing" "${words[@]}" "${inputs[@]}")
 }
 
-find_parts() { # the folders that are kept: those of workspaces too
+find_parts() { # what is kept: the folders, those of workspaces too, and Plug'n'Play's files
+  local part
   mapfile -t parts < <(find . -name node_modules -type d -prune ! -path './.git/*' -printf '%P\n' | LC_ALL=C sort)
+  if [ "$manager_linker" != pnp ]; then return; fi
+  for part in .pnp.cjs .pnp.loader.mjs .yarn/build-state.yml .yarn/cache .yarn/unplugged; do
+    if [ -e "$part" ]; then parts+=("$part"); fi
+  done
 }
 
 drop_caches() { # of bundlers, with dates and random numbers in them

@@ -18,5 +18,7 @@ class FrontEnd:
 
 
 def read_front_end(root: str, config: str) -> FrontEnd:
+    if not Path(root, "package.json").is_file():
+        return FrontEnd()
     done = subprocess.run([PROGRAM, "plan", root, config], capture_output=True, text=True, check=True)
     return FrontEnd(**json.loads(done.stdout))
