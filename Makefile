@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-restore
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-restore
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,10 @@ bench-redeploy: $(STAMP) ## a one-line change from folder to image, against Buil
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.redeploy
 	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_PACKAGE_MANAGERS=1 BUILDFARM_EXAMPLES=3 $(BIN)/pytest tests/integration/redeploys
+
+bench-nodes: $(STAMP) ## what idle build nodes cost one Redis, and what builds wait beside 3, 1,000 and 3,000 of them
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m bench.nodes
 
 bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 builds
 	$(BIN)/buildfarm up --no-worker

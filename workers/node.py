@@ -155,7 +155,7 @@ def _farm_jobs(
     queues = queue_names(settings.classes, settings.shards)
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
-    yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, log)
+    yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, sweeper.duty, log)
     yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
     archivist = Archivist(
         Catalog(farm.database, settings.record_seconds), farm.log_streams, registry, settings.archive_seconds,

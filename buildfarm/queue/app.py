@@ -114,10 +114,10 @@ def make_celery(settings: Settings) -> Celery:
             "unacked_mutex_expire": 10,
             "priority_steps": [0],
             "queue_order_strategy": partial(FairOrder, settings.served_classes),
-            "socket_timeout": 10,  # over the second that a worker's blocking pop takes
+            "socket_timeout": 10,  # over the time that a blocking pop waits
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
-            "health_check_interval": 10,
+            "health_check_interval": 6,  # a pop whose answer is overdue for so long has lost its Redis
         },
     )
     return app

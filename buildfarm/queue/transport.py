@@ -19,6 +19,7 @@ from kombu.transport import virtual
 
 from buildfarm.queue.messages import MalformedMessageError, check_message
 from buildfarm.queue.names import is_node_queue
+from buildfarm.queue.waits import WAIT_SECONDS, EndableWaits
 from buildfarm.telemetry import logger
 
 # As kombu.transport.redis.QoS.append does it, but also when Redis is out of memory: what this adds goes with its build.
@@ -42,7 +43,7 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
                 client.eval(_KEEP, len(keys), *keys, time.time(), delivery_tag, kept)
             virtual.QoS.append(self, message, delivery_tag)
 
-    class Channel(base.Channel):  # type: ignore[misc, name-defined]
+    class Channel(EndableWaits, base.Channel):  # type: ignore[misc, name-defined]
         def _queue_bind(self, *names: Any) -> None:
             if is_node_queue(names[-1]):
                 return  # no exchange leads there, and bindings of nodes that are gone would stay for ever
@@ -60,6 +61,8 @@ def transport_for(url: str) -> type[kombu_redis.Transport]:
                 raise Empty from error
 
     class Transport(base):  # type: ignore[misc, valid-type]
+        brpop_timeout = WAIT_SECONDS
+
         def _deliver(self, message: object, queue: str) -> None:
             check_message(message)
             try:

@@ -83,7 +83,12 @@ class Nodes:
 
     def lead(self, node_id: str, seconds: float, duty: str = "sweeper") -> bool:
         """Whether this node is the one that sweeps, or does another duty, for so many seconds more."""
-        return bool(self.database.run("lead", [self.database.key(duty)], node_id, int(seconds * 1000)))
+        return not self.led_by_other_seconds(node_id, seconds, duty)
+
+    def led_by_other_seconds(self, node_id: str, seconds: float, duty: str = "sweeper") -> float:
+        """The same as 0, or else for how long the other node's hold lasts unless it renews it."""
+        left_ms: int = self.database.run("lead", [self.database.key(duty)], node_id, int(seconds * 1000))
+        return left_ms / 1000
 
 
 def _decode(fields: dict[str, str]) -> Node:

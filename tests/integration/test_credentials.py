@@ -30,7 +30,8 @@ from buildfarm.oci.registry import Registry
 from testkit.builds import Builds, build_node, write_files
 
 USER, PASSWORD = "farm", uuid.uuid4().hex
-ACL = "user default off\nuser {user} on >{password} ~{namespace}* &{namespace}* +@all -@admin -@dangerous +info\n"
+RIGHTS = "+@all -@admin -@dangerous +info +client|unblock"
+ACL = f"user default off\nuser {{user}} on >{{password}} ~{{namespace}}* &{{namespace}}* {RIGHTS}\n"
 
 
 @pytest.fixture(scope="module")

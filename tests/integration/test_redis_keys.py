@@ -86,7 +86,7 @@ class Full:
         published = life.begin("published")
         leases.publish(published, f"apps/{life.tenant}/published", life.result("published"))
         leases.succeed(published, life.result("published"), input_digest="d" * 64)
-        small = Logs(self.database, 50_000_000, LogBounds(head=500, tail=20_000))
+        small = Logs(self.database, 50_000_000, LogBounds(head=500, tail=20_000), look_seconds=30)  # its key stays seen
         long = life.begin("long", lines=0)
         for batch in range(1, 40):
             small.append(long, Phase.COMPILE, ["x" * 500] * 3, batch)

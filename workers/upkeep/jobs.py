@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from buildfarm.errors import BuildfarmError
+from buildfarm.store import Nodes
 from buildfarm.telemetry import Logger
 
 _FAILED_SECONDS = 1.0
@@ -52,3 +55,25 @@ class PeriodicJobs:
                     self._logger.info("upkeep_works_again", job=name)
                 failing = False
             self._closed.wait(max(seconds, _FAILED_SECONDS) if failing else seconds)
+
+
+@dataclass
+class Duty:
+    """What one node does for all, as long as it renews its hold. While another's lasts, there is nothing to ask."""
+
+    nodes: Nodes
+    node_id: str
+    name: str
+    seconds: float  # how long a hold lasts
+    clock: Callable[[], float] = time.monotonic
+    held: bool = False  # what the last answer was
+    _not_before: float = field(default=0.0)
+
+    def is_mine(self) -> bool:
+        """Takes the duty or keeps it, if no other node has it. Raises StoreError."""
+        if self.clock() < self._not_before:
+            return False
+        left_seconds = self.nodes.led_by_other_seconds(self.node_id, self.seconds, self.name)
+        self.held = not left_seconds
+        self._not_before = self.clock() + left_seconds
+        return self.held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from buildfarm.errors import NodeLostError
 from buildfarm.model import Failure, Fault
@@ -11,6 +12,7 @@ from buildfarm.queue.names import SUBMIT_QUEUE
 from buildfarm.store import Leases, Logs, Nodes, Records
 from buildfarm.telemetry import Logger
 from buildfarm.telemetry.metrics import Metrics
+from workers.upkeep.jobs import Duty
 
 SWEEP_SECONDS = 1.0
 # A sweeper that died is followed by another node this much later, which adds to the time until its builds run again.
@@ -33,9 +35,14 @@ class Sweeper:
     metrics: Metrics
     logger: Logger
 
+    @cached_property
+    def duty(self) -> Duty:
+        """Which node sweeps."""
+        return Duty(self.nodes, self.node_id, "sweeper", _LEAD_SECONDS)
+
     def sweep(self) -> None:
         """Raises StoreError."""
-        if not self.nodes.lead(self.node_id, _LEAD_SECONDS):
+        if not self.duty.is_mine():
             return
         doubt = self.leases.sweep()
         if doubt == "clear":
@@ -77,8 +84,10 @@ class Sweeper:
             self.logger.warning("class_removed", build=build_id)
 
 
-def look_after_logs(logs: Logs, log: Logger) -> None:
-    """Removes logs whose time is over, and keeps their sums right. Raises StoreError."""
+def look_after_logs(logs: Logs, duty: Duty, log: Logger) -> None:
+    """Removes logs whose time is over, and keeps their sums right, on the node that sweeps. Raises StoreError."""
+    if not duty.held:
+        return
     removed, wrong_bytes = logs.look_after()
     if removed:
         log.info("logs_removed", logs=removed)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "docs/decisions"
 ROW = re.compile(
-    r"^\| \[(\d{3})\]\(([\w-]+\.md)\) \| (.+?) \| (accepted|(?:replaced|withdrawn): \[\d{3}\]\(.+?\)) \| (\S+) \|$",
+    r"^\| \[(\d{3})\]\(([\w-]+\.md)\) \| (.+?) \| "
+    r"(accepted|planned|(?:replaced|withdrawn): \[\d{3}\]\(.+?\)) \| (\S+) \|$",
     re.M,
 )
 

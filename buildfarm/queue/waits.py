@@ -1,0 +1,57 @@
+"""Blocking pops: a node without work waits long in one, and not longer than it is needed."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import Any
+
+import redis
+
+# How long one blocking pop waits. Redis looks at each of its queues when it begins and when it ends: an idle node costs
+# their number over this. A host that loses its power leaves a pop behind, which takes a message within this time and
+# loses it; shorter than a lease, it cannot be that of a build which the host had.
+WAIT_SECONDS = 5
+_SHORTEST = 0.8  # of that: nodes that have all connected at once after an outage do not go on asking at once
+
+
+class EndableWaits:
+    """A part of kombu's channel of Redis: a pop ends as soon as the channel closes or has lost its last consumer.
+
+    kombu 5.7 itself waits for it when it closes, and lets a node that pauses take one more message.
+    """
+
+    client: Any
+    active_queues: Any
+    conn_or_acquire: Any
+    _in_poll: Any
+    _client_id = 0  # Redis's name of the connection that waits
+    _named: Any = None  # its socket
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        connection = self.client.connection
+        if connection._sock is not self._named:
+            self._named, self._client_id = connection._sock, 0
+            connection.send_command("CLIENT", "ID", check_health=False)
+            with suppress(redis.ResponseError):  # a user of Redis without the right to ask
+                self._client_id = int(connection.read_response())
+        wait = round(random.uniform(_SHORTEST, 1) * WAIT_SECONDS, 2)
+        super()._brpop_start(wait if timeout is None else timeout)  # type: ignore[misc]
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        try:
+            return super()._basic_cancel(consumer_tag)  # type: ignore[misc]
+        finally:
+            if not self.active_queues:
+                self._end_wait()
+
+    def close(self) -> None:
+        """As kombu's, which reads the answer of a pop that waits."""
+        self._end_wait()
+        super().close()  # type: ignore[misc]
+
+    def _end_wait(self) -> None:
+        """Without the right to end it, it ends by itself."""
+        if self._in_poll:
+            with suppress(redis.RedisError), self.conn_or_acquire() as client:
+                client.client_unblock(self._client_id)
