@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-restore
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-restore soak
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,10 @@ verify-archive: $(STAMP) ## what 100,000 archived builds cost, and how fast one 
 verify-restore: $(STAMP) ## Redis lost, Redis an hour old, registry an hour old: what survives, as tables of claims
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.restore
+
+soak: $(STAMP) ## opt-in, root: 54,000 builds in 45 minutes, and memory and disk that do not grow; MINUTES=10 is shorter
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.soak
 
 verify-wheel: $(STAMP) ## the wheel in empty environments, with each extra, and the first run from it
 	$(BIN)/python -m verify.wheel

@@ -103,9 +103,9 @@ def run(settings: Settings) -> bool:
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             *_ahead_jobs(tools, health),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
-            *_farm_jobs(farm, leases, nodes, metrics, spools=spools),
+            *farm_jobs(farm, leases, nodes, metrics, spools=spools),
             *_pod_jobs(settings, attempts),
-            *_collection_jobs(settings, farm.database, metrics, resources),
+            *collection_jobs(settings, farm.database, metrics, resources),
         ):
             upkeep.every(pause_seconds, job, name)
         image_tools = make_image_tools(settings, client, tools)
@@ -146,7 +146,7 @@ def _consume_until_stopped(
                 leave()
 
 
-def _farm_jobs(
+def farm_jobs(
     farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, spools: Spools
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """Upkeep of the whole farm, which every node does: name, pause and job."""
@@ -180,7 +180,7 @@ def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[s
         yield "deletion_cost", _COST_SECONDS, lambda: pod.tell_cost(len(attempts.names()))
 
 
-def _collection_jobs(
+def collection_jobs(
     settings: Settings, database: Database, metrics: Metrics, resources: ExitStack
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """Upkeep of the registry, of a node that has its files, likewise."""

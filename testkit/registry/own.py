@@ -14,7 +14,7 @@ from buildfarm.oci.registry import Registry
 from workers.engine import open_engine
 
 _CONFIGURATION = Path(__file__).parents[2] / "images/registry/root/etc/buildfarm/registry.yml"
-_USER = 998
+USER = 998  # of the registry's processes
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def storage_folder() -> Iterator[Path]:
     """An empty folder that the registry's user can write to, which the folders of tests are not."""
     path = Path(f"/var/tmp/buildfarm-test-{uuid.uuid4().hex[:8]}")
     path.mkdir()
-    os.chown(path, _USER, _USER)
+    os.chown(path, USER, USER)
     try:
         yield path
     finally:
@@ -30,8 +30,8 @@ def storage_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def registry_on(folder: Path, docker_url: str) -> Iterator[Registry]:
-    """A registry whose files are in this folder."""
+def registry_on(folder: Path, docker_url: str, name: str | None = None) -> Iterator[Registry]:
+    """A registry whose files are in this folder; ``name`` is its container's."""
     client = open_engine(docker_url)
     engine: Any = client.containers
     container = engine.run(
@@ -39,6 +39,7 @@ def registry_on(folder: Path, docker_url: str) -> Iterator[Registry]:
         entrypoint=["/usr/bin/docker-registry"],
         command=["serve", "/registry.yml"],
         detach=True,
+        name=name,
         ports={"5000/tcp": ("127.0.0.1", None)},
         volumes=[f"{_CONFIGURATION}:/registry.yml:ro", f"{folder}:/var/lib/registry"],
     )

@@ -181,6 +181,19 @@ def test_a_page_that_is_full_is_the_last_if_there_are_no_more(life):
         assert found == shown
 
 
+def test_a_build_whose_record_expired_among_the_newest_leaves_the_lists(farm):
+    life = Life(farm, kept=10, tenant_kept=10)
+    expired, kept = life.end(), life.end()
+    life.archive()
+    client, key = farm.database.client, farm.database.key
+    assert client.exists(key("build", expired), key("build", kept)) == 2
+    client.delete(key("build", expired))  # as when its time is over
+    life.archive()
+    for index in (key("builds"), key("builds", life.tenant)):
+        assert client.zrange(index, 0, -1) == [kept]
+    assert life.history() == [kept, expired]  # the archive still has it
+
+
 def test_lists_of_a_tenant_have_its_newest_builds_and_refuse_to_go_on(farm):
     life = Life(farm, kept=Catalog.kept, tenant_kept=Catalog.tenant_kept)
     ids = [life.end(f"a{number % 3}", lines=1) for number in range(Catalog.tenant_kept + 10)]

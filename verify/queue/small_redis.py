@@ -14,9 +14,9 @@ _READY_SECONDS = 20
 
 
 @contextmanager
-def small_redis(memory: str, *options: str) -> Iterator[str]:
+def small_redis(memory: str, *options: str, name: str = "") -> Iterator[str]:
     """The address of an empty Redis with this `maxmemory`, on a port of the loopback address."""
-    name = f"buildfarm-small-redis-{uuid.uuid4().hex[:8]}"
+    name = name or f"buildfarm-small-redis-{uuid.uuid4().hex[:8]}"
     image = run("docker", "inspect", "--format={{.Image}}", "buildfarm-redis").strip()
     limits = ("--maxmemory", memory, "--maxmemory-policy", "noeviction")
     run(

@@ -15,6 +15,7 @@ from buildfarm.store.database import Database
 
 _INPUTS = 20  # of an app, that an image is remembered for
 _BUCKETS = 4096  # as in scripts/_archived.lua
+_Fields = tuple[str | None, str | None, str | None, str | None, str | None]
 _LOOKED_UP = ["state", "finished_at", "place", "archived", "log_waits"]
 _FORGET = 500  # builds at once
 
@@ -80,14 +81,18 @@ class Catalog:
     def ended(self, after: float, limit: int, *, seconds: float) -> tuple[list[Ended], float | None]:
         """Builds that ended so long ago, of the next ones in the list of all builds; and where to look next.
 
-        A look takes builds that were submitted after a time, oldest first; None: there are no more.
+        A look takes builds that were submitted after a time, oldest first; None: there are no more. Builds whose record
+        has expired leave the list: they were among the newest until then.
         """
         before = self.database.now() - seconds
         with self.database.failures():
             ids: Any = self.database.client.zrange(
                 self.database.key("builds"), f"({after!r}", before, byscore=True, offset=0, num=limit, withscores=True
             )
-        found = self._looked_up([name for name, _ in ids])
+        names = [name for name, _ in ids]
+        fields = self._fields(names)
+        self._unlist([name for name, (state, *_) in zip(names, fields, strict=True) if state is None])
+        found = _ended_of(names, fields)
         return [build for build in found if build.finished_at <= before], ids[-1][1] if len(ids) == limit else None
 
     def ended_of(self, place: str, *, seconds: float, patience_seconds: float) -> list[Ended]:
@@ -210,16 +215,23 @@ class Catalog:
         return bool(self.database.run("archive", [self.database.namespace], json.dumps({**terms, **told})))
 
     def _looked_up(self, ids: Sequence[str]) -> list[Ended]:
+        return _ended_of(ids, self._fields(ids))
+
+    def _fields(self, ids: Sequence[str]) -> list[_Fields]:
         with self.database.failures():
             pipeline = self.database.client.pipeline(transaction=False)
             for build_id in ids:
                 pipeline.hmget(self.database.key("build", build_id), _LOOKED_UP)
-            found = pipeline.execute()
-        return [
-            Ended(build_id, "/".join(place.split(" ")[:2]), float(finished), archived is not None, waits is not None)
-            for build_id, (state, finished, place, archived, waits) in zip(ids, found, strict=True)
-            if state in _FINAL and finished and place
-        ]
+            return list(pipeline.execute())
+
+    def _unlist(self, ids: Sequence[str]) -> None:
+        """Builds without a record leave lists, their tenant's too as long as the archive has them."""
+        by_place: dict[str, list[str]] = {}
+        for build_id in ids:
+            place, _ = self.where(build_id) or ("", 0)
+            by_place.setdefault(place, []).append(build_id)
+        for place, builds in by_place.items():
+            self.leave(place, builds)
 
     def _packs(self, place: str) -> str:
         return self.database.key("archive", place)
@@ -227,6 +239,14 @@ class Catalog:
     def _bucket(self, build_id: str) -> str:
         number = int(hashlib.sha1(build_id.encode(), usedforsecurity=False).hexdigest()[:8], 16) % _BUCKETS
         return self.database.key("archived", str(number))
+
+
+def _ended_of(ids: Sequence[str], fields: Sequence[_Fields]) -> list[Ended]:
+    return [
+        Ended(build_id, "/".join(place.split(" ")[:2]), float(finished), archived is not None, waits is not None)
+        for build_id, (state, finished, place, archived, waits) in zip(ids, fields, strict=True)
+        if state in _FINAL and finished and place
+    ]
 
 
 _FINAL = frozenset(state.value for state in State if state.final)

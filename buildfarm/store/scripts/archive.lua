@@ -78,6 +78,11 @@ for _, id in ipairs(told.builds) do
       redis.call('ZREM', prefix .. 'builds', id)
       redis.call('ZREM', prefix .. 'builds:' .. told.tenant, id)
     end
+  else
+    -- Its record has expired, while it was among the newest.
+    for _, index in ipairs({'builds', 'builds:' .. told.tenant, 'app:' .. place}) do
+      redis.call('ZREM', prefix .. index, id)
+    end
   end
 end
 return 1
