@@ -114,6 +114,7 @@ def make_celery(settings: Settings) -> Celery:
             "unacked_mutex_expire": 10,
             "priority_steps": [0],
             "queue_order_strategy": partial(FairOrder, settings.served_classes),
+            # No retries: they would send a pop again on a connection that has one (buildfarm/queue/waits.py).
             "socket_timeout": 10,  # over the time that a blocking pop waits
             "socket_connect_timeout": 3,
             "socket_keepalive": True,

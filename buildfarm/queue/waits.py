@@ -10,8 +10,9 @@ import redis
 
 # How long one blocking pop waits. Redis looks at each of its queues when it begins and when it ends: an idle node costs
 # their number over this. A host that loses its power leaves a pop behind, which takes a message within this time and
-# loses it; shorter than a lease, it cannot be that of a build which the host had.
-WAIT_SECONDS = 5
+# loses it. The builds that the host had are sent again no sooner than a lease without a renewal after that (4 s), when
+# the pop is over.
+WAIT_SECONDS = 3
 _SHORTEST = 0.8  # of that: nodes that have all connected at once after an outage do not go on asking at once
 
 
@@ -52,6 +53,9 @@ class EndableWaits:
 
     def _end_wait(self) -> None:
         """Without the right to end it, it ends by itself."""
-        if self._in_poll:
-            with suppress(redis.RedisError), self.conn_or_acquire() as client:
-                client.client_unblock(self._client_id)
+        if not self._in_poll or not self._client_id or self.client.connection._sock is not self._named:
+            return
+        # Asked once for each pop: a Redis that is silent would be waited for each time.
+        client_id, self._client_id, self._named = self._client_id, 0, None
+        with suppress(redis.RedisError), self.conn_or_acquire() as client:
+            client.client_unblock(client_id)

@@ -174,8 +174,9 @@ def test_scripts_that_npm_is_told_to_ignore_are_left_to_it(node, others, config)
         ({"dependencies": {"a": "./a"}}, {}),
         ({"workspaces": ["packages/*"]}, {"packages/a/package.json": '{"scripts": {"postinstall": "true"}}'}),
         ({"gypfile": False}, {"binding.gyp": "{}"}),
+        ({"dependencies": {"@prisma/client": "6"}}, {"prisma/schema.prisma": ""}),
     ],
-    ids=["dependencies", "file", "folder", "script of a workspace", "gyp"],
+    ids=["dependencies", "file", "folder", "script of a workspace", "gyp", "Prisma"],
 )
 def test_where_installing_depends_on_other_files_it_is_done_in_every_build(node, keys, others):
     node.files(package(**keys) | others)

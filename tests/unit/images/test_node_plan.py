@@ -230,6 +230,40 @@ def test_a_framework_without_an_adapter_has_no_process_and_a_warning(plan, packa
     assert "makes nothing that can be started here" in made["warnings"][-1]
 
 
+@pytest.mark.parametrize("serve", ["bun server/entry.bun.js", "node --env-file=.env server/entry.express"])
+def test_qwik_with_another_adapter_starts_with_its_script(plan, serve):
+    made = plan(uses("@builder.io/qwik-city", serve=serve), {})
+    assert made["processes"] == {"web": serve}
+
+
+def test_a_framework_with_an_adapter_that_is_not_known_keeps_its_start(plan):
+    made = plan(uses("@sveltejs/kit", "svelte-adapter-bun", start="vite dev"), ["index.js"])
+    assert made["processes"] == {"web": "vite dev"}
+
+
+def test_what_is_not_adapted_is_not_started_by_any_file(plan):
+    assert plan(uses("@sveltejs/kit", start="vite dev"), ["index.js"])["processes"] == {}
+
+
+def test_what_a_start_script_loads_is_not_dropped_either(plan):
+    scripts = {"start": "npm run serve", "serve": "node server/entry.express"}
+    made = plan({"scripts": scripts, "devDependencies": {"@builder.io/qwik-city": "1"}}, ["package-lock.json"])
+    assert made["prune"]["because"] == "the start needs @builder.io/qwik-city, which is a development dependency"
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "kept"),
+    [
+        ({"dependencies": {"@prisma/client": "6"}}, ["package-lock.json"], False),
+        ({"dependencies": {"@prisma/client": "6"}, "scripts": {"build": "prisma generate && tsc"}}, ["package-lock.json"], True),
+        ({}, berry(8), True),
+        ({}, berry(8) | {".yarnrc.yml": "cacheFolder: archives\n"}, False),
+    ],
+)  # fmt: skip
+def test_a_tree_is_kept_only_where_its_key_says_all_of_it(plan, package, files, kept):
+    assert plan(package, files)["install"]["kept"] is kept
+
+
 def test_what_qwiks_server_loads_is_not_dropped(plan):
     package = {"scripts": {"build": "qwik build", "serve": "node server/entry.express"}}
     made = plan(package | {"devDependencies": {"@builder.io/qwik-city": "1"}}, ["package-lock.json"])
@@ -281,11 +315,11 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
         ({"scripts": {"build": "a", "heroku-postbuild": "b", "heroku-prebuild": "c", "heroku-cleanup": "d"}}, ["package-lock.json"],
          ["npm run heroku-prebuild", "npm ci --include=dev", "npm run heroku-postbuild", "npm run heroku-cleanup"]),
         ({"scripts": {"build": "a", "prepare": "b", "postinstall": "c", "preinstall": "d"}}, ["package-lock.json"],
-         ["npm ci --include=dev", "npm run preinstall", "npm run postinstall", "npm run prepare", "npm run build"]),
-        ({"scripts": {"install": "a", "postinstall": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run install"]),
+         ["npm ci --include=dev", "npm run preinstall --include=dev", "npm run postinstall --include=dev", "npm run prepare --include=dev", "npm run build"]),
+        ({"scripts": {"install": "a", "postinstall": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run install --include=dev"]),
         ({"scripts": {"postinstall": "a"}}, ["package-lock.json", "binding.gyp"],
-         ["npm ci --include=dev", "npm exec -c 'node-gyp rebuild'", "npm run postinstall"]),
-        ({"scripts": {"install": "a"}}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev", "npm run install"]),
+         ["npm ci --include=dev", "npm exec -c 'node-gyp rebuild'", "npm run postinstall --include=dev"]),
+        ({"scripts": {"install": "a"}}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev", "npm run install --include=dev"]),
         ({"gypfile": False}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev"]),
         ({"scripts": {"postinstall": "a"}, "packageManager": "npm@6.14.18"}, ["package-lock.json"], ["npm ci --include=dev"]),
         ({"scripts": {"postinstall": "a", "dependencies": "b"}}, ["package-lock.json"], ["npm ci --include=dev"]),

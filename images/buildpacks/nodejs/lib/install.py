@@ -163,14 +163,15 @@ def apart(app: App, manager: Manager, packages: Packages) -> list[str]:
     if not own.issuperset(packages.own_scripts()) or _ignores_scripts(app):
         return []
     groups = ([middle] if middle in app.scripts else [first, last] for first, middle, last in _AFTERWARDS)
-    named = [manager.run(name) for group in groups for name in group if name in app.scripts]
+    # As `npm ci --include=dev` says it to what its scripts call, such as the `npm install` of another folder.
+    option = _unless_asked(app, " --include=dev")
+    named = [f"npm run {name}{option}" for group in groups for name in group if name in app.scripts]
     return [*([_COMPILES] if _is_compiled(app) else []), *named]
 
 
 def _is_compiled(app: App) -> bool:
     """Whether npm compiles the app itself, as a native module that says nothing else of its install."""
-    scripts = app.table("scripts")
-    told = "install" in scripts or "preinstall" in scripts or app.manifest.get("gypfile") is False
+    told = "install" in app.scripts or "preinstall" in app.scripts or app.manifest.get("gypfile") is False
     return bool(app.has("binding.gyp")) and not told
 
 
@@ -189,9 +190,24 @@ def why_not_kept(app: App, manager: Manager, packages: Packages) -> str:
         f"the app's own scripts run in every build ({', '.join(own)})": own,
         "binding.gyp is compiled in every build": app.has("binding.gyp") and not separate,
         f"{', '.join(local)} is a part of the app": local,
+        "Prisma makes its client of the app's schema while it is installed": _generates_unasked(app),
+        "Plug'n'Play keeps its files elsewhere": manager.plug_n_play and _places_pnp(app),
         "NODE_MODULES_CACHE is false": app.config.get("NODE_MODULES_CACHE") == "false",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _generates_unasked(app: App) -> bool:
+    """Whether Prisma's own install script makes its client, and no script of the app that runs in every build does."""
+    every = OWN_SCRIPTS | {"prebuild", "build", "postbuild", "heroku-prebuild", "heroku-postbuild"}
+    asked = any("prisma generate" in text for name, text in app.scripts.items() if name in every)
+    return app.uses("@prisma/client") and not asked
+
+
+def _places_pnp(app: App) -> bool:
+    names = ("cacheFolder", "pnpUnpluggedFolder", "pnpDataPath", "enableGlobalCache: true")
+    named = {name.upper().replace("_", "") for name in app.config}
+    return any(name in app.text(".yarnrc.yml") or f"YARN{name.upper()}" in named for name in names)
 
 
 def inputs(app: App, manager: Manager, packages: Packages) -> list[str]:

@@ -44,7 +44,7 @@ def choose(app: App, manager: Manager) -> Start | None:
     better = framework or (unadapted(app) and "preview" not in script)
     if script and not (_unsuited(app, script, framework) and better):
         return _script(app, manager, script, framework)
-    if framework:
+    if framework or unadapted(app):
         return framework
     return _main(app, manager)
 
@@ -59,7 +59,7 @@ def _unsuited(app: App, script: str, framework: Start | None) -> bool:
 
 def _script(app: App, manager: Manager, script: str, framework: Start | None) -> Start:
     """A script is run without its manager where it can be: so that the app itself gets the signals."""
-    environment = framework.environment if framework else {}
+    environment, loads = (framework.environment, framework.loads) if framework else ({}, "")
     if re.search(r"\bfastify\s+start\b", script):
         environment = {"FASTIFY_ADDRESS": "0.0.0.0"}
     because = f"the script start in {app.manifest_name}"
@@ -70,8 +70,8 @@ def _script(app: App, manager: Manager, script: str, framework: Start | None) ->
         wanted = True
     if wanted:
         runner = "npm" if manager.name == "npm" else manager.name
-        return Start("npm start" if runner == "npm" else f"{runner} run start", because, environment)
-    return Start(script.replace("\n", " "), because, environment)
+        return Start("npm start" if runner == "npm" else f"{runner} run start", because, environment, loads=loads)
+    return Start(script.replace("\n", " "), because, environment, loads=loads)
 
 
 def _main(app: App, manager: Manager) -> Start | None:
@@ -171,7 +171,7 @@ def _qwik(app: App) -> Start | None:
     if not app.uses(*_QWIK):
         return None
     script = app.scripts.get("serve", "")
-    if re.match(r"node\s+(\./)?server/", script):
+    if re.search(r"\bserver/entry\.", script):
         loads = next(name for name in _QWIK if app.uses(name))
         return Start(script, f"Qwik, the script serve in {app.manifest_name}", dict(ALL), loads=loads)
     if "adapters/static" in app.scripts.get("build.server", ""):
@@ -181,7 +181,8 @@ def _qwik(app: App) -> Start | None:
 
 def unadapted(app: App) -> str:
     """What to do where the build of a framework makes nothing that can be started; empty otherwise."""
-    if app.uses("@sveltejs/kit") and not app.uses("@sveltejs/adapter-node", "@sveltejs/adapter-static"):
+    others = [name for name in (*app.dependencies, *app.development) if re.search(r"\badapter-(?!auto\b)", name)]
+    if app.uses("@sveltejs/kit") and not others:
         return "SvelteKit's adapter-auto makes nothing that can be started here. Use @sveltejs/adapter-node."
     if app.uses(*_QWIK) and not _qwik(app):
         return "Qwik without an adapter makes nothing that can be started here. Run npm run qwik add node-server."

@@ -34,9 +34,10 @@ install_anew() {
     return
   fi
   cp -p package.json /tmp/nodejs.package.json
-  jq 'del(.scripts | .preinstall, .install, .postinstall, .prepublish, .preprepare, .prepare, .postprepare) | .gypfile = false' /tmp/nodejs.package.json >package.json
+  jq 'del(.scripts | .preinstall, .install, .postinstall, .prepublish, .preprepare, .prepare, .postprepare) | .gypfile = false' /tmp/nodejs.package.json >/tmp/nodejs.without-scripts.json
+  cp --remove-destination /tmp/nodejs.without-scripts.json package.json
   perform "$installing"
-  cp -p /tmp/nodejs.package.json package.json
+  cp -p --remove-destination /tmp/nodejs.package.json package.json
 }
 
 make_key() {
@@ -51,7 +52,7 @@ find_parts() { # what is kept: the folders, those of workspaces too, and Plug'n'
   local part
   mapfile -t parts < <(find . -name node_modules -type d -prune ! -path './.git/*' -printf '%P\n' | LC_ALL=C sort)
   if [ "$manager_linker" != pnp ]; then return; fi
-  for part in .pnp.cjs .pnp.loader.mjs .yarn/build-state.yml .yarn/cache .yarn/unplugged; do
+  for part in .pnp.cjs .pnp.data.json .pnp.loader.mjs .yarn/build-state.yml .yarn/cache .yarn/unplugged; do
     if [ -e "$part" ]; then parts+=("$part"); fi
   done
 }
