@@ -253,6 +253,22 @@ def test_a_tag_that_a_lost_publication_moved_is_moved_back(farm, leases):
     assert farm.database.client.zcard(farm.database.key("unsettled")) == 0
 
 
+def test_a_build_that_succeeds_after_its_publication_was_lost_gets_its_tag(farm, leases):
+    tenant = farm.settings.namespace.strip(":")
+    repository = f"apps/{tenant}/a"
+    image = str(_put(farm, repository, "image"))
+    build = farm.submit(request(tenant=tenant))
+    lease = leases.claim(build.id, "n")
+    moment = remember(farm.database)
+    leases.publish(lease, repository, result(tenant=tenant, digest=image))
+    go_back(farm.database, moment)
+    leases.succeed(lease, result(tenant=tenant, digest=image))
+    assert farm.records.tag_target(repository) == image
+    with open_registry(farm.settings) as registry:
+        TagRepair(farm.records, registry, logger()).repair()
+    assert _tag(farm, repository) == image
+
+
 def test_a_tag_is_looked_at_again_if_the_registry_is_absent(farm, leases):
     Tags(farm.database).mark("apps/t/a")
     farm.database.client.hset(farm.database.key("tags"), "apps/t/a", "sha256:" + "d" * 64)

@@ -13,11 +13,15 @@ if build.state ~= 'running' then
   -- The same message sent twice gets the same answer.
   return build.state == state and string.find(ARGV[3], ' ', 1, true) and state or ''
 end
-local published = state ~= 'succeeded' and redis.call('HGET', record, 'published')
-if published then
+local published, target = unpack(redis.call('HMGET', record, 'published', 'target'))
+if published and state ~= 'succeeded' then
   state = 'succeeded'
   ARGV[5], ARGV[6] = 'result', published
-  unsettle(redis.call('HGET', record, 'target'), 0)
+  unsettle(target, 0)
+elseif target and state == 'succeeded' and not published then
+  -- The holder has published; Redis lost that in a failover, and with it which image the tag is to point to.
+  redis.call('HSET', key('tags'), target, cjson.decode(ARGV[6]).digest)
+  unsettle(target, 0)
 end
 if state ~= 'superseded' then redis.call('HDEL', record, 'superseded_by') end
 if ARGV[5] ~= '' then redis.call('HSET', record, ARGV[5], ARGV[6]) end
