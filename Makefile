@@ -40,7 +40,7 @@ docs: $(STAMP) ## docs/ as a site in build/site, with the API references; a brok
 test: $(STAMP) lint docs ## every test, on a real engine, Redis and registry
 	$(BIN)/buildfarm up --no-worker
 	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 --numprocesses 2 --dist loadfile tests/unit tests/integration
-	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/observability tests/faults tests/hostile
+	BUILDFARM_TESTS_NEED_SERVICES=1 $(BIN)/pytest --durations=20 tests/faults tests/hostile tests/observability
 
 .PHONY: integration observability hostile-short
 integration: $(STAMP) ## a part of `make test`: a real engine, Redis and registry; TESTS=tests/integration/api for less of it
