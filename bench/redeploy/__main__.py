@@ -47,18 +47,20 @@ def main(rounds: int, wanted: list[str]) -> None:
             claims=claims,
         )
         figures = {name: measure(bench) for name, measure in PARTS.items() if not wanted or name in wanted}
-    if not wanted:
-        _write(rounds, figures)
+    _write(rounds, figures)
     claims.finish()
 
 
 def _write(rounds: int, figures: Mapping[str, object]) -> None:
+    """Each part interleaves its ways, so a run of some parts replaces these alone, on the same machine."""
     machine = {
         "processors": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
-    RESULTS.write_text(json.dumps({"machine": machine, "rounds": rounds, **figures}, indent=2) + "\n")
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept = before if (before.get("machine"), before.get("rounds")) == (machine, rounds) else {}
+    RESULTS.write_text(json.dumps({**kept, "machine": machine, "rounds": rounds, **figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
