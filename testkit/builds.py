@@ -151,12 +151,7 @@ def end_node(
 
     What a node that was not killed has left of its builds stays in its folder, and has to be seen.
     """
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    terminate(process, seconds)
     if process.returncode < 0:
         own = {"node_id": node_id, "workspace_directory": workspaces}
         with closing(open_engine(settings.docker_url)) as client:
@@ -165,6 +160,16 @@ def end_node(
         path.unlink() if path.is_file() else shutil.rmtree(path)
     with suppress(OSError):
         (workspaces / node_id).rmdir()
+
+
+def terminate(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Asks a process to end, and after so many seconds makes it."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

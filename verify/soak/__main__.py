@@ -46,6 +46,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # also if the shell that started it has it ignored
         signal.signal(number, lambda *_: sys.exit("stopped by a signal"))
     plan = Plan(float(os.environ.get("MINUTES") or FULL_MINUTES), float(os.environ.get("RATE") or RATE))
+    if plan.problem:
+        sys.exit(plan.problem)
     claims = Claims(f"Soak of {plan.minutes:g} minutes, {plan.lives} lives of {plan.life_seconds:.0f} s")
     with rooms() as own, ExitStack() as stack:
         farm = stack.enter_context(_farm(own, plan))
@@ -91,7 +93,7 @@ class Soak:
         image_seconds = farm.settings.record_seconds
         self.checking = Checking(history, life_seconds, image_seconds, lambda: self.submitting.submitted, self.ended)
         self.submitting = Submitting(
-            farm, RATE, life_seconds * _BEHIND, lambda: self.checking.behind_seconds, self.ended
+            farm, plan.rate, life_seconds * _BEHIND, lambda: self.checking.behind_seconds, self.ended
         )
         self.samples: list[Sample] = []
         self.censuses: list[dict[str, Any]] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from testkit.builds import terminate
 from verify.soak.rooms import NODE, Rooms
 
 NODES, SLOTS = 2, 6
@@ -40,12 +40,7 @@ def node(own: Rooms, number: int) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        terminate(process, _END_SECONDS)
 
 
 def complaints(folder: Path) -> tuple[Counter[str], dict[str, str]]:

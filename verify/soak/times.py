@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from buildfarm.gc.retention import DAY
@@ -19,6 +20,16 @@ class Plan:
 
     minutes: float
     rate: float = RATE  # builds a second
+
+    @property
+    def problem(self) -> str:
+        """Why there is no such run, and what to ask for; empty if there is one."""
+        if self.rate <= 0:
+            return f"RATE is {self.rate:g}. Give a number of builds a second above 0."
+        if self.lives < _LEAST_LIVES:
+            least = math.ceil(_LEAST_LIVES * _LEAST_LIFE_SECONDS / 6) / 10
+            return f"MINUTES is {self.minutes:g}: too short to compare lives. Give {least:g} or more."
+        return ""
 
     @property
     def is_full(self) -> bool:

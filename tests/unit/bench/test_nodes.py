@@ -7,6 +7,7 @@ from contextlib import closing
 
 from bench.nodes.recording import Repeated, repeated
 from bench.nodes.simulated import SimulatedNode, packed
+from testkit import loops
 
 LINES = [
     b'1.1 [0 127.0.0.1:1] "EVALSHA" "abc" "1" "farm:node:real" "{\\"free\\": 2}" "\\xe2\\x82\\xac"\r\n',
@@ -62,6 +63,6 @@ def test_a_simulated_node_pops_under_its_own_name_again_and_again_and_hands_mess
         server.close()
         await asyncio.gather(*served, return_exceptions=True)  # connections without a pop end in the middle
 
-    asyncio.run(run())
+    loops.run(run())
     assert taken == [b'{"a"']
     assert asked == [packed([b"BRPOP", b"build.fake.node", b"5"])] * 3

@@ -157,3 +157,11 @@ def test_the_processes_of_a_soak_are_found_by_its_name():
             assert Rooms("buildfarm-soak-uni").processes() == []
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "rate", "named"),
+    [(0.5, 20, "MINUTES"), (8.3, 20, "MINUTES"), (10, 0, "RATE"), (8.4, 4, ""), (45, 20, "")],
+)
+def test_a_run_that_can_compare_nothing_is_refused(minutes, rate, named):
+    assert Plan(minutes, rate).problem.partition(" ")[0] == named
