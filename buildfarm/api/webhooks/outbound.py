@@ -137,7 +137,12 @@ class _Bounded(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, self._deadline.left()), self._deadline)
+        try:
+            seconds = self._deadline.left()
+        except httpcore.TimeoutException:
+            self.close()  # the pool does not know this connection yet
+            raise
+        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, seconds), self._deadline)
 
     def close(self) -> None:
         self._stream.close()

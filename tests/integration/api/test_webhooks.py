@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import hmac
 import http.server
 import json
 import queue
+import ssl
 import threading
 import time
 
@@ -273,6 +275,14 @@ def test_an_attempt_ends_in_time_whatever_the_receiver_does(scheme, start, piece
         with pytest.raises((httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)):
             post(receiver.url.replace("http", scheme, 1), [], b"{}", LOOPBACK, attempt_seconds=0.7)
         assert time.monotonic() - started < promised(1.5)
+
+
+def test_an_attempt_whose_time_is_over_before_the_handshake_closes_its_connection(monkeypatch):
+    ready, certificates = threading.Event(), ssl.create_default_context()
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: ready.wait(0.4) or certificates)
+    with trickling(b"", b"") as receiver, pytest.raises(httpcore.TimeoutException):
+        post(receiver.url.replace("http", "https", 1), [], b"{}", LOOPBACK, attempt_seconds=0.3)
+    gc.collect()  # warns of an open one, which fails the test
 
 
 def test_a_receiver_that_does_not_read_ends_in_time():
