@@ -12,9 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 from buildfarm.oci.registry import Registry
 from testkit.registry.fake import FakeRegistry
+
+settings.register_profile("no deadline", deadline=None)  # of 200 ms for an example, which a busy machine exceeds
+settings.load_profile("no deadline")
 
 PROGRAMS = Path(__file__).parents[2] / "images/builder/programs"
 
