@@ -16,10 +16,8 @@ from buildfarm.buildpacks.address import ArtifactBuildpack, Buildpack
 from buildfarm.errors import ConflictError, QueueFullError, RegistryError, RequestError, UnconfirmedError
 from buildfarm.events import LogLine, LogNow
 from buildfarm.gc.keeping import Keeping
-from buildfarm.gc.room import SentBytes
-from buildfarm.input_digest import input_digest
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
-from buildfarm.node import Node
+from buildfarm.oci.reference import host_of
 from buildfarm.queue.messages import message_template
 from buildfarm.queue.names import TASK, shard_of
 from buildfarm.queue.view import QueuePosition, QueueView
@@ -29,13 +27,11 @@ from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import (
     Admission,
     AdmissionPolicy,
-    BuildpackOrder,
     CachedResult,
     Events,
     Full,
     LogBounds,
     Logs,
-    Nodes,
     Records,
     open_database,
 )
@@ -44,14 +40,23 @@ from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
     from buildfarm import builder as builders
+    from buildfarm import input_digest as inputs
     from buildfarm.buildpacks import pin as pins
+    from buildfarm.gc import room as rooms
+    from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.sources import packing
-else:  # most calls of most programs need only Redis
+    from buildfarm.store import buildpack_order as orders
+    from buildfarm.store import nodes as known_nodes
+else:  # most calls of most programs need only Redis, and of it the records
     builders = LazyModule("buildfarm.builder")
+    inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
+    rooms = LazyModule("buildfarm.gc.room")
     registries = LazyModule("buildfarm.oci.registry")
     packing = LazyModule("buildfarm.sources.packing")
+    orders = LazyModule("buildfarm.store.buildpack_order")
+    known_nodes = LazyModule("buildfarm.store.nodes")
 
 _QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
@@ -90,7 +95,7 @@ class Farm(Keeping):
             ca=self.settings.registry_ca,
             patience_seconds=patience_seconds,
         )
-        opened.count_sent(SentBytes(self.room.usage).add)
+        opened.count_sent(rooms.SentBytes(self.room.usage).add)
         self.resources.callback(opened.close)
         return opened
 
@@ -151,11 +156,11 @@ class Farm(Keeping):
 
     def buildpacks(self) -> tuple[str, ...]:
         """The farm's order of buildpacks; empty if it is the builder's own. See `buildfarm.buildpacks.address`."""
-        return BuildpackOrder(self.database).get()
+        return orders.BuildpackOrder(self.database).get()
 
     def order_buildpacks(self, buildpacks: Sequence[str]) -> None:
         """Apps that name no buildpack are built by the first of these that takes them, from the next submit on."""
-        BuildpackOrder(self.database).put([str(self.pin(name)) for name in buildpacks])
+        orders.BuildpackOrder(self.database).put([str(self.pin(name)) for name in buildpacks])
 
     def pin(self, buildpack: str) -> Buildpack:
         """The buildpack of this name or address with its digest as it is now; asked for from here.
@@ -255,15 +260,15 @@ class Farm(Keeping):
 
     def nodes(self) -> list[Node]:
         """The build nodes of the last day; those that went silent are marked as gone."""
-        return Nodes(self.database).all()
+        return known_nodes.Nodes(self.database).all()
 
     def drain(self, node_id: str) -> None:
         """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
-        Nodes(self.database).drain(node_id)
+        known_nodes.Nodes(self.database).drain(node_id)
 
     def builder(self) -> str:
         """The builder image of the farm, as repository@digest; empty if it has none yet."""
-        return Nodes(self.database).promoted() or self.settings.builder
+        return known_nodes.Nodes(self.database).promoted() or self.settings.builder
 
     def promote_builder(self, reference: str) -> str:
         """Makes an image of the farm's registry the builder of every node; returns it as repository@digest.
@@ -272,14 +277,14 @@ class Farm(Keeping):
         RequestError if it cannot be a builder, and RegistryError.
         """
         builder = builders.check_builder(self.registry, reference)
-        Nodes(self.database).promote(builder)
+        known_nodes.Nodes(self.database).promote(builder)
         return builder
 
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         if not getattr(request, "cached_result", False):
             return None
-        digest = input_digest(request, self.builder().partition("@")[2], self.settings)
+        digest = inputs.input_digest(request, self.builder().partition("@")[2], self.settings)
         cached = self.history.cached_result(f"{request.tenant}/{request.app}", digest) if digest else None
         try:
             if cached and self.quick_registry.has_manifest(cached.result.repository, cached.result.digest):
@@ -321,7 +326,7 @@ class Farm(Keeping):
         """The reference under which this process reaches the build's image. Raises ValueError if it has none."""
         if build.result is None:
             raise ValueError(f"build {build.id} has no image")
-        return f"{self.registry.host}/{build.result.repository}@{build.result.digest}"
+        return f"{host_of(self.settings.registry_url)}/{build.result.repository}@{build.result.digest}"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from examples import demo
 from localfarm.waiting import wait_until
 from testkit.builds import empty_namespace
 from testkit.table import Claims
+from verify.start_up import measure_start_up
 
 ROOT = Path(__file__).parents[1]
 APPS = ("python", "node")
@@ -108,6 +109,8 @@ def main() -> None:
                 continue
             installed = install(wheel, extra.name, top / (extra.name or "base"))
             try_extra(claims, extra, installed, empty)
+            if extra.name == "farm":
+                measure_start_up(claims, installed.folder / "bin" / "buildfarm", empty)
             if extra.name == "local" and "--no-up" not in sys.argv:
                 first_run(claims, installed, empty)
             shutil.rmtree(installed.folder)

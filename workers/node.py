@@ -17,10 +17,10 @@ from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Database, Leases, Nodes, Wakeups
-from buildfarm.store.archive import Catalog
 from buildfarm.store.archive.archivist import Archivist
 from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
+from buildfarm.store.archive.catalog import Catalog
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from bench.buildkit import BuildKit, certificates
 from bench.measure import spread
-from bench.redeploy.deploys import APP_FOLDERS, ROOT, App, Bench, Source, Times, command_seconds, copy_of
+from bench.redeploy.deploys import APP_FOLDERS, ROOT, App, Bench, Source, Times, copy_of, run_command
 from testkit.builds import Builds
 from testkit.registry.reading import read_builder
 from testkit.table import Claims
@@ -52,7 +52,8 @@ def _first_deploys(bench: Bench, source: Source, ways: Ways) -> None:
 
 def _redeploys(bench: Bench, source: Source, ways: Ways) -> None:
     """Each way once in each round; BuildKit's first build fills its cache."""
-    app, farm = source.app, bench.ours.farm
+    app, farm, bytecode = source.app, bench.ours.farm, bench.folder / "bytecode"
+    run_command(bench.ours, source.folder, app.name, bytecode)
     with ExitStack() as stack:
         rival = BuildKit(farm.registry, read_builder(farm).image, app.dockerfile, certificates())
         if app.dockerfile:
@@ -66,7 +67,7 @@ def _redeploys(bench: Bench, source: Source, ways: Ways) -> None:
                 else:
                     _redeploy(bench.farms[way], source, times)
             source.change()
-            ways["ours"].command.append(command_seconds(bench.ours, source.folder, app.name))
+            ways["ours"].add(run_command(bench.ours, source.folder, app.name, bytecode))
 
 
 def _redeploy(built: Builds, source: Source, times: Times) -> None:
@@ -93,7 +94,7 @@ def _judge(claims: Claims, app: App, ways: Ways) -> None:
         case SCIENCE.name:
             _against(claims, "390 MB app: whole redeploy", ways, 2.2)
             _at_most(claims, "390 MB app: whole redeploy", ours.whole, 0.40)
-            _at_most(claims, "390 MB app: with the command line", ours.command, 0.8)
+            _with_command(claims, "390 MB app: with the command line", ours, 0.8)
         case COPIED.name:
             _at_most(claims, "400 MB copied from the cache: whole redeploy", ours.whole, 1.5)
         case VITE.name:
@@ -106,6 +107,13 @@ def _judge(claims: Claims, app: App, ways: Ways) -> None:
 def _at_most(claims: Claims, claim: str, seconds: list[float], most: float) -> None:
     holds = bool(seconds) and statistics.median(seconds) <= most
     claims.add(f"{claim} at most {most} s", spread(seconds) if seconds else "not measured", holds)
+
+
+def _with_command(claims: Claims, claim: str, times: Times, most: float) -> None:
+    """Where its time goes is in the figure: packing and sending the source are before the submit."""
+    before, after = spread(times.command_before), spread(times.command_after)
+    figure = f"{spread(times.command)}: {before} until the submit, {after} from the build's end on"
+    claims.add(f"{claim} at most {most} s", figure, statistics.median(times.command) <= most)
 
 
 def _against(claims: Claims, claim: str, ways: Ways, most: float) -> None:

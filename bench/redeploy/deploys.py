@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,18 @@ class Deploy:
         return self.seconds - sum(spent[name] for name in (Phase.DETECT, Phase.COMPILE))
 
 
+@dataclass(frozen=True)
+class Command:
+    """One ``buildfarm build``, process start to exit: seconds in all, until it has submitted, and from the build's end.
+
+    The rest is the farm's. Packing and sending the source come before the submit.
+    """
+
+    seconds: float
+    before: float
+    after: float
+
+
 @dataclass
 class Times:
     """Seconds of one app in one way."""
@@ -75,6 +88,14 @@ class Times:
     own: list[float] = field(default_factory=list)  # none for BuildKit
     beside: list[float] = field(default_factory=list)  # all but the app's own script, if that prints its time
     command: list[float] = field(default_factory=list)  # with the command line, process start to exit
+    command_before: list[float] = field(default_factory=list)  # of these, until the build was submitted
+    command_after: list[float] = field(default_factory=list)  # and from its end on
+
+    def add(self, command: Command) -> None:
+        """One more run of the command line."""
+        self.command.append(command.seconds)
+        self.command_before.append(command.before)
+        self.command_after.append(command.after)
 
 
 @dataclass(frozen=True)
@@ -105,13 +126,18 @@ def copy_of(app: App, folder: Path) -> Source:
     return Source(app, folder)
 
 
-def command_seconds(built: Builds, folder: Path, name: str) -> float:
-    """Seconds of ``buildfarm build``, process start to exit."""
+def run_command(built: Builds, folder: Path, name: str, bytecode: Path) -> Command:
+    """``buildfarm build`` with what an installed one has: its modules as bytecode, which the first run here writes."""
     environment = {**os.environ, "BUILDFARM_NAMESPACE": built.farm.settings.namespace}
+    environment |= {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
     command = [str(Path(sys.executable).parent / "buildfarm"), "build", str(folder), "--app", f"{built.tenant}/{name}"]
-    started = time.monotonic()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    return time.monotonic() - started
+    started = time.time()  # by the clock of the records: Redis is on this machine
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    ended = time.time()
+    shown = re.search(r"^build +(\w+)$", done.stdout, re.MULTILINE)
+    build = built.farm.get(shown[1]) if shown else None
+    assert build is not None and build.finished_at is not None, done.stdout
+    return Command(ended - started, build.submitted_at - started, ended - build.finished_at)
 
 
 def code_before(stack: ExitStack) -> Path:

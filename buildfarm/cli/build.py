@@ -198,7 +198,9 @@ def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool
 
 def _chosen(farm: Farm | Client, buildpacks: tuple[str, ...]) -> tuple[str, ...]:
     """The buildpacks as the request has them: what goes over the API is pinned by the build, in its sandbox."""
-    return tuple(pinned(farm, buildpacks)) if not isinstance(farm, over_http.Client) else buildpacks
+    if not buildpacks or isinstance(farm, over_http.Client):
+        return buildpacks
+    return tuple(pinned(farm, buildpacks))
 
 
 def _app_names(app: str | None, source: Path) -> tuple[str, str]:

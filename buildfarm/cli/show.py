@@ -15,9 +15,7 @@ import click
 from buildfarm import LazyModule
 from buildfarm.cli.error_handler import wanted_colour
 from buildfarm.model import Build, BuildResult, Failure, Phase, State
-from buildfarm.node import Node, NodeState
 from buildfarm.queue.view import QueuePosition
-from buildfarm.sources.listing import printable
 from buildfarm.telemetry.units import size
 
 if TYPE_CHECKING:
@@ -28,11 +26,16 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from buildfarm import node as nodes
     from buildfarm.cli.details.why import Reason
     from buildfarm.client import Client
     from buildfarm.farm import Farm
+    from buildfarm.node import Node
+    from buildfarm.sources import listing
     from buildfarm.sources.choice import LeftOut
-else:  # take 40 ms
+else:  # a list of builds needs none of them; rich's take 40 ms
+    nodes = LazyModule("buildfarm.node")
+    listing = LazyModule("buildfarm.sources.listing")
     consoles = LazyModule("rich.console")
     tables = LazyModule("rich.table")
     texts = LazyModule("rich.text")
@@ -99,7 +102,7 @@ def _files(count: int) -> str:
 
 
 def _dim(console: Console, text: str) -> None:
-    console.print(texts.Text(printable(text), "dim"), soft_wrap=True)
+    console.print(texts.Text(listing.printable(text), "dim"), soft_wrap=True)
 
 
 def show_build(console: Console, build: Build, image: str, place: QueuePosition | None = None) -> None:
@@ -147,7 +150,7 @@ def show_reasons(console: Console, reasons: Sequence[Reason]) -> None:
     """What decided how a build went, a decision per line."""
     for reason in reasons:
         because = f" ({reason.because})" if reason.because else ""
-        _row(console, reason.what, printable(f"{reason.decided}{because}"))
+        _row(console, reason.what, listing.printable(f"{reason.decided}{because}"))
 
 
 def show_failure(console: Console, failure: Failure) -> None:
@@ -194,12 +197,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-_NODE_COLOURS = {
-    NodeState.READY: "green",
-    NodeState.CLOSED: "yellow",
-    NodeState.DRAINING: "cyan",
-    NodeState.GONE: "red",
-}
+_NODE_COLOURS = {"ready": "green", "closed": "yellow", "draining": "cyan", "gone": "red"}
 
 
 def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
@@ -207,7 +205,7 @@ def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
     console = terminal()
     rows = table("node", "state", "slots", "builds", "builder", "disk free", "version", "")
     for node in found:
-        gone = node.state is NodeState.GONE
+        gone = node.state is nodes.NodeState.GONE
         rows.add_row(
             node.id,
             texts.Text(node.state, style=_NODE_COLOURS[node.state]),
@@ -220,6 +218,6 @@ def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
         )
     console.print(rows)
     current = farm.builder()
-    alive = [node for node in found if node.state is not NodeState.GONE]
+    alive = [node for node in found if node.state is not nodes.NodeState.GONE]
     ready = sum(bool(node.builder) and current.endswith(node.builder) for node in alive)
     console.print(f"{ready} of {len(alive)} nodes have the builder {current.rpartition('@')[2][:19]}.")

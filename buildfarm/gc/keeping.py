@@ -7,30 +7,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from buildfarm import LazyModule
 from buildfarm.errors import RequestError
 from buildfarm.fields import NAME_PATTERN
-from buildfarm.gc.retention import (
-    DAY,
-    InUse,
-    Retention,
-    Running,
-    check_values,
-    digest_of,
-    effective,
-    lowers,
-    refuse,
-    would_delete,
-)
-from buildfarm.gc.room import Room
 from buildfarm.model import Build
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings
 from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
 from buildfarm.store.archive import History
-from buildfarm.store.keeping.policies import Policies
-from buildfarm.store.keeping.running import ImagesInUse
-from buildfarm.store.keeping.usage import Usage
+
+if TYPE_CHECKING:
+    from buildfarm.gc import retention as rules
+    from buildfarm.gc import room as rooms
+    from buildfarm.gc.retention import InUse, Retention, Running
+    from buildfarm.gc.room import Room
+    from buildfarm.store.keeping import policies as policies_kept
+    from buildfarm.store.keeping import running as running_images
+    from buildfarm.store.keeping import usage as bytes_used
+else:  # most calls of the farm decide nothing about keeping
+    rules = LazyModule("buildfarm.gc.retention")
+    rooms = LazyModule("buildfarm.gc.room")
+    policies_kept = LazyModule("buildfarm.store.keeping.policies")
+    running_images = LazyModule("buildfarm.store.keeping.running")
+    bytes_used = LazyModule("buildfarm.store.keeping.usage")
 
 IMAGES_MAX = 800  # of one report: a request's body has 64 KiB
 LEASE_DAYS_MAX = 90
@@ -55,7 +56,7 @@ class Keeping(ABC):
     @cached_property
     def room(self) -> Room:
         """Refuses what has no room in the registry."""
-        return Room(self.admission)
+        return rooms.Room(self.admission)
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What a tenant may have running and waiting, and this app of it."""
@@ -83,15 +84,15 @@ class Keeping(ABC):
 
     def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""
-        return Usage(self.database).of(tenant)
+        return bytes_used.Usage(self.database).of(tenant)
 
     def retention(self, tenant: str, app: str | None = None) -> Retention:
         """What of a tenant, or of one of its apps, stays how long."""
-        return effective(self.settings, Policies(self.database).all(), tenant, app)
+        return rules.effective(self.settings, policies_kept.Policies(self.database).all(), tenant, app)
 
     def retention_set(self) -> dict[str, float]:
         """The values that were set, as "tenant:images" and "tenant/app:image_days"."""
-        return Policies(self.database).all()
+        return policies_kept.Policies(self.database).all()
 
     def set_retention(self, tenant: str, app: str | None = None, **values: float | None) -> Retention:
         """Sets fields of a policy; None goes back to the tenant's or the settings'.
@@ -99,8 +100,8 @@ class Keeping(ABC):
         Raises RequestError, also for a policy that would delete running images.
         """
         _check_owner(tenant, app, "See docs/operating.md.")
-        check_values(values, app)
-        policies = Policies(self.database)
+        rules.check_values(values, app)
+        policies = policies_kept.Policies(self.database)
         now = policies.all()
         owner = f"{tenant}/{app}" if app else tenant
         then = {**now, **{f"{owner}:{name}": value for name, value in values.items() if value is not None}}
@@ -114,13 +115,13 @@ class Keeping(ABC):
     def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""
         return [
-            InUse(reporter=one.reporter, images=tuple(sorted(one.images)), until=one.until)
-            for one in ImagesInUse(self.database).all()
+            rules.InUse(reporter=one.reporter, images=tuple(sorted(one.images)), until=one.until)
+            for one in running_images.ImagesInUse(self.database).all()
         ]
 
     def report_in_use(self, images: Collection[str], *, days: float = 3, reporter: str = "orchestrator") -> InUse:
         """Replaces a reporter's running images, by digest or reference; they stay for so many days. RequestError."""
-        digests = {digest_of(image) for image in images}
+        digests = {rules.digest_of(image) for image in images}
         if len(digests) > IMAGES_MAX:
             raise RequestError(
                 f"A report has at most {IMAGES_MAX} images, not {len(digests)}.",
@@ -133,25 +134,25 @@ class Keeping(ABC):
                 f"{reporter[:80]!r} is not a valid name of a reporter.",
                 advice="Use 1 to 64 letters, digits, dots, dashes and low lines.",
             )
-        until = ImagesInUse(self.database).report(reporter, digests, days * DAY)
+        until = running_images.ImagesInUse(self.database).report(reporter, digests, days * rules.DAY)
         if until is None:
             raise RequestError("There are too many reporters.", advice="Give the reports fewer names.")
-        return InUse(reporter=reporter, images=tuple(sorted(digests)), until=until)
+        return rules.InUse(reporter=reporter, images=tuple(sorted(digests)), until=until)
 
     def _refuse_deletion(self, tenant: str, app: str | None, now: dict[str, float], then: dict[str, float]) -> None:
-        in_use = ImagesInUse(self.database).digests()
+        in_use = running_images.ImagesInUse(self.database).digests()
         if not in_use:
             return
         for name, running in self._running(tenant, app, in_use).items():
-            before, after = (effective(self.settings, found, tenant, name) for found in (now, then))
-            if lowers(before, after) and (found := would_delete(running, after)):
-                raise refuse(f"{tenant}/{name}", found)
+            before, after = (rules.effective(self.settings, found, tenant, name) for found in (now, then))
+            if rules.lowers(before, after) and (found := rules.would_delete(running, after)):
+                raise rules.refuse(f"{tenant}/{name}", found)
 
     def _builds(self, tenant: str, app: str | None) -> Iterator[Build]:
         """Builds whose records still count, an app's newest first."""
         now = self.database.now()
         for name in (app,) if app else self._apps(tenant):
-            since = now - self.retention(tenant, name).record_days * DAY
+            since = now - self.retention(tenant, name).record_days * rules.DAY
             after: str | None = ""
             while after is not None:
                 found, after = self.history.page(_PAGE, tenant=tenant, app=name, after=after)
@@ -178,7 +179,7 @@ class Keeping(ABC):
                 images.setdefault(build.request.app, {}).setdefault(str(build.result.digest), build.finished_at)
         return {
             name: [
-                Running(digest=digest, newer=newer, days=(now - made_at) / DAY)
+                rules.Running(digest=digest, newer=newer, days=(now - made_at) / rules.DAY)
                 for newer, (digest, made_at) in enumerate(found.items())
                 if digest in in_use and digest != self.records.tag_target(f"apps/{tenant}/{name}")
             ]

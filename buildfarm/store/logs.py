@@ -6,19 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildfarm.errors import LeaseLost
 from buildfarm.events import LogLine
 from buildfarm.model import Phase, State
 from buildfarm.settings import MIB, Settings
 from buildfarm.store.database import Database
-from buildfarm.store.leases import Lease
+
+if TYPE_CHECKING:
+    from buildfarm.store.leases import Lease
 
 START = "0"
 TAIL = ":tail"  # a log's newest lines are in a second stream, whose name ends so
 NOW = "log_now"  # the field of a record that has the line that is being written
 NOW_CHARS_MAX = 500
+_SENT_FIELDS = ("log_blobs", "attempt", "place")  # of a record, about logs in the registry
 CUT = "log_cut"  # the field of a record that says what is missing of its log
 
 Position = tuple[int, int]
@@ -83,6 +86,13 @@ class Logs:
         """Notes that an attempt's whole log is in the registry, or with an empty digest that it was lost."""
         keys = [self.database.key("build", build_id), self.database.namespace]
         self.database.run("sent_log", keys, attempt, digest, size_bytes)
+
+    def sent_record(self, build_id: str) -> dict[str, str] | None:
+        """What `archive.sent_logs` needs of the record; None if no log of the build was sent."""
+        with self.database.failures():
+            found: Any = self.database.client.hmget(self.database.key("build", build_id), _SENT_FIELDS)
+        fields = {name: text for name, text in zip(_SENT_FIELDS, found, strict=True) if text}
+        return {**fields, "id": build_id} if "log_blobs" in fields else None
 
     def show(self, lease: Lease, text: str) -> None:
         """Replaces the line that is being written, for those who follow. LeaseLost."""

@@ -16,8 +16,8 @@ from buildfarm.model import Phase, State
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.registry import Registry
 from buildfarm.store import Lease, LogBounds, Logs, records
-from buildfarm.store.archive import Catalog, History, history
-from buildfarm.store.archive.catalog import Joined
+from buildfarm.store.archive import History, history
+from buildfarm.store.archive.catalog import Catalog, Joined
 from buildfarm.store.archive.patrol import Patrol
 from buildfarm.store.archive.shelf import shelved
 from buildfarm.telemetry import logger

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildfarm.model import State
-from buildfarm.store.archive.pack import Position
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.database import Database
+
+if TYPE_CHECKING:
+    from buildfarm.store.archive.pack import Position
 
 _INPUTS = 20  # of an app, that an image is remembered for
 _BUCKETS = 4096  # as in scripts/_archived.lua

@@ -6,25 +6,34 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from buildfarm import LazyModule
 from buildfarm.errors import NotFoundError, RegistryError, RequestError
 from buildfarm.events import LogLine
 from buildfarm.model import Build, Phase, State
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.store.archive.app_history import AppHistory
-from buildfarm.store.archive.catalog import Catalog
-from buildfarm.store.archive.listing import Listing
-from buildfarm.store.archive.log_text import decode_log
-from buildfarm.store.archive.pack import Index, Row
-from buildfarm.store.archive.plan import Shelved
-from buildfarm.store.archive.sent_logs import SentLogs
-from buildfarm.store.archive.shelf import Shelf, repository_of
 from buildfarm.store.logs import START, Logs, position_of
 from buildfarm.store.pages import READ, Pages
 from buildfarm.store.records import CachedResult, Records, decode, digests_of
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
+    from buildfarm.store.archive import app_history as app_histories
+    from buildfarm.store.archive import catalog as catalogs
+    from buildfarm.store.archive import listing as listings
+    from buildfarm.store.archive import log_text, sent_logs
+    from buildfarm.store.archive import shelf as shelves
+    from buildfarm.store.archive.catalog import Catalog
+    from buildfarm.store.archive.pack import Index, Row
+    from buildfarm.store.archive.plan import Shelved
+    from buildfarm.store.archive.shelf import Shelf
+else:  # Redis alone answers most questions
+    app_histories = LazyModule("buildfarm.store.archive.app_history")
+    catalogs = LazyModule("buildfarm.store.archive.catalog")
+    listings = LazyModule("buildfarm.store.archive.listing")
+    log_text = LazyModule("buildfarm.store.archive.log_text")
+    sent_logs = LazyModule("buildfarm.store.archive.sent_logs")
+    shelves = LazyModule("buildfarm.store.archive.shelf")
 
 LOG_WAIT_SECONDS = 0.5
 _INDEXES_MAX = 8
@@ -47,7 +56,7 @@ class History:
     @property
     def catalog(self) -> Catalog:
         """What Redis knows of the archive."""
-        return Catalog(self.records.database)
+        return catalogs.Catalog(self.records.database)
 
     def get(self, build_id: str) -> Build:
         """The build as it is now. Raises NotFoundError, VersionError, and RegistryError if its pack cannot be read."""
@@ -93,10 +102,10 @@ class History:
         if found is not None:
             shelf, index, row = found
             return _named(_packed(shelf, index, row), after, f"{shelf.repository}@{index.data}")
-        sent = SentLogs(self.streams, self.registry())
-        record = sent.record(build_id)
+        record = self.streams.sent_record(build_id)
         if record is None:
             return None
+        sent = sent_logs.SentLogs(self.streams, self.registry())
         return _named(sent.lines(record), after, f"the log of {build_id}")
 
     def cached_result(self, place: str, input_digest: str) -> CachedResult | None:
@@ -159,10 +168,10 @@ class History:
         if tenant and app:
             place = f"{tenant}/{app}"
             at_once = READ if states else limit + 1  # one more shows that there is another page
-            history = AppHistory(
+            history = app_histories.AppHistory(
                 place, pages, self.catalog, at_once, lambda pack: self._index(self._shelf(place), pack)
             )
-            listing = Listing(history.sources(after), after, PACKS_READ)
+            listing = listings.Listing(history.sources(after), after, PACKS_READ)
             found, following = listing.page(limit, states)
             if lost is not None:
                 lost += [sentence for sentence in listing.lost if sentence not in lost]
@@ -195,7 +204,7 @@ class History:
             return [record for record in records if float(record.get("finished_at") or since) >= since]
 
     def _shelf(self, place: str) -> Shelf:
-        return Shelf(self.registry(), repository_of(place))
+        return shelves.Shelf(self.registry(), shelves.repository_of(place))
 
     def _find(self, build_id: str) -> tuple[Shelf, Index, Row] | None:
         """An archived build; None if it is not archived. Raises RegistryError."""
@@ -245,7 +254,7 @@ def _named(lines: Iterator[LogLine], after: str, where: str) -> Iterator[LogLine
 
 def _packed(shelf: Shelf, index: Index, row: Row) -> Iterator[LogLine]:
     if row.size:
-        yield from decode_log(shelf.log(index, row))
+        yield from log_text.decode_log(shelf.log(index, row))
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildfarm.events import LogLine
 from buildfarm.oci.digest import Digest
@@ -15,7 +15,6 @@ from buildfarm.store.logs import START, Logs
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
 
-_FIELDS = ("log_blobs", "attempt", "place")
 _LOGS = "logs/"
 
 
@@ -68,14 +67,6 @@ class SentLogs:
                 yield from decode_log(self._read(record, sent[attempt]))
             else:
                 yield from (line for line in self._live(record["id"]) if line.attempt == attempt)
-
-    def record(self, build_id: str) -> dict[str, str] | None:
-        """What `lines` needs of the record; None if no log of the build was sent."""
-        database = self.streams.database
-        with database.failures():
-            found: Any = database.client.hmget(database.key("build", build_id), _FIELDS)
-        fields = {name: text for name, text in zip(_FIELDS, found, strict=True) if text}
-        return {**fields, "id": build_id} if "log_blobs" in fields else None
 
     def _read(self, record: Mapping[str, str], sent: SentLog) -> bytes:
         place = "/".join(record["place"].split(" ")[:2])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.oci.reference import check_repository, check_tag
+from buildfarm.oci.connection import Connection
+from buildfarm.oci.reference import check_repository, check_tag, host_of
 
 component = st.from_regex(r"[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}", fullmatch=True)
 repositories = st.lists(component, min_size=1, max_size=4).map("/".join)
@@ -37,3 +38,22 @@ def test_a_broken_tag_is_refused(name):
 def test_a_long_hostile_name_is_refused_at_once():
     with pytest.raises(ValueError, match="is not a repository name"):
         check_repository("a-" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:5000",
+        "https://Registry.Test",
+        "https://user:p%40ss@registry.test:5000/",
+        "http://registry.test:80",
+        "https://registry.test:443",
+        "https://registry.test:80",
+        "http://[::1]:5000",
+        "https://bücher.test:5000",
+    ],
+)
+def test_a_host_is_the_one_that_a_connection_has(url):
+    connection = Connection(url, timeout_seconds=1)
+    connection.close()
+    assert host_of(url) == connection.host
