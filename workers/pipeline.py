@@ -87,7 +87,7 @@ def run(
             previous = buildpacks.read_previous(tools.registry, request) if chosen.group else buildpacks.PreviousImage()
             built = buildpacks.build(chosen, workspace, source.steps, tools.profile, previous)
         with attempt.phase(Phase.EXPORT):
-            workspace.freeze(sandbox.kill)
+            workspace.freeze(sandbox.kill, layers=built.cnb is not None)
             exported = tools.exporter.export(
                 workspace.app,
                 tools.builder,

@@ -131,17 +131,22 @@ def _disk_bytes(folder: Path) -> int:
 def _memory(node: NodeProcess) -> list[int]:
     """Of each sandbox of the node that is there now: what cannot be reclaimed."""
     ask = ["docker", "ps", "--quiet", "--no-trunc", "--filter", f"label=buildfarm.node={node.id}"]
-    return [
-        _memory_of(found) for found in subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
-    ]
+    there = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
+    return [size for found in there if (size := _memory_of(found)) is not None]
 
 
-def _memory_of(container: str) -> int:
+def _memory_of(container: str) -> int | None:
+    """None if it has just ended."""
     ask = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
-    pid = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
-    place = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    pid = subprocess.run(ask, check=False, capture_output=True, text=True).stdout.strip()
+    try:
+        place = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
     for root, name in (("/sys/fs/cgroup", "memory.stat"), ("/sys/fs/cgroup/memory", "memory.stat")):
         if (file := Path(f"{root}{place}") / name).exists():
             counted = dict(line.split() for line in file.read_text().splitlines())
             return sum(int(counted[key]) for key in ("anon", "kernel", "rss") if key in counted)
-    raise FileNotFoundError(f"no memory of {container} in /sys/fs/cgroup")
+    if Path(f"/proc/{pid}").exists():
+        raise FileNotFoundError(f"no memory of {container} in /sys/fs/cgroup")
+    return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from contextlib import closing
+import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from buildfarm.errors import NodeError
 from buildfarm.model import State
 from localfarm.farm import clean_up
 from testkit.builds import farm_with_node, wait_for, write_files
+from workers.build_folder import BuildFolder
 from workers.engine import open_engine
 from workers.sandbox.overlay import lay_over
 from workers.sandbox.workspace import Workspaces
@@ -229,6 +231,80 @@ def test_a_folder_is_unchanged_only_if_no_link_leads_out_of_it(tmp_path, noted, 
         subprocess.run(["bash", "-ec", step], cwd=workspace.merged.bind_source, check=True)
         workspace.freeze(lambda: None)
         assert overlay.unchanged() == {path: f"s {moved}" for path, moved in unchanged.items()}
+
+
+# A program that writes to a file of the app through memory alone, until its input ends: no descriptor is open.
+WRITER = """
+import mmap, sys
+with open("app/file", "r+b") as file:
+    memory = mmap.mmap(file.fileno(), 4)
+print("mapped", flush=True)
+sys.stdin.read()
+memory[:4] = b"late"
+"""
+
+
+@contextmanager
+def workspace_on_snapshot(directory):
+    """A workspace on a snapshot with a file in its cache, whose app has a file too."""
+    snapshot = write_files(directory / "snapshot", {"cache/kept": "kept"})
+    (snapshot / "app").mkdir()
+    with Workspaces(directory / "workspaces", 100_000_000, 1000).make("one") as workspace:
+        overlay = lay_over(workspace, "s", snapshot, 0)
+        write_files(Path(workspace.app.bind_source), {"file": "text"})
+        yield workspace, overlay
+
+
+@pytest.fixture
+def laid_over(tmp_path):
+    with workspace_on_snapshot(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+@pytest.mark.parametrize("layers", [False, True])
+def test_app_and_cache_on_a_snapshot_are_frozen_with_and_without_layers(laid_over, layers):
+    workspace, overlay = laid_over
+    workspace.freeze(lambda: pytest.fail("nothing is open for writing"), layers=layers)
+    for folder in (workspace.app, workspace.cache, workspace.merged, *([workspace.layers] if layers else [])):
+        with pytest.raises(OSError, match="Read-only"):
+            (Path(folder.bind_source) / "more").touch()
+    assert overlay.cache_untouched()
+    assert workspace.app.read("file", 10) == b"text"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+@pytest.mark.parametrize("path", ["app/file", "cache/kept"])
+def test_what_is_written_through_memory_ends_before_a_freeze(laid_over, path):
+    workspace, _ = laid_over
+    command = [sys.executable, "-c", WRITER.replace("app/file", path)]
+    with subprocess.Popen(
+        command, cwd=workspace.merged.bind_source, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout.readline() == b"mapped\n"
+        ended = []
+
+        def end():
+            ended.append(writer.communicate())
+
+        workspace.freeze(end, layers=False)
+        assert ended
+    assert BuildFolder(Path(workspace.merged.bind_source)).read(path, 10) == b"late"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+def test_a_freeze_on_a_snapshot_writes_nothing_to_the_disk(tmp_path):
+    def written_bytes(directory):
+        with workspace_on_snapshot(directory) as (workspace, _):
+            before = workspace.disk_bytes
+            with (Path(workspace.app.bind_source) / "large").open("wb") as file:
+                file.write(os.urandom(20_000_000))
+                os.fsync(file.fileno())
+            workspace.freeze(lambda: None, layers=False)
+            return workspace.disk_bytes - before
+
+    # The kernel may write it by itself at any moment, but not each time.
+    assert any(written_bytes(tmp_path / str(number)) < 5_000_000 for number in range(5))
 
 
 def test_a_failed_build_leaves_nothing_in_the_snapshot(builds, app):

@@ -104,6 +104,7 @@ class Caches:
                 self.count("miss")
                 return None
             blob = manifest.layers[0]
+            self.snapshots.await_made(blob.digest, self.check)
             overlay = self.snapshots.lay(blob.digest, workspace)
             code = 0
             if overlay is None:

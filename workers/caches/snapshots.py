@@ -18,11 +18,13 @@ from pathlib import Path
 from buildfarm.errors import NodeError, NodeStopped
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import Logger
+from workers.attempt.signals import Check
 from workers.sandbox.overlay import Overlay, lay_over
 from workers.sandbox.pool import SandboxPool
 from workers.sandbox.workspace import Workspace, remove
 
 _MAKE = "/usr/lib/buildfarm/make-snapshot"
+_TICK_SECONDS = 0.25
 _WAITING_MAX = 8
 _REFUSED_MAX = 1000
 
@@ -58,7 +60,7 @@ class Snapshots:
     logger: Logger
     _kept: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)  # least recently used first
     _wanted: OrderedDict[str, Wanted] = field(default_factory=OrderedDict)
-    _making: set[str] = field(default_factory=set)
+    _making: dict[str, threading.Event] = field(default_factory=dict)  # set at the end
     _refused: set[str] = field(default_factory=set)  # those that cannot become any
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _allowed: threading.Event = field(default_factory=threading.Event)
@@ -81,10 +83,14 @@ class Snapshots:
             self.logger.warning("no_snapshots", reason=reason, advice="See docs/security.md.")
 
     def lay(self, digest: Digest, workspace: Workspace) -> Overlay | None:
-        """Put this cache below a workspace whose app is still empty; None if there is no snapshot of it."""
+        """Put this cache below a workspace whose app is still empty; None if there is no snapshot of it.
+
+        The build then unpacks it, and none is made at the same time, until it is wanted again.
+        """
         with self._lock:
             snapshot = self._kept.get(digest.hex)
             if snapshot is None:
+                self._wanted.pop(digest.hex, None)
                 return None
             self._kept.move_to_end(digest.hex)
             try:
@@ -114,7 +120,18 @@ class Snapshots:
             return
         finally:
             with self._lock:
-                self._making.discard(wanted.digest.hex)
+                made = self._making.pop(wanted.digest.hex)
+            made.set()
+
+    def await_made(self, digest: Digest, check: Check) -> None:
+        """Wait while this cache is being unpacked: what has begun ends sooner than the same work anew beside it.
+
+        Raises what ``check`` does.
+        """
+        with self._lock:
+            made = self._making.get(digest.hex)
+        while made is not None and not made.wait(_TICK_SECONDS):
+            check()
 
     def forget(self, wanted_bytes: int) -> int:
         """Remove those that were used longest ago, until so many bytes are free; returns how many are.
@@ -151,7 +168,7 @@ class Snapshots:
             if not self._wanted:
                 return None
             digest, wanted = self._wanted.popitem()
-            self._making.add(digest)
+            self._making[digest] = threading.Event()
             return wanted
 
     def _make(self, wanted: Wanted) -> None:

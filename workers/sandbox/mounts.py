@@ -29,7 +29,8 @@ _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 # redirect_dir: a folder of the lower tree is renamed as any other; without it npm and pip meet EXDEV.
 # metacopy: what changed has its content in the upper tree, so an empty folder there is an unchanged one.
 # xino: all files have one device number, for tar and rsync take another one for another file system.
-_OVERLAY = "redirect_dir=on,metacopy=off,xino=on"
+# volatile: nothing of it has to reach the disk, so making it read-only waits for no write. It outlives no crash anyway.
+_OVERLAY = "redirect_dir=on,metacopy=off,xino=on,volatile"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import NodeError, NodeStopped
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import logger
 from workers.attempt.signals import go_on
@@ -16,6 +17,7 @@ from workers.caches import Caches, Copies, Snapshots
 from workers.sandbox.container import Ended
 
 LIMIT = 100
+LONG_SECONDS = 60
 
 
 @dataclass
@@ -140,6 +142,55 @@ def test_each_call_makes_one_and_the_newest_first(snapshots, pool):
     snapshots.make()
     snapshots.make()
     assert (kept(snapshots), len(pool.made)) == ([1, 2], 2)
+
+
+def test_none_is_made_beside_a_build_that_unpacks_the_same_cache(snapshots, pool):
+    snapshots.want(digest(1), lambda: ())
+    assert snapshots.lay(digest(1), None) is None
+    snapshots.make()
+    assert pool.made == []
+    make(snapshots, 1)
+    assert kept(snapshots) == [1]
+
+
+@contextmanager
+def making(snapshots, goes_on):
+    """For the block a snapshot is being made in another thread; it waits in the middle for ``goes_on``."""
+    begun = threading.Event()
+
+    def pieces():
+        yield b"half"
+        begun.set()
+        assert goes_on.wait(LONG_SECONDS)
+
+    snapshots.want(digest(1), pieces)
+    maker = threading.Thread(target=snapshots.make)
+    maker.start()
+    assert begun.wait(LONG_SECONDS)
+    try:
+        yield
+    finally:
+        goes_on.set()
+        maker.join()
+
+
+@pytest.mark.parametrize(("code", "there"), [(0, [1]), (1, [])], ids=["it is made", "it cannot be made"])
+def test_a_build_waits_for_one_that_is_being_made(snapshots, pool, code, there):
+    pool.code = code
+    goes_on = threading.Event()
+    with making(snapshots, goes_on):
+        snapshots.await_made(digest(1), goes_on.set)
+        assert goes_on.is_set()
+        assert kept(snapshots) == there
+    snapshots.await_made(digest(1), lambda: pytest.fail("it waits for none"))
+
+
+def test_a_build_that_waits_for_one_can_be_ended(snapshots):
+    def end():
+        raise NodeStopped("The build was cancelled.")
+
+    with making(snapshots, threading.Event()), pytest.raises(NodeStopped):
+        snapshots.await_made(digest(1), end)
 
 
 def test_none_is_made_after_the_nodes_end(snapshots):
