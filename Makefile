@@ -73,9 +73,10 @@ images-report: $(STAMP) ## the sizes of database images, beside the usual instal
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images.report
 
-verify-images: $(STAMP) ## what the database images do, in real containers and on two engines
+verify-images: $(STAMP) ## what the database images do, on two engines, and under odd conditions; STARTS=10 interrupts fewer
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images
+	$(BIN)/python -m verify.images.conditions --starts $(or $(STARTS),100)
 
 verify-buildpacks: $(STAMP) ## both buildpack contracts, the builder and the examples, as a table of claims
 	$(BIN)/buildfarm up

@@ -39,6 +39,7 @@ class Slim(Frozen):
     programs: tuple[AbsolutePath, ...] = ()  # taken with every library they are linked to
     loaded: tuple[AbsolutePath, ...] = ()  # libraries that are loaded by name at run time; likewise
     files: tuple[AbsolutePath, ...] = ()  # data, folders as a whole
+    made: tuple[InsidePath, ...] = ()  # scripts of the recipe, run as SCRIPT PACKAGES TREE to write files of the image
     drop: tuple[AbsolutePath, ...] = ()  # of the packages' files: as if they were not there
     links: dict[AbsolutePath, str] = Field(default_factory=dict)  # symbolic link to its target
     icu: tuple[str, ...] = ()  # of ICU's data, the items that stay, as coll/*; none named: all of it
@@ -50,6 +51,7 @@ class Slim(Frozen):
             programs=self.programs + other.programs,
             loaded=self.loaded + other.loaded,
             files=self.files + other.files,
+            made=self.made + other.made,
             drop=self.drop + other.drop,
             links=self.links | other.links,
             icu=self.icu + other.icu,
@@ -63,6 +65,7 @@ class Slim(Frozen):
             programs=_fill(self.programs, version),
             loaded=_fill(self.loaded, version),
             files=_fill(self.files, version),
+            made=self.made,
             drop=_fill(self.drop, version),
             links={name.replace(_PLACE, version): target for name, target in self.links.items()},
             icu=self.icu,

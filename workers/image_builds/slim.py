@@ -35,7 +35,8 @@ def make_image(
     own = header_entries(
         [
             Entry("tmp", mode=0o1777),
-            *(Entry(path, owner=plan.image.user, mode=0o700) for path in [plan.image.volume.strip("/")]),
+            # A new volume gets these permissions: whichever user the container has can write to it.
+            *(Entry(path, owner=plan.image.user, mode=0o1777) for path in [plan.image.volume.strip("/")]),
         ]
     )
     archive = tree.archive(tree.scan().found, owner=0, top=".")

@@ -17,7 +17,7 @@ from compiled import compile_sources
 from icu import trim_icu
 from once import keep_once
 from packages import extract, keep_records
-from problem import Problem, complain
+from problem import Problem, complain, run
 from small import give_back, take_small
 
 RECIPE, RESULT, SCRATCH = Path("/app"), Path("/cache"), Path("/tmp")
@@ -38,6 +38,8 @@ def main() -> None:
         trim_icu(root, slim["icu"])
         made = copy_linked(root, tree, slim["programs"] + slim["loaded"])
         copy_files(root, tree, slim["files"])
+        for script in slim["made"]:
+            run(str(RECIPE / script), str(root), str(tree))
     if (RECIPE / "root").is_dir():
         shutil.copytree(RECIPE / "root", tree, dirs_exist_ok=True, symlinks=True)
     link(tree, slim["links"])

@@ -46,7 +46,7 @@ def test_the_data_folder_is_the_users_and_nothing_else_is(tree, tmp_path):
     with tarfile.open(tmp_path / "layer") as archive:
         entries = {entry.name.removeprefix("./"): entry for entry in archive}
     assert entries["data"].uid == 999
-    assert entries["data"].mode == 0o700
+    assert entries["data"].mode == 0o1777
     assert entries["tmp"].mode == 0o1777
     assert {entry.uid for name, entry in entries.items() if name != "data"} == {0}
     assert entries["usr/bin/store"].mode == 0o755

@@ -1,0 +1,1 @@
+"""The database images under the conditions that people run them in."""

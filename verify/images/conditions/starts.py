@@ -1,0 +1,118 @@
+"""First starts that are interrupted, and what the server says of itself meanwhile."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+
+from testkit.table import Claims
+from verify.images.conditions.databases import Database
+from verify.images.conditions.server import Images, Server, health_of
+from verify.images.conditions.users import survives
+
+BALLAST = "verify-ballast"
+ROOM_MB = 400
+TERM_SECONDS = 2.0
+
+
+def try_interrupted(claims: Claims, images: Images, database: Database, count: int) -> None:
+    """kill -9 at a random moment of the first start; started again, the database must be whole."""
+    lasts, during = first_start(images, database), 0
+    wrong: list[str] = []
+    for _ in range(count):
+        moment = random.triangular(0, lasts, 0)  # most is made early
+        with images.volume() as volume, images.server(database, f"--volume={volume}:/data", started=False) as server:
+            server.interrupt(moment)
+            during += "interrupted" in again(server, wrong, moment)
+    figure = f"{count - len(wrong)} of {count} whole, {during} half-made ones made anew; moments up to {lasts:.1f} s"
+    claims.add(f"{database.title}: first starts ended with kill -9", "; ".join([figure, *wrong])[:600], not wrong)
+
+
+def again(server: Server, wrong: list[str], moment: float) -> str:
+    """Starts it again and checks it; returns its log."""
+    server.start()
+    if not (server.ready() and server.answers() and server.refuses() and survives(server)):
+        wrong.append(f"after {moment:.2f} s: {server.state()} {server.log()[-300:]}")
+    return server.log()
+
+
+def first_start(images: Images, database: Database) -> float:
+    """How many seconds it takes."""
+    with images.server(database) as server:
+        started = time.monotonic()
+        assert server.ready(), server.log()
+        return time.monotonic() - started
+
+
+def try_unprotected(claims: Claims, images: Images, database: Database) -> None:
+    """Clients without a password ask all through a first start and a recovery, and so does the health check."""
+    with images.server(database) as server:
+        first = watch(server)
+        server.ask(database.table)
+        server.ask(database.insert.format(row=1))
+        server.kill()
+        server.start()
+        recovery = watch(server)
+    for what, (asked, let_in, early) in (("a first start", first), ("a recovery", recovery)):
+        figure = f"asked {asked} times: {let_in} let in, {early} times healthy before it served"
+        claims.add(f"{database.title}: without a password during {what}", figure, asked > 0 and let_in == early == 0)
+
+
+def watch(server: Server) -> tuple[int, int, int]:
+    """Questions without a password, how many were answered, and how often it was healthy but did not serve."""
+    asked = let_in = early = 0
+    check = ["docker", "exec", server.name, *health_of(server)]
+    while True:
+        asked += 1
+        let_in += any(line.strip() == "PONG" for line in server.ask(server.database.ping, "").splitlines())
+        healthy = subprocess.run(check, capture_output=True, check=False).returncode == 0
+        early += healthy and not server.answers()
+        if healthy:
+            return asked, let_in, early
+
+
+def try_full_disk(claims: Claims, images: Images, database: Database) -> None:
+    """A first start without room ends and says so; with room again it completes."""
+    options = ("--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs", f"--opt=o=size={ROOM_MB}m,mode=1777")
+    with images.volume(*options) as volume:
+        holder = ["docker", "run", "--rm", "--user=0", f"--volume={volume}:/data", "--entrypoint=sh", images.tools]
+        fill = (
+            f"busybox dd if=/dev/zero of=/data/{BALLAST} bs=1M 2>/dev/null; echo full; read -r wait; rm /data/{BALLAST}"
+        )
+        with subprocess.Popen(
+            [*holder[:3], "--interactive", *holder[3:], "-c", f"{fill}; read -r wait"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as held:  # fmt: skip
+            assert held.stdin and held.stdout
+            held.stdout.readline()
+            with images.server(database, f"--volume={volume}:/data") as server:
+                ended = not server.ready()
+                said = server.said("No space") or server.said("space left") or server.said("full")
+                held.stdin.write(b"\n")
+                held.stdin.flush()
+                time.sleep(1)
+                server.start()
+                whole = server.ready() and server.answers() and server.refuses()
+            held.stdin.write(b"\n")
+            held.stdin.close()
+    claims.add(
+        f"{database.title}: a first start on a full disk, then with room",
+        f"“{said[-150:]}”; whole: {whole}",
+        ended and whole,
+    )
+
+
+def try_terminated(claims: Claims, images: Images, database: Database) -> None:
+    """The stop signal at any moment of a first start is obeyed at once, and the next start completes."""
+    lasts, slowest, whole = first_start(images, database), 0.0, True
+    codes: set[int] = set()
+    for part in range(1, 6):
+        with images.volume() as volume, images.server(database, f"--volume={volume}:/data") as server:
+            time.sleep(lasts * part / 6)
+            code, seconds = server.stop()
+            slowest, codes = max(slowest, seconds), codes | {code}
+            server.start()
+            whole = whole and server.ready() and server.answers() and server.refuses()
+    figure = f"ended within {slowest:.1f} s with {sorted(codes)}; whole afterwards: {whole}"
+    claims.add(f"{database.title}: stopped during its first start", figure, whole and codes <= {0, 143})
