@@ -9,6 +9,7 @@ from tests.integration.buildpacks.worlds import WORLDS
 
 pytestmark = pytest.mark.usefixtures("jq")
 CHANGES = [(name, change) for name, world in WORLDS.items() for change in world.all_changes()]
+UNLOCKED = [(name, change) for name, change in CHANGES if change.endswith("no lock file") or "without a lock" in change]
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +38,10 @@ def test_what_is_built_on_a_cache_is_what_is_built_without_one(benches, name, wh
     on_cache = bench.build(state)
     bench.empty()
     assert on_cache == bench.build(state)
+
+
+@pytest.mark.parametrize(("name", "what"), UNLOCKED)
+def test_without_a_lock_file_the_second_build_of_a_day_gives_what_the_first_gave(benches, name, what):
+    bench, state = benches(name), WORLDS[name].all_changes()[what](WORLDS[name].start)
+    bench.empty()
+    assert bench.build(state) == bench.build(state)

@@ -136,6 +136,17 @@ def test_packages_come_from_the_cache_until_something_changes(node):
     assert RESTORED not in node(npm_config_registry="https://example.org/", NODE_MODULES_CACHE="false")
 
 
+def test_without_a_lock_file_packages_come_from_the_cache_for_a_day(node):
+    node.files({"package.json": json.dumps({"scripts": {"start": "node .", "postinstall": "date >>told"}})})
+    node.program("date", "echo 2026-01-01")
+    assert RESTORED not in node()
+    assert RESTORED in node()
+    node.program("date", "echo 2026-01-02")
+    assert RESTORED not in node()
+    assert RESTORED in node()
+    assert (node.app / "told").read_text().split() == ["2026-01-01"] * 2 + ["2026-01-02"] * 2
+
+
 def test_an_apps_own_install_script_runs_in_every_build(node):
     node.files(package(scripts={"postinstall": "mkdir -p dist && cp source.ts dist/app.js"}) | {"source.ts": "one"})
     node()

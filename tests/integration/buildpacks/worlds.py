@@ -77,6 +77,7 @@ _INSTALL = (
     mkdir -p node_modules/development node_modules/package
     seen package.json package-lock.json pnpm-lock.yaml .npmrc patches/* >node_modules/package/seen
     echo "$OWN on $(node)" >>node_modules/package/seen
+    case $OWN in pnpm@*) seen package.json >>pnpm-lock.yaml ;; esac
     touch node_modules/development/file ;;
   prune) rm -rf node_modules/development; echo pruned >node_modules/.note ;;
   run) cp index.js built.js ;;
@@ -124,6 +125,8 @@ NODE = World(
             {"package.json": _manifest(scripts={"start": "."}, dependencies={"a": "1"})}
         ),
         "the manager": files({"package-lock.json": None, "pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}),
+        "no lock file": files({"package-lock.json": None}),
+        "a manager without a lock file": files({"package-lock.json": None, "pnpm-workspace.yaml": "a: 1\n"}),
         "the version of Node": files(
             {"package.json": _manifest(scripts={"start": "."}, dependencies={"a": "1"}, engines={"node": "22.x"})}
         ),
@@ -208,20 +211,50 @@ RUBY = World(
 
 _COMPOSER = (
     SEEN
-    + """mkdir -p vendor/package
-if [ ! -f vendor/package/seen ]; then
-  { seen composer.json composer.lock auth.json; php --version; } >vendor/package/seen
+    + """vendor=$(jq -r '.config."vendor-dir" // "vendor"' composer.json)
+mkdir -p "$vendor/package" "$vendor/composer"
+if [ ! -f composer.lock ]; then echo '{"packages": [{"name": "a/b", "version": "1.2.0"}]}' >composer.lock; fi
+if [ ! -f "$vendor/package/seen" ]; then
+  { seen composer.json composer.lock auth.json lib/salute/*; php --version; } >"$vendor/package/seen"
 fi
-case "$*" in *--optimize-autoloader*) seen composer.json index.php >vendor/autoload.php ;; esac"""
+case "$*" in *--optimize-autoloader*)
+  if [ -d src ]; then seen composer.json src/* >"$vendor/composer/autoload_classmap.php"; fi
+  cat .git/HEAD >"$vendor/composer/installed.php" 2>/dev/null || true
+  if [ ! -f "$vendor/autoload.php" ]; then seen composer.json >"$vendor/autoload.php"; fi ;;
+esac"""
 )
-_COMPOSER_LOCK = _manifest(packages=[{"name": "a/b", "version": "1.0.0"}])
+_COMPOSER_LOCK = _manifest(
+    packages=[
+        {"name": "a/b", "version": "1.0.0"},
+        {"name": "a/salute", "version": "1.0.0", "dist": {"type": "path", "url": "lib/salute"}},
+    ]
+)
+
+
+def _composer_manifest(**keys: object) -> str:
+    return _manifest(require={"a/b": "1"}, autoload={"psr-4": {"App\\": "src/"}}, **keys)
+
+
 PHP = World(
     State(
-        {"composer.json": _manifest(require={"a/b": "1"}), "composer.lock": _COMPOSER_LOCK, "index.php": "one"},
+        {
+            "composer.json": _composer_manifest(),
+            "composer.lock": _COMPOSER_LOCK,
+            "index.php": "one",
+            "lib/salute/salute.php": "one",
+        },
         programs={"composer": _COMPOSER, "php": "printf '8.4.1\\njson'"},
     ),
     {
         "the code": files({"index.php": "two"}),
+        "the code that is loaded by itself": files({"src/Shop.php": "<?php class Shop {}"}),
+        "a package in a folder": files({"lib/salute/salute.php": "two"}),
+        "no lock file": files({"composer.lock": None}),
+        "a plugin": files({"composer.lock": _COMPOSER_LOCK.replace('"name"', '"type": "composer-plugin", "name"', 1)}),
+        "a script": files({"composer.json": _composer_manifest(scripts={"post-install-cmd": "x"})}),
+        "a repository": files({".git/HEAD": "ref: refs/heads/main"}),
+        "a package that the app brings": files({"vendor/package/seen": "its own"}),
+        "another folder of packages": files({"composer.json": _composer_manifest(config={"vendor-dir": "lib/vendor"})}),
         "the lock file": files({"composer.lock": _COMPOSER_LOCK.replace("1.0.0", "1.1.0")}),
         "a dependency less": files({"composer.lock": _manifest(packages=[]), "composer.json": "{}"}),
         "the builder's PHP": programs(php="printf '8.4.2\\njson'"),
@@ -301,7 +334,7 @@ _DENOS_NPM = (
     NPMS_WORDS
     + PACK
     + f"""case "$1" in
-  view) case $2 in *@2.1) printf '["2.1.0", "2.1.4"]' ;; *) printf '["2.1.4", "2.6.0"]' ;; esac ;;
+  view) case $2 in *@2.1 | *@~2.1.0) printf '["2.1.0", "2.1.4"]' ;; *) printf '["2.1.4", "2.6.0"]' ;; esac ;;
   pack) packed "$2" deno <<'EOF'
 {_DENO}
 EOF
@@ -322,6 +355,9 @@ DENO = World(
         "another dependency of the code": files({"main.ts": 'import b from "npm:b@1";\n'}),
         "a dependency of deno.json less": files({"deno.json": "{}"}),
         "the lock file": files({"deno.lock": '{"version": "5"}'}),
+        "no lock file": files({"deno.lock": None}),
+        "any version of Deno": files({".deno-version": "^2.1.0"}),
+        "a version of Deno like another": files({".deno-version": "~2.1.0"}),
         "the version of Deno": files({".deno-version": "2.1"}),
         "the registry": files({".npmrc": "registry=https://example.org/\n"}),
     },

@@ -256,12 +256,31 @@ def test_what_a_start_script_loads_is_not_dropped_either(plan):
     [
         ({"dependencies": {"@prisma/client": "6"}}, ["package-lock.json"], False),
         ({"dependencies": {"@prisma/client": "6"}, "scripts": {"build": "prisma generate && tsc"}}, ["package-lock.json"], True),
+        ({}, [], True),
+        ({"scripts": {"postinstall": "a"}}, ["pnpm-workspace.yaml"], False),
         ({}, berry(8), True),
         ({}, berry(8) | {".yarnrc.yml": "cacheFolder: archives\n"}, False),
     ],
 )  # fmt: skip
 def test_a_tree_is_kept_only_where_its_key_says_all_of_it(plan, package, files, kept):
     assert plan(package, files)["install"]["kept"] is kept
+
+
+@pytest.mark.parametrize(
+    ("files", "daily", "made"),
+    [
+        ([], True, []),
+        (["package-lock.json"], False, []),
+        (["pnpm-workspace.yaml"], True, ["pnpm-lock.yaml"]),
+        ([".yarnrc.yml"], True, ["yarn.lock"]),
+        ([".yarnrc"], True, []),
+        (["bunfig.toml"], True, ["bun.lock", "bun.lockb"]),
+        (["bun.lock"], False, []),
+    ],
+)
+def test_without_a_lock_file_a_tree_is_kept_for_a_day_with_the_lock_file_that_was_made(plan, files, daily, made):
+    install = plan({}, files)["install"]
+    assert (install["kept"], install["daily"], install["makes"]) == (True, daily, made)
 
 
 def test_what_qwiks_server_loads_is_not_dropped(plan):
@@ -323,7 +342,7 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
         ({"gypfile": False}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev"]),
         ({"scripts": {"postinstall": "a"}, "packageManager": "npm@6.14.18"}, ["package-lock.json"], ["npm ci --include=dev"]),
         ({"scripts": {"postinstall": "a", "dependencies": "b"}}, ["package-lock.json"], ["npm ci --include=dev"]),
-        ({"scripts": {"postinstall": "a"}}, [], ["npm install --no-package-lock --include=dev"]),
+        ({"scripts": {"postinstall": "a"}}, [], ["npm install --no-package-lock --include=dev", "npm run postinstall --include=dev"]),
         ({"scripts": {"postinstall": "a"}}, ["pnpm-lock.yaml"], ["pnpm install --frozen-lockfile --prod=false"]),
     ],
 )  # fmt: skip

@@ -279,10 +279,60 @@ def test_a_laravel_app_builds_its_front_end_first(app):
     assert plan["laravel"] is True
 
 
-def test_packages_from_folders_are_not_kept(app):
-    for kind, kept in (("zip", True), ("path", False)):
-        packages = json.dumps({"packages": [{"name": "x/y", "dist": {"type": kind}}]})
-        assert php(app(composer__json="{}", composer__lock=packages))["kept"] is kept
+def test_packages_from_folders_of_the_app_are_part_of_the_key(app):
+    for dist, kept, inputs in (
+        ({"type": "zip"}, True, []),
+        ({"type": "path", "url": "./packages/y"}, True, ["packages/y"]),
+        ({"type": "path", "url": "../y"}, False, ["../y"]),
+        ({"type": "path", "url": "/srv/y"}, False, ["/srv/y"]),
+        ({"type": "path", "url": "."}, False, ["."]),
+    ):
+        packages = json.dumps({"packages": [{"name": "x/y", "dist": dist}]})
+        plan = php(app(composer__json="{}", composer__lock=packages))
+        assert (plan["kept"], plan["whole"], plan["inputs"]) == (kept, kept, inputs)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "package", "files", "whole"),
+    [
+        ({}, {}, {}, True),
+        ({"scripts": {"test": "phpunit", "compile": "x"}}, {}, {}, True),
+        ({"scripts": {"post-install-cmd": "x"}}, {}, {}, False),
+        ({"scripts": {"post-autoload-dump": ["x"]}}, {}, {}, False),
+        ({}, {"type": "composer-plugin"}, {}, False),
+        ({"config": {"bin-dir": "bin"}}, {}, {}, False),
+        ({"config": {"vendor-dir": "../vendor"}}, {}, {}, False),
+        ({}, {}, {"__git_slash_HEAD": "ref: refs/heads/main"}, False),
+        ({}, {}, {"vendor_slash_patched__php": ""}, False),
+        ({"autoload": {"psr-4": {"App\\": ["src/", "lib"]}, "files": ["a.php"]}}, {}, {}, True),
+        ({"autoload": {"psr-4": {"": ""}}}, {}, {}, False),
+        ({"autoload": {"classmap": ["src/*/x"]}}, {}, {}, False),
+    ],
+)
+def test_composer_is_not_started_where_it_runs_nothing_of_the_apps_own(app, manifest, package, files, whole):
+    lock = json.dumps({"packages": [{"name": "x/y", **package}]})
+    plan = php(app(composer__json=json.dumps(manifest), composer__lock=lock, **files))
+    assert plan["whole"] is whole
+
+
+@pytest.mark.parametrize("repositories", [[{"type": "path", "url": "packages/*"}], {"own": {"type": "path"}}])
+def test_without_a_lock_file_packages_of_the_apps_folders_are_not_kept(app, repositories):
+    plan = php(app(composer__json=json.dumps({"repositories": repositories})))
+    assert (plan["whole"], plan["daily"]) == (False, True)
+    assert php(app(composer__json="{}"))["whole"]
+
+
+def test_a_config_var_that_moves_the_packages_starts_composer(app):
+    root = app(composer__json="{}", composer__lock="{}")
+    assert php(root)["whole"]
+    root.config["COMPOSER_VENDOR_DIR"] = "lib"
+    assert not php(root)["whole"]
+
+
+def test_the_files_that_an_autoloader_is_made_of(app):
+    autoload = {"psr-4": {"App\\": ["src/", "./lib"]}, "psr-0": {"Old": "old"}, "classmap": ["c"], "files": ["a.php"]}
+    plan = php(app(composer__json=json.dumps({"autoload": autoload})))
+    assert plan["code"] == ["a.php", "c", "lib", "old", "src"]
 
 
 def test_the_validator_of_files_changes_with_any_of_them(app):

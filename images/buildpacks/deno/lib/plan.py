@@ -22,7 +22,7 @@ ENTRIES = tuple(
 )
 DEFAULT = "2.x"
 NO_LOCK = (
-    "There is no deno.lock, so other versions can be installed each time. Run 'deno install' and commit deno.lock.",
+    "There is no deno.lock, so other versions can be installed each day. Run 'deno install' and commit deno.lock.",
 )
 
 

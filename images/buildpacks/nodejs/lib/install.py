@@ -109,6 +109,13 @@ def install(app: App, manager: Manager) -> str:
     return command + _unless_asked(app, development)
 
 
+def made_locks(manager: Manager) -> list[str]:
+    """The lock files that the installing may write into an app without one."""
+    if manager.lock or manager.classic:
+        return []
+    return {"pnpm": ["pnpm-lock.yaml"], "yarn": ["yarn.lock"], "bun": ["bun.lock", "bun.lockb"]}.get(manager.name, [])
+
+
 def _classic_lock(manager: Manager) -> str:
     return "--frozen-lockfile" if manager.lock else "--no-lockfile"
 
@@ -158,12 +165,12 @@ def _prune(manager: Manager, packages: Packages) -> str:
 def apart(app: App, manager: Manager, packages: Packages) -> list[str]:
     """The commands of the app's own install scripts, where they can be steps, on a tree from the cache too."""
     own = {f"{app.manifest_name}: {name}" for group in _AFTERWARDS for name in group}
-    if manager.name != "npm" or not manager.lock or not ranges.satisfies(manager.version, ">=7"):
+    if manager.name != "npm" or not ranges.satisfies(manager.version, ">=7"):
         return []
     if not own.issuperset(packages.own_scripts()) or _ignores_scripts(app):
         return []
     groups = ([middle] if middle in app.scripts else [first, last] for first, middle, last in _AFTERWARDS)
-    # As `npm ci --include=dev` says it to what its scripts call, such as the `npm install` of another folder.
+    # As npm's own `--include=dev` says it to what its scripts call, such as the `npm install` of another folder.
     option = _unless_asked(app, " --include=dev")
     named = [f"npm run {name}{option}" for group in groups for name in group if name in app.scripts]
     return [*([_COMPILES] if _is_compiled(app) else []), *named]
@@ -185,7 +192,6 @@ def why_not_kept(app: App, manager: Manager, packages: Packages) -> str:
     local, separate = packages.local(), apart(app, manager, packages)
     own = [] if separate else packages.own_scripts()
     reasons = {
-        "there is no lock file": not manager.lock,
         "the app brings the archives for Plug'n'Play": manager.plug_n_play and (app.root / ".yarn/cache").is_dir(),
         f"the app's own scripts run in every build ({', '.join(own)})": own,
         "binding.gyp is compiled in every build": app.has("binding.gyp") and not separate,

@@ -115,6 +115,8 @@ def make_steps(
         "run": installing,
         "kept": not not_kept,
         "because": not_kept,
+        "daily": not manager.lock,
+        "makes": install.made_locks(manager),
         "inputs": install.inputs(app, manager, packages),
         "apart": own,
     }
@@ -187,7 +189,7 @@ def warnings(app: App, manager: managers.Manager, start: starts.Start | None) ->
     told = []
     if not manager.lock and any(app.table(key) for key in ("dependencies", "devDependencies", "optionalDependencies")):
         lock = next(name for name, kind in managers.LOCKS.items() if kind == manager.name and "shrinkwrap" not in name)
-        told.append(f"There is no {lock}: versions may differ from build to build. Commit one.")
+        told.append(f"There is no {lock}: versions may differ from day to day. Commit one.")
     if sentence := starts.unadapted(app):
         told.append(sentence)
     return told

@@ -1,5 +1,5 @@
 # Sourced by compile: fetches Node and package managers as packages of npm's registry, with the builder's own npm.
-# It needs $cache and $builder_path.
+# It needs $cache, $config and $builder_path.
 
 # npm without what the app says of its own use of Node: a file that NODE_OPTIONS loads is not there yet. What it fetches is kept
 # unpacked, and not as an archive too; nothing of it is left in the home folder, which is the app.
@@ -8,16 +8,15 @@ outer_npm() {
     --ignore-scripts --loglevel=error "$@"
 }
 
-# resolve_tool PACKAGE RANGE: the newest version in the range; where the registry does not answer, the one of the last time.
+# resolve_tool PACKAGE RANGE: the newest version in the range, as it was today.
 resolve_tool() {
-  local known="$cache/tools/ranges/${1//\//+}@${2//[^A-Za-z0-9.]/_}" version
-  if version=$(cd / && outer_npm view --json "$1@$2" version 2>/dev/null | jq -r 'if type == "array" then .[] else . end | strings' | grep -v -- - | sort -V | tail -1) &&
-     [ -n "$version" ]; then
-    mkdir -p "${known%/*}" && echo "$version" >"$known"
-    echo "$version"
-  else
-    cat "$known" 2>/dev/null
-  fi
+  source /usr/lib/buildfarm/once-a-day
+  once_a_day "$cache" "$config" "$1@$2" newest_tool "$1@$2"
+}
+
+newest_tool() { # PACKAGE@RANGE
+  (cd / && outer_npm view --json "$1" version 2>/dev/null) |
+    jq -r 'if type == "array" then .[] else . end | strings' | grep -v -- - | sort -V | tail -1
 }
 
 # fetch_tool PACKAGE VERSION [DIGEST]: prints the folder of this exact version's package. DIGEST is ALGORITHM.HEX of its archive.

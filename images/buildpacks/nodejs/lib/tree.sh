@@ -45,12 +45,17 @@ make_key() {
   while IFS= read -r name; do
     case ${name,,} in npm_* | pnpm_* | yarn_* | bun_* | node_env | ci) words+=("$name=${!name}") ;; esac
   done < <(compgen -e)
+  # Without a lock file, the first build of a day (UTC) takes the newest packages, and the others those same ones.
+  if [ "$daily" = true ]; then words+=("resolved on $(date -u +%F)"); fi
   key=$("$keep" key "$here/bin" "$here/lib" "$config" "node $node_version" "$manager $manager_version" "$installing" "${words[@]}" "${inputs[@]}")
 }
 
-find_parts() { # what is kept: the folders, those of workspaces too, and Plug'n'Play's files
+find_parts() { # what is kept: the folders, those of workspaces too, Plug'n'Play's files, and a lock file that was made
   local part
   mapfile -t parts < <(find . -name node_modules -type d -prune ! -path './.git/*' -printf '%P\n' | LC_ALL=C sort)
+  for part in "${made_locks[@]}"; do
+    if [ -e "$part" ]; then parts+=("$part"); fi
+  done
   if [ "$manager_linker" != pnp ]; then return; fi
   for part in .pnp.cjs .pnp.data.json .pnp.loader.mjs .yarn/build-state.yml .yarn/cache .yarn/unplugged; do
     if [ -e "$part" ]; then parts+=("$part"); fi

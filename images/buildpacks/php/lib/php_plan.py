@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+import kept
 from planning.app import App, read_app
 from planning.front_end import FrontEnd, read_front_end
 from planning.ranges import WrongRangeError, meets
@@ -83,8 +84,7 @@ def make(app: App, have: str, extensions: list[str], front: FrontEnd) -> dict[st
         "language": {"name": "php", "version": have, "because": wanted},
         "front_end": front.steps,
         "steps": [*front.steps, *steps],
-        "kept": bool(composer.packages) and not from_folders(composer),
-        "vendor": str(_map(composer.manifest.get("config")).get("vendor-dir", "vendor")),
+        **kept.choose(app, composer.manifest, composer.packages),
         "document_root": root,
         "laravel": bool(app.has("artisan")),
         "processes": {"web": WEB},
@@ -186,17 +186,12 @@ def choose_root(app: App, composer: Composer) -> tuple[str, str]:
     return "", "the whole folder"
 
 
-def from_folders(composer: Composer) -> bool:
-    """Whether a package comes from a folder, whose content changes under the same lock file."""
-    return any(_map(one.get("dist")).get("type") == "path" for one in composer.packages)
-
-
 def unlocked(app: App, composer: Composer) -> list[str]:
     needs = [name for name in _map(composer.manifest.get("require")) if "/" in name]
     if not needs or app.has("composer.lock"):
         return []
     advice = "Run composer update and commit composer.lock."
-    return [f"There is no composer.lock, so each build takes the newest packages. {advice}"]
+    return [f"There is no composer.lock, so the first build of each day takes the newest packages. {advice}"]
 
 
 def _map(value: Any) -> dict[str, Any]:

@@ -21,6 +21,8 @@ fetch_tool() {
       --unset=PIP_TARGET --unset=PIP_PREFIX --unset=PIP_USER --unset=PIP_PRE \
       /usr/bin/python3 -m pip --python "$folder/bin/python" --cache-dir "$cache/pip" install --quiet --disable-pip-version-check --no-input \
       --only-binary :all: "${wanted[@]}" >&2 || return 1
+    # It is started in every build of some apps, and would compile itself each time.
+    compile_files "$folder/bin/python" "$folder/lib"
     touch "$folder/fetched"
   fi
   echo "$folder"
