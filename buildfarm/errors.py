@@ -27,6 +27,7 @@ BuildfarmError
 ├── RequestError            request.invalid: refused before there is a build
 │   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
 │   ├── StorageLimitError       request.storage_full: the tenant has used up its bytes in the registry
+│   ├── NotRebasableError       request.not_rebasable: the app's image must stay on its base, or be built again
 │   ├── ConflictError           request.conflict: this idempotency key stands for another request
 │   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
@@ -233,6 +234,12 @@ class StorageLimitError(RequestError):
     """The tenant has as many bytes in the registry as it may."""
 
     code = "request.storage_full"
+
+
+class NotRebasableError(RequestError):
+    """The app's newest image cannot be put on that base; the message says why."""
+
+    code = "request.not_rebasable"
 
 
 class ConflictError(RequestError):

@@ -21,6 +21,7 @@ from buildfarm.oci.reference import host_of
 from buildfarm.queue.messages import message_template
 from buildfarm.queue.names import TASK, shard_of
 from buildfarm.queue.view import QueuePosition, QueueView
+from buildfarm.releases.apps import Apps
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.sources.address import ArtifactSource
@@ -39,17 +40,19 @@ from buildfarm.store.archive import LOG_WAIT_SECONDS, History
 from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
-    from buildfarm import builder as builders
     from buildfarm import input_digest as inputs
     from buildfarm.buildpacks import pin as pins
     from buildfarm.gc import room as rooms
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
+    from buildfarm.releases import base as bases
+    from buildfarm.releases import builder as builders
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
     from buildfarm.store import nodes as known_nodes
 else:  # most calls of most programs need only Redis, and of it the records
-    builders = LazyModule("buildfarm.builder")
+    bases = LazyModule("buildfarm.releases.base")
+    builders = LazyModule("buildfarm.releases.builder")
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
     rooms = LazyModule("buildfarm.gc.room")
@@ -63,7 +66,7 @@ _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis
 
 
 @dataclass(frozen=True)
-class Farm(Keeping):
+class Farm(Keeping, Apps):
     """The farm as its users see it. Every method raises StoreError where Redis cannot be reached."""
 
     events: Events
@@ -277,6 +280,8 @@ class Farm(Keeping):
         RequestError if it cannot be a builder, and RegistryError.
         """
         builder = builders.check_builder(self.registry, reference)
+        repository, _, digest = builder.partition("@")
+        self.registry.move_tag(repository, bases.STABLE, lambda: digest)  # by which images name what they stand on
         known_nodes.Nodes(self.database).promote(builder)
         return builder
 

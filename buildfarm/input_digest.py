@@ -14,8 +14,9 @@ from buildfarm.sources.address import ArtifactSource, GitSource, Source
 # Settings that decide what an image's bytes are; limits only decide whether there is one.
 _SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types", "profile")
 _FIELDS = ("tenant", "app", "source", "env", "buildpacks", "buildpack_order")
-# 2: earlier memos ignored branches of buildpacks that the app's own files name; 3: what project.toml excludes.
-_VERSION = 3
+# 2: earlier memos ignored branches of buildpacks that the app's own files name; 3: what project.toml excludes;
+# 4: earlier images have no release.
+_VERSION = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from buildfarm.builder import PLATFORM_LABEL
 from buildfarm.model import Layer
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig, Manifest
+from buildfarm.releases.base import Base
+from buildfarm.releases.builder import PLATFORM_LABEL
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Builder:
         """The contract between it and the node, as its label says."""
         labels: dict[str, str] = ImageConfig.parse(self.config).runtime.get("Labels") or {}
         return labels.get(PLATFORM_LABEL, "")
+
+    @cached_property
+    def base(self) -> Base:
+        """What apps' images are put on."""
+        return Base(self.repository, self.digest, self.manifest, self.config)
 
     def layers(self) -> tuple[Layer, ...]:
         """Its layers from the bottom up; none of them moves when an app is exported."""

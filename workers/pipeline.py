@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from buildfarm.builder import RELEASE_APART
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.builder import RELEASE_APART
 from workers import buildpacks, fetch
 from workers.attempt.attempt import Attempt
 from workers.attempt.finished import Finished
@@ -98,8 +98,8 @@ def run(
                 launch=buildpacks.launch_layers(built, workspace, previous),
                 secrets=buildpacks.refuse_secrets(built, request),
                 unchanged=restored.unchanged if restored else {},
-                variables=built.config_vars,
-                labels=lambda sent: buildpacks.image_labels(built, request, source.version, tools.builder, sent),
+                variables=built.variables_on(tools.builder.base.variables),
+                labels=lambda sent: buildpacks.image_labels(built, request, source.version, sent),
             )
             attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded", built.warning)
         result = BuildResult(

@@ -15,7 +15,7 @@ from buildfarm.api import problems
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import pages
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import builds, farm, keeping, sources, webhook
+from buildfarm.api.routes import apps, builds, farm, keeping, sources, webhook
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -48,6 +48,7 @@ def make_application(services: Services) -> FastAPI:
         sources.router,
         webhook.router,
         keeping.router,
+        apps.router,
         farm.router,
         pages.router,
         form_page.router,

@@ -120,6 +120,20 @@ class NewInUse(Frozen):
     reporter: str = Field("orchestrator", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="such as a host's name")
 
 
+class NewRebase(Frozen):
+    """To which base an app's newest image is moved."""
+
+    base: str = Field(
+        "",
+        max_length=400,
+        description="repository:tag, repository@digest, or a digest in the builder's repository;"
+        " empty: the promoted builder",
+        examples=["builder:v2"],
+    )
+    dry_run: bool = Field(False, description="only answer what would be done")
+    older: bool = Field(False, description="also to a base that was made before the app's")
+
+
 class Draining(Frozen):
     """A node that was asked to drain; it reacts within seconds."""
 

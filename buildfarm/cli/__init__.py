@@ -14,6 +14,7 @@ from buildfarm.cli.table import Entry, TableGroup
 
 COMMANDS = {
     "api": Entry("buildfarm.cli.api:api", "Serve the API and its page in the foreground."),
+    "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, or move it to another base."),
     "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),

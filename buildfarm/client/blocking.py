@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from buildfarm.client import calls, wire
+from buildfarm.client.apps import Apps
 from buildfarm.client.keeping import Keeping
 from buildfarm.errors import ApiError
 from buildfarm.events import LogLine, LogNow
@@ -24,7 +25,7 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class Client(Keeping):
+class Client(Keeping, Apps):
     """The farm as its users see it, from outside; a context manager, and safe to use from several threads.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

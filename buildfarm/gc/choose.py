@@ -1,7 +1,8 @@
 """What of a registry stays, and for which reason; all else may go. No I/O.
 
 Stays: what a tag, a record or a running container names, what is younger than the grace, the newest few, and what these
-are made of. A referrer (a signature, a bill of materials) lives exactly as long as its subject.
+are made of. A referrer (a signature, a bill of materials) lives exactly as long as its subject, and a release as long
+as an image names it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from buildfarm.gc.storage import Stored
 
@@ -121,14 +123,17 @@ class _Repository:
 
     def _roots(self, there: Mapping[str, Stored], subjects: Mapping[str, str]) -> Iterator[tuple[str, Reason]]:
         parts = {name for item in self.found for name in item.names if name != item.digest}
-        rank = 0
+        rank, releases = 0, set[str]()
         for item in sorted(self.found, key=lambda item: (item.written_at, item.digest), reverse=True):
-            whole = item.digest not in subjects and item.digest not in parts
+            whole = item.digest not in subjects and item.digest not in parts and not item.is_release
+            # Images of one release on several bases are one build: only their newest counts.
+            is_older = item.release in releases
             # A referrer whose subject is there has no life of its own; one whose subject is missing may be early.
             reason = self._named(item) or (None if subjects.get(item.digest) in there else self._young(item))
-            if reason or (whole and (reason := self._by_policy(item, rank))):
+            if reason or (whole and (reason := self._by_policy(item, inf if is_older else rank))):
                 yield item.digest, reason
-            rank += whole
+            rank += whole and not is_older
+            releases |= {item.release} - {""}
 
     def _named(self, item: Stored) -> Reason | None:
         if item.digest in self.used:
@@ -138,7 +143,7 @@ class _Repository:
     def _young(self, item: Stored) -> Reason | None:
         return Reason.YOUNG if self.now - item.written_at < self.rules.grace_seconds else None
 
-    def _by_policy(self, item: Stored, rank: int) -> Reason | None:
+    def _by_policy(self, item: Stored, rank: float) -> Reason | None:
         keep = self.rules.keep(self.name)
         if self.name.startswith(CACHES) and not item.tags:
             return None  # replaced by a newer one

@@ -25,6 +25,7 @@ from buildfarm.store.archive.rebuild.packs import Rebuild
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.marks import Marks
 from buildfarm.store.keeping.policies import Policies
+from buildfarm.store.keeping.rebases import Moves, Rebases
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from buildfarm.store.records import digests_in
@@ -59,9 +60,13 @@ class FarmGarbage:
         own |= {str(part.manifest) for part in AuditParts(self.database).all()}
         reports = ImagesInUse(self.database)
         running = reports.digests()
-        recorded, sources = self.history.named(self._record_seconds(), {*running, *listed})
+        # A moved image has no record of its own: that of its build names the source.
+        moves = Moves.of(Rebases(self.database).all())
+        built = {image: moves.origin(image) for image in (*running, *listed)}
+        recorded, sources = self.history.named(self._record_seconds(), {*built, *built.values()})
+        sources = {image: sources[build] for image, build in built.items() if build in sources} | sources
         running |= reports.sources({*running, *listed}, sources, remember=remember)
-        named = dict.fromkeys(listed, Reason.LISTED) | dict.fromkeys(recorded | own, Reason.RECORD)
+        named = dict.fromkeys(listed, Reason.LISTED) | dict.fromkeys(recorded | own | moves.previous, Reason.RECORD)
         return named | dict.fromkeys(running, Reason.RUNNING)
 
     def _record_seconds(self) -> Callable[[str], float]:

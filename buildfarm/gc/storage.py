@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from buildfarm.errors import SetupError
+from buildfarm.gc.content import MANIFEST_BYTES_MAX, Content
 from buildfarm.oci.digest import Digest
 
-_MANIFEST_BYTES_MAX = 4 * 1024 * 1024
 _LOCK, _OWNER, _MEMORY = "collection.lock", "collection.farm", "collection.memory"
 
 
@@ -32,6 +32,8 @@ class Stored:
     tags: frozenset[str] = frozenset()
     names: frozenset[str] = field(default=frozenset(), repr=False)  # itself, its config, layers and manifests
     subject: str = ""  # the manifest that this one is about: a signature, a bill of materials
+    release: str = ""  # the release that an image names
+    is_release: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ class Storage:
 
     def stored(self, repository: str, digest: str, written_at: float, tags: frozenset[str] = frozenset()) -> Stored:
         """A manifest with what its content names."""
-        names, subject = self._names(digest)
-        return Stored(repository, digest, written_at, tags, names, subject)
+        found = self._content(digest)
+        names = found.names | {digest}
+        return Stored(repository, digest, written_at, tags, names, found.subject, found.release, found.is_release)
 
     def revisions(self, repository: str) -> Iterator[tuple[str, float]]:
         """Digest and time of the last push of each manifest."""
@@ -193,19 +196,12 @@ class Storage:
                         if entry.stat().st_mtime < before:
                             Path(entry).rmdir()
 
-    def _names(self, digest: str) -> tuple[frozenset[str], str]:
-        """What a manifest or index is made of, itself too, and what it is about."""
+    def _content(self, digest: str) -> Content:
         path = self.blob(digest) / "data"
         try:
-            content = json.loads(path.read_bytes()) if path.stat().st_size <= _MANIFEST_BYTES_MAX else None
-        except (FileNotFoundError, ValueError):
-            content = None
-        if not isinstance(content, dict):
-            return frozenset({digest}), ""
-        found = [content.get("config"), *(content.get("layers") or ()), *(content.get("manifests") or ())]
-        return frozenset({digest, *(name for item in found if (name := _digest(item)))}), _digest(
-            content.get("subject")
-        )
+            return Content.parse(path.read_bytes()) if path.stat().st_size <= MANIFEST_BYTES_MAX else Content()
+        except FileNotFoundError:
+            return Content()
 
 
 def hexadecimal(digest: str) -> str:
@@ -227,7 +223,3 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(found)
     except FileNotFoundError:
         return []
-
-
-def _digest(item: object) -> str:
-    return str(item["digest"]) if isinstance(item, dict) and "digest" in item else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from buildfarm.oci.digest import Digest
@@ -30,18 +31,23 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 @dataclass(frozen=True)
 class AddedLayer:
-    """A layer put on top of the base; ``origin`` says in the image's history where it comes from."""
+    """A layer put on top of the base; ``origin`` says in the image's history where it comes from.
+
+    ``media_type`` is its own; empty: that of the image's kind and compression.
+    """
 
     digests: LayerDigests
     origin: str
+    media_type: str = ""
 
 
 @dataclass(frozen=True)
 class RuntimeConfig:
     """What an image's runtime config gets over its base's (image-spec config.md, field ``config``).
 
-    None keeps what the base says. ``env`` and ``labels`` are added to the base's, and win over them. A new
-    ``entrypoint`` drops the base's ``cmd``, whose arguments were for another program.
+    None keeps what the base says. ``env`` and ``labels`` are added to the base's, and win over them; ``variables`` are
+    NAME=VALUE and take the place of both environments. A new ``entrypoint`` drops the base's ``cmd``, whose arguments
+    were for another program.
     """
 
     entrypoint: tuple[str, ...] | None = None
@@ -49,6 +55,7 @@ class RuntimeConfig:
     user: str | None = None
     working_dir: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     exposed_ports: tuple[str, ...] = ()
 
@@ -70,9 +77,10 @@ def compose(
     *,
     changes: RuntimeConfig,
     kind: Kind,
-    compression: Compression,
+    compression: Compression = "gzip",
+    annotations: Mapping[str, str] = MappingProxyType({}),
 ) -> ComposedImage:
-    """The base's layers, then ``layers``, under the base's config with ``changes``.
+    """The base's layers, then ``layers``, under the base's config with ``changes``; ``annotations`` are the manifest's.
 
     ``compression`` is that of the added layers. The base's layers keep their compression and get the media types of
     ``kind``. Raises ValueError if the base is not an image, or its config and manifest differ in the number of layers.
@@ -89,8 +97,9 @@ def compose(
         config=Descriptor(types.config, Digest.of(config), len(config)),
         layers=(
             *(_converted(layer, kind) for layer in base_manifest.layers),
-            *(_descriptor(layer.digests, types.layers[compression]) for layer in layers),
+            *(_descriptor(layer.digests, layer.media_type or types.layers[compression]) for layer in layers),
         ),
+        annotations=annotations,
     ).encode()
     return ComposedImage(config, manifest, types.manifest, Digest.of(manifest))
 
@@ -150,7 +159,9 @@ def _runtime(base: Mapping[str, Any], changes: RuntimeConfig) -> dict[str, Any]:
     if changes.working_dir is not None:
         runtime["WorkingDir"] = changes.working_dir
     if changes.env:
-        runtime["Env"] = _environment(base.get("Env") or (), changes.env)
+        runtime["Env"] = environment(base.get("Env") or (), changes.env)
+    if changes.variables or (changes.variables is not None and "Env" in base):
+        runtime["Env"] = list(changes.variables)
     if changes.labels:
         runtime["Labels"] = {**(base.get("Labels") or {}), **changes.labels}
     if changes.exposed_ports:
@@ -158,7 +169,7 @@ def _runtime(base: Mapping[str, Any], changes: RuntimeConfig) -> dict[str, Any]:
     return runtime
 
 
-def _environment(base: Iterable[str], added: Mapping[str, str]) -> list[str]:
+def environment(base: Iterable[str], added: Mapping[str, str]) -> list[str]:
     """The base's variables in their order, then the new ones in the order of their names."""
     values = dict(line.partition("=")[::2] for line in base)
     values |= dict(sorted(added.items()))

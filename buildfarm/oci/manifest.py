@@ -120,7 +120,10 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image's config and layers, base layer first; ``artifact_type`` and ``annotations`` are OCI's alone."""
+    """An image's config and layers, base layer first.
+
+    ``artifact_type`` is OCI's alone. Docker's format says nothing of ``annotations``, but tools read them in both.
+    """
 
     media_type: str
     config: Descriptor

@@ -1,8 +1,12 @@
-"""A builder of two tiny layers, in whichever registry."""
+"""A builder of two tiny layers, and builders with one layer more than another, in whichever registry."""
 
 from __future__ import annotations
 
 import gzip
+import io
+import json
+import tarfile
+from collections.abc import Mapping
 
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor, Manifest, canonical_json, media_types
@@ -32,3 +36,30 @@ def push_builder(registry: Registry) -> Builder:
     )
     digest = registry.put_manifest(REPOSITORY, manifest.encode(), types.manifest, tag="latest")
     return Builder("unused", REPOSITORY, digest, manifest, config)
+
+
+def push_patched(registry: Registry, builder: Builder, files: Mapping[str, str], created: str, **config: object) -> str:
+    """Pushes this builder with these files over its own; returns it as repository@digest. None of its tags moves.
+
+    ``config`` are fields of its config: of its runtime config where they are in upper case.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text.encode()), 0o755
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    packed = gzip.compress(archive.getvalue(), mtime=0)
+    told = json.loads(builder.config) | {"created": created}
+    told["rootfs"]["diff_ids"].append(Digest.of(archive.getvalue()))
+    told["history"] = [*told.get("history", ()), {"created": created, "created_by": "a patch"}]
+    for name, value in config.items():
+        (told["config"] if name[0].isupper() else told)[name] = value
+    content, types = canonical_json(told), media_types("docker")
+    layer = Descriptor(types.layers["gzip"], registry.put_blob(builder.repository, packed), len(packed))
+    manifest = Manifest(
+        types.manifest,
+        Descriptor(types.config, registry.put_blob(builder.repository, content), len(content)),
+        (*builder.manifest.layers, layer),
+    ).encode()
+    return f"{builder.repository}@{registry.put_manifest(builder.repository, manifest, types.manifest, tag=None)}"

@@ -90,4 +90,6 @@ def base_of(farm, build):
     media_type, content, _ = farm.registry.get_manifest(build.result.repository, build.result.digest)
     config = farm.registry.read_blob(build.result.repository, Manifest.parse(content, media_type).config.digest)
     labels = ImageConfig.parse(config).runtime["Labels"]
-    return f"{labels['org.opencontainers.image.base.name']}@{labels['org.opencontainers.image.base.digest']}"
+    # host/repository:channel
+    repository = labels["org.opencontainers.image.base.name"].partition("/")[2].rpartition(":")[0]
+    return f"{repository}@{labels['org.opencontainers.image.base.digest']}"

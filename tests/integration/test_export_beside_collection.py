@@ -16,6 +16,7 @@ from buildfarm.gc.collect import collect
 from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest
 from buildfarm.oci.manifest import Manifest
+from buildfarm.releases.shelf import read_release
 from buildfarm.sources.address import ArtifactSource
 from testkit.registry.builder import push_builder
 from testkit.registry.own import registry_on, storage_folder
@@ -112,6 +113,7 @@ def test_an_export_that_races_with_a_collection_is_whole(served, tmp_path, recor
         manifest, _ = registry.read_manifest(REPOSITORY, digest)
         for blob in (manifest.config, *manifest.layers):
             assert len(registry.read_blob(REPOSITORY, blob.digest)) == blob.size
+        assert [layer.blob for layer in read_release(registry, REPOSITORY, manifest).layers] == [*manifest.layers[2:]]
     record_property("seen", f"{again} of {RACES} exports were sent again")
     assert again > 0, "the collection never came in between"
 

@@ -34,6 +34,7 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
+from buildfarm.store.keeping.rebases import Rebase, Rebases
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from testkit.archive import FAILURE, SOURCE, Life
@@ -43,6 +44,7 @@ ENDED = 300  # builds of which the bytes are measured
 ARCHIVED_BYTES_MAX = 200  # of each, in Redis
 NOT_SEEN = {"unacked_mutex", "webhooks:due"}  # there for a moment; an older version's
 DIGEST = Digest("sha256:" + "c" * 64)
+MOVE = Rebase(at=1.0, image=DIGEST, previous=DIGEST, base=f"b@{DIGEST}", previous_base=f"b@{DIGEST}", moved=True)
 _LENGTH = {"string": "strlen", "hash": "hlen", "list": "llen", "set": "scard", "zset": "zcard", "stream": "xlen"}
 
 
@@ -151,6 +153,9 @@ class Full:
             f"apps/{self.life.tenant}/a", DIGEST, [str(n) for n in range(300)]
         )
         Tags(self.database).mark(f"apps/{self.life.tenant}/published")
+        place = f"apps/{self.life.tenant}/published"
+        self.client.hset(self.database.key("tags"), place, str(DIGEST))
+        assert Rebases(self.database).move(place, MOVE) == MOVE.image
         Usage(self.database).add(self.life.tenant, "sources", 7)
         Usage(self.database).put_disk(1, 2, 60)
         ImagesInUse(self.database).sources([str(DIGEST)], {str(DIGEST): str(DIGEST)}, remember=True)

@@ -17,11 +17,11 @@ import docker
 from docker.models.containers import Container
 from docker.types import Mount
 
-from buildfarm.builder import check_builder
 from buildfarm.farm import Farm, open_farm
 from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import find_recipes
 from buildfarm.recipes.plan import SlimPlan
+from buildfarm.releases.builder import check_builder
 from buildfarm.settings import Settings, read_settings
 from localfarm.packages import ensure_packages
 from testkit import second_engine

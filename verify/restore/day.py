@@ -13,7 +13,6 @@ from pathlib import Path
 from buildfarm.access.audit import Audit, AuditEntry
 from buildfarm.access.tokens import Scope, Tokens
 from buildfarm.access.webhooks import Webhooks
-from buildfarm.builder import PLATFORM, PLATFORM_LABEL
 from buildfarm.farm import Farm
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import Budget
@@ -23,6 +22,7 @@ from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest, BuildResult, Phase, RunPolicy
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
+from buildfarm.releases.builder import PLATFORM, PLATFORM_LABEL
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease
 from testkit.archive import Life

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +27,10 @@ NO_PROCESS = (
 
 Reports = Mapping[str, Mapping[str, ReportValue]]
 
-# In the image of Cloud Native Buildpacks (platform.md, "Launch Environment")
-_CNB_VARIABLES = {
-    "CNB_LAYERS_DIR": "/layers",
-    "CNB_APP_DIR": "/app",
-    "PATH": "/cnb/process:/cnb/lifecycle:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
+# In the image of Cloud Native Buildpacks (platform.md, "Launch Environment"); in its PATH the base's comes behind
+_CNB_VARIABLES = {"CNB_LAYERS_DIR": "/layers", "CNB_APP_DIR": "/app"}
+_CNB_PATH = "/cnb/process:/cnb/lifecycle"
+_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,13 @@ class Built:
     def warning(self) -> str:
         """What is wrong with it though it was built; empty if nothing is."""
         return "" if self.process_types else NO_PROCESS
+
+    def variables_on(self, base: Iterable[str]) -> Mapping[str, str]:
+        """What the image sets on a base with these variables, each NAME=VALUE."""
+        if self.cnb is None:
+            return self.config_vars
+        path = dict(line.partition("=")[::2] for line in base).get("PATH") or _USUAL_PATH
+        return {**self.config_vars, "PATH": f"{_CNB_PATH}:{path}"}
 
 
 def build(

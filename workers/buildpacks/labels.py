@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 from buildfarm.model import BuildRequest
-from workers.builder import Builder
+from buildfarm.releases.labels import LIFECYCLE_LABEL, REBASABLE_LABEL, compact
 from workers.buildpacks.build import Built
 from workers.buildpacks.cnb import CnbBuild
-from workers.buildpacks.previous import LIFECYCLE_LABEL
 from workers.export.exporter import SentLayers
 
 
-def image_labels(
-    built: Built, request: BuildRequest, version: str, builder: Builder, layers: SentLayers
-) -> Mapping[str, str]:
+def image_labels(built: Built, request: BuildRequest, version: str, layers: SentLayers) -> Mapping[str, str]:
     """Standard annotations (image-spec annotations.md), and what Cloud Native Buildpacks add if they made the app.
 
-    Nothing identifies this one build: the same source gives the same image.
+    Nothing identifies this one build: the same source gives the same image. What is said of the base is added when the
+    image is composed: see `buildfarm.releases.labels`.
     """
     standard = {
         "org.opencontainers.image.title": f"{request.tenant}/{request.app}",
         "org.opencontainers.image.revision": version,
-        "org.opencontainers.image.base.name": builder.repository,
-        "org.opencontainers.image.base.digest": builder.digest,
     }
-    return standard if built.cnb is None else {**standard, **_lifecycle_labels(built.cnb, request, builder, layers)}
+    return standard if built.cnb is None else {**standard, **_lifecycle_labels(built.cnb, request, layers)}
 
 
-def _lifecycle_labels(built: CnbBuild, request: BuildRequest, builder: Builder, layers: SentLayers) -> dict[str, str]:
+def _lifecycle_labels(built: CnbBuild, request: BuildRequest, layers: SentLayers) -> dict[str, str]:
     """As platform.md, "Labels" has them. Every ``sha`` is a diff ID, the digest of the uncompressed layer."""
     launch = {planned.path: layer for planned, layer in zip(built.launch_layers, layers.launch, strict=False)}
-    base = f"{builder.repository}@{builder.digest}"
     lifecycle = {
         "app": [{"sha": layer.diff_id} for layer in layers.app],
         "buildpacks": [
@@ -57,7 +50,6 @@ def _lifecycle_labels(built: CnbBuild, request: BuildRequest, builder: Builder, 
         ],
         # Its layer also has the launcher's metadata; the layers of buildpacks are below it.
         "sbom": {"sha": layers.launch[-1].diff_id},
-        "runImage": {"topLayer": builder.layers()[-1].diff_id, "reference": base, "image": builder.repository},
     }
     build = {
         "processes": [
@@ -78,12 +70,8 @@ def _lifecycle_labels(built: CnbBuild, request: BuildRequest, builder: Builder, 
     project = {"source": {"type": request.source.kind, "version": {"revision": request.source.version}}}
     return {
         **built.labels,
-        LIFECYCLE_LABEL: _compact(lifecycle),
-        "io.buildpacks.build.metadata": _compact(build),
-        "io.buildpacks.project.metadata": _compact(project),
-        "io.buildpacks.rebasable": "true",
+        LIFECYCLE_LABEL: compact(lifecycle),
+        "io.buildpacks.build.metadata": compact(build),
+        "io.buildpacks.project.metadata": compact(project),
+        REBASABLE_LABEL: "true",
     }
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -11,9 +11,8 @@ from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor, ImageConfig
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.labels import LIFECYCLE_LABEL
 from workers.sandbox.nested import parse_json
-
-LIFECYCLE_LABEL = "io.buildpacks.lifecycle.metadata"
 
 _SBOM_BYTES_MAX = 16 * 1024 * 1024  # of the layer; it is compressed JSON
 

@@ -15,12 +15,14 @@ from buildfarm.errors import StoreError
 from buildfarm.model import BuildRequest, Layer
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig, compose
+from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig
 from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.oci.unpack import unpacked
+from buildfarm.releases.compose import release_of
+from buildfarm.releases.shelf import mount_base, put_image, release_digest
 from buildfarm.store import KnownLayer
 from workers.attempt.signals import Check, go_on
 from workers.build_folder import BuildFolder
@@ -156,7 +158,7 @@ class Exporter:
         """
         scan = SecretScan(secrets, repository, self.scanned)
         with ThreadPoolExecutor(1, "mount") as side:
-            mounted = side.submit(self._mount, builder, repository, there)
+            mounted = side.submit(mount_base, self.registry, repository, builder.base, there)
             below = self._launch_layers(launch, repository, scan, there) if launch else ()
             prefix = _own_entries(process_types, launch)
             own = self._app_layers(AppFiles(app, source_names, left_out, prefix, repository, scan, unchanged), there)
@@ -174,7 +176,7 @@ class Exporter:
         labels: Mapping[str, str],
         there: Container[str] = frozenset(),
     ) -> Exported:
-        """Sends config and manifest of an image whose layers are in the repository."""
+        """Sends the app's release and its image on ``builder``; their layers are in the repository."""
         changes = RuntimeConfig(
             entrypoint=("/start",),
             cmd=("web",),
@@ -184,18 +186,17 @@ class Exporter:
             labels={**labels, "io.buildfarm.process-types": json.dumps(dict(sorted(process_types.items())))},
             exposed_ports=(_PORT,) if "web" in process_types else (),
         )
-        image = compose(
-            builder.manifest,
-            builder.config,
+        release = release_of(
+            builder.base,
             [AddedLayer(_digests(layer), layer.origin) for layer in layers.all],
             changes=changes,
             kind=self.media_types,
             compression=self.compression,
+            registry=self.registry.host,
         )
-        if Digest.of(image.config) not in there:
-            # An image with a new layer has a new config.
-            self.registry.put_blob(repository, image.config, look=all(layer.reused for layer in layers.all))
-        self.registry.put_manifest(repository, image.manifest, image.media_type, tag=None)
+        # An image with a new layer has a new config and a new release.
+        look = all(layer.reused for layer in layers.all)
+        image = put_image(self.registry, repository, release, builder.base, look=look, there=there)
         self.sent[image.digest] = image.media_type, image.manifest
         uploaded_bytes = sum(layer.size_bytes for layer in layers.all if not layer.reused)
         return Exported(image, (*builder.layers(), *layers.all), uploaded_bytes)
@@ -205,24 +206,12 @@ class Exporter:
         self.registry.move_tag(repository, tag, wanted, self.sent)
 
     def _named_by(self, repository: str, tag: str) -> frozenset[str]:
-        """Digests of the blobs that the tagged image names; none if there is no image, or it is none of ours."""
+        """Digests of what the tagged image names, its release too; none if there is no image, or it is none of ours."""
         try:
             manifest, _ = self.registry.read_manifest(repository, tag)
         except (NotInRegistryError, OtherContentError, ValueError):
             return frozenset()
-        return frozenset(blob.digest for blob in (manifest.config, *manifest.layers))
-
-    def _mount(self, builder: Builder, repository: str, there: Container[str]) -> None:
-        for layer in builder.manifest.layers:
-            if layer.digest in there:
-                continue
-            if not self.registry.mount(repository, layer.digest, builder.repository):
-                self._copy(builder.repository, repository, layer.digest, layer.size)
-
-    def _copy(self, source: str, repository: str, digest: Digest, size: int) -> None:
-        """For registries that do not mount: the bytes travel once, when the app is new."""
-        if not self.registry.has_blob(repository, digest):
-            self.registry.put_blob(repository, self.registry.read_blob(source, digest, limit_bytes=size))
+        return frozenset([release_digest(manifest), *(blob.digest for blob in (manifest.config, *manifest.layers))])
 
     def _app_layers(self, app: AppFiles, there: Container[str]) -> tuple[Layer, ...]:
         """From the bottom up; each is in the registry."""

@@ -95,6 +95,8 @@ ROUTES = {
     ("PUT", "/v1/retention/shop"): (401, 403, 403, 403, 403, 403, 422),
     ("GET", "/v1/images/in-use"): (401, 403, 403, 403, 403, 200, 200),
     ("PUT", "/v1/images/in-use"): (401, 403, 403, 403, 403, 403, 422),
+    ("GET", "/v1/apps/shop/web/image"): (401, 404, 403, 404, 404, 404, 404),
+    ("POST", "/v1/apps/shop/web/rebase"): (401, 403, 403, 403, 403, 403, 422),
     ("GET", "/v1/nodes"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/builder"): (401, 403, 403, 403, 403, 200, 200),
     ("POST", "/v1/nodes/absent/drain"): (401, 403, 403, 403, 403, 403, 404),
@@ -120,7 +122,13 @@ def test_every_route_answers_each_role_as_the_table_says(clients, build, method,
 
 def test_no_route_is_missing_from_the_table(api):
     described = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
-    names = {"{id}": "{build_id}", "sha256:" + "0" * 64: "{digest}", "/shop": "/{tenant}", "/absent": "/{node}"}
+    names = {
+        "{id}": "{build_id}",
+        "sha256:" + "0" * 64: "{digest}",
+        "/shop": "/{tenant}",
+        "/web/": "/{app}/",
+        "/absent": "/{node}",
+    }
     tried = set()
     for method, tried_path in ROUTES:
         path = tried_path

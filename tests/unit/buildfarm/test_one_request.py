@@ -17,10 +17,11 @@ from jinja2 import Environment, PackageLoader
 
 from buildfarm.api.bodies import NewBuild
 from buildfarm.api.page import form
+from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, calls
+from buildfarm.client import AsyncClient, Client, apps, calls
 from buildfarm.client import keeping_calls as keeping
 from buildfarm.client.calls import Call
 from buildfarm.client.wire import LiveLog
@@ -50,7 +51,7 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    for part in (builds, sources, webhook, keeping_routes, farm):
+    for part in (builds, sources, webhook, keeping_routes, apps_routes, farm):
         app.include_router(part.router)
     return app.openapi()
 
@@ -241,6 +242,8 @@ CALLS: Mapping[str, Call[Any]] = {
     "set_retention": keeping.set_retention("shop", None, {"images": 1}),
     "images_in_use": keeping.images_in_use(),
     "report_in_use": keeping.report_in_use([], 3, "n"),
+    "app_image": apps.app_image("shop", "web"),
+    "rebase": apps.rebase("shop", "web", "", dry_run=True, older=False),
 }
 NOT_IN_THE_CLIENTS = {
     ("GET", "/healthz"): "for probes",
@@ -304,6 +307,8 @@ COMMANDS = {
     "set_retention": ("retention", "set"),
     "images_in_use": ("retention", "in-use"),
     "report_in_use": ("retention", "in-use"),
+    "app_image": ("apps", "show"),
+    "rebase": ("apps", "rebase"),
     "nodes": ("nodes",),
     "drain": ("nodes", "drain"),
     "builder": ("builder",),

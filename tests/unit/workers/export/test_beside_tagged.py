@@ -70,16 +70,27 @@ def test_a_redeploy_sends_what_is_new_and_asks_for_one_manifest(deploy, fake):
     _, first = deploy("1")
     exported, requests = deploy("2")
     assert not any(line.startswith("HEAD") for line in requests)
-    # The tag; then a session and its end for the code's layer and for the config; the manifest, and the tag again.
-    assert verbs(requests) == {"GET": 1, "POST": 2, "PUT": 4}
-    assert verbs(first)["POST"] == 2 + 3  # the builder's layers, and three blobs
+    # The tag; then a session and its end for the code's layer, the config and the release's document; the manifests of
+    # image and release, and the tag again.
+    assert verbs(requests) == {"GET": 1, "POST": 3, "PUT": 6}
+    assert verbs(first)["POST"] == 2 + 4  # the builder's layers, and four blobs
     assert [layer.reused for layer in exported.layers if layer.origin != "builder"] == [True, False]
 
 
 def test_an_unchanged_app_sends_only_manifests(deploy):
     deploy("1")
     _, requests = deploy("1")
-    assert verbs(requests) == {"GET": 1, "PUT": 2}
+    # The registry does not look after what an annotation names, so it is asked whether the release is there.
+    assert verbs(requests) == {"GET": 1, "HEAD": 1, "PUT": 2}
+
+
+def test_a_release_that_is_gone_is_sent_again(deploy, fake):
+    deploy("1")
+    manifests = fake.repository(REPOSITORY).manifests
+    [release] = [name for name, (_, content) in manifests.items() if b"buildfarm.release.v1" in content]
+    del manifests[release]
+    deploy("1")
+    assert release in manifests
 
 
 @pytest.mark.parametrize("lost", ["a layer of the builder", "a layer of the app", "all"])
@@ -91,7 +102,7 @@ def test_what_is_gone_though_the_tagged_image_names_it_is_sent_in_the_same_attem
     for digest in gone[lost]:
         del blobs[digest]
     exported, requests = deploy("2")
-    assert sum("manifests/sha256" in line and line.startswith("PUT") for line in requests) == 2
+    assert requests.count(f"PUT /v2/{REPOSITORY}/manifests/{exported.image.digest}") == 2
     assert {layer.digest for layer in exported.layers} <= set(blobs)
 
 
@@ -106,4 +117,4 @@ def test_a_tag_that_names_no_image_of_ours_is_as_good_as_none(deploy, fake, cont
     deploy("1")
     fake.repository(REPOSITORY).manifests[TAG] = ("application/vnd.oci.image.index.v1+json", content)
     _, requests = deploy("2")
-    assert verbs(requests)["POST"] == 2 + 2
+    assert verbs(requests)["POST"] == 2 + 3

@@ -1,0 +1,41 @@
+"""Apps' newest images: shown, and moved to another base, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from buildfarm.api.bodies import NewRebase
+from buildfarm.api.caller import Orchestrator, Reader
+from buildfarm.api.problems import responses
+from buildfarm.errors import NotFoundError
+from buildfarm.fields import Name
+from buildfarm.releases.apps import AppImage
+from buildfarm.store.keeping.rebases import Rebase
+
+router = APIRouter()
+
+PathName = Annotated[Name, Path()]
+
+_COMMON = (401, 403, 404, 422, 429, 503)
+
+
+@router.get("/v1/apps/{tenant}/{app}/image", tags=["apps"], responses=responses(*_COMMON))
+def app_image(tenant: PathName, app: PathName, caller: Reader) -> AppImage:
+    """An app's newest image, the base that it stands on, and its newest moves to other bases."""
+    if caller.tenant not in (None, tenant):
+        raise NotFoundError(f"The app {tenant}/{app} has no image.", advice="Build it first.")
+    return caller.services.farm.app_image(tenant, app)
+
+
+@router.post("/v1/apps/{tenant}/{app}/rebase", tags=["apps"], responses=responses(400, 413, *_COMMON))
+def rebase(tenant: PathName, app: PathName, new: NewRebase, caller: Orchestrator) -> Rebase:
+    """Move an app's newest image to the promoted builder, or to another base, without a build.
+
+    With `dry_run` nothing is written, and the answer is what would be.
+    """
+    found = caller.services.farm.rebase(tenant, app, base=new.base, dry_run=new.dry_run, older=new.older)
+    if found.moved:
+        caller.note("apps.rebase", f"{tenant}/{app}: {found.previous} to {found.image} on {found.base}", tenant=tenant)
+    return found

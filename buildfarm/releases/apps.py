@@ -1,0 +1,89 @@
+"""What users do with apps' images beside builds. Part of `Farm`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from buildfarm import LazyModule
+from buildfarm.errors import RequestError
+from buildfarm.fields import Frozen
+from buildfarm.oci.digest import Digest
+from buildfarm.store import Records
+from buildfarm.store.keeping.rebases import Rebase
+
+if TYPE_CHECKING:
+    from buildfarm.oci.registry import Registry
+    from buildfarm.releases import base as bases
+    from buildfarm.releases import builder as builders
+    from buildfarm.releases import rebase as rebasing
+    from buildfarm.releases import shelf
+else:  # most calls of most programs need none of it
+    builders = LazyModule("buildfarm.releases.builder")
+    bases = LazyModule("buildfarm.releases.base")
+    rebasing = LazyModule("buildfarm.releases.rebase")
+    shelf = LazyModule("buildfarm.releases.shelf")
+
+
+class AppImage(Frozen):
+    """An app's newest image and the base that it stands on."""
+
+    tenant: str
+    app: str
+    image: str = Field(description="digest of its manifest, in the app's repository")
+    base: str = Field(description="repository@digest; empty if the image does not say")
+    release: str = Field(description="digest of its release; empty: it cannot be moved to another base")
+    is_current: bool = Field(description="whether this is the base that builds use now")
+    rebases: tuple[Rebase, ...] = Field(description="its newest moves to other bases, the newest first")
+
+
+class Apps(ABC):
+    """These methods of the farm; all raise StoreError and RegistryError, and NotFoundError if the app has no image."""
+
+    records: Records
+
+    @property
+    @abstractmethod
+    def registry(self) -> Registry:
+        """The farm's registry."""
+
+    @abstractmethod
+    def builder(self) -> str:
+        """The base that builds use now."""
+
+    def app_image(self, tenant: str, app: str) -> AppImage:
+        """The app's newest image, its base, and its newest moves to other bases."""
+        rebaser = rebasing.Rebaser(self.registry, self.records)
+        found = rebaser.newest(tenant, app)
+        base = "@".join(found.base).strip("@")
+        return AppImage(
+            tenant=tenant,
+            app=app,
+            image=found.digest,
+            base=base,
+            release=shelf.release_digest(found.manifest),
+            is_current=base == self.builder(),
+            rebases=rebaser.rebases.of(tenant, app),
+        )
+
+    def rebase(self, tenant: str, app: str, *, base: str = "", dry_run: bool = False, older: bool = False) -> Rebase:
+        """Moves the app's newest image to the promoted builder, or to ``base``, without a build; no layer is sent.
+
+        ``base`` is repository:tag, repository@digest, or a digest in the builder's repository. ``older`` allows one
+        that is older than the app's. Raises RequestError if the base is none, NotRebasableError if the app cannot move.
+        """
+        reference = builders.check_builder(self.registry, self._wanted(base))
+        repository, _, digest = reference.partition("@")
+        try:
+            found = bases.read_base(self.registry, repository, Digest(digest))
+        except ValueError as error:
+            raise RequestError(f"No app can stand on {reference}: {error}.") from error
+        return rebasing.Rebaser(self.registry, self.records).rebase(tenant, app, found, dry_run=dry_run, older=older)
+
+    def _wanted(self, base: str) -> str:
+        promoted = self.builder()
+        if not base and not promoted:
+            raise RequestError("The farm has no builder yet.", advice="buildfarm builder promote sets it.")
+        return f"{promoted.partition('@')[0]}@{base}" if base.startswith("sha256:") else base or promoted

@@ -1,0 +1,112 @@
+"""Puts an app's newest image on another base: two small documents in the registry, and the tag. No layer is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import ComposedImage
+from buildfarm.oci.manifest import ImageConfig
+from buildfarm.releases.base import Base, read_base
+from buildfarm.releases.compose import compose
+from buildfarm.releases.movable import NewestImage, refusals
+from buildfarm.releases.shelf import mount_base, read_release
+from buildfarm.store import Records, Tags
+from buildfarm.store.keeping.rebases import Rebase, Rebases
+from buildfarm.telemetry import logger
+
+if TYPE_CHECKING:
+    from buildfarm.oci.registry import Registry
+
+_TRIES = 3  # of builds that publish meanwhile
+
+
+@dataclass(frozen=True)
+class Rebaser:
+    """Raises StoreError, RegistryError, NotFoundError if the app has no image, and NotRebasableError with a reason."""
+
+    registry: Registry
+    records: Records
+
+    @property
+    def rebases(self) -> Rebases:
+        """The moves that were made."""
+        return Rebases(self.records.database)
+
+    def newest(self, tenant: str, app: str) -> NewestImage:
+        """The app's newest image."""
+        repository = f"apps/{tenant}/{app}"
+        if not (digest := self.records.tag_target(repository)):
+            raise NotFoundError(f"The app {tenant}/{app} has no image.", advice="Build it first.")
+        try:
+            manifest, found = self.registry.read_manifest(repository, digest)
+            config = ImageConfig.parse(self.registry.read_blob(repository, manifest.config.digest))
+        except NotInRegistryError as error:
+            raise NotRebasableError(
+                f"The registry no longer has the image {digest} of {tenant}/{app}.", advice="Build the app again."
+            ) from error
+        except ValueError as error:
+            raise NotRebasableError(f"The image {digest} of {tenant}/{app} cannot be read: {error}.") from error
+        return NewestImage(repository, found, manifest, config)
+
+    def rebase(self, tenant: str, app: str, base: Base, *, dry_run: bool, older: bool) -> Rebase:
+        """Moves the newest image to ``base``; if a build publishes meanwhile, that build's image."""
+        for _ in range(_TRIES):
+            image = self.newest(tenant, app)
+            planned, composed = self._plan(f"{tenant}/{app}", image, base, older=older)
+            if dry_run or not planned.moved:
+                return planned.model_copy(update={"moved": False})
+            self._push(image, base, composed)
+            if self.rebases.move(image.repository, planned) == planned.image:
+                self._move_tag(image.repository, composed)
+                logger().info("app_rebased", app=f"{tenant}/{app}", image=planned.image, base=planned.base)
+                return planned
+        raise NotRebasableError(
+            f"Builds of {tenant}/{app} publish faster than it can be moved.", advice="Try again when they have ended."
+        )
+
+    def _plan(self, name: str, image: NewestImage, base: Base, *, older: bool) -> tuple[Rebase, ComposedImage]:
+        release = read_release(self.registry, image.repository, image.manifest)
+        before = self._base_of(image)
+        reasons = list(refusals(image, release, before, base, older=older))
+        if reasons:
+            raise NotRebasableError(
+                f"The app {name} cannot be moved to {base.reference}: {'; '.join(reasons)}.",
+                advice="Build the app again: builds use the promoted builder.",
+            )
+        composed = compose(release, base)
+        planned = Rebase(
+            at=self.records.database.now(),
+            image=composed.digest,
+            previous=image.digest,
+            base=base.reference,
+            previous_base="@".join(image.base).strip("@"),
+            moved=composed.digest != image.digest,
+        )
+        return planned, composed
+
+    def _base_of(self, image: NewestImage) -> Base | None:
+        repository, digest = image.base
+        try:
+            return read_base(self.registry, repository, Digest(digest)) if digest else None
+        except (NotInRegistryError, ValueError):
+            return None
+
+    def _push(self, image: NewestImage, base: Base, composed: ComposedImage) -> None:
+        there = {layer.digest for layer in image.manifest.layers}
+        mount_base(self.registry, image.repository, base, there)
+        self.registry.put_blob(image.repository, composed.config)
+        self.registry.put_manifest(image.repository, composed.manifest, composed.media_type, tag=None)
+
+    def _move_tag(self, repository: str, composed: ComposedImage) -> None:
+        """As after a build: the record decides. If the registry fails here, a node moves the tag."""
+        sent = {str(composed.digest): (composed.media_type, composed.manifest)}
+        tag = "latest"
+        try:
+            self.registry.move_tag(repository, tag, lambda: self.records.tag_target(repository), sent)
+        except RegistryError as error:
+            Tags(self.records.database).mark(repository)
+            logger().warning("tag_not_moved", target=repository, reason=error.message)
