@@ -243,7 +243,7 @@ class NotRebasableError(RequestError):
 
 
 class ConflictError(RequestError):
-    """The idempotency key was used for a request that asked for something else."""
+    """The idempotency key was used for another request, or a tag is not where the caller saw it."""
 
     code = "request.conflict"
 

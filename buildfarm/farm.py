@@ -42,7 +42,9 @@ from buildfarm.telemetry import logger
 if TYPE_CHECKING:
     from buildfarm import input_digest as inputs
     from buildfarm.buildpacks import pin as pins
+    from buildfarm.gc import rollback as rollbacks
     from buildfarm.gc import room as rooms
+    from buildfarm.gc.retention import Rollback
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.releases import base as bases
@@ -55,6 +57,7 @@ else:  # most calls of most programs need only Redis, and of it the records
     builders = LazyModule("buildfarm.releases.builder")
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
+    rollbacks = LazyModule("buildfarm.gc.rollback")
     rooms = LazyModule("buildfarm.gc.room")
     registries = LazyModule("buildfarm.oci.registry")
     packing = LazyModule("buildfarm.sources.packing")
@@ -260,6 +263,14 @@ class Farm(Keeping, Apps):
         Raises NotFoundError, and TooLateError once it publishes its image.
         """
         return self.history.cancel(build_id)
+
+    def roll_back(self, build_id: str, *, seen: str = "") -> Rollback:
+        """Points the app's tag at the image of an earlier build, until a newer one publishes its own.
+
+        With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError if it does not, and
+        RequestError if the image is gone.
+        """
+        return rollbacks.ImagesBefore(self.history, lambda: self.quick_registry).restore(build_id, seen)
 
     def nodes(self) -> list[Node]:
         """The build nodes of the last day; those that went silent are marked as gone."""

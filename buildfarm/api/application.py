@@ -12,8 +12,9 @@ from fastapi.staticfiles import StaticFiles
 
 from buildfarm import __version__
 from buildfarm.api import problems
+from buildfarm.api.page import apps as apps_page
+from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
-from buildfarm.api.page import pages
 from buildfarm.api.request_limits import RequestLimits
 from buildfarm.api.routes import apps, builds, farm, keeping, sources, webhook
 from buildfarm.api.services import Services
@@ -52,6 +53,9 @@ def make_application(services: Services) -> FastAPI:
         farm.router,
         pages.router,
         form_page.router,
+        apps_page.router,
+        finding.router,
+        operating.router,
     ):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")

@@ -7,8 +7,7 @@ from typing import TypeVar
 
 from buildfarm.client import wire
 from buildfarm.client.calls import Call
-from buildfarm.releases.apps import AppImage
-from buildfarm.store.keeping.rebases import Rebase
+from buildfarm.releases.models import AppImage, Rebase
 
 T = TypeVar("T")
 

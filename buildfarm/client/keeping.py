@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from buildfarm.client import keeping_calls as kept
 from buildfarm.client.calls import Call
-from buildfarm.gc.retention import InUse, Retention
+from buildfarm.gc.retention import InUse, Retention, Rollback
 from buildfarm.queue.view import Limits
 
 T = TypeVar("T")
@@ -48,6 +48,13 @@ class Keeping(ABC):
     def set_retention(self, tenant: str, app: str | None = None, **values: float | None) -> Retention:
         """Sets fields of a policy; None goes back to the tenant's or the settings'. Raises RequestError."""
         return self._ask(kept.set_retention(tenant, app, values))
+
+    def roll_back(self, build_id: str, *, seen: str = "") -> Rollback:
+        """Points the app's tag at the image of an earlier build, until a newer one publishes its own.
+
+        With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError and RequestError.
+        """
+        return self._ask(kept.roll_back(build_id, seen))
 
     def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""
@@ -92,6 +99,13 @@ class AsyncKeeping(ABC):
     async def set_retention(self, tenant: str, app: str | None = None, **values: float | None) -> Retention:
         """Sets fields of a policy; None goes back to the tenant's or the settings'. Raises RequestError."""
         return await self._ask(kept.set_retention(tenant, app, values))
+
+    async def roll_back(self, build_id: str, *, seen: str = "") -> Rollback:
+        """Points the app's tag at the image of an earlier build, until a newer one publishes its own.
+
+        With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError and RequestError.
+        """
+        return await self._ask(kept.roll_back(build_id, seen))
 
     async def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""

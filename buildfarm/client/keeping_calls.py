@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from buildfarm.client import wire
 from buildfarm.client.calls import Call
-from buildfarm.gc.retention import InUse, Retention
+from buildfarm.gc.retention import InUse, Retention, Rollback
 from buildfarm.queue.view import Limits
 
 
@@ -44,6 +44,12 @@ def retention_set() -> Call[dict[str, float]]:
 def set_retention(tenant: str, app: str | None, values: Mapping[str, float | None]) -> Call[Retention]:
     """Changes a policy."""
     return replace(retention(tenant, None), method="PUT", body={**values, **({"app": app} if app else {})})
+
+
+def roll_back(build_id: str, seen: str) -> Call[Rollback]:
+    """Points a tag at an earlier image."""
+    parameters = {"seen": seen} if seen else {}
+    return Call("POST", f"/v1/builds/{build_id}/rollback", wire.decoded(Rollback), parameters)
 
 
 def images_in_use() -> Call[list[InUse]]:

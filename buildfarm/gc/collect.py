@@ -6,13 +6,13 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from buildfarm.gc.aside import Aside
 from buildfarm.gc.choose import ARCHIVE, Reason, Rules
+from buildfarm.gc.files.aside import Aside
+from buildfarm.gc.files.trash import recover
 from buildfarm.gc.plan import make_plan, within
 from buildfarm.gc.removal import Removal
 from buildfarm.gc.result import Collected, report
 from buildfarm.gc.storage import Storage
-from buildfarm.gc.trash import recover
 
 SETTLE_SECONDS = 5.0  # a registry that has found all blobs of a manifest has written the manifest within this
 

@@ -16,6 +16,7 @@ from buildfarm.gc.result import Collected
 from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
+from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database
 from buildfarm.store.archive import History
@@ -25,7 +26,6 @@ from buildfarm.store.archive.rebuild.packs import Rebuild
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.marks import Marks
 from buildfarm.store.keeping.policies import Policies
-from buildfarm.store.keeping.rebases import Moves, Rebases
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from buildfarm.store.records import digests_in

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from buildfarm.gc.aside import Aside, blob_link
+from buildfarm.gc.files.aside import Aside, blob_link
 from buildfarm.gc.plan import Plan
 from buildfarm.gc.storage import Storage, Stored, linked_at
 

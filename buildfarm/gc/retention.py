@@ -49,6 +49,15 @@ class Running(Frozen):
     days: float | None
 
 
+class Rollback(Frozen):
+    """A tag that was pointed at an earlier image."""
+
+    build: str  # whose image it points to now
+    tag: str
+    digest: Digest
+    before: str  # the digest that it pointed to, empty if there was none
+
+
 def digest_of(image: str) -> str:
     """The digest of an image that is named by it, with or without its repository. Raises RequestError."""
     try:

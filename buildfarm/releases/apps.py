@@ -5,14 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from buildfarm import LazyModule
 from buildfarm.errors import RequestError
-from buildfarm.fields import Frozen
 from buildfarm.oci.digest import Digest
-from buildfarm.store import Records
-from buildfarm.store.keeping.rebases import Rebase
+from buildfarm.releases.models import AppImage, Rebase
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
@@ -20,23 +16,12 @@ if TYPE_CHECKING:
     from buildfarm.releases import builder as builders
     from buildfarm.releases import rebase as rebasing
     from buildfarm.releases import shelf
+    from buildfarm.store import Records
 else:  # most calls of most programs need none of it
     builders = LazyModule("buildfarm.releases.builder")
     bases = LazyModule("buildfarm.releases.base")
     rebasing = LazyModule("buildfarm.releases.rebase")
     shelf = LazyModule("buildfarm.releases.shelf")
-
-
-class AppImage(Frozen):
-    """An app's newest image and the base that it stands on."""
-
-    tenant: str
-    app: str
-    image: str = Field(description="digest of its manifest, in the app's repository")
-    base: str = Field(description="repository@digest; empty if the image does not say")
-    release: str = Field(description="digest of its release; empty: it cannot be moved to another base")
-    is_current: bool = Field(description="whether this is the base that builds use now")
-    rebases: tuple[Rebase, ...] = Field(description="its newest moves to other bases, the newest first")
 
 
 class Apps(ABC):

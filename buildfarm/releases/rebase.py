@@ -12,10 +12,11 @@ from buildfarm.oci.image import ComposedImage
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.compose import compose
+from buildfarm.releases.models import Rebase
 from buildfarm.releases.movable import NewestImage, refusals
+from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.shelf import mount_base, read_release
 from buildfarm.store import Records, Tags
-from buildfarm.store.keeping.rebases import Rebase, Rebases
 from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:

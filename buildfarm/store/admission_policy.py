@@ -25,6 +25,7 @@ class AdmissionPolicy:
     record_seconds: float
     message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
     records: int = 0  # of an app at most; 0: as many as there are
+    apps_seconds: float = 400 * 86_400  # an app stays in lists for so long after its newest submit
 
     @classmethod
     def of(cls, settings: Settings, message: str) -> AdmissionPolicy:
@@ -35,7 +36,8 @@ class AdmissionPolicy:
             app_running=settings.app_running_max,
             tenant_bytes=settings.tenant_stored_bytes,
         )
-        return cls(settings.classes, limits, settings.record_seconds, message, settings.retain_records)
+        apps_seconds = max(settings.archive_kept_seconds, 2 * settings.record_seconds)
+        return cls(settings.classes, limits, settings.record_seconds, message, settings.retain_records, apps_seconds)
 
     def encode(self) -> str:
         """As the scripts read them."""
@@ -50,6 +52,7 @@ class AdmissionPolicy:
                 "app_index_max": APP_INDEX_MAX,
                 "record_seconds": int(self.record_seconds),
                 "records": self.records,
+                "apps_seconds": int(self.apps_seconds),
                 "key_seconds": _KEY_SECONDS,
                 "started_seconds": _STARTED_SECONDS,
             }

@@ -11,6 +11,7 @@ from buildfarm.store.database import Database
 from buildfarm.store.records import decode_all
 
 READ = 200  # records read at once, at most
+_AT_LEAST = 20
 _LOOKS = 10
 
 
@@ -38,8 +39,10 @@ class Pages:
         else:
             index = self.database.key("builds", tenant) if tenant else self.database.key("builds")
         found: list[Build] = []
+        # Where every build counts, no more are read than the page has, and one that shows that there is another page.
+        at_once = READ if states or (app and not tenant) else min(max(limit + 1, _AT_LEAST), READ)
         for _ in range(_LOOKS):
-            entries = self._below(index, after, READ)
+            entries = self._below(index, after, at_once)
             for (entry, _), build in zip(entries, decode_all(record for _, record in entries), strict=True):
                 after = entry
                 if build is None or app not in (None, build.request.app) or (states and build.state not in states):
@@ -47,7 +50,7 @@ class Pages:
                 found.append(build)
                 if len(found) == limit:
                     return found, after
-            if len(entries) < READ:
+            if len(entries) < at_once:
                 return found, None
         return found, after
 

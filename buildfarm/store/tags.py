@@ -31,6 +31,15 @@ class Tags:
         with self.database.failures():
             self.database.client.zadd(self._key, {target: now})
 
+    def point(self, target: str, digest: str, seen: str) -> str | None:
+        """Name another image for a target's tag, and return the one before, empty if there was none.
+
+        With ``seen``, the tag must be at that image; None if it is not, and then nothing has changed.
+        """
+        keys = [self.database.key("tags"), self._key]
+        answer, before = self.database.run("roll_back", keys, target, digest, seen)
+        return str(before) if answer == "moved" else None
+
     def due(self, limit: int) -> Iterator[Unsettled]:
         """Targets to look at now; each is given to one caller, and again a minute later unless it is settled."""
         found: Any = self.database.run("unsettled", [self._key], _PUT_OFF_SECONDS, limit)

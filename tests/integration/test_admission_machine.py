@@ -81,7 +81,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         names = {key.removeprefix(self.database.namespace) for key in self.database.client.scan_iter(
             f"{self.database.namespace}*"
         )}  # fmt: skip
-        kept = ("build:", "build.", "builds", "app:", "key:", "started:", "limits", "events", "swept")
+        kept = ("build:", "build.", "builds", "app:", "apps", "trend:", "key:", "started:", "limits", "events", "swept")
         assert [name for name in names if not name.startswith(kept)] == []
 
     def builds(self):

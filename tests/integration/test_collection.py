@@ -19,8 +19,8 @@ from buildfarm.errors import RegistryError
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.farm_garbage import FarmGarbage
+from buildfarm.gc.files.trash import left_over
 from buildfarm.gc.storage import Storage
-from buildfarm.gc.trash import left_over
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.store import Nodes

@@ -17,6 +17,8 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import LayerDigests
 from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import SUBMIT_QUEUE, SUBMIT_TASK, node_queue
+from buildfarm.releases.models import Rebase
+from buildfarm.releases.rebases import Rebases
 from buildfarm.seal import Seal
 from buildfarm.store import (
     BuildpackOrder,
@@ -34,7 +36,6 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
-from buildfarm.store.keeping.rebases import Rebase, Rebases
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from testkit.archive import FAILURE, SOURCE, Life

@@ -17,8 +17,8 @@ from testkit.observability import browser, prometheus
 
 
 @pytest.fixture(scope="session")
-def live() -> Iterator[Live]:
-    """One farm for all tests here. Without services they are skipped at home and fail where services are promised."""
+def services() -> None:
+    """Without services, tests are skipped at home and fail where services are promised."""
     settings = read_settings()
     try:
         with open_farm(settings) as farm:
@@ -30,6 +30,11 @@ def live() -> Iterator[Live]:
         pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
     ensure_packages({**prometheus.PROGRAMS, **browser.PROGRAMS}, print)
     browser.ensure_fonts(print)
+
+
+@pytest.fixture(scope="session")
+def live(services: None) -> Iterator[Live]:
+    """One farm for all tests here."""
     with live_farm() as found:
         yield found
 

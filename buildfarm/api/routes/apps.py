@@ -11,8 +11,7 @@ from buildfarm.api.caller import Orchestrator, Reader
 from buildfarm.api.problems import responses
 from buildfarm.errors import NotFoundError
 from buildfarm.fields import Name
-from buildfarm.releases.apps import AppImage
-from buildfarm.store.keeping.rebases import Rebase
+from buildfarm.releases.models import AppImage, Rebase
 
 router = APIRouter()
 

@@ -16,6 +16,7 @@ from buildfarm.api.caller import Caller, Reader, Submitter
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, log_events
 from buildfarm.api.problems import RefusedError, responses
 from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.gc.retention import Rollback
 from buildfarm.model import Build, BuildRequest, State
 from buildfarm.sources.address import ArtifactSource
 
@@ -78,6 +79,21 @@ def cancel(build_id: BuildId, caller: Submitter) -> CancelledView:
         raise RefusedError(409, "request.ended", f"Build {build_id} has ended already: it is {found}.")
     caller.note("build.cancel", build_id, tenant=build.request.tenant)
     return CancelledView(id=build_id, found=found)
+
+
+@router.post("/{build_id}/rollback", responses=responses(400, 404, 413, *_COMMON))
+def roll_back(
+    build_id: BuildId,
+    caller: Submitter,
+    seen: Annotated[
+        str, Query(pattern=r"^(sha256:[0-9a-f]{64})?$", description="refuse unless the tag points to this digest now")
+    ] = "",
+) -> Rollback:
+    """Point the app's tag at the image of this build, until a newer build publishes its own."""
+    build = caller.build(build_id)
+    moved = caller.services.farm.roll_back(build_id, seen=seen)
+    caller.note("image.roll_back", f"{build_id} {moved.digest}", tenant=build.request.tenant)
+    return moved
 
 
 @router.get(

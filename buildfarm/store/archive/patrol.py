@@ -14,6 +14,7 @@ from buildfarm.store.archive.catalog import Catalog
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.archive.shelf import Shelf, repository_of
 from buildfarm.store.archive.tally import Tally
+from buildfarm.store.keeping.apps import Apps
 from buildfarm.telemetry import Logger
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Patrol:
     logger: Logger
     _round: Iterator[tuple[str, Shelved]] = field(default_factory=lambda: iter(()))
     _count_at: float = 0.0
+    _apps_listed: bool = False
 
     @property
     def tally(self) -> Tally:
@@ -56,6 +58,9 @@ class Patrol:
             return
         found = list(self._all())
         self.tally.counted(pack for _, pack in found)
+        if not self._apps_listed:  # of those that an older version archived
+            Apps(self.catalog.database).add({place: pack.last for place, pack in found})  # the newest pack is the last
+            self._apps_listed = True
         packs = {_reference(place, pack): (place, pack) for place, pack in found}
         known = self.tally.damaged()
         for gone in known - packs.keys():

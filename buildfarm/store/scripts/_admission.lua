@@ -2,6 +2,7 @@
 -- with _logs
 -- with _fence
 -- with _offers
+-- with _apps
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
 -- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits if none are set, bounds of what is kept
 --
@@ -181,6 +182,7 @@ local function end_record(build)
   redis.call('EXPIRE', record, math.ceil(retained(build, 'record_days', terms.record_seconds / 86400) * 86400))
   expire_older(build)
   end_log(build.tenant, build.id, now)
+  note_end(namespace, build, now, terms.apps_seconds)
   redis.call('XADD', record .. ':end', 'MAXLEN', 1, '*', 'state', build.state)
   redis.call('EXPIRE', record .. ':end', END_SECONDS)
   if build.target then set_open_of_target(build, open_of_target(build, build.id)) end

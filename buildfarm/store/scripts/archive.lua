@@ -1,6 +1,7 @@
 -- Ended builds leave Redis: a pack with them is in the registry.
 -- with _logs
 -- with _archived
+-- with _apps
 -- KEYS: 1 the namespace
 -- ARGV: 1 what became of them (JSON): tenant, app, pack (a new pack, or ''), loose (its note in archive:loose),
 --         old (packs that are in it), gone (what the registry no longer needs), builds (ids), kept, tenant_kept (the
@@ -20,7 +21,10 @@ for _, pack in ipairs(told.old) do
   if not redis.call('ZSCORE', packs, pack) then return 0 end
 end
 if told.loose ~= '' and redis.call('SREM', prefix .. 'archive:loose', told.loose) == 0 then return 0 end
-if told.pack ~= '' then redis.call('ZADD', packs, last_of(told.pack), told.pack) end
+if told.pack ~= '' then
+  redis.call('ZADD', packs, last_of(told.pack), told.pack)
+  note_app(prefix, told.tenant, told.app, last_of(told.pack))  -- after a restore, and for builds of older versions
+end
 for _, pack in ipairs(told.old) do
   if pack ~= told.pack then redis.call('ZREM', packs, pack) end
 end
@@ -33,7 +37,10 @@ else
   local known = redis.call('EXISTS', prefix .. 'app:' .. place) == 1
     or redis.call('HEXISTS', prefix .. 'tenant:' .. told.tenant, 'app:' .. told.app) == 1
   -- Nothing is left of an app without builds: its tag stays where it is.
-  if not known then redis.call('HDEL', prefix .. 'tags', 'apps/' .. place) end
+  if not known then
+    redis.call('HDEL', prefix .. 'tags', 'apps/' .. place)
+    forget_app(prefix, place)
+  end
 end
 
 -- An equal input is answered with this image for as long as before, but only an app's newest inputs are remembered.

@@ -61,6 +61,8 @@ for _, own in ipairs({{'app:' .. build.tenant .. '/' .. build.app, terms.app_ind
   redis.call('ZREMRANGEBYRANK', index, 0, -1 - own[2])
   redis.call('EXPIRE', index, 2 * terms.record_seconds)
 end
+note_app(namespace, build.tenant, build.app, stamp)
+forget_idle_apps(namespace, now - terms.apps_seconds)
 
 if memo then
   redis.call('HSET', record, 'result', ARGV[10], 'memo_of', ARGV[11])

@@ -137,7 +137,7 @@ def test_no_route_is_missing_from_the_table(api):
         tried.add((method, path))
     elsewhere = {  # streams, health, and what changes a build: tests of their own
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/builds/{build_id}/log/live"), ("GET", "/v1/events/live"),
-        ("POST", "/v1/builds/{build_id}/cancel"),
+        ("POST", "/v1/builds/{build_id}/cancel"), ("POST", "/v1/builds/{build_id}/rollback"),
     }  # fmt: skip
     there = {(method.upper(), path) for path, routes in described.items() for method in routes}
     assert there == tried | elsewhere

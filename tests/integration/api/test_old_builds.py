@@ -74,7 +74,7 @@ def test_the_page_shows_old_builds_and_an_apps_history(api, client, life):
     token = Tokens(life.farm.database).make(life.tenant, "page", frozenset({Scope.READ}), 1)[0]
     assert client.post("/sign-in", data={"token": token}).status_code == 303
     page = client.get(f"/builds/{life.ids[0]}").text
-    assert f"/?app={life.tenant}/a" in page
+    assert f"/apps/{life.tenant}/a" in page
     listed = re.findall(r'href="/builds/(\w+)"', client.get(f"/?app={life.tenant}/a").text)
     assert listed == life.ids[::-1]
     assert "Older builds are in the archive" in client.get("/").text

@@ -13,9 +13,10 @@ from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest
 from buildfarm.oci.digest import Digest
+from buildfarm.releases.models import Rebase
+from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.shelf import read_release, release_digest
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store.keeping.rebases import Rebase, Rebases
 from testkit.archive import SOURCE, Life
 from testkit.registry.builder import push_builder, push_patched
 from testkit.registry.own import registry_on, storage_folder

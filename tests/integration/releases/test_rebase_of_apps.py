@@ -16,8 +16,8 @@ from buildfarm.errors import NotRebasableError
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.releases.base import Base
 from buildfarm.releases.compose import compose
+from buildfarm.releases.models import Rebase
 from buildfarm.releases.shelf import read_release
-from buildfarm.store.keeping.rebases import Rebase
 from testkit.buildpacks import SHEBANG, succeeded
 from testkit.builds import EXAMPLES, wait_for, write_files
 from testkit.registry.builder import push_patched

@@ -13,8 +13,8 @@ from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError, Re
 from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.rebases import REBASES_MAX
 from buildfarm.sources.address import ArtifactSource
-from buildfarm.store.keeping.rebases import REBASES_MAX
 from testkit.registry.builder import push_builder, push_patched
 from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from buildfarm.api.bodies import NewBuild
-from buildfarm.api.page import form, pages
+from buildfarm.api.page import apps as apps_page
+from buildfarm.api.page import finding, form, operating, pages
 from buildfarm.api.routes import apps, builds, farm, keeping, sources, webhook
 
 SOURCE = {"kind": "artifact", "repository": "sources/images", "digest": "sha256:" + "a" * 64}
@@ -31,7 +32,7 @@ def test_a_new_build_is_never_an_image_build(body):
 
 def test_no_route_names_an_image_request_in_what_it_takes():
     app = FastAPI()
-    for part in (builds, sources, webhook, keeping, apps, farm, pages, form):
+    for part in (builds, sources, webhook, keeping, apps, farm, pages, form, apps_page, finding, operating):
         app.include_router(part.router)
     document = app.openapi()
     schemas = document["components"]["schemas"]

@@ -9,12 +9,12 @@ import time
 import pytest
 
 from buildfarm.errors import SetupError
-from buildfarm.gc import trash
-from buildfarm.gc.aside import Aside
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import Budget, collect
+from buildfarm.gc.files import trash
+from buildfarm.gc.files.aside import Aside
+from buildfarm.gc.files.trash import left_over
 from buildfarm.gc.storage import Storage
-from buildfarm.gc.trash import left_over
 from testkit.registry.disk import Disk
 
 EAGER = Rules(images=1, source_seconds=0, grace_seconds=0)

@@ -11,8 +11,8 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from buildfarm.gc.files.trash import GONE, TRASH, remove, rename
 from buildfarm.gc.storage import Storage, hexadecimal
-from buildfarm.gc.trash import GONE, TRASH, remove, rename
 
 
 @dataclass

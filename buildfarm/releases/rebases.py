@@ -7,25 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from pydantic import Field
-
-from buildfarm.fields import Frozen
+from buildfarm.releases.models import Rebase
 from buildfarm.store.database import Database
 
 REBASES_MAX = 20  # of an app, in its list
 _KEPT_SECONDS = 400 * 86_400
 _PAGE = 500
-
-
-class Rebase(Frozen):
-    """An app's newest image, put on another base without a build."""
-
-    at: float = Field(description="seconds since the epoch")
-    image: str = Field(description="the image on the new base, as a digest in the app's repository")
-    previous: str = Field(description="the image that it was made of")
-    base: str = Field(description="the new base, as repository@digest")
-    previous_base: str = Field(description="the base before, likewise; empty if it is not known")
-    moved: bool = Field(description="whether the tag moves to the image: not in a dry run, nor if it is on this base")
 
 
 @dataclass(frozen=True)

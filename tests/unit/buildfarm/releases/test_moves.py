@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from buildfarm.store.keeping.rebases import Moves, Rebase
+from buildfarm.releases.models import Rebase
+from buildfarm.releases.rebases import Moves
 
 
 def moved(image: str, previous: str) -> Rebase:

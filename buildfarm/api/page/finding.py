@@ -1,0 +1,70 @@
+"""Two builds side by side, and a search over apps, builds and images."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from buildfarm.api.caller import Caller
+from buildfarm.api.page.apps import AppView
+from buildfarm.api.page.compare import compare
+from buildfarm.api.page.pages import PageRoute, Visitor, render
+from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.model import Build
+from buildfarm.store.keeping.apps import Apps
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_FOUND = 20
+_TEXT_MAX = 200
+_BUILD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIGEST = re.compile(r"(?:.*@)?(?:sha256:)?([0-9a-f]{6,64})")
+
+
+@router.get("/compare")
+def compare_builds(request: Request, caller: Visitor, a: str = "", b: str = "") -> Response:
+    """What differs between build ``a`` and the newer ``b``."""
+    if not (_BUILD_ID.fullmatch(a) and _BUILD_ID.fullmatch(b)):
+        raise RequestError("Two builds are compared, by their ids.", advice="Choose them on the page of an app.")
+    before, after = caller.build(a), caller.build(b)
+    found = compare(before, after)
+    return HTMLResponse(render(request, caller, "compare.html", here="/apps", before=before, after=after, found=found))
+
+
+@router.get("/search")
+def search(request: Request, caller: Visitor, q: str = "") -> Response:
+    """Apps by a part of their name, builds by their id, and images by the beginning of their digest."""
+    text = q.strip()[:_TEXT_MAX]
+    if build := _build(caller, text):
+        return RedirectResponse(f"/builds/{build.id}", 303)
+    apps = Apps(caller.services.farm.database).matching(text.lower(), _FOUND, tenant=caller.tenant)
+    values = {"q": text, "apps": [AppView.of(row) for row in apps], "builds": _of_image(caller, text.lower())}
+    return HTMLResponse(render(request, caller, "search.html", here="", most=_FOUND, **values))
+
+
+def _build(caller: Caller, build_id: str) -> Build | None:
+    try:
+        return caller.build(build_id) if _BUILD_ID.fullmatch(build_id) else None
+    except NotFoundError:
+        return None
+
+
+def _of_image(caller: Caller, text: str) -> list[Build]:
+    """Builds that made an image whose digest begins so; a tenant sees only its own."""
+    match = _DIGEST.fullmatch(text)
+    if match is None:
+        return []
+    ids = Apps(caller.services.farm.database).builds_of_image(match[1])
+    found = [build for build_id in ids[:_FOUND] if (build := _seen(caller, build_id))]
+    return [build for build in found if build.result and build.result.digest.hex.startswith(match[1])]
+
+
+def _seen(caller: Caller, build_id: str) -> Build | None:
+    """Without a note in the audit log: the visitor did not name the build."""
+    try:
+        build = caller.services.farm.get(build_id)
+    except NotFoundError:
+        return None
+    return build if caller.tenant in (None, build.request.tenant) else None

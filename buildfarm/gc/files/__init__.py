@@ -1,0 +1,1 @@
+"""Parts of a registry's files, moved aside and back."""

@@ -1,0 +1,68 @@
+"""Back to an earlier image: the record of the tag first, which decides, and then the tag in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from buildfarm.errors import ConflictError, RegistryError, RequestError
+from buildfarm.gc.retention import Rollback
+from buildfarm.model import Build
+from buildfarm.oci.retry import UnavailableError
+from buildfarm.store import Tags
+from buildfarm.store.archive import History
+from buildfarm.telemetry import logger
+
+if TYPE_CHECKING:
+    from buildfarm.oci.registry import Registry
+
+
+@dataclass(frozen=True)
+class ImagesBefore:
+    """An app's earlier images. Methods raise StoreError if Redis cannot be reached."""
+
+    history: History
+    registry: Callable[[], Registry]
+
+    def restore(self, build_id: str, seen: str) -> Rollback:
+        """Point the tag at the image of a build, as `Farm.roll_back` says."""
+        build = self.history.get(build_id)
+        result, target = build.result, build.request.target
+        if result is None:
+            raise RequestError(f"Build {build.id} has no image.", advice="Choose a build that succeeded.")
+        if not self.registry().has_manifest(result.repository, result.digest):
+            raise _gone(build, "the registry no longer has it")
+        before = self._tags.point(target, str(result.digest), seen)
+        if before is None:
+            raise ConflictError(
+                f"The tag of {build.request.tenant}/{build.request.app} has moved to another image meanwhile.",
+                advice="Look at the app again, then decide.",
+            )
+        try:
+            self._move(build, target)
+        except RegistryError as error:
+            # A collection has removed it in between. Unless a newer build has published, the tag stays where it was.
+            if before:
+                self._tags.point(target, before, str(result.digest))
+            raise _gone(build, error.message) from error
+        return Rollback(build=build.id, tag=build.request.tag, digest=result.digest, before=before)
+
+    def _move(self, build: Build, target: str) -> None:
+        """A collection leaves alone what got a tag. If the registry is unreachable, a node moves the tag later."""
+        repository = build.request.repository
+        try:
+            self.registry().move_tag(repository, build.request.tag, lambda: self.history.records.tag_target(target))
+        except UnavailableError as error:
+            logger().warning("tag_not_moved", build=build.id, reason=error.message)
+
+    @property
+    def _tags(self) -> Tags:
+        return Tags(self.history.records.database)
+
+
+def _gone(build: Build, reason: str) -> RequestError:
+    return RequestError(
+        f"The image of build {build.id} cannot be used again: {reason.rstrip('.')}.",
+        advice="Build its source again, or choose another image.",
+    )

@@ -1,0 +1,57 @@
+-- What is known of apps and images beside their builds; put before each script that says "with _apps".
+--
+-- apps, apps:<t>   zset: "tenant/app" by when its newest build was submitted; of all tenants, and of one
+-- trend:<t>/<a>    list: the newest ended builds of an app, the last one first, each "id state seconds bytes",
+--                  without seconds (-) if it never ran; expires
+-- images:<number>  hash: 13 hex digits of an image's digest -> "id day", in 4,096 hashes by the 3 before them; expires
+-- The farm's own images are not apps.
+local TREND = 20
+local DAY = 86400
+local OWN = 'images'
+
+local function note_app(prefix, tenant, app, submitted)
+  if tenant == OWN then return end
+  redis.call('ZADD', prefix .. 'apps', 'GT', submitted, tenant .. '/' .. app)
+  redis.call('ZADD', prefix .. 'apps:' .. tenant, 'GT', submitted, tenant .. '/' .. app)
+end
+
+local function forget_app(prefix, place)
+  redis.call('ZREM', prefix .. 'apps', place)
+  redis.call('ZREM', prefix .. 'apps:' .. string.match(place, '^[^/]+'), place)
+  redis.call('UNLINK', prefix .. 'trend:' .. place)
+end
+
+-- Apps whose newest build was submitted before a time have none left. A few at a time: each submit looks.
+local function forget_idle_apps(prefix, before)
+  for _, place in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'apps', '-inf', before, 'LIMIT', 0, 10)) do
+    forget_app(prefix, place)
+  end
+end
+
+local function note_image(prefix, digest, id, now, seconds)
+  local first, rest = string.match(digest, '^sha256:(%x%x%x)(%x%x%x%x%x%x%x%x%x%x%x%x%x)')
+  if not first then return end
+  local images, day = prefix .. 'images:' .. tonumber(first, 16), math.floor(now / DAY)
+  local known = redis.call('HGETALL', images)
+  for i = 1, #known, 2 do
+    local noted = tonumber(string.match(known[i + 1], '%d+$') or day)
+    if noted < day - seconds / DAY then redis.call('HDEL', images, known[i]) end
+  end
+  redis.call('HSETNX', images, rest, id .. ' ' .. day)
+  redis.call('EXPIRE', images, math.ceil(seconds))
+end
+
+-- A build of an app has ended: where it was built and not taken from another one, with its seconds and its image.
+local function note_end(prefix, build, now, seconds)
+  if build.tenant == OWN then return end
+  local started, text, taken_from =
+    unpack(redis.call('HMGET', prefix .. 'build:' .. build.id, 'started_at', 'result', 'memo_of'))
+  local result, bytes = text and cjson.decode(text), 0
+  for _, layer in ipairs(result and result.layers or {}) do bytes = bytes + layer.size_bytes end
+  local took = started and string.format('%.2f', now - started) or '-'
+  local trend = prefix .. 'trend:' .. build.tenant .. '/' .. build.app
+  redis.call('LPUSH', trend, string.format('%s %s %s %.0f', build.id, build.state, took, bytes))
+  redis.call('LTRIM', trend, 0, TREND - 1)
+  redis.call('EXPIRE', trend, math.ceil(seconds))
+  if result and not taken_from then note_image(prefix, result.digest, build.id, now, seconds) end
+end

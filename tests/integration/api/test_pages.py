@@ -1,0 +1,146 @@
+"""The pages of apps, of two builds, of a search and of settings, without a browser: who sees what, what is there."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from buildfarm.access import Audit, Scope, Tokens
+from buildfarm.model import BuildRequest
+from buildfarm.sources.address import GitSource
+from testkit.archive import Life
+from testkit.serving import serving
+
+
+@pytest.fixture(scope="module")
+def api(module_farm):
+    with serving(module_farm) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def life(module_farm):
+    return Life(module_farm)
+
+
+@contextmanager
+def browser(api, tenant, *scopes):
+    """A browser in which a token is signed in."""
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as found:
+        assert found.post("/sign-in", data={"token": api.token(tenant, *scopes)}).status_code == 303
+        yield found
+
+
+def links(text, pattern):
+    return [link.replace("&amp;", "&") for link in re.findall(rf'href="({pattern})"', text)]
+
+
+def test_the_list_of_apps_is_followed_to_its_end(api, life):
+    names = {f"listed-{number}" for number in range(27)}
+    for app in names:
+        life.end(app, lines=0)
+    with browser(api, life.tenant, "read") as tab:
+        found, page = set(), "/apps"
+        while page:
+            text = tab.get(page).text
+            found |= {link.rpartition("/")[2] for link in links(text, '/apps/[^"]+')}
+            page = next(iter(links(text, r"/apps\?[^\"]*after=[^\"]+")), "")
+    assert names <= found
+
+
+def test_a_tenant_sees_and_finds_only_its_own(api, life):
+    own = life.end("own", lines=0)
+    digest = str(life.farm.get(own).result.digest)
+    life.farm.submit(BuildRequest(tenant="acme", app="hidden", source=GitSource(url="https://x/y")))
+    with browser(api, "acme", "read") as tab:
+        assert "/apps/acme/hidden" in tab.get("/apps").text
+        assert life.tenant not in tab.get("/apps").text
+        assert tab.get(f"/apps/{life.tenant}/own").status_code == 404
+        assert tab.get("/apps/acme/absent").status_code == 404
+        assert tab.get("/apps", params={"tenant": life.tenant}).status_code == 403
+        assert own not in tab.get("/search", params={"q": digest}).text
+        assert tab.get("/search", params={"q": own}).status_code == 200
+        assert "Nothing was found" in tab.get("/search", params={"q": f"{life.tenant}/own"}).text
+        assert tab.get("/compare", params={"a": own, "b": own}).status_code == 404
+        for page in ("/limits", "/retention", "/tokens"):
+            assert tab.get(page).status_code == 403
+            assert tab.post(page if page != "/tokens" else f"/tokens/{'0' * 16}/revoke", data={}).status_code == 403
+    with browser(api, life.tenant, "read") as tab:
+        for text in (digest, digest[7:20], f"registry.example.org/apps/x/y@{digest}"):
+            assert f"/builds/{own}" in tab.get("/search", params={"q": text}).text
+        answer = tab.get("/search", params={"q": f" {own} "})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/builds/{own}")
+        assert f"/apps/{life.tenant}/own" in tab.get("/search", params={"q": "OWN"}).text
+        assert tab.get("/search", params={"q": "<script>"}).text.count("<script>") == 0
+
+
+def test_an_app_goes_back_into_the_archive(api, life):
+    ids = [life.end("old", lines=0) for _ in range(30)]
+    life.archive()
+    ids += [life.end("old", lines=0) for _ in range(30)]
+    with browser(api, life.tenant, "read") as tab:
+        found, page = [], f"/apps/{life.tenant}/old"
+        while page:
+            text = tab.get(page).text
+            found += re.findall(
+                r'<td><a class="mono" href="/builds/(\w+)"', text.split('aria-label="Table of builds"')[1]
+            )
+            page = next(iter(links(text, r"/apps/[^\"]+after=[^\"]+")), "")
+        assert found == ids[::-1]
+        text = tab.get("/compare", params={"a": ids[0], "b": ids[-1]}).text
+        assert "The source is the same." in text
+        assert tab.get("/compare", params={"a": ids[0]}).status_code == 422
+        assert tab.get("/apps", params={"after": "x"}).status_code == 422
+        assert "rollback" not in tab.get(f"/apps/{life.tenant}/old").text
+
+
+def test_limits_and_retention_are_set_and_taken_back(api, life, module_farm):
+    with browser(api, None, "read", "admin") as tab:
+        assert tab.post("/limits", data={"owner": "shop", "running": "3", "bytes": "5,000"}).status_code == 303
+        assert module_farm.limits_set() == {"shop:running": 3, "shop:bytes": 5000}
+        assert 'value="3"' in tab.get("/limits", params={"owner": "shop"}).text
+        wrong = tab.post("/limits", data={"owner": "shop", "running": "lots"})
+        assert wrong.status_code == 422
+        assert 'value="lots"' in wrong.text
+        assert tab.post("/limits", data={"owner": "shop/web", "waiting": "3"}).status_code == 422
+        assert tab.post("/limits", data={"owner": "shop", "running": "0"}).status_code == 422
+        assert tab.post("/limits", data={"owner": "shop"}).status_code == 303
+        assert module_farm.limits_set() == {}
+        assert tab.post("/retention", data={"owner": "shop/web", "images": "4", "image_days": "0.5"}).status_code == 303
+        assert module_farm.retention_set() == {"shop/web:images": 4, "shop/web:image_days": 0.5}
+        assert "shop/web" in tab.get("/retention").text
+        tab.post("/retention", data={"owner": "shop/web"})
+        assert module_farm.retention_set() == {}
+    with browser(api, None, "read") as tab:
+        assert tab.get("/limits").status_code == 200
+        assert tab.post("/limits", data={"owner": "shop", "running": "3"}).status_code == 403
+        assert tab.post("/retention", data={"owner": "shop", "images": "3"}).status_code == 403
+    verbs = [entry.verb for entry in Audit(module_farm.database).newest(50)]
+    assert {"limits.set", "retention.set"} <= set(verbs)
+
+
+def test_a_token_is_shown_without_its_secret_and_revoked(api, module_farm):
+    text, token = Tokens(module_farm.database).make("shop", "ci", [Scope.SUBMIT], 1)
+    with browser(api, None, "read", "admin") as tab:
+        page = tab.get("/tokens").text
+        assert token.id in page
+        assert text.rpartition("_")[2] not in page
+        assert tab.post(f"/tokens/{token.id}/revoke").status_code == 303
+        assert tab.post(f"/tokens/{token.id}/revoke").status_code == 404
+        assert token.id not in tab.get("/tokens").text
+    assert Tokens(module_farm.database).verify(text) is None
+    with browser(api, None, "read") as tab:
+        assert "Revoke at once" not in tab.get("/tokens").text
+        assert tab.post(f"/tokens/{token.id}/revoke").status_code == 403
+
+
+def test_forms_of_other_sites_change_nothing(api, module_farm, life):
+    forged = {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "cross-site"}
+    build_id = life.end("forged", lines=0)
+    with browser(api, None, "read", "submit", "admin") as tab:
+        for path in ("/limits", "/retention", f"/tokens/{'0' * 16}/revoke", f"/builds/{build_id}/rollback"):
+            assert tab.post(path, data={"owner": "shop", "running": "3"}, headers=forged).status_code == 403
+    assert module_farm.limits_set() == {}
