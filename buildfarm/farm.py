@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from buildfarm.gc.retention import Rollback
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
+    from buildfarm.queue import why as whys
     from buildfarm.releases import base as bases
     from buildfarm.releases import builder as builders
     from buildfarm.sources import packing
@@ -60,6 +61,7 @@ else:  # most calls of most programs need only Redis, and of it the records
     rollbacks = LazyModule("buildfarm.gc.rollback")
     rooms = LazyModule("buildfarm.gc.room")
     registries = LazyModule("buildfarm.oci.registry")
+    whys = LazyModule("buildfarm.queue.why")
     packing = LazyModule("buildfarm.sources.packing")
     orders = LazyModule("buildfarm.store.buildpack_order")
     known_nodes = LazyModule("buildfarm.store.nodes")
@@ -250,8 +252,12 @@ class Farm(Keeping, Apps):
         return build
 
     def queue_position(self, build: Build) -> QueuePosition | None:
-        """Where a waiting build stands in the queue; None if it does not wait."""
-        return self.admission.queue_position(build)
+        """Where a waiting build stands in the queue, and why it waits; None if it does not wait."""
+        place = self.admission.queue_position(build)
+        if place is None:
+            return None
+        cause, why = whys.why_waiting(build, self.admission.standing(build), self.nodes())
+        return place.model_copy(update={"cause": cause, "why": why})
 
     def queue(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands, by class and by tenant."""

@@ -27,6 +27,7 @@ class Node(Frozen):
     builds: tuple[str, ...] = ()  # ids of those that run on it
     builder: str = ""  # digest of the builder that its next build gets
     disk_free_bytes: int = 0
+    classes: tuple[str, ...] = ()  # of builds that it takes; an older version does not say
     seen_at: float = 0.0  # by the store's clock
 
     @property

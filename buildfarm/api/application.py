@@ -15,6 +15,7 @@ from buildfarm.api import problems
 from buildfarm.api.page import apps as apps_page
 from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
+from buildfarm.api.page import log as log_page
 from buildfarm.api.request_limits import RequestLimits
 from buildfarm.api.routes import apps, builds, farm, keeping, sources, webhook
 from buildfarm.api.services import Services
@@ -56,6 +57,7 @@ def make_application(services: Services) -> FastAPI:
         apps_page.router,
         finding.router,
         operating.router,
+        log_page.router,
     ):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")

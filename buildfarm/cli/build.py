@@ -13,22 +13,20 @@ import click
 
 from buildfarm import LazyModule
 from buildfarm.cli.buildpacks import pinned
-from buildfarm.cli.builds import fields_of
+from buildfarm.cli.builds import details_of
 from buildfarm.cli.error_handler import Exit, connected_farm, json_option
 from buildfarm.errors import BUILD_ERRORS, AppError, RequestError
 
 if TYPE_CHECKING:
     import pydantic
-    from rich import text as text_module
     from rich.console import Console
-    from rich.text import Text
 
     from buildfarm import client as over_http
     from buildfarm import config_vars, events, fields, model
     from buildfarm.cli import refusals
     from buildfarm.cli import show as display
+    from buildfarm.cli.details import progress as progress_line
     from buildfarm.client import Client
-    from buildfarm.events import LogLine
     from buildfarm.farm import Farm
     from buildfarm.model import Build
     from buildfarm.sources import address
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 else:
     units = LazyModule("buildfarm.telemetry.units")
     pydantic = LazyModule("pydantic")
-    text_module = LazyModule("rich.text")
     over_http = LazyModule("buildfarm.client")
     config_vars = LazyModule("buildfarm.config_vars")
     events = LazyModule("buildfarm.events")
@@ -46,6 +43,7 @@ else:
     model = LazyModule("buildfarm.model")
     refusals = LazyModule("buildfarm.cli.refusals")
     display = LazyModule("buildfarm.cli.show")
+    progress_line = LazyModule("buildfarm.cli.details.progress")
     address = LazyModule("buildfarm.sources.address")
 
 RUN_POLICIES = ("all", "latest_queued", "latest_always")
@@ -152,25 +150,20 @@ def build(
 def follow(farm: Farm | Client, build_id: str, console: Console, *, quiet: bool) -> Build:
     """Shows phases and log lines until the build has ended, and returns it."""
     shown: Build | None = None
-    with console.status("queued") as status:
+    progress = progress_line.Progress(farm)
+    with console.status(progress):
         for item in farm.follow(build_id, now=True):
             if isinstance(item, model.Build):
                 shown = item
-                status.update(_status(farm, item))
+                if console.is_terminal and not item.state.final:
+                    progress.see(item)
             elif isinstance(item, events.LogNow):
-                status.update(text_module.Text(item.text) if item.text or not shown else _status(farm, shown))
+                progress.writing = item.text
             elif not quiet:
-                console.print(_line(item), soft_wrap=True)
+                console.print(progress_line.line_text(item), soft_wrap=True)
     if shown is None:
         raise AssertionError("following a build ends with the build")
     return shown
-
-
-def _status(farm: Farm | Client, build: Build) -> str:
-    place = farm.queue_position(build) if build.state in ("held", "queued") else None
-    if place is not None:
-        return f"{build.state}, {display.position_of(place)}"
-    return f"{build.state} {build.phase or ''} on {build.node}" if build.node else build.state
 
 
 def exit_of(build: Build) -> Exit:
@@ -183,13 +176,9 @@ def exit_of(build: Build) -> Exit:
     return Exit.APP_FAULT if is_app else Exit.FARM_FAULT
 
 
-def _line(line: LogLine) -> Text:
-    return text_module.Text.assemble((f"{line.phase:<8}", "dim"), line.text)
-
-
 def _print(farm: Farm | Client, build: Build, console: Console, *, as_json: bool, detach: bool) -> None:
     if as_json:
-        click.echo(json.dumps(fields_of(farm, build)))
+        click.echo(json.dumps(details_of(farm, build)))
     elif detach:
         click.echo(build.id)
     else:

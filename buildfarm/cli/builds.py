@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -16,19 +17,34 @@ from buildfarm.errors import RequestError
 if TYPE_CHECKING:
     from buildfarm import model
     from buildfarm.cli import show as display
+    from buildfarm.cli.details import progress
     from buildfarm.cli.details import why as decisions
     from buildfarm.client import Client
     from buildfarm.farm import Farm
+    from buildfarm.queue import estimate as estimates
 else:
     display = LazyModule("buildfarm.cli.show")
     decisions = LazyModule("buildfarm.cli.details.why")
+    estimates = LazyModule("buildfarm.queue.estimate")
     model = LazyModule("buildfarm.model")
+    progress = LazyModule("buildfarm.cli.details.progress")
 
 
 def fields_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
     """A build as `--json` prints it: its record, and as ``image`` the reference that an engine can run, or null."""
     image = farm.image(build) if build.result else None
     return {**build.model_dump(mode="json"), "image": image}
+
+
+def details_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
+    """The same of a single build, with the place of a waiting one and how long an open one still takes, or null."""
+    place = progress.waiting_place(farm, build)
+    found = None if build.state.final else estimates.estimate(build, progress.usual_of(farm, build), time.time())
+    return {
+        **fields_of(farm, build),
+        "queue_position": place and place.model_dump(mode="json"),
+        "estimate": found and found.model_dump(mode="json"),
+    }
 
 
 @click.command()
@@ -42,11 +58,12 @@ def show(build_id: str, why: bool, as_json: bool) -> None:
         reasons = decisions.reasons_of(build, farm.logs(build_id)) if why else []
         if as_json:
             told = {"why": [dataclasses.asdict(reason) for reason in reasons]} if why else {}
-            click.echo(json.dumps({**fields_of(farm, build), **told}))
+            click.echo(json.dumps({**details_of(farm, build), **told}))
             return
         output = display.terminal()
-        display.show_build(output, build, farm.image(build) if build.result else "", farm.queue_position(build))
-        display.show_reasons(output, reasons)
+        place = progress.waiting_place(farm, build)
+        display.show_build(output, build, farm.image(build) if build.result else "", place)
+        display.show_reasons(output, [(reason.what, reason.sentence) for reason in reasons])
         for line in build.failure.log_tail if build.failure else ():
             output.print(f"  {line}", markup=False, soft_wrap=True)
 

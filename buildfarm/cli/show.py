@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from buildfarm import node as nodes
-    from buildfarm.cli.details.why import Reason
     from buildfarm.client import Client
     from buildfarm.farm import Farm
     from buildfarm.node import Node
@@ -117,6 +116,7 @@ def show_build(console: Console, build: Build, image: str, place: QueuePosition 
         _row(console, "image of", f"{build.result_of}, which had the same input")
     if place is not None:
         _row(console, "place", position_of(place))
+        _row(console, "why", place.why or "not known: the farm is older than this command")
     if build.node:
         _row(console, "node", f"{build.node}, attempt {build.attempt}")
     _row(console, "submitted", _time(build.submitted_at))
@@ -146,11 +146,10 @@ def show_result(console: Console, result: BuildResult, image: str) -> None:
     console.print(layers)
 
 
-def show_reasons(console: Console, reasons: Sequence[Reason]) -> None:
-    """What decided how a build went, a decision per line."""
-    for reason in reasons:
-        because = f" ({reason.because})" if reason.because else ""
-        _row(console, reason.what, listing.printable(f"{reason.decided}{because}"))
+def show_reasons(console: Console, reasons: Iterable[tuple[str, str]]) -> None:
+    """What decided how a build went: what it is about and the decision, each in a line."""
+    for what, sentence in reasons:
+        _row(console, what, listing.printable(sentence))
 
 
 def show_failure(console: Console, failure: Failure) -> None:

@@ -19,6 +19,8 @@ class QueuePosition(Frozen):
 
     position: int  # worst-case position in its class, if no new tenant arrives
     wait_seconds: float | None  # expected until it starts; None if no build of its class started lately
+    cause: str = ""  # what it waits for; see `buildfarm.queue.why.Cause`
+    why: str = ""  # the same in a sentence
 
 
 class QueueRow(Frozen):

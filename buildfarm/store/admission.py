@@ -10,6 +10,7 @@ from typing import Any
 from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError
 from buildfarm.model import Build, Failure, Fault, State
 from buildfarm.queue.view import Limits, QueuePosition, QueueRow, QueueView
+from buildfarm.queue.why import Standing
 from buildfarm.store.admission_policy import LOOK_BACK_MINUTES, AdmissionPolicy
 from buildfarm.store.database import Database
 
@@ -113,6 +114,22 @@ class Admission:
         starts = sum(int(number or 0) for number in started)
         seconds = sum(seconds for _, seconds in buckets)
         return QueuePosition(position=position, wait_seconds=position * seconds / starts if starts else None)
+
+    def standing(self, build: Build) -> Standing:
+        """What decides whether a waiting build is queued: its tenant's and its app's builds, and their limits."""
+        request, key = build.request, self.database.key
+        fields = ["queued", "running", f"app:{request.app}", f"newest:{request.target}"]
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.hmget(key("tenant", request.tenant), fields)
+            pipeline.zscore(key("retries"), build.id)
+            (queued, running, own, newest), retry_at = pipeline.execute()
+        limits = self.limits(request.tenant, request.app)
+        return Standing(
+            int(queued or 0) + int(running or 0), limits.tenant_running, int(own or 0), limits.app_running,
+            next((earlier for earlier in (newest or "").split() if earlier != build.id), ""),
+            retry_at - self.database.now() if retry_at else 0.0,
+        )  # fmt: skip
 
     def view(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands: all classes, and of each the tenants whose builds wait longest."""

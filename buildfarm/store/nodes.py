@@ -12,6 +12,7 @@ from buildfarm.store.database import Database
 
 SILENT_SECONDS = 10.0  # a node that was silent for longer is gone
 _FORGOTTEN_SECONDS = 86400
+_LISTS = ("builds", "classes")  # fields that are kept as JSON
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Nodes:
         """The node is alive, and takes offers of the classes that it ``serves``; what is wanted of it comes back."""
         key = self.database.key
         offers = {"free": node.free, "serves": serves}
-        fields = {**node.model_dump(exclude={"seen_at"}), "builds": json.dumps(node.builds), **offers}
+        fields: dict[str, Any] = node.model_dump(exclude={"seen_at"})
+        fields |= {**{name: json.dumps(fields[name]) for name in _LISTS}, **offers}
         arguments = [str(part) for pair in fields.items() for part in pair]
         keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted")]
         drain, builder = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
@@ -94,4 +96,4 @@ class Nodes:
 def _decode(fields: dict[str, str]) -> Node:
     # A node of another version may send more fields than this one reads.
     known = {name: value for name, value in fields.items() if name in Node.model_fields}
-    return Node.model_validate({**known, "builds": json.loads(fields.get("builds", "[]"))})
+    return Node.model_validate({**known, **{name: json.loads(fields.get(name, "[]")) for name in _LISTS}})

@@ -13,9 +13,11 @@ import pytest
 from buildfarm.errors import ConflictError, QueueFullError, RequestError
 from buildfarm.input_digest import input_digest
 from buildfarm.model import BuildRequest, BuildResult, Failure, Fault, RunPolicy, State
+from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
+from buildfarm.queue.why import Cause
 from buildfarm.sources.address import ArtifactSource, GitSource
-from buildfarm.store import Lease, Leases
+from buildfarm.store import Lease, Leases, Nodes
 from testkit.builds import promised, wait_for, write_files
 
 DIGEST = Digest("sha256:" + "a" * 64)
@@ -219,6 +221,33 @@ def test_builds_of_a_class_that_was_removed_are_failed_and_say_so(farm, leases):
     assert leases.give_back(lease, failure) == State.QUEUED
     assert farm.admission.fail_of_removed_classes(10, seconds=0) == [running]
     assert list(farm.database.client.scan_iter(f"{farm.database.namespace}*nightly*")) == []
+
+
+def beat(farm, busy=(), **fields):
+    Nodes(farm.database).beat(Node(id="n", state=NodeState.READY, slots=1, builds=busy, **fields))
+
+
+def test_a_waiting_build_tells_why_it_waits(farm, leases):
+    farm.set_limits("t", running=2)
+    first = farm.submit(request("a"))
+
+    def cause(build):
+        return farm.queue_position(farm.get(build.id)).cause
+
+    assert cause(first) == Cause.NODE
+    beat(farm, classes=("bulk",))
+    assert cause(first) == Cause.NODE
+    beat(farm)
+    assert cause(first) == Cause.NOTHING
+    leases.claim(first.id, "n")
+    beat(farm, busy=(first.id,))
+    second, other, third = farm.submit(request("a")), farm.submit(request("b")), farm.submit(request("c"))
+    assert farm.queue_position(second).why == f"An earlier build of the app has not ended: {first.id}."
+    assert (cause(second), cause(other), cause(third)) == (Cause.APP_LIMIT, Cause.SLOT, Cause.TENANT_LIMIT)
+    failure = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
+    assert leases.give_back(leases.claim(other.id, "n"), failure, wait_seconds=30) == State.QUEUED
+    beat(farm)
+    assert cause(other) == Cause.RETRY
 
 
 def test_a_waiting_build_tells_its_place(farm, leases):

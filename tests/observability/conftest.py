@@ -17,8 +17,8 @@ from testkit.observability import browser, prometheus
 
 
 @pytest.fixture(scope="session")
-def services() -> None:
-    """Without services, tests are skipped at home and fail where services are promised."""
+def programs() -> None:
+    """Prometheus and Chromium. Without services, tests are skipped at home and fail where services are promised."""
     settings = read_settings()
     try:
         with open_farm(settings) as farm:
@@ -33,13 +33,13 @@ def services() -> None:
 
 
 @pytest.fixture(scope="session")
-def live(services: None) -> Iterator[Live]:
+def live(programs: None) -> Iterator[Live]:
     """One farm for all tests here."""
     with live_farm() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium(programs: None) -> Iterator[Browser]:
     with browser.chromium() as found:
         yield found

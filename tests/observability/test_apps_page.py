@@ -14,7 +14,7 @@ from testkit.serving import serving
 
 
 @pytest.fixture(scope="module")
-def many(services):
+def many(programs):
     with farm_alone("pages") as farm:
         yield farm, seed(farm, apps=60, builds=300)
 

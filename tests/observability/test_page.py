@@ -51,14 +51,14 @@ def test_a_build_is_submitted_watched_and_explained(live, tab, tmp_path):
     build_id = submit(tab, live, path, "watched")
     log = tab.page.locator(".log")
     log.get_by_text("line 3", exact=False).first.wait_for(timeout=60_000)
-    seen = log.locator("div").count()
-    tab.page.wait_for_function("count => document.querySelectorAll('.log div').length > count + 5", arg=seen)
+    count = "Number(document.querySelector('#log-status').textContent.match(/(\\d+) lines/)[1])"
+    tab.page.wait_for_function(f"seen => {count} > seen + 5", arg=tab.page.evaluate(count))
     assert live.farm.get(build_id).state is State.RUNNING
     assert tab.page.locator("svg.waterfall rect.now").count() == 1
     tab.shoot("running")
     tab.page.locator(".pill.succeeded").wait_for(timeout=60_000)
     tab.page.get_by_text("complete, ").wait_for()
-    texts = log.locator("div").all_inner_texts()
+    texts = log.locator(".t").all_inner_texts()
     assert [text for text in texts if "line " in text and "echo" not in text][-1].strip() == "line 39"
     names = tab.page.locator("svg.waterfall text:not(.seconds)").all_text_contents()
     assert names == ["queue", "prepare", "detect", "compile", "export", "publish"]

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from buildfarm.gc.files.trash import left_over
 from buildfarm.gc.storage import Storage
-from buildfarm.gc.trash import left_over
 from buildfarm.settings import Settings
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.usage import Usage

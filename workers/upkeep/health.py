@@ -79,6 +79,7 @@ class Health:
             builds=self.attempts.builds(),
             builder=self.builders.current.digest,
             disk_free_bytes=free_bytes,
+            classes=tuple(self.settings.served_classes),
         )
         serves = " ".join(self.settings.served_classes) if self.settings.offer_seconds else ""
         orders = self.nodes.beat(node, serves)

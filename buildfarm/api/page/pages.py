@@ -11,14 +11,13 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from buildfarm.access import Scope
 from buildfarm.api.bodies import AFTER_PATTERN
 from buildfarm.api.caller import Caller, caller_of
-from buildfarm.api.live.server_sent import LiveStream, log_events
 from buildfarm.api.page import sentences
 from buildfarm.api.page.waterfall import draw, spans_of
 from buildfarm.api.problems import RefusedError, problem_of
@@ -26,6 +25,7 @@ from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.services import Services
 from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, State
+from buildfarm.queue.estimate import LOOKED_AT, estimate, usual_seconds
 from buildfarm.telemetry.units import size
 
 COOKIE = "buildfarm_session"
@@ -122,27 +122,7 @@ def build(request: Request, build_id: BuildId, caller: Visitor, part: str = "") 
     """One build; with ``part`` all of it but its log."""
     found = caller.build(build_id)
     template = "_build.html" if part else "build.html"
-    return HTMLResponse(render(request, caller, template, here="", **_of_build(caller, found)))
-
-
-@router.get("/builds/{build_id}/log")
-def log(build_id: BuildId, caller: Visitor) -> StreamingResponse:
-    """The whole log as text."""
-    caller.build(build_id)
-    lines = (f"{line.text}\n" for line in caller.services.farm.logs(build_id))
-    return StreamingResponse(lines, media_type="text/plain; charset=utf-8")
-
-
-@router.get("/builds/{build_id}/live")
-def live(request: Request, build_id: BuildId, caller: Visitor) -> StreamingResponse:
-    """The log as it grows."""
-    found = caller.build(build_id)
-    after = request.headers.get("last-event-id", "0")
-    if not after.replace("-", "", 1).isdecimal():
-        raise RefusedError(422, "request.invalid", "Last-Event-ID is not a position in this log.")
-    services = caller.services
-    events = log_events(services.feeds, services.farm.history.whole, found, after, now=True)
-    return LiveStream(events, services.streams, caller.token.id)
+    return HTMLResponse(render(request, caller, template, here="", **of_build(caller, found)))
 
 
 @router.post("/builds/{build_id}/cancel")
@@ -213,7 +193,8 @@ def sign_out(request: Request) -> Response:
     return response
 
 
-def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
+def of_build(caller: Caller, found: Build) -> dict[str, Any]:
+    """What the templates show of a build."""
     farm = caller.services.farm
     layers = found.result.layers if found.result else ()
     own = [layer for layer in layers if layer.origin != "builder"]
@@ -221,11 +202,22 @@ def _of_build(caller: Caller, found: Build) -> dict[str, Any]:
         "build": found,
         "image": farm.image(found) if found.result else "",
         "place": farm.queue_position(found),
+        "progress": _progress(caller, found),
         "waterfall": draw(spans_of(found, time.time())),
         "builder_layers": [layer for layer in layers if layer.origin == "builder"],
         "reused_bytes": sum(layer.size_bytes for layer in own if layer.reused),
         "largest_bytes": max((layer.size_bytes for layer in own), default=1),
     }
+
+
+def _progress(caller: Caller, found: Build) -> str:
+    """How far an open build is, by the app's last builds; empty if nothing is known."""
+    if found.state.final:
+        return ""
+    lost: list[str] = []  # whether all of the archive can be read does not matter here
+    newest = caller.services.farm.recent(LOOKED_AT, tenant=found.request.tenant, app=found.request.app, lost=lost)
+    left = estimate(found, usual_seconds(newest), time.time())
+    return sentences.progress_in_words(left) if left else ""
 
 
 def _live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:

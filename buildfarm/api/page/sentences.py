@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from buildfarm.model import Build, Fault, State
+from buildfarm.queue.estimate import Estimate
 from buildfarm.sources.address import ArtifactSource, GitSource, Source
 from buildfarm.telemetry.masking import mask
 from buildfarm.telemetry.units import size
@@ -63,6 +64,16 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def progress_in_words(found: Estimate) -> str:
+    """How far a build is, by the app's last builds."""
+    if found.late:
+        return f"takes longer than the usual {duration(found.total_seconds)}"
+    if found.left_seconds == found.total_seconds:
+        return f"usually takes {duration(found.total_seconds)}"
+    left = max(1, round(found.left_seconds))
+    return f"{min(99, round(100 * found.done))} %, about {duration(left) if left >= 60 else f'{left} s'} left"
 
 
 def moment(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/v1/builds", tags=["builds"])
 BuildId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["5f2a9c1e7b3d4860"])]
 Position = Annotated[str, Query(pattern=r"^\d{1,15}(-\d{1,10})?$", description="only lines after this position")]
 
+_PIECE_LINES = 500
 _COMMON = (401, 403, 422, 429, 503)
 
 
@@ -61,7 +63,7 @@ def list_builds(caller: Reader, wanted: Annotated[BuildFilter, Query()]) -> Buil
         after=wanted.after,
         lost=lost,
     )
-    return BuildPage(builds=tuple(view(caller, build) for build in found), next=following, lost=tuple(lost))
+    return BuildPage(builds=tuple(view(caller, build, why=False) for build in found), next=following, lost=tuple(lost))
 
 
 @router.get("/{build_id}", responses=responses(404, *_COMMON))
@@ -126,7 +128,7 @@ def log(
             yield f"{line.text}\n" if form == "text" else f"{line.model_dump_json()}\n"
 
     media_type = "text/plain; charset=utf-8" if form == "text" else "application/x-ndjson"
-    return StreamingResponse(lines(), media_type=media_type)
+    return StreamingResponse(in_pieces(lines()), media_type=media_type)
 
 
 @router.get(
@@ -160,6 +162,12 @@ def live_log(
     return LiveStream(events, services.streams, caller.token.id)
 
 
+def in_pieces(lines: Iterator[str]) -> Iterator[str]:
+    """The same text in fewer pieces: each costs a change of threads, 0.4 ms."""
+    while piece := "".join(islice(lines, _PIECE_LINES)):
+        yield piece
+
+
 def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
     """Submits for the caller. Raises RefusedError, RequestError, NotFoundError and what `Farm.submit` does."""
     services = caller.services
@@ -186,8 +194,9 @@ def accept(caller: Caller, new: NewBuild, key: str | None) -> Build:
     return build
 
 
-def view(caller: Caller, build: Build) -> BuildView:
-    """The build as the caller may see it."""
+def view(caller: Caller, build: Build, *, why: bool = True) -> BuildView:
+    """The build as the caller may see it; of a waiting one with its place, and ``why`` it waits."""
     farm = caller.services.farm
-    queue_position = None if build.state.final or build.state is State.RUNNING else farm.queue_position(build)
+    place_of = farm.queue_position if why else farm.admission.queue_position
+    queue_position = None if build.state.final or build.state is State.RUNNING else place_of(build)
     return BuildView.of(build, farm.image(build) if build.result else None, queue_position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
 
 if TYPE_CHECKING:
+    from buildfarm.cli.details import progress
     from buildfarm.client import Client
     from buildfarm.events import LogLine
     from buildfarm.farm import Farm
+else:
+    progress = LazyModule("buildfarm.cli.details.progress")
 
 START = "0"
 _UNIT_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
@@ -34,7 +39,11 @@ def logs(build_id: str, follow: bool, since: str | None, tail: int | None, as_js
     """Print the log of a build."""
     start = START if since is None else position_before(since, time.time())
     with connected_farm() as farm:
-        for line in wanted_lines(farm, build_id, start, tail, follow=follow):
+        lines = wanted_lines(farm, build_id, start, tail, follow=follow)
+        if follow and not as_json and sys.stdout.isatty():
+            progress.print_lines(farm, build_id, lines)
+            return
+        for line in lines:
             click.echo(line.model_dump_json() if as_json else f"{line.phase:<8}{line.text}")
 
 

@@ -32,6 +32,11 @@ class Reason:
     decided: str
     because: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The decision, and the reason in brackets."""
+        return f"{self.decided} ({self.because})" if self.because else self.decided
+
 
 def reasons_of(build: Build, lines: Iterable[LogLine]) -> list[Reason]:
     """The decisions in their order; ``lines`` are the build's log, of which the first ones are read."""

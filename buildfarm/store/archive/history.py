@@ -108,6 +108,20 @@ class History:
         sent = sent_logs.SentLogs(self.streams, self.registry())
         return _named(sent.lines(record), after, f"the log of {build_id}")
 
+    def packed(self, build_id: str) -> bytes | None:
+        """The same log as `log_text.encode_log` makes it. Raises RegistryError; whether it is damaged is not known."""
+        found = self._find(build_id)
+        if found is not None:
+            shelf, index, row = found
+            return shelf.log(index, row)
+        record = self.streams.sent_record(build_id)
+        if record is None:
+            return None
+        try:
+            return sent_logs.SentLogs(self.streams, self.registry()).content(record)
+        except ValueError as error:
+            raise RegistryError(f"The log of {build_id[:80]} cannot be read: {error}.") from error
+
     def cached_result(self, place: str, input_digest: str) -> CachedResult | None:
         """A build of this input that succeeded, archived or not; whether its image is still there is not known here."""
         found = self.records.cached_result(input_digest)

@@ -14,9 +14,20 @@ _GROUP_LINES = 500
 
 def encode_log(lines: Iterable[LogLine]) -> bytes:
     """Lines as one gzip member; nothing of no lines."""
-    groups = _groups(lines)
+    groups = encode_groups(lines)
     first = next(groups, None)
-    return b"" if first is None else b"".join(compressed(map(_encode_group, chain([first], groups))))
+    return b"" if first is None else b"".join(compressed(chain([first], groups)))
+
+
+def encode_groups(lines: Iterable[LogLine]) -> Iterator[bytes]:
+    """The same without the compression: lines of JSON, each with up to 500 lines of the log."""
+    return map(_encode_group, _groups(lines))
+
+
+def position_after(group: bytes) -> str:
+    """Where to go on reading after a group."""
+    position, _, _, texts = json.loads(group)
+    return _moved(position, len(texts) - 1)
 
 
 def decode_log(content: bytes) -> Iterator[LogLine]:
