@@ -48,6 +48,9 @@ class Settings(BaseModel):
     farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
+    cell: str = Field(
+        "", pattern=r"^([a-z0-9]{1,16})?$", description="name of this farm among several behind one address"
+    )
     redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")

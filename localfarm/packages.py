@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from buildfarm.errors import SetupError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALL_SECONDS = 900
+LOCK = Path("/run/buildfarm-packages.lock")  # apt refuses to run twice at a time
 TAIL_LINES = 15
 
 _ADVICE = "Run it by hand until it succeeds, then run `buildfarm up` again."
@@ -33,6 +36,13 @@ def ensure_packages(programs: Mapping[str, str], say: Callable[[str], None]) -> 
         return
     if obstacle := install_obstacle(packages):
         raise obstacle
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if packages := missing_packages(programs):  # another process may have installed them meanwhile
+            _install(packages, say)
+
+
+def _install(packages: Sequence[str], say: Callable[[str], None]) -> None:
     say(f"packages: installing {' '.join(packages)}")
     run_command(["apt-get", "-q", "update"], INSTALL_SECONDS)
     run_command(["apt-get", "-qy", "install", "--no-install-recommends", *packages], INSTALL_SECONDS)

@@ -38,7 +38,7 @@ class Api:
         for token in Tokens(self.farm.database).all():
             if (token.tenant, token.name) == (tenant, name):
                 Tokens(self.farm.database).revoke(token.id)
-        return Tokens(self.farm.database).make(tenant, name, wanted, 1)[0]
+        return Tokens(self.farm.database, self.farm.settings.cell).make(tenant, name, wanted, 1)[0]
 
     def as_(self, tenant: str | None, *scopes: str, token: str = "") -> httpx.Client:
         """A client that shows a token."""

@@ -1,7 +1,7 @@
 """Tokens of the API: who may do what. The farm keeps their SHA-256 and shows each once.
 
 A token reads ``bf_<id>_<secret>``: the prefix lets scanners find leaked ones, the id finds its record, the secret is
-32 random bytes in base64url.
+32 random bytes in base64url. In a farm that is a cell among several, its name and a dash precede the id.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from buildfarm.access.cells import NAME as CELL
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.model import IMAGES, RESERVED
@@ -22,7 +23,7 @@ from buildfarm.store.database import Database
 LIVE_MAX = 2  # of one tenant and name: the old one and the new one while they are changed
 DAYS_MAX = 90
 
-_FORM = re.compile(r"bf_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
+_FORM = re.compile(rf"bf_(?:{CELL}-)?([0-9a-f]{{16}})_[A-Za-z0-9_-]{{43}}")
 _SECRET_BYTES = 32
 _SESSION_SECONDS = 12 * 3600
 
@@ -52,6 +53,7 @@ class Tokens:
     """All tokens. Every method raises StoreError where Redis cannot be reached."""
 
     database: Database
+    cell: str = ""  # whose tokens are made; a proxy sends their holders to it
 
     def make(self, tenant: str | None, name: str, scopes: Collection[Scope], days: float) -> tuple[str, Token]:
         """A new token: the text that its holder shows, which is kept nowhere, and its record.
@@ -60,7 +62,7 @@ class Tokens:
         """
         _check(tenant, name, scopes, days)
         token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(_SECRET_BYTES)
-        text = f"bf_{token_id}_{secret}"
+        text = f"bf_{self.cell}{'-' if self.cell else ''}{token_id}_{secret}"
         fields = ("sha256", _sha256(text), "scopes", " ".join(sorted(scopes)))
         prefix = self.database.key("token", "")
         made = self.database.run(

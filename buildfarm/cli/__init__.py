@@ -21,6 +21,7 @@ COMMANDS = {
     "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
     "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
     "cancel": Entry("buildfarm.cli.builds:cancel", "End a build that waits or runs."),
+    "cells": Entry("buildfarm.cli.api:cells", "Configure a proxy for several farms."),
     "compare": Entry("buildfarm.cli.details.compare:compare", "Show what differs between two builds."),
     "doctor": Entry("buildfarm.cli.local:doctor", "Check what this machine lacks for `up`."),
     "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),

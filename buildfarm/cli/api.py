@@ -1,4 +1,4 @@
-"""``buildfarm api|tokens|audit``: the farm over HTTP, who may use it, and what they did."""
+"""``buildfarm api|tokens|cells|audit``: the farm over HTTP, who may use it, and what they did."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def tokens() -> None:
 def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as_json: bool) -> None:
     """Make a token. It is shown once; the farm keeps only its hash."""
     wanted = frozenset(access.Scope(scope) for scope in scopes or ("read", "submit"))
-    with _database() as database:
-        text, token = access.Tokens(database).make(tenant, name, wanted, days)
-        _note(database, "token.make", token)
+    with _farm() as farm:
+        text, token = access.Tokens(farm.database, farm.settings.cell).make(tenant, name, wanted, days)
+        _note(farm.database, "token.make", token)
     if as_json:
         click.echo(json.dumps({"token": text, **_values(token)}))
         return
@@ -104,6 +104,18 @@ def revoke(token_id: str, as_json: bool) -> None:
         token = access.Tokens(database).revoke(token_id)
         _note(database, "token.revoke", token)
     click.echo(json.dumps(_values(token)) if as_json else "Revoked.")
+
+
+@click.command()
+@click.argument("cells", metavar="NAME=URL...", nargs=-1, required=True)
+@click.option("--default", help="The cell of requests whose token names none. Default: the first.")
+@click.option("--listen", default="80", show_default=True, help="What nginx listens on, as its `listen` has it.")
+@click.option("--server-name", default="", help="Host name of all; the page of cell b is at b.<name>.")
+def cells(cells: tuple[str, ...], default: str | None, listen: str, server_name: str) -> None:
+    """Print an nginx configuration that sends each request to the farm, one of several, that made its token."""
+    found = [access.Cell.parse(text) for text in cells]
+    front = access.Front(found, found[0].name if default is None else default, listen, server_name)
+    click.echo(front.configuration(), nl=False)
 
 
 @click.command()

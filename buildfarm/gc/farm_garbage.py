@@ -87,7 +87,8 @@ class FarmGarbage:
         """
         usage = Usage(self.database)
         with storage.failures():
-            claim(storage, self.database, adopt=adopt)
+            with storage.locked():  # another collection changes the mark in Redis and in the files, one after the other
+                claim(storage, self.database, adopt=adopt)
             if adopt:
                 rebuilt = self.rebuild(take_over(storage, ImagesInUse(self.database)).sources, listed)
                 _tell(rebuilt)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from buildfarm.errors import SetupError
 from buildfarm.gc.content import MANIFEST_BYTES_MAX, Content
 from buildfarm.oci.digest import Digest
 
 _LOCK, _OWNER, _MEMORY = "collection.lock", "collection.farm", "collection.memory"
+_LOOK_SECONDS = 0.1  # after which a process that only asked for the lock has let it go
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,19 @@ class Storage:
     def locked(self) -> Iterator[None]:
         """One collection at a time; the kernel opens the lock when its holder dies. Raises SetupError."""
         with (self.top / _LOCK).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _lock(file) and not _lock_again(file):
                 raise SetupError(
                     f"Another process is collecting the garbage in {self.root}.", advice="Try again when it is done."
-                ) from error
+                )
             yield
+
+    def is_locked(self) -> bool:
+        """Whether a collection runs; after a change of the lead it can be another node's."""
+        try:
+            with (self.top / _LOCK).open("rb") as file:
+                return not _lock(file, fcntl.LOCK_SH)
+        except OSError:
+            return False  # there was no collection yet, or the one that begins will report what is wrong
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -202,6 +210,20 @@ class Storage:
             return Content.parse(path.read_bytes()) if path.stat().st_size <= MANIFEST_BYTES_MAX else Content()
         except FileNotFoundError:
             return Content()
+
+
+def _lock(file: IO[Any], kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether the file could be locked at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_again(file: IO[Any]) -> bool:
+    time.sleep(_LOOK_SECONDS)
+    return _lock(file)
 
 
 def hexadecimal(digest: str) -> str:

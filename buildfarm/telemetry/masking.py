@@ -11,7 +11,7 @@ MASK = "***"
 # The farm's own tokens and webhook secrets, bearer headers, and passwords in addresses. What has one of these forms is
 # masked wherever it stands; a form is all that a log can know of a secret.
 _FORMS = (
-    (re.compile(r"\b(bf_[0-9a-f]{16})_[A-Za-z0-9_-]{20,}"), rf"\1_{MASK}"),
+    (re.compile(r"\b(bf_(?:[a-z0-9]{1,16}-)?[0-9a-f]{16})_[A-Za-z0-9_-]{20,}"), rf"\1_{MASK}"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), f"whsec_{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@"), rf"\1:{MASK}@"),

@@ -181,6 +181,17 @@ def test_a_page_that_is_full_is_the_last_if_there_are_no_more(life):
         assert found == shown
 
 
+def test_a_build_whose_record_expired_before_it_was_archived_leaves_the_lists(farm):
+    life = Life(farm)
+    expired, kept = life.end(), life.end()
+    client, key = farm.database.client, farm.database.key
+    client.delete(key("build", expired))  # as when the registry was unreachable until its time was over
+    assert life.archive() == 1
+    for name in (key("builds"), key("builds", life.tenant), key("app", f"{life.tenant}/a")):
+        assert client.zscore(name, expired) is None
+    assert life.history() == [kept]
+
+
 def test_a_build_whose_record_expired_among_the_newest_leaves_the_lists(farm):
     life = Life(farm, kept=10, tenant_kept=10)
     expired, kept = life.end(), life.end()

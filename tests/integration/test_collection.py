@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from buildfarm.api.collector import collection
-from buildfarm.errors import RegistryError
+from buildfarm.errors import RegistryError, SetupError
 from buildfarm.gc.choose import Rules
 from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.farm_garbage import FarmGarbage
@@ -213,6 +213,47 @@ def test_the_leading_node_collects_by_itself_and_stops_a_collection_when_it_stop
     assert job._process is not None  # one died
     wait_for(lambda: job.look() or not left_over(storage), 60, lambda: "it was not completed")
     job.close()
+
+
+def test_a_node_that_begins_to_lead_leaves_the_collection_to_the_node_that_began_it(settings, farm, folder, many):
+    storage, logged = Storage(folder), []
+    own = settings.model_copy(update={"node_id": "second", "registry_storage": folder})
+    log = SimpleNamespace(info=logged.append, warning=lambda event, **fields: logged.append((event, fields)))
+    job = Collection(own, storage, Collections(farm.database), lambda: logged.append("failed"), log)
+    assert Nodes(farm.database).lead("second", 600)
+    with storage.locked():
+        (folder / "docker/registry/v2/trash-0123").mkdir()
+        job.look()
+        assert job._process is None  # it would be refused
+        job._start()  # as if the other one had begun a moment later
+        job._process.wait(60)
+        job.look()
+    assert logged == []
+    (folder / "docker/registry/v2/trash-0123").rmdir()
+    job.look()
+    assert job._process is not None  # not held up either
+    job.close()
+
+
+def test_collections_that_begin_together_take_neither_for_a_copy_that_was_restored(farm, folder, many):
+    garbage, storage = FarmGarbage(farm.history, farm.settings, ()), Storage(folder)
+    rules = Rules(images=1, grace_seconds=0)
+    garbage.collect(storage, rules, Budget())
+    refusals = []
+
+    def collect_once():
+        try:
+            garbage.collect(storage, rules, Budget(freed_bytes=0, seconds=0))
+        except SetupError as error:
+            refusals.append(error.message)
+
+    for _ in range(15):
+        threads = [threading.Thread(target=collect_once) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {message for message in refusals if "Another process is collecting" not in message} == set()
 
 
 def test_the_api_reports_what_the_newest_collection_found(farm, folder, many):

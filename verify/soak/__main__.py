@@ -122,7 +122,8 @@ class Soak:
         """What there is at the end of a life."""
         told = f"{self.submitting.submitted} submitted, {self.checking.checked} checked, {self.samples[-1]}"
         print(f"{seconds:.0f} s: {told}", flush=True)
-        self.censuses.append({"keys": self.watching.keys(), "files": self.watching.files()})
+        watching = self.watching
+        self.censuses.append({"memory": watching.memory(), "keys": watching.keys(), "files": watching.files()})
 
     def _figures(self) -> dict[str, Any]:
         submitting, checking, plan = self.submitting, self.checking, self.plan

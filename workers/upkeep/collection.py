@@ -33,6 +33,7 @@ class Collection:
     logger: Logger
     _process: subprocess.Popen[str] | None = None
     _not_before: float = field(default=0.0)
+    _started_at: float = field(default=0.0)
 
     def look(self) -> None:
         """Returns at once. Raises StoreError."""
@@ -58,9 +59,11 @@ class Collection:
         now = self.collections.database.now()
         if now < self._not_before or not self.storage.exists():
             return False
-        return self.collections.due(self.settings.collect_every_seconds) or left_over(self.storage)
+        due = self.collections.due(self.settings.collect_every_seconds) or left_over(self.storage)
+        return due and not self.storage.is_locked()
 
     def _start(self) -> None:
+        self._started_at = self.collections.database.now()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "buildfarm", "gc", str(self.storage.root)],
             env={**os.environ, **_variables(self.settings)},
@@ -77,6 +80,8 @@ class Collection:
         self._process = None
         _, said = process.communicate()
         if process.returncode:
+            if self._other_collects():
+                return  # the lead changed while this one started
             self._not_before = self.collections.database.now() + _AGAIN_SECONDS
             self.failed()
             self.logger.warning("collection_failed", code=process.returncode, reason=said[-500:].strip())
@@ -92,6 +97,11 @@ class Collection:
                 stored_bytes=found["stored_bytes"],
                 seconds=found["seconds"],
             )
+
+    def _other_collects(self) -> bool:
+        """Whether another process collects, or has done so since this one started its own."""
+        newest = self.collections.newest()
+        return self.storage.is_locked() or (newest is not None and newest.ended_at > self._started_at)
 
 
 def _variables(settings: Settings) -> dict[str, str]:

@@ -100,14 +100,19 @@ class Catalog:
     def ended_of(self, place: str, *, seconds: float, patience_seconds: float) -> list[Ended]:
         """Builds of an app that ended so long ago and are not archived.
 
-        Those whose log is still on its node are given more time.
+        Those whose log is still on its node are given more time. Builds whose record expired before they could
+        be archived leave the lists.
         """
         now = self.database.now()
         with self.database.failures():
             ids: Any = self.database.client.zrange(self.database.key("app", place), 0, -1)
+        fields = self._fields(ids)
+        expired = [name for name, (state, *_) in zip(ids, fields, strict=True) if state is None]
+        if expired:
+            self.leave(place, expired)
         return [
             build
-            for build in self._looked_up(ids)
+            for build in _ended_of(ids, fields)
             if not build.archived and now - build.finished_at >= (patience_seconds if build.waits else seconds)
         ]
 

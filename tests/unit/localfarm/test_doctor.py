@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -165,6 +166,28 @@ def test_a_missing_program_is_installed_by_up_or_named_with_its_package(monkeypa
     assert found.level is level
     assert "e2fsprogs is missing" in found.detail
     assert told in found.advice
+
+
+def test_packages_that_another_process_installed_meanwhile_are_not_installed_again(monkeypatch, tmp_path):
+    lock, commands = tmp_path / "lock", []
+    looks = iter([["e2fsprogs"], [], ["e2fsprogs"], ["e2fsprogs"]])
+    monkeypatch.setattr(packages, "LOCK", lock)
+    monkeypatch.setattr(packages, "missing_packages", lambda _: next(looks))
+    monkeypatch.setattr(packages, "install_obstacle", lambda _: None)
+    monkeypatch.setattr(packages, "run_command", lambda command, _: commands.append((is_locked(lock), command[2])))
+    packages.ensure_packages({}, print)
+    assert commands == []
+    packages.ensure_packages({}, print)
+    assert commands == [(True, "update"), (True, "install")]
+
+
+def is_locked(path):
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_an_ordinary_user_is_no_obstacle(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import re
 import time
@@ -48,6 +49,23 @@ def test_a_layer_that_no_manifest_names_goes_and_its_bytes_are_told(disk, storag
     assert (dry.freed_bytes, done.freed_bytes, done.blobs) == (6, 6, 1)
     assert used in blobs(storage)
     assert lonely not in blobs(storage)
+
+
+def test_a_collection_that_runs_is_seen_by_others(disk, storage):
+    assert not storage.is_locked()
+    with storage.locked():
+        assert storage.is_locked()
+    assert not storage.is_locked()
+
+
+def test_a_process_that_only_asks_whether_a_collection_runs_keeps_none_from_beginning(disk, storage, monkeypatch):
+    with storage.locked():
+        pass
+    asking = (storage.top / "collection.lock").open("rb")
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _: asking.close())
+    with storage.locked():
+        assert asking.closed
 
 
 def test_blobs_that_are_young_stay(disk, storage):

@@ -22,6 +22,7 @@ TOKEN = "bf_0123456789abcdef_" + "s" * 43
     ("text", "told"),
     [
         (f"token {TOKEN} used", "token bf_0123456789abcdef_*** used"),
+        (f"token bf_b-{TOKEN[3:]} used", "token bf_b-0123456789abcdef_*** used"),
         ("Authorization: Bearer abcdefghijklmnop", "Authorization: Bearer ***"),
         ("redis://:pass@host/0", "redis://:***@host/0"),
         ("https://me:secret@host/r.git", "https://me:***@host/r.git"),

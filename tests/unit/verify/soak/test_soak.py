@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.events import Event
 from buildfarm.settings import Settings
 from testkit.table import Claims
 from verify.soak import lives, made
@@ -18,6 +19,7 @@ from verify.soak.nodes import complaints
 from verify.soak.report import report
 from verify.soak.rooms import NODE, Rooms
 from verify.soak.times import Plan
+from verify.soak.watching import event_fields
 
 LIFE = 100.0
 
@@ -51,6 +53,13 @@ def test_all_that_a_build_leaves_is_over_within_a_life(minutes):
     assert archived + settings.archive_kept_seconds < plan.life_seconds
     assert settings.record_seconds + settings.grace_seconds + settings.collect_every_seconds < plan.life_seconds
     assert settings.grace_seconds == settings.collect_grace_seconds
+
+
+def test_the_events_before_the_first_build_are_as_large_as_a_builds():
+    found = [Event(position=f"{number}-0", **event_fields(number)) for number in range(6)]
+    assert [event.state for event in found] == ["queued", "running", "succeeded"] * 2
+    assert [bool(event.node) for event in found] == [False, True, False] * 2
+    assert {(event.tenant, event.app) for event in found} == {made.place_of(0), made.place_of(1)}
 
 
 def test_a_build_is_the_same_whenever_it_is_asked_for():
