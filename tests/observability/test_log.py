@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from buildfarm.model import Phase
-from testkit.builds import promised
+from testkit.builds import promised, wait_for
 from testkit.observability.browser import window
 from testkit.observability.long_log import ERROR_LINE, LINES, NEEDLE_LINES, long_log, quiet_farm
 from testkit.observability.pages import SHOTS, sign_in
@@ -111,7 +112,7 @@ def wait_for_line(page, number):
 
 def test_a_long_log_does_not_freeze_the_tab(tab, show, long):
     page = show(long)
-    assert page.locator("#log-status").inner_text() == f"complete, {LINES:,} lines"
+    expect(page.locator("#log-status")).to_have_text(f"complete, {LINES:,} lines")
     first_paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     assert first_paint <= promised(1) * 1000
     assert page.evaluate("window.firstLine") <= promised(1) * 1000
@@ -125,8 +126,7 @@ def test_a_long_log_is_scrolled_and_searched_at_once(show, long):
     height = page.evaluate("document.querySelector('.log').scrollHeight")
     for part in (0.9, 0.1, 0.5, 0.0, 0.75):
         assert milliseconds(page, f"box.scrollTop = {part} * {height}") <= promised(0.1) * 1000
-        middle = shown(page)[20]
-        assert middle == pytest.approx(part * LINES, abs=40)
+        wait_for(lambda place=part * LINES: shown(page)[20:21] == [pytest.approx(place, abs=40)], 5)
     for query in ("n", "needle", f"the Needle of line {NEEDLE_LINES[2]}", "nothing like this"):
         typed = f"field.value = '{query}'; field.dispatchEvent(new Event('input'))"
         assert milliseconds(page, typed) <= promised(0.1) * 1000
@@ -142,11 +142,11 @@ def test_search_goes_through_all_matches(show, long):
         page.keyboard.press("Enter")
         page.get_by_text(f"{place} of {len(NEEDLE_LINES)}, line {line:,}").wait_for()
         wait_for_line(page, line)
-    assert page.locator(".log mark").first.inner_text() == "Needle"
+    expect(page.locator(".log mark").first).to_have_text("Needle")
     page.keyboard.press("Shift+Enter")
     wait_for_line(page, NEEDLE_LINES[1])
     page.keyboard.press("Escape")
-    assert page.locator(".log mark").count() == 0
+    expect(page.locator(".log mark")).to_have_count(0)
     page.keyboard.press("/")
     page.keyboard.type("NEEDLE")  # upper-case letters count
     page.get_by_text("no match").wait_for()
@@ -157,7 +157,7 @@ def test_a_link_names_a_line(shelf, show, archived):
     build_id = shelf.ended(SHORT, archived=archived)
     page = show(build_id, "#L3")
     wait_for_line(page, 3)
-    assert page.locator(".log .here .t").inner_text() == "added package 0"
+    expect(page.locator(".log .here .t")).to_have_text("added package 0")
     page.get_by_role("link", name="Line 10", exact=True).click()
     page.get_by_role("link", name="Line 12", exact=True).click(modifiers=["Shift"])
     assert page.url.endswith("#L10-L12")
@@ -170,7 +170,7 @@ def test_a_link_names_a_line(shelf, show, archived):
 def test_a_link_into_a_long_log(show, long):
     page = show(long, "#L200000")
     wait_for_line(page, 200_000)
-    assert page.locator(".log .here .t").inner_text() == "the Needle of line 200000"
+    expect(page.locator(".log .here .t")).to_have_text("the Needle of line 200000")
     page.locator(".log").focus()
     page.keyboard.press(":")
     page.keyboard.type("123456")
@@ -189,12 +189,12 @@ def test_from_a_failed_build_to_its_line_in_two_clicks(shelf, tab, long):
           return at.top > 0 && at.bottom < innerHeight;
         }"""
     )
-    assert tab.page.locator(".log .here .t").inner_text() == "error: cannot find module 'left-pad'"
+    expect(tab.page.locator(".log .here .t")).to_have_text("error: cannot find module 'left-pad'")
 
 
 def test_the_failing_line_is_the_surest_one_of_the_last_buildpack(tab, show, short):
     page = show(short)
-    assert page.locator(".log .here .t").inner_text() == FAILING
+    expect(page.locator(".log .here .t")).to_have_text(FAILING)
     page.locator(".log").focus()
     page.keyboard.press("e")
     page.get_by_text(f"error, line {len(SHORT)}").wait_for()
@@ -214,9 +214,9 @@ def test_parts_are_folded(tab, show, short):
     parts.nth(2).focus()
     page.keyboard.press("Enter")
     page.locator(".log").get_by_text(FAILING).wait_for()
-    assert parts.nth(2).get_attribute("aria-expanded") == "true"
-    assert page.evaluate("document.activeElement.dataset.section") == "2"
-    assert page.locator(".log .t").count() == 4
+    expect(parts.nth(2)).to_have_attribute("aria-expanded", "true")
+    page.wait_for_function("() => document.activeElement.dataset.section === '2'")
+    expect(page.locator(".log .t")).to_have_count(4)
     page.evaluate("location.hash = '#L20'")  # a link unfolds the part it is in
     wait_for_line(page, 20)
 
@@ -270,7 +270,7 @@ def test_a_growing_log_is_followed_until_the_reader_scrolls_up(shelf, tab):
     page.locator(".log .now").get_by_text("fetching 40 %").wait_for(timeout=20_000)
     shelf.life.leases.succeed(lease, shelf.life.result("a"))
     page.get_by_text("complete, 200 lines").wait_for(timeout=20_000)
-    assert not page.locator(".log .now").is_visible()
+    expect(page.locator(".log .now")).not_to_be_visible()
 
 
 def test_keys_can_be_switched_off(show, short):
@@ -279,12 +279,12 @@ def test_keys_can_be_switched_off(show, short):
     page.locator(".log").focus()
     page.keyboard.press("w")
     wrap = page.get_by_role("button", name="Wrap")
-    assert wrap.get_attribute("aria-pressed") == "false"
+    expect(wrap).to_have_attribute("aria-pressed", "false")
     page = show(short)  # the browser remembers it
     assert page.get_by_role("button", name="Keys").get_attribute("aria-pressed") == "false"
     page.get_by_role("button", name="Keys").click()
     page.keyboard.press("w")
-    assert wrap.get_attribute("aria-pressed") == "true"
+    expect(wrap).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_module_that_does_not_load_is_loaded_again(shelf, tab, short):
@@ -308,7 +308,7 @@ def test_lines_come_one_by_one_if_they_do_not_come_at_once(shelf, tab, short):
     tab.page.route("**/lines", lambda route: route.fulfill(status=502, body=""))
     tab.page.goto(f"{shelf.api.url}/builds/{short}")
     tab.page.get_by_text(f"complete, {len(SHORT)} lines").wait_for(timeout=20_000)
-    assert tab.page.locator(".log .here .t").inner_text() == FAILING
+    expect(tab.page.locator(".log .here .t")).to_have_text(FAILING)
     tab.complaints[:] = [said for said in tab.complaints if "502" not in said]  # the browser's own word for it
 
 
@@ -319,7 +319,7 @@ def test_without_scripts_the_end_is_shown(shelf, chromium, tab, long):
         page.goto(f"{shelf.api.url}/builds/{long}")
         page.wait_for_url("**/plain")
         lines = page.locator(".log li")
-        assert lines.last.inner_text() == "the last lines: 9"
+        expect(lines.last).to_have_text("the last lines: 9")
         assert lines.last.get_attribute("id") == f"L{LINES}"
         whole = page.request.get(shelf.api.url + page.get_by_role("link", name="Complete log").get_attribute("href"))
         assert whole.text().count("\n") == LINES
