@@ -28,6 +28,11 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # as image-spec config
 _SECOND = 1_000_000_000  # of Docker's healthcheck, in nanoseconds
 
 
+def volume_mode(plan: SlimPlan) -> int:
+    """Whichever user the container has can write, where a script of ours keeps what it makes to that user."""
+    return 0o1777 if plan.image.entrypoint[0] == "/start" else 0o700
+
+
 def make_image(
     tree: BuildFolder, plan: SlimPlan, packages: Sequence[str], blob: Path, *, kind: Kind, threads: int
 ) -> MadeImage:
@@ -35,8 +40,8 @@ def make_image(
     own = header_entries(
         [
             Entry("tmp", mode=0o1777),
-            # A new volume gets these permissions: whichever user the container has can write to it.
-            *(Entry(path, owner=plan.image.user, mode=0o1777) for path in [plan.image.volume.strip("/")]),
+            # A new volume gets these permissions.
+            *(Entry(path, owner=plan.image.user, mode=volume_mode(plan)) for path in [plan.image.volume.strip("/")]),
         ]
     )
     archive = tree.archive(tree.scan().found, owner=0, top=".")

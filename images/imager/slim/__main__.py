@@ -38,7 +38,7 @@ def main() -> None:
         trim_icu(root, slim["icu"])
         made = copy_linked(root, tree, slim["programs"] + slim["loaded"])
         copy_files(root, tree, slim["files"])
-        for script in slim["made"]:
+        for script in slim.get("made", []):
             run(str(RECIPE / script), str(root), str(tree))
     if (RECIPE / "root").is_dir():
         shutil.copytree(RECIPE / "root", tree, dirs_exist_ok=True, symlinks=True)

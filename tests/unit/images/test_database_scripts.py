@@ -16,22 +16,26 @@ from buildfarm.recipes.folder import CHECKOUT_RECIPES
 from verify.images.conditions.passwords import REFUSED, TAKEN
 
 DATABASES = CHECKOUT_RECIPES / "databases"
-RULE = DATABASES / "redis/root/password"
-CLUSTER = DATABASES / "postgresql/root/cluster"
+RULE = DATABASES / "redis/root/usr/lib/start/password"
+CLUSTER = DATABASES / "postgresql/root/usr/lib/start/cluster"
 
 
-def shell(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+def shell(script: str, *arguments: str | Path, locale: str = "C") -> subprocess.CompletedProcess[bytes]:
     command = ["sh", "-euc", script, "sh", *map(str, arguments)]
-    return subprocess.run(command, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, capture_output=True, check=False)
+    return subprocess.run(command, env={"LC_ALL": locale, "PATH": "/usr/bin:/bin"}, capture_output=True, check=False)
 
 
-def read(path: Path) -> subprocess.CompletedProcess[bytes]:
-    return shell('. "$1"; A_FILE=$2; read_password A_FILE; printf %s "$password"', RULE, path)
+def read(path: Path, locale: str = "C") -> subprocess.CompletedProcess[bytes]:
+    return shell('. "$1"; A_FILE=$2; read_password A_FILE; printf %s "$password"', RULE, path, locale=locale)
+
+
+def test_nothing_that_is_sourced_is_where_people_mount_their_own():
+    assert {path.name for path in DATABASES.glob("*/root/*") if path.is_file()} == {"start", "health"}
 
 
 def test_every_image_has_the_same_rule():
     names = ("redis", "valkey", "postgresql", "mysql", "mongodb")
-    rules = {(DATABASES / name / "root/password").read_text() for name in names}
+    rules = {(DATABASES / name / "root/usr/lib/start/password").read_text() for name in names}
     assert rules == {RULE.read_text()}
 
 
@@ -47,7 +51,7 @@ def test_a_password_is_the_first_line_as_it_is(tmp_path, kind):
 def test_a_file_that_has_no_password_is_refused_by_name(tmp_path, kind):
     content, reason = REFUSED[kind]
     (tmp_path / "file").write_bytes(content)
-    done = read(tmp_path / "file")
+    done = read(tmp_path / "file", "C.UTF-8")
     assert done.returncode == 64
     assert done.stderr.decode().startswith(f"refused: A_FILE names {tmp_path / 'file'}, ")
     assert reason in done.stderr.decode()
@@ -90,6 +94,23 @@ def test_a_volume_of_another_postgresql_is_refused_with_what_to_do(tmp_path, fol
     assert "has a database of PostgreSQL 15" in said
     assert "--restore DUMP" in said
     assert said.count("\n") == 1
+
+
+def restore(folder: Path, begin: str, end: str) -> subprocess.CompletedProcess[bytes]:
+    (folder / "dump").write_text(f"--\n-- PostgreSQL database{begin} dump\n--\n\n--\n-- PostgreSQL database{end}\n--\n")
+    script = '. "$1"; . "$2"; make_cluster() { echo made; exit; }; restore_dump "$3"'
+    return shell(script, RULE, CLUSTER, folder / "dump")
+
+
+@pytest.mark.parametrize("kind", ["", " cluster"])
+def test_a_dump_is_whole_if_it_ends_as_its_kind_does(tmp_path, kind):
+    assert restore(tmp_path, kind, f"{kind} dump complete").stdout == b"made\n"
+
+
+def test_a_dump_of_all_databases_that_ends_with_one_of_them_is_refused(tmp_path):
+    done = restore(tmp_path, " cluster", " dump complete")
+    assert done.returncode == 64
+    assert b"which is not a whole dump" in done.stderr
 
 
 def test_a_half_made_cluster_is_not_another_versions(tmp_path):

@@ -27,6 +27,7 @@ REFUSED = {
     "an empty line": (b"\r\nsecret\n", "first line is empty"),
     "UTF-16": ("secret\r\n".encode("utf-16"), "UTF-16"),
     "513 bytes": (b"p" * 513, "longer than 512 bytes"),
+    "514 bytes in 257 letters": ("ü".encode() * 257, "longer than 512 bytes"),
 }
 TELLING = "tell-tale-$'\"\\ümlaut"
 
@@ -73,7 +74,9 @@ def _processes(server: Server) -> str:
     with subprocess.Popen(["docker", "exec", server.name, *health_of(server)], stdout=subprocess.DEVNULL):
         from_host = run("docker", "top", server.name, "-eo", "pid,args")
         numbers = [line.split()[0] for line in from_host.splitlines()[1:]]
-        return from_host + "".join(_environment(number) for number in numbers)
+        environments = [_environment(number) for number in numbers]
+    assert any(environments), "no environment of a process could be read"
+    return "".join([from_host, *environments])
 
 
 def _environment(number: str) -> str:

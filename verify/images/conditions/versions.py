@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testkit.table import Claims
 from verify.images.conditions.databases import Database
-from verify.images.conditions.server import Images, Server
+from verify.images.conditions.server import PASSWORD, Images, Server
 from verify.images.conditions.users import prepare
 
 GREETING = "grüß dich"
@@ -128,11 +128,15 @@ def restored(claims: Claims, images: Images, database: Database, backup: tuple[s
             assert server.ready(), server.log()
             server.ask(WRITE[_kind(database)])
             said = server.execute(*command.split(), options=["--env", f"{database.secret}={server.password}"])
-        with images.server(database, mounted, command=("--restore", BACKUP)) as server:
-            seen = server.ready() and has_data(server)
+        password = PASSWORD if "base" in kind else "another password"  # a base backup keeps the one it has
+        old = (PASSWORD,) if password != PASSWORD else ()
+        with images.server(
+            database, mounted, command=("--restore", BACKUP), secret=password.encode(), password=password
+        ) as server:
+            seen = server.ready() and has_data(server) and server.refuses(*old)
             server.stop()
             server.start()
-            seen = seen and server.ready() and has_data(server)
+            seen = seen and server.ready() and has_data(server) and server.refuses(*old)
             figure = "restored; restarted with the same options" if seen else f"{said[-200:]} {server.log()[-400:]}"
         claims.add(f"{database.title}: {kind} of {version}, restored", figure, seen)
         images.change(volume, CUT)

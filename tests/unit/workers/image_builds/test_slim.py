@@ -13,7 +13,7 @@ from buildfarm.recipes.parts import Budget
 from buildfarm.recipes.recipe import parse_recipe
 from tests.unit.buildfarm.recipes.test_recipe import RECIPE
 from workers.build_folder import BuildFolder
-from workers.image_builds.slim import check_budget, make_image, write_archive
+from workers.image_builds.slim import check_budget, make_image, volume_mode, write_archive
 
 PLAN = parse_recipe(RECIPE.encode()).plan("1")
 
@@ -51,6 +51,11 @@ def test_the_data_folder_is_the_users_and_nothing_else_is(tree, tmp_path):
     assert {entry.uid for name, entry in entries.items() if name != "data"} == {0}
     assert entries["usr/bin/store"].mode == 0o755
     assert entries["bin"].linkname == "usr/bin"
+
+
+def test_a_server_that_no_script_of_ours_starts_keeps_its_volume_to_its_user():
+    image = PLAN.image.model_copy(update={"entrypoint": ("/usr/bin/store", "serve")})
+    assert volume_mode(PLAN.model_copy(update={"image": image})) == 0o700
 
 
 def test_the_config_says_how_it_runs(tree, tmp_path):
