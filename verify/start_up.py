@@ -15,7 +15,20 @@ from buildfarm.cli.error_handler import Exit
 from testkit.table import Claims
 
 ROUNDS = 10
-LIMITS = {("--version",): 0.1, ("--help",): 0.1, ("lsit",): 0.1, ("list", "--nonsense"): 0.1, ("list",): 0.35}
+LIST = ("list",)
+LIMITS = {("--version",): 0.1, ("--help",): 0.1, ("lsit",): 0.1, ("list", "--nonsense"): 0.1, LIST: 0.35}
+# Each with what it ends with: a crash is no fast start. No farm is needed, for `list` finds none.
+CODES = {
+    ("--version",): Exit.DONE,
+    ("--help",): Exit.DONE,
+    ("lsit",): Exit.USAGE,
+    ("list", "--nonsense"): Exit.USAGE,
+    LIST: Exit.FARM_FAULT,
+}
+NO_FARM = {"BUILDFARM_REDIS_URL": "redis://127.0.0.1:1"}
+# Of a developer's machine: without its modules' bytecode a command starts slowly, and coverage slows it too. Nor has
+# a user's command the API in front of it.
+DROPPED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_START", "BUILDFARM_URL")
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,7 @@ class Run:
 
 
 def measure_start_up(claims: Claims, program: Path, folder: Path) -> None:
-    """Medians of so many rounds, after one that fills the machine's caches; `list` needs a farm."""
+    """Medians of so many rounds, after one that fills the machine's caches."""
     runs: dict[tuple[str, ...], list[Run]] = {command: [] for command in LIMITS}
     for _ in range(ROUNDS + 1):
         for command, done in runs.items():
@@ -38,7 +51,7 @@ def measure_start_up(claims: Claims, program: Path, folder: Path) -> None:
 
 
 def _run(command: Sequence[str], folder: Path) -> Run:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name not in DROPPED} | NO_FARM
     before, started = _children_seconds(), time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True)
     return Run(time.monotonic() - started, _children_seconds() - before, done.returncode)
@@ -46,8 +59,8 @@ def _run(command: Sequence[str], folder: Path) -> Run:
 
 def _judge(claims: Claims, command: tuple[str, ...], done: Sequence[Run]) -> None:
     words = f"buildfarm {' '.join(command)}"
-    if any(run.code == Exit.FARM_FAULT for run in done):
-        print(f"`{words}` is not measured: no farm answers.", flush=True)
+    if wrong := [run.code for run in done if run.code != CODES[command]]:
+        claims.add(f"`{words}` ends with {CODES[command]:d}", f"{wrong[0]} in {len(wrong)} of {len(done)} runs", False)
         return
     # By the clock, on a machine with other work, that work would be measured.
     busy, seconds = [run.processor_seconds for run in done], [run.seconds for run in done]

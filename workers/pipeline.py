@@ -101,6 +101,7 @@ def run(
                 variables=built.variables_on(tools.builder.base.variables),
                 labels=lambda sent: buildpacks.image_labels(built, request, source.version, sent),
             )
+            workspace.check_written()
             attempt.say(f"Image {exported.image.digest}, {exported.uploaded_bytes:,} bytes uploaded", built.warning)
         result = BuildResult(
             repository=request.repository,
@@ -120,7 +121,7 @@ def run(
             publish(result)
         with tools.caches.saving(request):
             yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
-            tools.caches.save(request, tools.stack, chosen.names, workspace.cache, restored)
+            tools.caches.save(request, tools.stack, chosen.names, workspace, restored)
 
 
 @dataclass(frozen=True)

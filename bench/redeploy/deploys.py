@@ -134,8 +134,8 @@ def run_command(built: Builds, folder: Path, name: str, bytecode: Path) -> Comma
     started = time.time()  # by the clock of the records: Redis is on this machine
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     ended = time.time()
-    shown = re.search(r"^build +(\w+)$", done.stdout, re.MULTILINE)
-    build = built.farm.get(shown[1]) if shown else None
+    shown = re.findall(r"^build +([0-9a-f]{16})$", done.stdout, re.MULTILINE)  # at its end; a log may have such lines
+    build = built.farm.get(shown[-1]) if shown else None
     assert build is not None and build.finished_at is not None, done.stdout
     return Command(ended - started, build.submitted_at - started, ended - build.finished_at)
 

@@ -143,10 +143,18 @@ def _memory_of(container: str) -> int | None:
         place = Path(f"/proc/{pid}/cgroup").read_text().splitlines()[-1].rpartition(":")[2]
     except (FileNotFoundError, ProcessLookupError):
         return None
-    for root, name in (("/sys/fs/cgroup", "memory.stat"), ("/sys/fs/cgroup/memory", "memory.stat")):
-        if (file := Path(f"{root}{place}") / name).exists():
+    try:
+        return _counted(place)
+    except OSError:
+        if Path(f"/proc/{pid}").exists():
+            raise
+        return None
+
+
+def _counted(place: str) -> int:
+    """What a cgroup cannot have reclaimed. Raises OSError if it is gone."""
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"):
+        if (file := Path(f"{root}{place}/memory.stat")).exists():
             counted = dict(line.split() for line in file.read_text().splitlines())
             return sum(int(counted[key]) for key in ("anon", "kernel", "rss") if key in counted)
-    if Path(f"/proc/{pid}").exists():
-        raise FileNotFoundError(f"no memory of {container} in /sys/fs/cgroup")
-    return None
+    raise FileNotFoundError(f"no memory of {place} in /sys/fs/cgroup")

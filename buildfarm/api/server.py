@@ -8,7 +8,11 @@ import socket
 from contextlib import ExitStack
 
 import uvicorn
+from cryptography import fernet  # noqa: F401
 
+# Those without a use here are what the farm's methods import when they are first called. They are imported at the
+# start, so that no request waits for them and a process that outlives an upgrade of its files does not mix versions.
+from buildfarm import input_digest  # noqa: F401
 from buildfarm.access import Audit, Rates, Tokens
 from buildfarm.api.application import make_application
 from buildfarm.api.collector import make_standing
@@ -20,9 +24,19 @@ from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Uploads
 from buildfarm.api.webhooks.delivery import make_deliveries
 from buildfarm.api.webhooks.dispatcher import Dispatcher
+from buildfarm.buildpacks import pin  # noqa: F401
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
+from buildfarm.gc import retention, rollback, room  # noqa: F401
+from buildfarm.oci import connection, registry  # noqa: F401
+from buildfarm.queue import why  # noqa: F401
+from buildfarm.releases import base, builder, rebase, shelf  # noqa: F401
 from buildfarm.settings import Settings
+from buildfarm.sources import packing  # noqa: F401
+from buildfarm.store import buildpack_order, leases, nodes  # noqa: F401
+from buildfarm.store.archive import app_history, catalog, listing, log_text, sent_logs  # noqa: F401
+from buildfarm.store.archive import shelf as archive_shelf  # noqa: F401
+from buildfarm.store.keeping import policies, running, usage  # noqa: F401
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.serving import serve_metrics
 from buildfarm.telemetry.traces import open_tracer

@@ -52,7 +52,7 @@ class Connection:
 
     def __init__(self, url: str, *, timeout_seconds: float, ca: Path | None = None) -> None:
         base = _checked(url)
-        self.host = base.netloc.decode("ascii")
+        self.host = _host(base)
         self.observe: Observe | None = None
         self.credentials = (base.username, base.password) if base.userinfo else None
         self._client = httpx.Client(
@@ -159,6 +159,15 @@ class Connection:
                     advice="Let the registry serve blobs itself: in distribution, set storage.redirect.disable: true.",
                 )
         return RegistryError(sentence)
+
+
+def host_of(url: str) -> str:
+    """``host[:port]`` of a registry's address. Raises ValueError as `Connection` does."""
+    return _host(_checked(url))
+
+
+def _host(base: httpx.URL) -> str:
+    return base.netloc.decode("ascii")
 
 
 def _checked(url: str) -> httpx.URL:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from buildfarm.model import Build, State
-from buildfarm.node import Node
+
+if TYPE_CHECKING:
+    from buildfarm.node import Node
 
 
 class Cause(StrEnum):

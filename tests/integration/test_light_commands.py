@@ -30,7 +30,8 @@ def life(module_farm):
 
 def imported(life, *arguments):
     """What the command printed, and the modules that were there at its end."""
-    environment = {**os.environ, "BUILDFARM_NAMESPACE": life.farm.settings.namespace}
+    environment = {name: value for name, value in os.environ.items() if name != "BUILDFARM_URL"}
+    environment["BUILDFARM_NAMESPACE"] = life.farm.settings.namespace
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments], env=environment, check=True, capture_output=True, text=True
     )

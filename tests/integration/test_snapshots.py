@@ -6,7 +6,7 @@ import functools
 import os
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -389,6 +389,22 @@ def test_what_a_full_disk_did_not_take_is_noticed(tmp_path):
             workspace.written_whole(),
         ):
             Path(workspace.app.bind_source, "large").write_bytes(os.urandom(60_000_000))
+    finally:
+        run(["umount", "--lazy", str(tmp_path)])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount takes root")
+def test_what_a_full_disk_did_not_take_of_a_build_on_a_snapshot_is_noticed(tmp_path):
+    run = functools.partial(subprocess.run, check=True)
+    run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(tmp_path)])
+    try:
+        for size_bytes, lost in ((1000, False), (60_000_000, True)):
+            with workspace_on_snapshot(tmp_path / str(size_bytes)) as (workspace, _):
+                Path(workspace.app.bind_source, "made").write_bytes(os.urandom(size_bytes))
+                os.sync()  # as the kernel does in its own time
+                workspace.freeze(lambda: None, layers=False)
+                with pytest.raises(NodeError, match="did not take all") if lost else nullcontext():
+                    workspace.check_written()
     finally:
         run(["umount", "--lazy", str(tmp_path)])
 

@@ -18,7 +18,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import content_bytes
 from buildfarm.telemetry import Logger
 from workers.attempt.signals import Check, go_on
-from workers.build_folder import Archive, BuildFolder
+from workers.build_folder import Archive
 from workers.caches.copies import Copies
 from workers.caches.snapshots import Snapshots
 from workers.sandbox.container import Sandbox
@@ -148,10 +148,10 @@ class Caches:
         request: BuildRequest,
         stack: str,
         buildpacks: Sequence[str],
-        cache: BuildFolder,
+        workspace: Workspace,
         restored: Restored | None,
     ) -> None:
-        """Keeps the folder for the app's next build, unless it is what was restored. Nothing may write to it now.
+        """Keeps /cache for the app's next build, unless it is what was restored. Nothing may write to it now.
 
         Raises nothing that ends a build: this one has ended. A deadline or a drain ends the upload, and is logged.
         """
@@ -159,18 +159,26 @@ class Caches:
         try:
             if restored is not None and restored.untouched:
                 return
+            cache = workspace.cache
             found = cache.scan().found
             # Before it is read: a file with a hole may claim any size.
             if content_bytes(found) > self.cache_bytes:
                 self.logger.info("cache_too_large", limit_bytes=self.cache_bytes)
             elif len(found) > 1:
-                self._save(_repository(request), cache.archive(found, owner=_OWNER), restored, key)
+                self._save(_repository(request), workspace, cache.archive(found, owner=_OWNER), restored, key)
         except TooLargeError as error:
             self.logger.info("cache_too_large", limit_bytes=self.cache_bytes, reason=error.message)
         except (BuildfarmError, OSError) as error:
             self.logger.warning("cache_not_saved", reason=str(error))
 
-    def _save(self, repository: str, archive: Archive, restored: Restored | None, key: Mapping[str, str]) -> None:
+    def _save(
+        self,
+        repository: str,
+        workspace: Workspace,
+        archive: Archive,
+        restored: Restored | None,
+        key: Mapping[str, str],
+    ) -> None:
         argv, names = archive.argv, archive.names
         if restored is not None and hash_raw(argv, names=names, check=self.check) == restored.diff_id:
             return
@@ -178,6 +186,7 @@ class Caches:
             repository,
             lambda: LayerStream(argv, names=names, limit_bytes=self.cache_bytes, threads=self.threads),
         )
+        workspace.check_written()  # what was lost has been read as zeros
         types = media_types("oci")
         blob = Descriptor(types.layers["gzip"], kept.digest, kept.size_bytes)
         self.registry.put_blob(repository, EMPTY_CONFIG)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from buildfarm.errors import NodeError, NodeStopped
+from buildfarm.errors import AppError, NodeError, NodeStopped
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import Logger
 from workers.attempt.signals import Check
@@ -25,6 +26,7 @@ from workers.sandbox.workspace import Workspace, remove
 
 _MAKE = "/usr/lib/buildfarm/make-snapshot"
 _TICK_SECONDS = 0.25
+_AWAIT_SECONDS_MAX = 30.0
 _WAITING_MAX = 8
 _REFUSED_MAX = 1000
 
@@ -60,7 +62,7 @@ class Snapshots:
     logger: Logger
     _kept: OrderedDict[str, Snapshot] = field(default_factory=OrderedDict)  # least recently used first
     _wanted: OrderedDict[str, Wanted] = field(default_factory=OrderedDict)
-    _making: dict[str, threading.Event] = field(default_factory=dict)  # set at the end
+    _making: dict[str, threading.Event] = field(default_factory=dict)  # set once it is kept or failed
     _refused: set[str] = field(default_factory=set)  # those that cannot become any
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _allowed: threading.Event = field(default_factory=threading.Event)
@@ -110,7 +112,7 @@ class Snapshots:
                     self._wanted.popitem(last=False)
 
     def make(self) -> None:
-        """Unpack one that is wanted, the newest first. Raises NodeError and RegistryError."""
+        """Unpack one that is wanted, the newest first. Raises AppError, NodeError and RegistryError."""
         wanted = self._next()
         if wanted is None:
             return
@@ -118,19 +120,24 @@ class Snapshots:
             self._make(wanted)
         except NodeStopped:
             return
+        except AppError:  # its sandbox ran out of time or memory, as it would again
+            self._refuse(wanted.digest)
+            raise
         finally:
             with self._lock:
                 made = self._making.pop(wanted.digest.hex)
             made.set()
+        self.forget(self.size_bytes - self.limit_bytes)
 
     def await_made(self, digest: Digest, check: Check) -> None:
         """Wait while this cache is being unpacked: what has begun ends sooner than the same work anew beside it.
 
-        Raises what ``check`` does.
+        After ``_AWAIT_SECONDS_MAX`` the build no longer waits and unpacks the cache itself. Raises what ``check`` does.
         """
+        until = time.monotonic() + _AWAIT_SECONDS_MAX
         with self._lock:
             made = self._making.get(digest.hex)
-        while made is not None and not made.wait(_TICK_SECONDS):
+        while made is not None and not made.wait(_TICK_SECONDS) and time.monotonic() < until:
             check()
 
     def forget(self, wanted_bytes: int) -> int:
@@ -191,7 +198,7 @@ class Snapshots:
             self.pool.workspaces.keep(workspace, place)
             with self._lock:
                 self._kept[wanted.digest.hex] = Snapshot(place, workspace.host_owner, size_bytes)
-        self.forget(self.size_bytes - self.limit_bytes)
+                self._making[wanted.digest.hex].set()  # a build need not wait until the sandbox is gone
 
     def _refuse(self, digest: Digest) -> None:
         with self._lock:

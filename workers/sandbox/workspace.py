@@ -81,6 +81,22 @@ class Workspace:
         finally:
             os.close(descriptor)
 
+    def check_written(self) -> None:
+        """Raises NodeError if the node's disk did not take what was written on a snapshot since it was mounted.
+
+        Nothing is written for it: a ``volatile`` overlay answers fsync with what writes below it have come to. Without
+        a snapshot nothing is checked.
+        """
+        if not self._laid_over:
+            return
+        descriptor = os.open(self.merged.bind_source, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise NodeError(f"The node's disk did not take all of a workspace: {error.strerror}.") from error
+        finally:
+            os.close(descriptor)
+
     def freeze(self, end_processes: Callable[[], object], *, layers: bool = True) -> None:
         """Make it read-only, and make the kernel refuse links in it.
 

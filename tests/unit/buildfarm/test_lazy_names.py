@@ -37,3 +37,11 @@ def test_a_module_is_imported_when_its_name_is_read():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False True\n"
+
+
+def test_the_client_needs_no_extra_of_the_farm():
+    code = "import sys\nimport buildfarm.client\nprint(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = set(done.stdout.split())
+    assert "httpx" in packages
+    assert not packages & {"celery", "cryptography", "docker", "fastapi", "kombu", "redis"}

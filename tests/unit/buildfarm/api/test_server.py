@@ -1,8 +1,10 @@
-"""The API's socket: an answer in two parts comes at once."""
+"""The API's process: what it has imported before its first request, and its socket."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,23 @@ def test_parts_of_an_answer_do_not_wait_for_the_client(settings):
 def test_a_port_that_is_taken_is_named(settings):
     with _listen(settings), pytest.raises(SetupError, match=str(settings.api_port)):
         _listen(settings)
+
+
+# Names of modules that stand for others, outside of the command line, where these others are not imported yet.
+LATE = """
+import sys
+import buildfarm.api.server
+from buildfarm import LazyModule
+
+names = [name for name in sys.modules if name.partition(".")[0] == "buildfarm" and "buildfarm.cli" not in name]
+modules = [sys.modules[name] for name in names]
+late = {found.__name__ for module in modules for found in vars(module).values() if isinstance(found, LazyModule)}
+print(len(late), sorted(late - set(sys.modules)))
+"""
+
+
+def test_what_the_farm_imports_at_its_first_calls_is_there_before_the_first_request():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    count, _, missing = done.stdout.strip().partition(" ")
+    assert int(count) > 20
+    assert missing == "[]"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildfarm.buildpacks.address import ArtifactBuildpack
-from buildfarm.errors import NodeStopped
+from buildfarm.errors import NodeError, NodeStopped
 from buildfarm.model import BuildRequest
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import EMPTY_CONFIG, artifact
@@ -56,6 +56,18 @@ class Box:
         self.said.append(piece)
 
 
+@dataclass
+class Cached:
+    """A workspace with this cache, and what its check finds."""
+
+    cache: BuildFolder
+    lost: str = ""
+
+    def check_written(self):
+        if self.lost:
+            raise NodeError(self.lost)
+
+
 class Drain:
     """The check of an attempt that is stopped at its ``count``-th call."""
 
@@ -83,7 +95,7 @@ def cache(tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "kept").write_bytes(os.urandom(BYTES))
-    return BuildFolder(folder)
+    return Cached(BuildFolder(folder))
 
 
 def test_a_cache_is_saved_and_restored(fake, registry, cache, tmp_path):
@@ -92,6 +104,12 @@ def test_a_cache_is_saved_and_restored(fake, registry, cache, tmp_path):
     restored = ours.restore(REQUEST, "stack", None, box)
     assert restored.buildpacks == "python"
     assert box.received > BYTES
+
+
+def test_a_cache_that_the_nodes_disk_did_not_take_is_not_saved(fake, registry, cache, tmp_path):
+    cache.lost = "The node's disk did not take all of a workspace."
+    caches(registry, tmp_path).save(REQUEST, "stack", ["python"], cache, None)
+    assert fake.repository("caches/t/a").manifests == {}
 
 
 def test_a_drain_ends_the_upload_of_a_cache_and_not_the_build(fake, registry, cache, tmp_path):

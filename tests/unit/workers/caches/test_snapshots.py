@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from buildfarm.errors import NodeError, NodeStopped
+from buildfarm.errors import NodeError, NodeStopped, OutOfMemoryError
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import logger
 from workers.attempt.signals import go_on
 from workers.caches import Caches, Copies, Snapshots
+from workers.caches import snapshots as snapshots_module
 from workers.sandbox.container import Ended
 
 LIMIT = 100
@@ -39,8 +41,11 @@ class Box:
 
     code: int
     check: object
+    error: Exception | None = None
 
     def run(self, command, *, stdin=()):
+        if self.error is not None:
+            raise self.error
         for _ in stdin:
             self.check()
         return Ended(self.code)
@@ -58,6 +63,8 @@ class Pool:
     code: int = 0
     bounded: bool = True
     made: list = field(default_factory=list)
+    error: Exception | None = None
+    leave: Callable[[], object] = lambda: None
 
     @property
     def workspaces(self):
@@ -68,7 +75,8 @@ class Pool:
         self.made.append(name)
         place = self.place / f"{name}-{len(self.made)}"
         place.mkdir(parents=True)
-        yield Workspace(place, self.size_bytes), Box(self.code, check)
+        yield Workspace(place, self.size_bytes), Box(self.code, check, self.error)
+        self.leave()
 
     def keep(self, workspace, place):
         place.parent.mkdir(exist_ok=True)
@@ -191,6 +199,38 @@ def test_a_build_that_waits_for_one_can_be_ended(snapshots):
 
     with making(snapshots, threading.Event()), pytest.raises(NodeStopped):
         snapshots.await_made(digest(1), end)
+
+
+def test_a_build_waits_only_so_long_for_one_that_does_not_end(snapshots, monkeypatch):
+    monkeypatch.setattr(snapshots_module, "_AWAIT_SECONDS_MAX", 0.01)
+    checks = []
+    with making(snapshots, threading.Event()):
+        snapshots.await_made(digest(1), lambda: checks.append(1))
+        assert kept(snapshots) == []
+        assert snapshots.lay(digest(1), None) is None
+    assert len(checks) < 10
+
+
+def test_a_build_does_not_wait_until_the_sandbox_is_gone(pool, snapshots):
+    begun, goes_on = threading.Event(), threading.Event()
+    pool.leave = lambda: (begun.set(), goes_on.wait(LONG_SECONDS))
+    snapshots.want(digest(1), lambda: ())
+    maker = threading.Thread(target=snapshots.make)
+    maker.start()
+    try:
+        assert begun.wait(LONG_SECONDS)
+        snapshots.await_made(digest(1), lambda: pytest.fail("it waits"))
+    finally:
+        goes_on.set()
+        maker.join()
+
+
+def test_one_whose_sandbox_ran_out_of_memory_is_told_and_not_tried_again(snapshots, pool):
+    pool.error = OutOfMemoryError("The build needed more memory than its limit.")
+    with pytest.raises(OutOfMemoryError):
+        make(snapshots, 1)
+    make(snapshots, 1)
+    assert (kept(snapshots), len(pool.made)) == ([], 1)
 
 
 def test_none_is_made_after_the_nodes_end(snapshots):
