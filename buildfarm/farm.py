@@ -48,13 +48,11 @@ if TYPE_CHECKING:
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.queue import why as whys
-    from buildfarm.releases import base as bases
     from buildfarm.releases import builder as builders
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
     from buildfarm.store import nodes as known_nodes
 else:  # most calls of most programs need only Redis, and of it the records
-    bases = LazyModule("buildfarm.releases.base")
     builders = LazyModule("buildfarm.releases.builder")
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
@@ -297,9 +295,8 @@ class Farm(Keeping, Apps):
         RequestError if it cannot be a builder, and RegistryError.
         """
         builder = builders.check_builder(self.registry, reference)
-        repository, _, digest = builder.partition("@")
-        self.registry.move_tag(repository, bases.STABLE, lambda: digest)  # by which images name what they stand on
         known_nodes.Nodes(self.database).promote(builder)
+        builders.move_channel(self.registry, builder, self.builder)
         return builder
 
     def _cached_result(self, request: Request) -> CachedResult | None:

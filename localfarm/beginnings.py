@@ -9,6 +9,7 @@ import docker
 from buildfarm.model import IMAGES
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.recipe import BASE, IMAGER, IMAGER_VERSION
+from buildfarm.releases.base import STABLE
 from localfarm import images
 from workers.image_builds.from_engine import push_image
 
@@ -38,3 +39,16 @@ def ensure_sent(
     if tag and (new or not registry.has_manifest(repository, tag)):
         registry.put_manifest(repository, manifest, media_type, tag=tag)
     return f"{repository}@{digest}"
+
+
+def ensure_channel(registry: Registry, builder: str, promoted: Callable[[], str], *, new: bool) -> None:
+    """The tag by which images name their base is there, and follows a builder that is new. Raises RegistryError.
+
+    A farm of an older version has no such tag: there it points to what was promoted.
+    """
+    repository, _, digest = builder.partition("@")
+    if not new and registry.has_manifest(repository, STABLE):
+        return
+    place, _, other = ("" if new else promoted()).partition("@")
+    wanted = other if place == repository and registry.has_manifest(place, other) else digest
+    registry.move_tag(repository, STABLE, lambda: wanted)

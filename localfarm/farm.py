@@ -11,12 +11,11 @@ import docker
 from buildfarm.errors import SetupError
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.folder import recipes_folder
-from buildfarm.releases.base import STABLE
 from buildfarm.settings import Settings, read_settings
 from buildfarm.store import Nodes, open_database
 from buildfarm.telemetry import logger
 from localfarm import api, images, leftovers, network, services, worker
-from localfarm.beginnings import Say, ensure_sent, send_beginnings
+from localfarm.beginnings import Say, ensure_channel, ensure_sent, send_beginnings
 from localfarm.engine import connect, find_engine, wanted_url
 from localfarm.packages import ensure_packages
 from localfarm.slim import Maker
@@ -93,9 +92,8 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         network.ensure_builds(client, read_settings().sandbox_network, say)
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
-            if old is None or old.builder != state.builder:
-                digest = state.builder.partition("@")[2]
-                registry.move_tag(BUILDER_REPOSITORY, STABLE, lambda: digest)
+            new = old is None or old.builder != state.builder
+            ensure_channel(registry, state.builder, lambda: _promoted(read_settings()), new=new)
             send_beginnings(client, registry, debian, imager, say)
         if removed := leftovers.remove_old(client, images.NAME, {debian, base, builder, imager, redis, storage}):
             say(f"engine: removed {len(removed)} images of earlier recipes")

@@ -41,6 +41,7 @@ from buildfarm.telemetry import logger
 from buildfarm.telemetry.serving import serve_metrics
 from buildfarm.telemetry.traces import open_tracer
 
+_MOVES_MAX = 8  # of images to other bases, at once; each has one of the threads in which all else is answered
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
 
 
@@ -66,6 +67,7 @@ def serve(settings: Settings) -> None:
             tracer=tracer,
             uploads=uploads,
             streams=Slots("live streams", total_max=settings.api_streams_max, token_max=settings.api_token_streams_max),
+            moves=Slots("moves", total_max=_MOVES_MAX, token_max=_MOVES_MAX),
             readiness=Readiness(farm),
         )
         dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))

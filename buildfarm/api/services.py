@@ -27,4 +27,5 @@ class Services:
     tracer: Tracer
     uploads: Uploads
     streams: Slots
+    moves: Slots
     readiness: Readiness

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     RECORD = "record"  # a build's record names it, or it is the builder
     LISTED = "listed"  # the operator's list names it
     TAG = "tag"  # a tag points to it
-    YOUNG = "young"  # younger than the grace
+    YOUNG = "young"  # younger than the grace, or replaced by a move since
     NEWEST = "newest"  # among the newest of its app
     AGE = "age"  # younger than its policy allows
     PART = "part"  # an index that stays names it
@@ -123,25 +123,28 @@ class _Repository:
 
     def _roots(self, there: Mapping[str, Stored], subjects: Mapping[str, str]) -> Iterator[tuple[str, Reason]]:
         parts = {name for item in self.found for name in item.names if name != item.digest}
-        rank, releases = 0, set[str]()
+        rank, replaced_at = 0, dict[str, float]()
         for item in sorted(self.found, key=lambda item: (item.written_at, item.digest), reverse=True):
             whole = item.digest not in subjects and item.digest not in parts and not item.is_release
             # Images of one release on several bases are one build: only their newest counts.
-            is_older = item.release in releases
+            is_older = item.release in replaced_at
+            # The others were in use until the newest came, so that their grace begins then.
+            since = replaced_at.get(item.release, item.written_at)
             # A referrer whose subject is there has no life of its own; one whose subject is missing may be early.
-            reason = self._named(item) or (None if subjects.get(item.digest) in there else self._young(item))
+            reason = self._named(item) or (None if subjects.get(item.digest) in there else self._young(since))
             if reason or (whole and (reason := self._by_policy(item, inf if is_older else rank))):
                 yield item.digest, reason
             rank += whole and not is_older
-            releases |= {item.release} - {""}
+            if item.release:
+                replaced_at.setdefault(item.release, item.written_at)
 
     def _named(self, item: Stored) -> Reason | None:
         if item.digest in self.used:
             return self.used[item.digest]
         return Reason.TAG if _own_tags(item) and not self.name.startswith((SOURCES, CACHES)) else None
 
-    def _young(self, item: Stored) -> Reason | None:
-        return Reason.YOUNG if self.now - item.written_at < self.rules.grace_seconds else None
+    def _young(self, since: float) -> Reason | None:
+        return Reason.YOUNG if self.now - since < self.rules.grace_seconds else None
 
     def _by_policy(self, item: Stored, rank: float) -> Reason | None:
         keep = self.rules.keep(self.name)

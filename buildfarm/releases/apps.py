@@ -34,13 +34,18 @@ class Apps(ABC):
     def registry(self) -> Registry:
         """The farm's registry."""
 
+    @property
+    @abstractmethod
+    def quick_registry(self) -> Registry:
+        """The same one for calls that others wait for."""
+
     @abstractmethod
     def builder(self) -> str:
         """The base that builds use now."""
 
     def app_image(self, tenant: str, app: str) -> AppImage:
         """The app's newest image, its base, and its newest moves to other bases."""
-        rebaser = rebasing.Rebaser(self.registry, self.records)
+        rebaser = rebasing.Rebaser(self.quick_registry, self.records)
         found = rebaser.newest(tenant, app)
         base = "@".join(found.base).strip("@")
         return AppImage(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.image import CREATED
 from buildfarm.oci.manifest import ImageConfig, Manifest, layer_compression
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
+
+# The farm's own images, and those of other tools that are made alike everywhere, have this date or an earlier one.
+_NO_DATE = datetime.fromisoformat(CREATED)
 
 STABLE = "stable"  # the channel of the promoted builder, and the tag by which images name it
 
@@ -68,6 +73,15 @@ class Base:
     def created(self) -> str:
         """When it was made, as its config says (RFC 3339); empty if it does not."""
         return str(self.config.raw.get("created") or "")
+
+    @property
+    def made_at(self) -> datetime | None:
+        """The same as a time; None if it is not known, as of images that are made alike at any time."""
+        try:
+            found = datetime.fromisoformat(self.created)
+        except ValueError:
+            return None
+        return found if found.tzinfo and found > _NO_DATE else None
 
     @cached_property
     def stack(self) -> dict[str, str]:

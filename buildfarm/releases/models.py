@@ -13,6 +13,7 @@ class Rebase(Frozen):
     at: float = Field(description="seconds since the epoch")
     image: str = Field(description="the image on the new base, as a digest in the app's repository")
     previous: str = Field(description="the image that it was made of")
+    built: str = Field("", description="the image of the build that it comes from")
     base: str = Field(description="the new base, as repository@digest")
     previous_base: str = Field(description="the base before, likewise; empty if it is not known")
     moved: bool = Field(description="whether the tag moves to the image: not in a dry run, nor if it is on this base")

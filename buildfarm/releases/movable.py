@@ -44,5 +44,11 @@ def refusals(image: NewestImage, release: Release, before: Base | None, base: Ba
     yield from differences(release.stack, base.stack)
     if (layers := len(release.layers) + len(base.manifest.layers)) > LAYERS_MAX:
         yield f"the image would have {layers} layers, and {LAYERS_MAX} are possible"
-    if not older and before is not None and before.created and base.created and base.created < before.created:
+    if not older and before is not None and _is_older(base, before):
         yield f"it was made at {base.created}, before the base that the app is on, which was made at {before.created}"
+
+
+def _is_older(base: Base, before: Base) -> bool:
+    """Whether both say when they were made, and this one was made first."""
+    made_at, made_before = base.made_at, before.made_at
+    return made_at is not None and made_before is not None and made_at < made_before

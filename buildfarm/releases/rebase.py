@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
-from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError, StoreError
+from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import ComposedImage
 from buildfarm.oci.manifest import ImageConfig
@@ -14,7 +15,7 @@ from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.compose import compose
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.movable import NewestImage, refusals
-from buildfarm.releases.rebases import Rebases
+from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.shelf import mount_base, read_release
 from buildfarm.store import Records, Tags
 from buildfarm.telemetry import logger
@@ -83,6 +84,7 @@ class Rebaser:
             at=self.records.database.now(),
             image=composed.digest,
             previous=image.digest,
+            built=Moves.of([self.rebases.of(*name.split("/"))]).origin(image.digest),
             base=base.reference,
             previous_base="@".join(image.base).strip("@"),
             moved=composed.digest != image.digest,
@@ -97,17 +99,24 @@ class Rebaser:
             return None
 
     def _push(self, image: NewestImage, base: Base, composed: ComposedImage) -> None:
-        there = {layer.digest for layer in image.manifest.layers}
-        mount_base(self.registry, image.repository, base, there)
-        self.registry.put_blob(image.repository, composed.config)
-        self.registry.put_manifest(image.repository, composed.manifest, composed.media_type, tag=None)
+        for there in ({layer.digest for layer in image.manifest.layers}, frozenset[Digest]()):
+            mount_base(self.registry, image.repository, base, there)
+            self.registry.put_blob(image.repository, composed.config)
+            with suppress(MissingBlobError):  # then the base's layers are all asked for
+                self.registry.put_manifest(image.repository, composed.manifest, composed.media_type, tag=None)
+                return
+        raise NotRebasableError(
+            f"The registry no longer has all layers of the image {image.digest} of {image.repository}.",
+            advice="Build the app again, with --rebuild.",
+        )
 
     def _move_tag(self, repository: str, composed: ComposedImage) -> None:
-        """As after a build: the record decides. If the registry fails here, a node moves the tag."""
+        """As after a build: the record decides. If the registry or Redis fails here, a node moves the tag."""
         sent = {str(composed.digest): (composed.media_type, composed.manifest)}
         tag = "latest"
         try:
             self.registry.move_tag(repository, tag, lambda: self.records.tag_target(repository), sent)
-        except RegistryError as error:
-            Tags(self.records.database).mark(repository)
+        except (RegistryError, StoreError) as error:
+            with suppress(StoreError):  # the move itself has marked it already
+                Tags(self.records.database).mark(repository)
             logger().warning("tag_not_moved", target=repository, reason=error.message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from buildfarm.errors import UnconfirmedError
 from buildfarm.releases.models import Rebase
 from buildfarm.store.database import Database
 
@@ -22,13 +23,22 @@ class Rebases:
     database: Database
 
     def move(self, target: str, rebase: Rebase) -> str:
-        """Makes it the newest image, and returns which one is now: a build's, if one has published meanwhile."""
+        """Makes it the newest image, and returns which one is now: a build's, if one has published meanwhile.
+
+        Raises UnconfirmedError if too few replicas of Redis have it.
+        """
         key = self.database.key
         keys = [key("tags"), key("unsettled"), key("rebases", target.removeprefix("apps/"))]
         entry = rebase.model_dump_json()
-        return str(
-            self.database.run("rebase", keys, target, rebase.previous, rebase.image, entry, REBASES_MAX, _KEPT_SECONDS)
+        newest, confirmed = self.database.run_confirmed(
+            "rebase", keys, target, rebase.previous, rebase.image, entry, REBASES_MAX, _KEPT_SECONDS
         )
+        if not confirmed:
+            raise UnconfirmedError(
+                f"{target.removeprefix('apps/')} was moved, but too few replicas of Redis had it in time.",
+                advice="Look at the app's image in a minute, and move it again if it is not on the new base.",
+            )
+        return str(newest)
 
     def of(self, tenant: str, app: str) -> tuple[Rebase, ...]:
         """The app's newest ones, the newest first."""
@@ -58,16 +68,12 @@ class Moves:
     def of(cls, found: Iterable[Sequence[Rebase]]) -> Moves:
         """Made of each app's moves, the newest first."""
         apps = [moves for moves in found if moves]
-        origins = {one.image: one.previous for moves in apps for one in reversed(moves)}
+        origins = {one.image: one.built or one.previous for moves in apps for one in reversed(moves)}
         return cls(frozenset(moves[0].previous for moves in apps), origins)
 
     def origin(self, image: str) -> str:
         """The image that a build made, of which this one is on another base; itself if it was not moved."""
-        seen = {image}
-        while (before := self._origins.get(image, "")) and before not in seen:
-            seen.add(before)
-            image = before
-        return image
+        return self._origins.get(image, image)
 
 
 def _decode(entry: str) -> Rebase:

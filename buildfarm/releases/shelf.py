@@ -32,6 +32,7 @@ def put_image(
     """Sends a build's release and its image on ``base``, side by side; all layers are in the repository.
 
     The registry is not asked for what is ``there``, and for other blobs only if ``look`` says that it may have them.
+    Raises MissingBlobError if something is not there after all.
     """
     encoded, image = encode(release), compose(release, base)
     with ThreadPoolExecutor(1, "release") as side:
@@ -85,8 +86,8 @@ def read_release(registry: Registry, repository: str, image: Manifest) -> Releas
 
 
 def _put_release(registry: Registry, repository: str, encoded: Encoded, *, look: bool, known: bool) -> None:
-    # That an image names it proves less than for a blob: the registry does not look at annotations.
-    if known and registry.has_manifest(repository, encoded.digest):
-        return
-    registry.put_blob(repository, encoded.document, look=look)
+    # That an image names its manifest proves less than for a blob, since the registry does not look at annotations. So
+    # it is sent in any case, and is young again; the registry refuses it if its blobs are gone.
+    if not known:
+        registry.put_blob(repository, encoded.document, look=look)
     registry.put_manifest(repository, encoded.manifest, encoded.media_type, tag=None)

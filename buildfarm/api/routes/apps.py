@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Path
 
 from buildfarm.api.bodies import NewRebase
-from buildfarm.api.caller import Orchestrator, Reader
+from buildfarm.api.caller import Caller, Orchestrator, Reader
 from buildfarm.api.problems import responses
 from buildfarm.errors import NotFoundError
 from buildfarm.fields import Name
@@ -29,11 +31,16 @@ def app_image(tenant: PathName, app: PathName, caller: Reader) -> AppImage:
 
 
 @router.post("/v1/apps/{tenant}/{app}/rebase", tags=["apps"], responses=responses(400, 413, *_COMMON))
-def rebase(tenant: PathName, app: PathName, new: NewRebase, caller: Orchestrator) -> Rebase:
+async def rebase(tenant: PathName, app: PathName, new: NewRebase, caller: Orchestrator) -> Rebase:
     """Move an app's newest image to the promoted builder, or to another base, without a build.
 
     With `dry_run` nothing is written, and the answer is what would be.
     """
+    with caller.services.moves.take(caller.token.id):
+        return await anyio.to_thread.run_sync(partial(_move, tenant, app, new, caller))
+
+
+def _move(tenant: str, app: str, new: NewRebase, caller: Caller) -> Rebase:
     found = caller.services.farm.rebase(tenant, app, base=new.base, dry_run=new.dry_run, older=new.older)
     if found.moved:
         caller.note("apps.rebase", f"{tenant}/{app}: {found.previous} to {found.image} on {found.base}", tenant=tenant)

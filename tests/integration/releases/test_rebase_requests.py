@@ -5,16 +5,18 @@ Redis is real. The registry is in this process, so that each of its requests is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError, RequestError
+from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError, RequestError, StoreError, UnconfirmedError
 from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.rebases import REBASES_MAX
 from buildfarm.sources.address import ArtifactSource
+from buildfarm.store import Tags
 from testkit.registry.builder import push_builder, push_patched
 from testkit.registry.fake import FakeRegistry
 from workers.build_folder import BuildFolder
@@ -186,13 +188,52 @@ def test_a_tag_that_could_not_be_moved_is_moved_by_a_node(farm, deploy, monkeypa
     assert tagged(farm) == moved.image
 
 
+def test_a_move_that_too_few_replicas_have_leaves_the_tag_to_a_node(farm, deploy):
+    image, second = deploy("1"), base(farm, SECOND)
+    alone = replace(farm.database, replicas_min=1, replica_wait_seconds=0.05)
+    lone = replace(farm, records=replace(farm.records, admission=replace(farm.admission, database=alone)))
+    with pytest.raises(UnconfirmedError, match="t/a was moved, but too few replicas"):
+        lone.rebase("t", "a", base=second)
+    assert tagged(farm) == image
+    assert not farm.rebase("t", "a", base=second).moved  # it is on the new base
+    assert farm.database.client.zscore(farm.database.key("unsettled"), TARGET) is not None  # in five seconds
+    Tags(farm.database).mark(TARGET)
+    TagRepair(farm.records, farm.registry, NoLog()).repair()
+    assert tagged(farm) == farm.records.tag_target(TARGET) != image
+
+
+def test_a_move_whose_tag_needs_redis_ends_well_without_it(farm, deploy, monkeypatch):
+    """The move is recorded, so its caller writes it into the audit log; the tag is a node's then."""
+    image, second = deploy("1"), base(farm, SECOND)
+
+    def fail(*_):
+        raise StoreError("Redis is gone.")
+
+    monkeypatch.setattr(Registry, "move_tag", fail)
+    monkeypatch.setattr(Tags, "mark", fail)
+    moved = farm.rebase("t", "a", base=second)
+    assert (tagged(farm), farm.records.tag_target(TARGET)) == (image, moved.image)
+
+
+def test_layers_of_the_base_that_are_gone_are_taken_over_again(farm, fake, deploy):
+    image = deploy("1")
+    second = base(farm, SECOND)
+    layers, blobs = farm.registry.read_manifest(TARGET, image)[0].layers, fake.repository(TARGET).blobs
+    del blobs[layers[0].digest]
+    assert farm.rebase("t", "a", base=second).moved
+    assert layers[0].digest in blobs
+    del blobs[layers[-1].digest]  # the app's own: no base has it
+    with pytest.raises(NotRebasableError, match="no longer has all layers"):
+        farm.rebase("t", "a", older=True)
+
+
 class NoLog:
     def warning(self, *_, **__):
         pass
 
 
 def test_the_newest_moves_of_an_app_are_listed(farm, deploy):
-    deploy("1")
+    built = deploy("1")
     bases = [base(farm, SECOND), farm.builder()]
     for number in range(REBASES_MAX + 5):
         assert farm.rebase("t", "a", base=bases[number % 2], older=True).moved
@@ -200,6 +241,9 @@ def test_the_newest_moves_of_an_app_are_listed(farm, deploy):
     assert len(found) == REBASES_MAX
     assert found[0].image == farm.records.tag_target(TARGET)
     assert all(newer.previous == older.image for newer, older in pairwise(found))
+    assert {one.built for one in found} == {built}
+    newer = deploy("2")
+    assert farm.rebase("t", "a", base=bases[0]).built == newer
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,16 @@ def test_rebases_push_no_build_out():
     assert {bases[number].digest for number in range(5)} <= set(by_age)
 
 
+def test_an_image_on_another_base_has_the_grace_from_its_replacement_on():
+    moved = release("moved", 900)
+    before = [image(f"before{number}", 500 + number, moved) for number in range(2)]
+    newest = image("newest", 9, moved, "latest")
+    found = kept(moved, newest, *before, rules=Rules(images=0, grace_seconds=10))
+    assert [found.get(one.digest) for one in (newest, *before)] == [Reason.TAG, Reason.YOUNG, Reason.YOUNG]
+    newest = image("newest", 11, moved, "latest")
+    assert set(kept(moved, newest, *before)) == {newest.digest, moved.digest}
+
+
 def test_what_is_stored_names_what_the_collection_reads():
     base_config = canonical_json(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest_of("diff")]}}

@@ -88,6 +88,23 @@ def test_an_older_base_is_refused_unless_it_is_wanted():
     assert reasons(older, before=newer, older=True) == reasons(newer, before=older) == reasons(older) == ""
 
 
+@pytest.mark.parametrize(
+    "created",
+    ["1970-01-01T00:00:01Z", "1970-01-01T01:00:01+01:00", "0001-01-01T00:00:00Z", "", None, "yesterday", "2026-01-01"],
+)
+def test_a_base_without_a_date_of_its_own_is_neither_older_nor_newer(created):
+    """The farm's own builders are made alike everywhere, and so have one and the same date."""
+    dated, undated = base_of(), base_of(created=created)
+    assert undated.made_at is None
+    assert reasons(undated, before=dated) == reasons(dated, before=undated) == reasons(undated, before=undated) == ""
+
+
+def test_dates_are_compared_as_times():
+    older, newer = base_of(created="2026-01-02T01:30:00+02:00"), base_of(created="2026-01-02T00:00:00.123456789Z")
+    assert "it was made at 2026-01-02T01:30:00+02:00, before" in reasons(older, before=newer)
+    assert reasons(newer, before=older) == ""
+
+
 def test_an_image_that_says_that_it_cannot_be_moved_is_refused():
     label = "io.buildpacks.rebasable"
     assert reasons(base_of(), **{label: "false"}) == f"the image's label {label} is false"

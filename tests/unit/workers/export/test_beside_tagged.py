@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 
@@ -80,8 +81,8 @@ def test_a_redeploy_sends_what_is_new_and_asks_for_one_manifest(deploy, fake):
 def test_an_unchanged_app_sends_only_manifests(deploy):
     deploy("1")
     _, requests = deploy("1")
-    # The registry does not look after what an annotation names, so it is asked whether the release is there.
-    assert verbs(requests) == {"GET": 1, "HEAD": 1, "PUT": 2}
+    # The registry does not look after what an annotation names, so the release's is sent too.
+    assert verbs(requests) == {"GET": 1, "PUT": 3}
 
 
 def test_a_release_that_is_gone_is_sent_again(deploy, fake):
@@ -91,6 +92,16 @@ def test_a_release_that_is_gone_is_sent_again(deploy, fake):
     del manifests[release]
     deploy("1")
     assert release in manifests
+
+
+def test_a_release_s_document_that_is_gone_is_sent_again(deploy, fake):
+    deploy("1")
+    repository = fake.repository(REPOSITORY)
+    [manifest] = [content for _, content in repository.manifests.values() if b"buildfarm.release.v1" in content]
+    document = json.loads(manifest)["config"]["digest"]
+    del repository.blobs[document]
+    deploy("1")
+    assert document in repository.blobs
 
 
 @pytest.mark.parametrize("lost", ["a layer of the builder", "a layer of the app", "all"])
