@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from buildfarm.errors import ConflictError, RegistryError, RequestError
 from buildfarm.gc.retention import Rollback
 from buildfarm.model import Build
+from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.store import Tags
 from buildfarm.store.archive import History
@@ -16,6 +17,8 @@ from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
+
+_REMOVED = (NotInRegistryError, MissingBlobError)  # by a collection, in between
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class ImagesBefore:
         try:
             self._move(build, target)
         except RegistryError as error:
-            # A collection has removed it in between. Unless a newer build has published, the tag stays where it was.
-            if before:
-                self._tags.point(target, before, str(result.digest))
-            raise _gone(build, error.message) from error
+            # Unless a newer build has published, the tag stays where it was.
+            self._tags.point(target, before, str(result.digest))
+            if isinstance(error, _REMOVED):
+                raise _gone(build, error.message) from error
+            raise
         return Rollback(build=build.id, tag=build.request.tag, digest=result.digest, before=before)
 
     def _move(self, build: Build, target: str) -> None:

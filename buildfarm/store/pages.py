@@ -52,6 +52,7 @@ class Pages:
                     return found, after
             if len(entries) < at_once:
                 return found, None
+            at_once = READ  # some records are gone, and perhaps many
         return found, after
 
     def of_app(self, tenant: str, app: str, after: str, limit: int) -> tuple[list[tuple[str, dict[str, str]]], bool]:

@@ -32,9 +32,10 @@ class Tags:
             self.database.client.zadd(self._key, {target: now})
 
     def point(self, target: str, digest: str, seen: str) -> str | None:
-        """Name another image for a target's tag, and return the one before, empty if there was none.
+        """Name another image for a target's tag, or none at all, and return the one before, empty if there was none.
 
-        With ``seen``, the tag must be at that image; None if it is not, and then nothing has changed.
+        With ``seen``, the tag must be at that image, or already where it is to go; None if it is not, and then nothing
+        has changed.
         """
         keys = [self.database.key("tags"), self._key]
         answer, before = self.database.run("roll_back", keys, target, digest, seen)

@@ -136,7 +136,8 @@ class _Copy:
             pipeline.zadd(key(*index), {self.place: self.at}, gt=True)
         pipeline.lpush(key("trend", self.place), f"{self.build_id} {ending}")
         pipeline.ltrim(key("trend", self.place), 0, 19)
-        pipeline.hset(key("images", str(int(digest[:3], 16))), digest[3:16], f"{self.build_id} {int(self.at / _DAY)}")
+        field = f"{digest[3:16]} {self.tenant}"
+        pipeline.hset(key("images", str(int(digest[:3], 16))), field, f"{self.build_id} {int(self.at / _DAY)}")
         pipeline.hset(key("tags"), f"apps/{self.place}", f"sha256:{digest}")
 
 

@@ -7,6 +7,7 @@ import pytest
 from buildfarm.model import BuildRequest, ImageRequest
 from buildfarm.store.archive.patrol import Patrol
 from buildfarm.store.keeping.apps import AppRow, Apps
+from buildfarm.store.pages import Pages
 from buildfarm.telemetry import logger
 from testkit.archive import SOURCE, Life
 
@@ -83,6 +84,52 @@ def test_a_build_is_found_by_the_digest_of_its_image(life, farm, apps):
     assert apps.builds_of_image("f" * 5) == apps.builds_of_image("*" * 12) == []
 
 
+def test_an_image_that_was_built_again_is_found_without_its_first_build(life, farm, apps):
+    result = life.result("a")
+    first = life.begin("a")
+    life.leases.succeed(first, result)
+    second = life.begin("a")
+    life.leases.succeed(second, result)
+    farm.database.client.delete(farm.database.key("build", first.build_id))
+    assert apps.builds_of_image(result.digest.hex) == [second.build_id]
+
+
+def test_tenants_with_the_same_image_do_not_hide_each_others_builds(life, farm, apps):
+    result, found = life.result("a"), {}
+    for tenant in (life.tenant, "other"):
+        request = BuildRequest(tenant=tenant, app="a", source=SOURCE, cached_result=False)
+        lease = life.leases.claim(farm.submit(request).id, "node")
+        life.leases.succeed(lease, result)
+        found[tenant] = lease.build_id
+    for tenant, build_id in found.items():
+        assert apps.builds_of_image(result.digest.hex, tenant=tenant) == [build_id]
+    assert sorted(apps.builds_of_image(result.digest.hex)) == sorted(found.values())
+
+
+def test_images_of_long_ago_are_forgotten(life, farm, apps):
+    result = life.result("a")
+    key = farm.database.key("images", str(int(result.digest.hex[:3], 16)))
+    farm.database.client.hset(key, mapping={f"{number:013x}": "old 1" for number in range(63)})
+    lease = life.begin("a")
+    life.leases.succeed(lease, result)
+    assert apps.builds_of_image(result.digest.hex) == [lease.build_id]
+    assert farm.database.client.hlen(key) == 1
+
+
+def test_endings_without_a_build_take_no_room_in_a_trend(life, farm, apps):
+    built = life.end("a", lines=0)
+    for _ in range(25):
+        request = BuildRequest(tenant=life.tenant, app="a", source=SOURCE, cached_result=False)
+        cancelled = farm.submit(request).id
+        farm.cancel(cancelled)
+    [row], _ = apps.page(5)
+    assert [(one.build_id, one.seconds is None) for one in row.endings] == [(built, False), (cancelled, True)]
+    life.archive()
+    assert [(row.build_id, row.state) for row in apps.page(5)[0]] == [(cancelled, "cancelled")]
+    ids = [built, *(life.end("a", lines=0) for _ in range(3))]
+    assert [one.build_id for one in apps.page(5)[0][0].endings] == ids
+
+
 def test_an_app_leaves_with_its_last_archived_build(life, apps):
     life.end("a")
     life.archive()
@@ -108,6 +155,24 @@ def test_apps_that_an_older_version_archived_are_listed(life, farm, apps):
     Patrol(life.catalog, farm.registry, logger()).count()
     assert whole(apps, 5) == whole(apps, 5, life.tenant) == ["b", "a"]
     assert [row.build_id for row in apps.page(5)[0]] == ["", ""]
+
+
+def test_apps_whose_builds_an_older_version_left_in_redis_are_listed(life, farm, apps):
+    for app in ("a", "b", "a"):
+        life.end(app, lines=0)
+    for key in [*life.keys("apps*"), *life.keys("trend:*")]:
+        farm.database.client.delete(key)
+    Patrol(life.catalog, farm.registry, logger()).count()
+    assert whole(apps, 5) == whole(apps, 5, life.tenant) == ["a", "b"]
+    assert all(row.build_id for row in apps.page(5)[0])
+
+
+def test_a_build_is_listed_behind_many_whose_records_are_gone(life, farm):
+    kept = life.end("a", lines=0)
+    gone = {f"gone-{number}": 1e11 + number for number in range(1500)}
+    farm.database.client.zadd(farm.database.key("app", f"{life.tenant}/a"), gone)
+    builds, _ = Pages(farm.database).page(1, tenant=life.tenant, app="a")
+    assert [build.id for build in builds] == [kept]
 
 
 def test_the_farms_own_images_are_not_apps(farm, apps):

@@ -11,8 +11,9 @@ import pytest
 
 from buildfarm.access import Audit
 from buildfarm.client import Client
-from buildfarm.errors import ConflictError, NotFoundError, RequestError
+from buildfarm.errors import ConflictError, NotFoundError, RegistryFullError, RequestError
 from buildfarm.model import BuildRequest, BuildResult, Phase, RunPolicy
+from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.store import Lease, Leases, Tags
 from buildfarm.store.archive.archivist import Archivist
@@ -121,6 +122,31 @@ def test_an_image_that_goes_in_between_leaves_the_tag_where_it_was(farm, images,
     with pytest.raises(RequestError, match="cannot be used again"):
         farm.roll_back(first)
     assert images.tagged == farm.records.tag_target(images.repository) == before
+
+
+def test_a_repeated_rollback_is_no_conflict(farm, images):
+    first, second = images.build("1"), images.build("2")
+    for _ in range(2):
+        assert farm.roll_back(first, seen=images.digest(second)).digest == images.digest(first)
+    assert images.tagged == images.digest(first)
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("errors", [(NotInRegistryError, RequestError), (RegistryFullError, RegistryFullError)])
+def test_a_tag_that_cannot_be_moved_is_recorded_where_it_was(farm, images, monkeypatch, tagged, errors):
+    error, told = errors
+    first = images.build("1")
+    before = images.digest(images.build("2")) if tagged else ""
+    if not tagged:
+        farm.database.client.delete(farm.database.key("tags"))
+
+    def refuse(*_):
+        raise error("The registry refuses it.")
+
+    monkeypatch.setattr(farm.quick_registry, "move_tag", refuse)
+    with pytest.raises(told):
+        farm.roll_back(first)
+    assert farm.records.tag_target(images.repository) == before
 
 
 def test_a_build_without_an_image_is_refused(farm, images):

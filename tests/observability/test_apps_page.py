@@ -138,6 +138,7 @@ def test_settings_are_changed_and_a_token_is_revoked(api, tab, many):
     tab.page.locator("tbody").get_by_role("link", name=there.tenant, exact=True).wait_for()
     assert farm.limits_set() == {f"{there.tenant}:running": 7}
     tab.page.get_by_role("link", name="Retention").click()
+    tab.page.wait_for_url("**/retention")
     tab.page.fill("input[name=owner]", there.tenant)
     tab.page.fill("input[name=images]", "1.5")
     with tab.page.expect_response(lambda answer: answer.request.method == "POST") as posted:

@@ -17,7 +17,7 @@ from buildfarm.api.page.trend import Trend, bytes_trend, seconds_trend
 from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.routes.keeping import TenantName
 from buildfarm.errors import NotFoundError, RequestError
-from buildfarm.model import State
+from buildfarm.model import IMAGES, State
 from buildfarm.store.keeping.apps import AppRow, Apps
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -65,9 +65,9 @@ def app(request: Request, tenant: TenantName, app: TenantName, caller: Visitor, 
         raise missing
     farm, lost = caller.services.farm, list[str]()
     found, following = farm.page(_BUILDS, tenant=tenant, app=app, after=after, lost=lost)
-    if not found and not after and not lost:
-        raise missing
     image = farm.records.tag_target(f"apps/{tenant}/{app}")
+    if not (found or following or after or lost or image):
+        raise missing
     values = {
         "builds": found, "next": following, "lost": lost, "after": after, "image": image, "chart": phase_chart(found),
         "tenant": tenant, "app": app, "reference": f"{farm.registry.host}/apps/{tenant}/{app}",
@@ -83,4 +83,5 @@ def roll_back(build_id: BuildId, caller: Visitor, seen: Annotated[str, Form()] =
     request = caller.build(build_id).request
     moved = caller.services.farm.roll_back(build_id, seen=seen)
     caller.note("image.roll_back", f"{build_id} {moved.digest}", tenant=request.tenant)
-    return RedirectResponse(f"/apps/{request.tenant}/{request.app}", 303)
+    own = request.tenant == IMAGES  # they have no app's page
+    return RedirectResponse(f"/builds/{build_id}" if own else f"/apps/{request.tenant}/{request.app}", 303)

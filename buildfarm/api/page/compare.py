@@ -89,7 +89,7 @@ def _time(before: Build, after: Build) -> Iterator[str]:
     changes = {phase: new.get(phase, 0.0) - old.get(phase, 0.0) for phase in {*old, *new}}
     share = [phase for phase in changes if changes[phase] / by > 0.1 and abs(changes[phase]) >= _SAME_SECONDS / 5]
     named = ", ".join(sorted(share, key=lambda phase: -abs(changes[phase]))[:_NAMED])
-    yield f"{duration(abs(by))} {'slower' if by > 0 else 'faster'}: {named}."
+    yield f"{duration(abs(by))} {'slower' if by > 0 else 'faster'}{f': {named}' if named else ''}."
 
 
 def _source(before: Build, after: Build) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -11,7 +12,7 @@ from buildfarm.api.caller import Caller
 from buildfarm.api.page.apps import AppView
 from buildfarm.api.page.compare import compare
 from buildfarm.api.page.pages import PageRoute, Visitor, render
-from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.errors import NotFoundError, RegistryError, RequestError
 from buildfarm.model import Build
 from buildfarm.store.keeping.apps import Apps
 
@@ -56,15 +57,16 @@ def _of_image(caller: Caller, text: str) -> list[Build]:
     match = _DIGEST.fullmatch(text)
     if match is None:
         return []
-    ids = Apps(caller.services.farm.database).builds_of_image(match[1])
-    found = [build for build_id in ids[:_FOUND] if (build := _seen(caller, build_id))]
-    return [build for build in found if build.result and build.result.digest.hex.startswith(match[1])]
+    ids = Apps(caller.services.farm.database).builds_of_image(match[1], tenant=caller.tenant)
+    seen = (build for build_id in ids if (build := _seen(caller, build_id)))
+    made = (build for build in seen if build.result and build.result.digest.hex.startswith(match[1]))
+    return list(islice(made, _FOUND))
 
 
 def _seen(caller: Caller, build_id: str) -> Build | None:
-    """Without a note in the audit log: the visitor did not name the build."""
+    """None if it is not to be seen; without a note in the audit log: the visitor did not name the build."""
     try:
         build = caller.services.farm.get(build_id)
-    except NotFoundError:
+    except (NotFoundError, RegistryError):  # its pack is damaged, or the registry unreachable
         return None
     return build if caller.tenant in (None, build.request.tenant) else None

@@ -132,7 +132,7 @@ def _page(
     known = values["owners"].get(owner, {})
     filled = {name: form.get(name, known.get(name, "")) for name in values["fields"]}
     page = render(
-        request, caller, "settings.html", here="/limits", owner=owner, filled=filled, problem=problem,
-        words=FIELD_WORDS, of_app="/" in owner, **values,
+        request, caller, "settings.html", here="/limits", owner=owner, shown=form.get("shown", owner), filled=filled,
+        problem=problem, words=FIELD_WORDS, of_app="/" in owner, **values,
     )  # fmt: skip
     return HTMLResponse(page, 422 if problem else 200)

@@ -27,24 +27,28 @@ def owners(values: Mapping[str, float]) -> dict[str, dict[str, str]]:
 def values_of(
     form: Mapping[str, str], of_tenants: Sequence[str], of_apps: Sequence[str]
 ) -> tuple[str, str | None, dict[str, float | None]]:
-    """Return tenant, app and values of a form: an empty field goes back to the tenant's or the farm's setting.
+    """Return tenant, app and values of a form; what it leaves out stays as it is.
 
-    A field that an app cannot have must be empty in an app's form. Raises RequestError.
+    An empty field goes back to the tenant's or the farm's setting only where the form showed this owner's values. A
+    field that an app cannot have must be empty in an app's form. Raises RequestError.
     """
     tenant, _, app = form.get("owner", "").partition("/")
     if not tenant:
         raise RequestError("The form names no owner.", advice="Write a tenant, or a tenant's app as tenant/app.")
     allowed = of_apps if app else of_tenants
-    return (
-        tenant,
-        app or None,
-        {name: _number(name, form.get(name, "")) for name in of_tenants if _counts(name, allowed, form)},
-    )
+    values = {name: _number(name, form.get(name, "")) for name in of_tenants if _counts(name, allowed, form)}
+    if not values:
+        raise RequestError(
+            f"The form sets nothing for {form['owner'][:100]}.",
+            advice="Fill in a field; to take back a value that is set, choose its owner in the table first.",
+        )
+    return tenant, app or None, values
 
 
 def _counts(name: str, allowed: Sequence[str], form: Mapping[str, str]) -> bool:
-    """A field that was filled in is never left out in silence."""
-    return name in allowed or bool(form.get(name))
+    """A field that was filled in is never left out in silence, and a value that was not shown never taken back."""
+    emptied = name in form and form.get("shown") == form["owner"]
+    return bool(form.get(name)) or (emptied and name in allowed)
 
 
 def _number(name: str, text: str) -> float | None:

@@ -58,8 +58,10 @@ class Patrol:
             return
         found = list(self._all())
         self.tally.counted(pack for _, pack in found)
-        if not self._apps_listed:  # of those that an older version archived
-            Apps(self.catalog.database).add({place: pack.last for place, pack in found})  # the newest pack is the last
+        if not self._apps_listed:  # of those that an older version built
+            apps = Apps(self.catalog.database)
+            apps.add({place: pack.last for place, pack in found})  # the newest pack is the last
+            apps.add_recent()
             self._apps_listed = True
         packs = {_reference(place, pack): (place, pack) for place, pack in found}
         known = self.tally.damaged()

@@ -11,6 +11,8 @@ from buildfarm.model import IMAGES
 from buildfarm.store.database import Database
 
 _SCANNED = 2000  # names that Redis looks at in one step
+_AT_ONCE = 1000
+_RECENT = 20_000  # builds that `add_recent` looks at
 _BESIDE = 20  # apps of the same moment that may have been on the page before
 
 
@@ -74,24 +76,47 @@ class Apps:
         newest = sorted(found.items(), key=lambda entry: entry[::-1], reverse=True)
         return self._rows(newest[:limit])
 
-    def builds_of_image(self, digest: str) -> list[str]:
-        """Return builds whose image's digest begins so: at least 6 hex digits, of which the first 16 count."""
+    def builds_of_image(self, digest: str, *, tenant: str | None = None) -> list[str]:
+        """Return builds whose image's digest begins so: at least 6 hex digits, of which the first 16 count.
+
+        Those of other tenants are left out as far as is known here: an older version did not note the tenant.
+        """
         if not re.fullmatch(r"[0-9a-f]{6,64}", digest):
             return []
         with self.database.failures():
             found: Any = self.database.client.hgetall(self.database.key("images", str(int(digest[:3], 16))))
-        return [told.split(" ")[0] for rest, told in sorted(found.items()) if rest.startswith(digest[3:16])]
+        return [
+            told.split(" ")[0]
+            for rest, told in sorted(found.items())
+            if rest.startswith(digest[3:16]) and tenant in (None, rest.partition(" ")[2] or tenant)
+        ]
 
     def add(self, places: Mapping[str, float]) -> None:
         """List apps that an older version of the farm archived, each by when its newest build was submitted."""
+        apps = [(place, at) for place, at in places.items() if not place.startswith(f"{IMAGES}/")]
         with self.database.failures():
-            pipeline = self.database.client.pipeline(transaction=False)
-            for place, at in places.items():
-                if place.startswith(f"{IMAGES}/"):
-                    continue
-                pipeline.zadd(self.database.key("apps"), {place: at}, gt=True)
-                pipeline.zadd(self.database.key("apps", place.partition("/")[0]), {place: at}, gt=True)
-            pipeline.execute()
+            for first in range(0, len(apps), _AT_ONCE):
+                pipeline = self.database.client.pipeline(transaction=False)
+                for place, at in apps[first : first + _AT_ONCE]:
+                    pipeline.zadd(self.database.key("apps"), {place: at}, gt=True)
+                    pipeline.zadd(self.database.key("apps", place.partition("/")[0]), {place: at}, gt=True)
+                pipeline.execute()
+
+    def add_recent(self) -> None:
+        """List apps by the newest builds in Redis, which an older version may have made."""
+        for first in range(0, _RECENT, _AT_ONCE):
+            with self.database.failures():
+                found: Any = self.database.client.zrange(
+                    self.database.key("builds"), first, first + _AT_ONCE - 1, desc=True, withscores=True
+                )
+                pipeline = self.database.client.pipeline(transaction=False)
+                for build_id, _ in found:
+                    pipeline.hget(self.database.key("build", build_id), "place")
+                places: Any = pipeline.execute()
+            newest_last = reversed(list(zip(places, found, strict=True)))
+            self.add({"/".join(place.split(" ")[:2]): at for place, (_, at) in newest_last if place})
+            if len(found) < _AT_ONCE:
+                return
 
     def _rows(self, found: Sequence[tuple[str, float]]) -> list[AppRow]:
         """Two rounds to Redis, however many apps there are."""

@@ -1,12 +1,14 @@
 -- What is known of apps and images beside their builds; put before each script that says "with _apps".
 --
 -- apps, apps:<t>   zset: "tenant/app" by when its newest build was submitted; of all tenants, and of one
--- trend:<t>/<a>    list: the newest ended builds of an app, the last one first, each "id state seconds bytes",
---                  without seconds (-) if it never ran; expires
--- images:<number>  hash: 13 hex digits of an image's digest -> "id day", in 4,096 hashes by the 3 before them; expires
+-- trend:<t>/<a>    list: the newest ended builds of an app, the last one first, each "id state seconds bytes"; before them
+--                  the newest of all where nothing was built, without seconds (-); expires
+-- images:<number>  hash: "digits tenant" -> "id day" of the tenant's newest build of an image, by 13 hex digits of its
+--                  digest, in 4,096 hashes by the 3 before them; expires
 -- The farm's own images are not apps.
 local TREND = 20
 local DAY = 86400
+local PRUNE_EVERY = 64 -- images in a hash: each of them is looked at, so not at each end
 local OWN = 'images'
 
 local function note_app(prefix, tenant, app, submitted)
@@ -28,17 +30,28 @@ local function forget_idle_apps(prefix, before)
   end
 end
 
-local function note_image(prefix, digest, id, now, seconds)
+local function prune_images(images, before)
+  local known = redis.call('HGETALL', images)
+  for i = 1, #known, 2 do
+    local noted = tonumber(string.match(known[i + 1], '%d+$') or before)
+    if noted < before then redis.call('HDEL', images, known[i]) end
+  end
+end
+
+local function note_image(prefix, digest, build, now, seconds)
   local first, rest = string.match(digest, '^sha256:(%x%x%x)(%x%x%x%x%x%x%x%x%x%x%x%x%x)')
   if not first then return end
   local images, day = prefix .. 'images:' .. tonumber(first, 16), math.floor(now / DAY)
-  local known = redis.call('HGETALL', images)
-  for i = 1, #known, 2 do
-    local noted = tonumber(string.match(known[i + 1], '%d+$') or day)
-    if noted < day - seconds / DAY then redis.call('HDEL', images, known[i]) end
-  end
-  redis.call('HSETNX', images, rest, id .. ' ' .. day)
+  redis.call('HSET', images, rest .. ' ' .. build.tenant, build.id .. ' ' .. day)
   redis.call('EXPIRE', images, math.ceil(seconds))
+  if redis.call('HLEN', images) % PRUNE_EVERY == 0 then prune_images(images, day - seconds / DAY) end
+end
+
+-- Of endings without a build, which took no time, only the newest of all is kept: it is what the app's state is.
+local function note_trend(trend, took, text)
+  if string.match(redis.call('LINDEX', trend, 0) or '', '^%S+ %S+ %- ') then redis.call('LPOP', trend) end
+  redis.call('LPUSH', trend, text)
+  redis.call('LTRIM', trend, 0, took == '-' and TREND or TREND - 1)
 end
 
 -- A build of an app has ended: where it was built and not taken from another one, with its seconds and its image.
@@ -48,10 +61,9 @@ local function note_end(prefix, build, now, seconds)
     unpack(redis.call('HMGET', prefix .. 'build:' .. build.id, 'started_at', 'result', 'memo_of'))
   local result, bytes = text and cjson.decode(text), 0
   for _, layer in ipairs(result and result.layers or {}) do bytes = bytes + layer.size_bytes end
-  local took = started and string.format('%.2f', now - started) or '-'
+  local took = started and not taken_from and string.format('%.2f', now - started) or '-'
   local trend = prefix .. 'trend:' .. build.tenant .. '/' .. build.app
-  redis.call('LPUSH', trend, string.format('%s %s %s %.0f', build.id, build.state, took, bytes))
-  redis.call('LTRIM', trend, 0, TREND - 1)
+  note_trend(trend, took, string.format('%s %s %s %.0f', build.id, build.state, took, bytes))
   redis.call('EXPIRE', trend, math.ceil(seconds))
-  if result and not taken_from then note_image(prefix, result.digest, build.id, now, seconds) end
+  if result and not taken_from then note_image(prefix, result.digest, build, now, seconds) end
 end

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from buildfarm.access import Audit, Scope, Tokens
-from buildfarm.model import BuildRequest
+from buildfarm.model import BuildRequest, ImageRequest
 from buildfarm.sources.address import GitSource
-from testkit.archive import Life
+from testkit.archive import SOURCE, Life
 from testkit.serving import serving
 
 
@@ -60,6 +60,8 @@ def test_a_tenant_sees_and_finds_only_its_own(api, life):
         assert life.tenant not in tab.get("/apps").text
         assert tab.get(f"/apps/{life.tenant}/own").status_code == 404
         assert tab.get("/apps/acme/absent").status_code == 404
+        life.farm.database.client.hset(life.farm.database.key("tags"), "apps/acme/imported", f"sha256:{'1' * 64}")
+        assert f"sha256:{'1' * 64}" in tab.get("/apps/acme/imported").text
         assert tab.get("/apps", params={"tenant": life.tenant}).status_code == 403
         assert own not in tab.get("/search", params={"q": digest}).text
         assert tab.get("/search", params={"q": own}).status_code == 200
@@ -75,6 +77,15 @@ def test_a_tenant_sees_and_finds_only_its_own(api, life):
         assert (answer.status_code, answer.headers["location"]) == (303, f"/builds/{own}")
         assert f"/apps/{life.tenant}/own" in tab.get("/search", params={"q": "OWN"}).text
         assert tab.get("/search", params={"q": "<script>"}).text.count("<script>") == 0
+
+
+def test_the_farms_own_images_have_no_apps_page_to_link_to(api, module_farm):
+    build = module_farm.submit(ImageRequest(image="redis", version="7.2", source=SOURCE)).id
+    module_farm.cancel(build)
+    with browser(api, None, "read") as tab:
+        text = tab.get("/compare", params={"a": build, "b": build}).text
+    assert 'href="/?app=images/redis' in text
+    assert "/apps/images" not in text
 
 
 def test_an_app_goes_back_into_the_archive(api, life):
@@ -107,12 +118,19 @@ def test_limits_and_retention_are_set_and_taken_back(api, life, module_farm):
         assert 'value="lots"' in wrong.text
         assert tab.post("/limits", data={"owner": "shop/web", "waiting": "3"}).status_code == 422
         assert tab.post("/limits", data={"owner": "shop", "running": "0"}).status_code == 422
-        assert tab.post("/limits", data={"owner": "shop"}).status_code == 303
+        blank = {"running": "", "waiting": "", "bytes": ""}
+        assert tab.post("/limits", data={"owner": "shop", "shown": "", **blank}).status_code == 422
+        moved = {"owner": "shop", "shown": "other", **blank, "waiting": "9"}
+        assert tab.post("/limits", data=moved).status_code == 303
+        assert module_farm.limits_set() == {"shop:running": 3, "shop:bytes": 5000, "shop:waiting": 9}
+        assert 'name="shown" value="shop"' in tab.get("/limits", params={"owner": "shop"}).text
+        assert tab.post("/limits", data={"owner": "shop", "shown": "shop", **blank}).status_code == 303
         assert module_farm.limits_set() == {}
         assert tab.post("/retention", data={"owner": "shop/web", "images": "4", "image_days": "0.5"}).status_code == 303
         assert module_farm.retention_set() == {"shop/web:images": 4, "shop/web:image_days": 0.5}
         assert "shop/web" in tab.get("/retention").text
-        tab.post("/retention", data={"owner": "shop/web"})
+        emptied = dict.fromkeys(["images", "image_days"], "")
+        tab.post("/retention", data={"owner": "shop/web", "shown": "shop/web", **emptied})
         assert module_farm.retention_set() == {}
     with browser(api, None, "read") as tab:
         assert tab.get("/limits").status_code == 200

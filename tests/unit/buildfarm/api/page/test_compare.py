@@ -106,6 +106,12 @@ def test_builds_that_were_not_built_are_not_called_faster_or_slower(one, other):
         assert found.sentences[0] == "The source is the same."
 
 
+def test_many_small_changes_are_told_without_a_phase():
+    phases = list(Phase)[:6]
+    before, after = build(dict.fromkeys(phases, 1.0)), build(dict.fromkeys(phases, 1.095))
+    assert compare(before, after).sentences[0] == "0.6 s slower."
+
+
 @pytest.mark.parametrize(
     ("was", "now", "change"),
     [
