@@ -39,7 +39,8 @@ def fields_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
 def details_of(farm: Farm | Client, build: model.Build) -> dict[str, object]:
     """The same of a single build, with the place of a waiting one and how long an open one still takes, or null."""
     place = progress.waiting_place(farm, build)
-    found = None if build.state.final else estimates.estimate(build, progress.usual_of(farm, build), time.time())
+    now = time.time() + (0.0 if build.state.final else progress.clock_ahead(farm))
+    found = None if build.state.final else estimates.estimate(build, progress.usual_of(farm, build), now)
     return {
         **fields_of(farm, build),
         "queue_position": place and place.model_dump(mode="json"),

@@ -34,8 +34,12 @@ class Client(Keeping, Apps):
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 30) -> None:
         self.url = url.rstrip("/")
         self._http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_seconds
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+            event_hooks={"response": [self._note_time]},
         )
+        self.clock_ahead_seconds = 0.0  # how far the API's clock is ahead of this machine's, by its last answer
         self._seen = calls.SeenBuilds()
 
     def __enter__(self) -> Self:
@@ -43,6 +47,9 @@ class Client(Keeping, Apps):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _note_time(self, answer: httpx.Response) -> None:
+        self.clock_ahead_seconds = wire.clock_ahead(answer, time.time())
 
     def close(self) -> None:
         """Gives the connections back."""

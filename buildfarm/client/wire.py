@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -32,6 +33,7 @@ T = TypeVar("T")
 TRIES = 4
 PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 40.0  # of a live stream; the API sends something every 15 s
+_CLOCKS_AGREE_SECONDS = 2.0  # `Date` has whole seconds, and the answer took a while
 _OURS = ("image", "queue_position")  # members of a build that the API adds
 
 
@@ -59,6 +61,15 @@ def seen(values: dict[str, Any]) -> Seen:
     if env := values["request"].get("env"):
         values["request"]["env"] = dict.fromkeys(env, "")
     return Seen(Build.model_validate(values, extra="ignore"), own["image"], queue_position)
+
+
+def clock_ahead(answer: httpx.Response, now: float) -> float:
+    """By how many seconds the clock of the answer's `Date` is ahead of ``now``; 0 if both agree as far as it tells."""
+    try:
+        ahead = parsedate_to_datetime(answer.headers["date"]).timestamp() + 0.5 - now
+    except (KeyError, ValueError):
+        return 0.0
+    return ahead if abs(ahead) > _CLOCKS_AGREE_SECONDS else 0.0
 
 
 def check(answer: httpx.Response) -> httpx.Response:

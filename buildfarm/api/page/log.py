@@ -30,10 +30,10 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @dataclass(frozen=True)
 class Tail:
-    """The end of a log, and how many lines come before it."""
+    """The last lines of a log with their numbers, and whether others come before them."""
 
-    earlier: int
-    texts: tuple[str, ...]
+    lines: tuple[tuple[int, str], ...]
+    cut: bool
 
 
 @router.get("/builds/{build_id}/log")
@@ -77,13 +77,12 @@ def plain(request: Request, build_id: BuildId, caller: Visitor) -> Response:
 
 def tail_of(groups: Iterable[bytes], most: int = _TAIL_LINES) -> Tail:
     """The last lines of a log that comes in groups."""
-    newest: deque[str] = deque(maxlen=most)
-    total = 0
-    for group in groups:
-        texts = json.loads(group)[3]
-        total += len(texts) + sum(_skipped(text) for text in texts if text.startswith("["))
-        newest.extend(texts)
-    return Tail(total - len(newest), tuple(newest))
+    newest: deque[tuple[int, str]] = deque(maxlen=most)
+    number = 1
+    for text in (text for group in groups for text in json.loads(group)[3]):
+        newest.append((number, text))
+        number += 1 + _skipped(text)
+    return Tail(tuple(newest), cut=bool(newest) and newest[0][0] > 1)
 
 
 def _skipped(text: str) -> int:

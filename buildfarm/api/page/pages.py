@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from buildfarm.api.services import Services
 from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, State
 from buildfarm.queue.estimate import LOOKED_AT, estimate, usual_seconds
+from buildfarm.store.pages import Pages
 from buildfarm.telemetry.units import size
 
 COOKIE = "buildfarm_session"
@@ -214,10 +216,13 @@ def _progress(caller: Caller, found: Build) -> str:
     """How far an open build is, by the app's last builds; empty if nothing is known."""
     if found.state.final:
         return ""
-    lost: list[str] = []  # whether all of the archive can be read does not matter here
-    newest = caller.services.farm.recent(LOOKED_AT, tenant=found.request.tenant, app=found.request.app, lost=lost)
-    left = estimate(found, usual_seconds(newest), time.time())
-    return sentences.progress_in_words(left) if left else ""
+    with suppress(BuildfarmError):
+        # Not from the archive: the page asks every three seconds, and must not wait for the registry.
+        pages = Pages(caller.services.farm.records.database)
+        newest, _ = pages.page(LOOKED_AT, tenant=found.request.tenant, app=found.request.app)
+        left = estimate(found, usual_seconds(newest), time.time())
+        return sentences.progress_in_words(left) if left else ""
+    return ""
 
 
 def _live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:

@@ -48,7 +48,7 @@ def submit(
     """Accept a build. Once this answers, the build will be built or its failure told."""
     build = accept(caller, new, key)
     response.headers["Location"] = f"/v1/builds/{build.id}"
-    return view(caller, build)
+    return view(caller, build, why=False)
 
 
 @router.get("", responses=responses(*_COMMON))

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
+    from buildfarm import client as over_http
     from buildfarm.client import Client
     from buildfarm.events import LogLine
     from buildfarm.farm import Farm
     from buildfarm.queue.view import QueuePosition
 else:
     texts = LazyModule("rich.text")
+    over_http = LazyModule("buildfarm.client")
 
 
 @dataclass
@@ -37,18 +39,20 @@ class Progress:
     place: QueuePosition | None = None
     writing: str = ""  # the line that the build is writing
     usual: Usual | None = field(default=None)
+    ahead_seconds: float = 0.0  # how far the farm's clock is ahead of this machine's
 
     def see(self, build: Build) -> None:
         """Takes the build as it is now."""
         if self.usual is None:
             self.usual = usual_of(self.farm, build)
+            self.ahead_seconds = clock_ahead(self.farm)
         self.build, self.place = build, waiting_place(self.farm, build)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.build is None:
             yield "queued"
             return
-        found = estimate(self.build, self.usual or {}, time.time())
+        found = estimate(self.build, self.usual or {}, time.time() + self.ahead_seconds)
         line = texts.Text(status_line(self.build, self.place, found, self.writing))
         if self.writing:  # what it writes changes all the time: it stays in one row
             line.expand_tabs(8)
@@ -75,6 +79,15 @@ def usual_of(farm: Farm | Client, build: Build) -> Usual:
     return {}
 
 
+def clock_ahead(farm: Farm | Client) -> float:
+    """By how many seconds the farm's clock is ahead of this machine's; 0 if that is not known."""
+    if isinstance(farm, over_http.Client):
+        return farm.clock_ahead_seconds
+    with suppress(BuildfarmError):
+        return farm.database.now() - time.time()
+    return 0.0
+
+
 def waiting_place(farm: Farm | Client, build: Build) -> QueuePosition | None:
     """The place of a build that waits."""
     return farm.queue_position(build) if build.state in (State.HELD, State.QUEUED) else None
@@ -88,9 +101,18 @@ def line_text(line: LogLine) -> Text:
 def print_lines(farm: Farm | Client, build_id: str, lines: Iterable[LogLine]) -> None:
     """Prints lines as they come, and the build's progress below them."""
     console, progress = display.terminal(), Progress(farm)
-    progress.see(farm.get(build_id))
+    look(progress, build_id)
     with console.status(progress):
+        seen = None
         for line in lines:
-            if progress.build is None or (line.attempt, line.phase) != (progress.build.attempt, progress.build.phase):
-                progress.see(farm.get(build_id))
+            # Not compared with the build's phase: lines of earlier phases would each ask for the build.
+            if seen != (line.attempt, line.phase):
+                look(progress, build_id)
+            seen = (line.attempt, line.phase)
             console.print(line_text(line), soft_wrap=True)
+
+
+def look(progress: Progress, build_id: str) -> None:
+    """Shows the build as it is now; as it was if that cannot be read."""
+    with suppress(BuildfarmError):  # the log goes on without it
+        progress.see(progress.farm.get(build_id))

@@ -1,6 +1,6 @@
 // What a log consists of: lines with their numbers, in sections by attempt, phase and buildpack. No DOM.
 
-const MISSING = /^\[([\d,]+) lines are missing here: /;
+const MISSING = /^\[(\d[\d,]{0,12}) lines are missing here: /;
 const BUILDPACK = /^-----> (?:(.+) app|([\w.-]+\/[\w./-]+ v?\d[\w.+-]*))$/;
 const SURE =
   /^\s*(?:npm ERR!|npm error|yarn error|error(?:\[\w+\])?:|fatal:|panic:|Traceback \(most recent|make(?:\[\d+\])?: \*\*\*)|\b\w*(?:Error|Exception): |: (?:fatal )?error(?: [A-Z]+\d+)?: |\b(?:ERROR|FAILED|FATAL)\b/;
@@ -20,7 +20,7 @@ export function isError(text) {
 export class Lines {
   texts = [];
   sections = []; // {attempt, phase, title, first, count, open}, in the order of their lines
-  #gaps = []; // where lines are missing: {index of the line that says so, how many numbers it skips}
+  #gaps = []; // where lines are missing: {index of the line that says so, numbers that it skips, and all up to it}
 
   get count() {
     return this.texts.length;
@@ -43,22 +43,31 @@ export class Lines {
   // Lines that Redis no longer had keep their numbers, so that a link means the same line in the archive.
   #skip(text) {
     const missing = MISSING.exec(text);
-    if (missing) this.#gaps.push({ index: this.count, by: Number(missing[1].replaceAll(",", "")) - 1 });
+    if (!missing) return;
+    const by = Number(missing[1].replaceAll(",", "")) - 1;
+    this.#gaps.push({ index: this.count, by, skipped: by + (this.#gaps.at(-1)?.skipped ?? 0) });
   }
 
   numberOf(index) {
-    let number = index + 1;
-    for (const gap of this.#gaps) if (index > gap.index) number += gap.by;
-    return number;
+    return index + 1 + (this.#lastGap((gap) => gap.index < index)?.skipped ?? 0);
   }
 
   // The line with this number; of a missing one, the line that says so; of one beyond the end, the last.
   indexOf(number) {
-    let index = number - 1;
-    for (const gap of this.#gaps) {
-      if (index > gap.index) index = Math.max(gap.index, index - gap.by);
-    }
+    const gap = this.#lastGap(({ index, by, skipped }) => index + 1 + skipped - by < number);
+    const index = gap ? Math.max(gap.index, number - 1 - gap.skipped) : number - 1;
     return Math.max(0, Math.min(index, this.count - 1));
+  }
+
+  // The last gap for which this holds: it holds for all before it.
+  #lastGap(holds) {
+    let low = 0;
+    for (let high = this.#gaps.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if (holds(this.#gaps[middle])) low = middle + 1;
+      else high = middle;
+    }
+    return this.#gaps[low - 1];
   }
 
   sectionOf(index) {

@@ -42,5 +42,8 @@ export function followLines(url, after, { line, now, build, end, say }) {
     now(""); // after a lost connection, it may have ended meanwhile
     say("live");
   });
-  source.addEventListener("error", () => say("connecting again"));
+  source.addEventListener("error", () => {
+    const gone = source.readyState === EventSource.CLOSED; // the browser does not try again after an answer such as 503
+    say(gone ? "not connected (load the page again)" : "connecting again");
+  });
 }

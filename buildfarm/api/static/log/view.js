@@ -76,11 +76,10 @@ export class View {
   // Shows these lines in the upper third, and marks them.
   show(first, last = first) {
     const section = this.#lines.sectionOf(first);
-    if (!section.open) {
-      section.open = true;
-      this.#rows.refresh();
-      this.onFold();
-    }
+    const unfolds = !section.open;
+    section.open = true;
+    this.#rows.refresh(); // lines that came since the last frame have no place yet
+    if (unfolds) this.onFold();
     this.here = { first, last };
     this.following = false;
     this.draw({ anew: true });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.console import Console
 from buildfarm.cli.build import follow
 from buildfarm.cli.builds import details_of
 from buildfarm.cli.details.progress import Progress, print_lines
-from buildfarm.errors import RegistryError
+from buildfarm.errors import RegistryError, RequestError
 from buildfarm.events import LogLine, LogNow
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase, State
 from buildfarm.oci.digest import Digest
@@ -41,8 +42,9 @@ def running(seconds=15.0):
 class Farm:
     """One build of an app with a history."""
 
-    def __init__(self, items, history=3):
+    def __init__(self, items, history=3, ahead=0.0):
         self.items, self.asked = items, 0
+        self.database = SimpleNamespace(now=lambda: time.time() + ahead)
         self.history = [build(State.SUCCEEDED, str(number), result=RESULT) for number in range(history)]
 
     def recent(self, limit, *, tenant, app, lost):
@@ -76,6 +78,15 @@ def drawn(item, farm=None, *, writing="", columns=80):
 def test_a_running_build_shows_how_far_it_is():
     assert drawn(running()) == ["running compile on node-7.build.example.org, 40 %, about 24 s left"]
     assert drawn(running(100.0)) == ["running compile on node-7.build.example.org, takes longer than the usual 40 s"]
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_the_farms_clock_counts(ahead):
+    """A laptop's clock may be an hour off."""
+    item, at = running(15.0), {Phase.PREPARE: time.time() + ahead - 16, Phase.COMPILE: time.time() + ahead - 15}
+    item = item.model_copy(update={"phases_began": at})
+    assert drawn(item, Farm([item], ahead=ahead))[0].endswith("40 %, about 24 s left")
+    assert details_of(Farm([item], ahead=ahead), item)["estimate"]["left_seconds"] == pytest.approx(24, abs=3)
 
 
 def test_what_it_writes_stays_in_one_row():
@@ -116,6 +127,34 @@ def test_following_asks_for_the_history_once_and_only_for_a_terminal(terminal, a
 
 def test_logs_are_followed_with_progress(capsys):
     print_lines(Farm([running()]), "new", [LINE, LINE])
+    assert capsys.readouterr().out.count("compiling") == 2
+
+
+class Counted(Farm):
+    """Counts how often the build is asked for."""
+
+    gets = 0
+
+    def get(self, build_id):
+        self.gets += 1
+        return super().get(build_id)
+
+
+def test_lines_of_earlier_phases_do_not_each_ask_for_the_build(capsys):
+    farm, earlier = Counted([running()]), LINE.model_copy(update={"phase": Phase.PREPARE})
+    print_lines(farm, "new", [earlier] * 100)
+    assert farm.gets <= 2
+    print_lines(farm, "new", [*[earlier] * 100, *[LINE] * 100])
+    assert farm.gets <= 5
+    assert capsys.readouterr().out.count("compiling") == 300
+
+
+def test_a_log_goes_on_if_the_build_cannot_be_read(capsys):
+    class Broken(Counted):
+        def get(self, build_id):
+            raise RequestError("Too many calls per hour.")
+
+    print_lines(Broken([running()]), "new", [LINE.model_copy(update={"phase": Phase.PREPARE}), LINE])
     assert capsys.readouterr().out.count("compiling") == 2
 
 

@@ -6,12 +6,16 @@ import json
 import random
 from types import SimpleNamespace
 
+import pytest
+from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader
+
 from buildfarm.api.page import log
 from buildfarm.events import LogLine
 from buildfarm.model import Phase
 from buildfarm.store.archive.log_text import encode_groups, encode_log, position_after
 
 BUILD = SimpleNamespace(id="b")
+BUILD_SHOWN = SimpleNamespace(id="b", state="running", request=SimpleNamespace(tenant="t", app="a"))
 
 
 def lines(count, first=0):
@@ -62,8 +66,24 @@ def test_reading_goes_on_after_the_last_line_of_a_group():
 
 
 def test_the_end_of_a_log_knows_its_numbers():
-    assert log.tail_of(encode_groups(lines(1234)), 3) == log.Tail(1231, tuple(line.text for line in lines(1234)[-3:]))
-    assert log.tail_of([], 3) == log.Tail(0, ())
+    last = tuple(enumerate((line.text for line in lines(1234)[-3:]), 1232))
+    assert log.tail_of(encode_groups(lines(1234)), 3) == log.Tail(last, cut=True)
+    assert not log.tail_of(encode_groups(lines(3)), 3).cut
+    assert log.tail_of([], 3) == log.Tail((), cut=False)
+
+
+@pytest.mark.parametrize(("most", "numbers"), [(2, [1011, 1012]), (3, [11, 1011, 1012]), (5, [9, 10, 11, 1011, 1012])])
+def test_missing_lines_keep_their_numbers_before_the_end_and_in_it(most, numbers):
     missing = LogLine(position="6-0", attempt=1, phase=Phase.COMPILE, text="[1,000 lines are missing here: dropped]")
-    last = log.tail_of(encode_groups([*lines(10), missing, *lines(2)]), 2)
-    assert last.earlier == 1010
+    last = log.tail_of(encode_groups([*lines(10), missing, *lines(2)]), most)
+    assert [number for number, _ in last.lines] == numbers
+    assert last.cut
+
+
+def test_each_line_on_the_plain_page_has_its_own_number():
+    values = {"build": BUILD_SHOWN, "tail": log.Tail(((9, "a"), (10, "[1,000 lines"), (1010, "<b>")), cut=True)}
+    templates = {"_build.html": "", "base.html": "{% block content %}{% endblock %}"}
+    loaders = ChoiceLoader([DictLoader(templates), PackageLoader("buildfarm.api")])
+    page = Environment(loader=loaders, autoescape=True).get_template("build.html").render(values)
+    assert '<li value="10" id="L10">[1,000 lines</li><li value="1010" id="L1010">&lt;b&gt;</li>' in page
+    assert "the last 3 lines" in page
