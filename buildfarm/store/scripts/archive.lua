@@ -3,8 +3,8 @@
 -- with _archived
 -- with _apps
 -- KEYS: 1 the namespace
--- ARGV: 1 what became of them (JSON): tenant, app, pack (a new pack, or ''), loose (its note in archive:loose),
---         old (packs that are in it), gone (what the registry no longer needs), builds (ids), kept, tenant_kept (the
+-- ARGV: 1 what became of them (JSON): tenant, app ('': of several), pack (a new pack, or ''), loose (its note in
+--         archive:loose), old (packs that are in it), gone (what the registry no longer needs), builds (ids), kept, tenant_kept (the
 --         newest of all and of a tenant stay in lists), inputs (how many of an app's), record_seconds
 -- archive:<t>/<a> (zset: packs by when their newest build was submitted)  archive:apps (zset: apps by their oldest pack)
 -- archive:loose (set: "repository digest" of what the registry is to forget)
@@ -37,7 +37,7 @@ else
   local known = redis.call('EXISTS', prefix .. 'app:' .. place) == 1
     or redis.call('HEXISTS', prefix .. 'tenant:' .. told.tenant, 'app:' .. told.app) == 1
   -- Nothing is left of an app without builds: its tag stays where it is.
-  if not known then
+  if not known and told.app ~= '' then
     redis.call('HDEL', prefix .. 'tags', 'apps/' .. place)
     forget_app(prefix, place)
   end
