@@ -38,9 +38,9 @@ class Cell:
         found = _ADDRESS.fullmatch(text)
         if found is None or found[1] in _NGINX_OWN or int((found[4] or ":80")[1:]) > _PORT_MAX:
             raise RequestError(
-                f"{text[:200]!r} does not name a cell and its API.",
-                advice="Write NAME=http://HOST:PORT, or https://. A name has up to 16 lower-case letters and digits,"
-                " and is not default or include.",
+                f"{text[:200]!r} does not name a cell and its API's address.",
+                advice="Write NAME=http://HOST:PORT, or https://.\n"
+                "NAME has up to 16 lower-case letters and digits; default and include are not possible.",
             )
         name, scheme, host, port = found.groups()
         return cls(name, scheme, host + (port or (":443" if scheme == "https" else ":80")))
@@ -59,13 +59,13 @@ class Front:
         """Raises RequestError."""
         names = [cell.name for cell in self.cells]
         if len(set(names)) < len(names):
-            raise RequestError("Two of these cells have the same name.")
+            raise RequestError("Two of these cells have the same name.", advice="Name each cell once.")
         if self.default not in names:
-            raise RequestError(f"The default cell {self.default[:80]!r} is not among: {', '.join(names)}.")
+            raise RequestError(f"The default cell {self.default[:80]!r} is not one of these: {', '.join(names)}.")
         if (self.name and not _SERVER_NAME.fullmatch(self.name)) or not _LISTEN.fullmatch(self.listen):
             raise RequestError(
-                "nginx cannot have this server name, or listen there.",
-                advice="Give a host name such as builds.example.org, and a port such as 443 ssl.",
+                "The server name or the value of --listen is not valid for nginx.",
+                advice="Give a host name such as builds.example.org, and a port such as 80 or 443 ssl.",
             )
 
     def configuration(self) -> str:

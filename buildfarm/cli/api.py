@@ -108,11 +108,14 @@ def revoke(token_id: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("cells", metavar="NAME=URL...", nargs=-1, required=True)
-@click.option("--default", help="The cell of requests whose token names none. Default: the first.")
-@click.option("--listen", default="80", show_default=True, help="What nginx listens on, as its `listen` has it.")
-@click.option("--server-name", default="", help="Host name of all; the page of cell b is at b.<name>.")
+@click.option("--default", metavar="NAME", help="The cell of requests whose token names none. Default: the first.")
+@click.option("--listen", default="80", show_default=True, help="What nginx listens on, such as 443 ssl.")
+@click.option("--server-name", default="", help="The proxy's host name; cell b's page is at b.<name>.")
 def cells(cells: tuple[str, ...], default: str | None, listen: str, server_name: str) -> None:
-    """Print an nginx configuration that sends each request to the farm, one of several, that made its token."""
+    """Print an nginx configuration that sends each request to the farm that made its token, one of several.
+
+    NAME is the BUILDFARM_CELL of a farm, and URL the address of its API, such as a=http://10.0.1.5:8088.
+    """
     found = [access.Cell.parse(text) for text in cells]
     front = access.Front(found, found[0].name if default is None else default, listen, server_name)
     click.echo(front.configuration(), nl=False)

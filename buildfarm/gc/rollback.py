@@ -39,8 +39,8 @@ class ImagesBefore:
         before = self._tags.point(target, str(result.digest), seen)
         if before is None:
             raise ConflictError(
-                f"The tag of {build.request.tenant}/{build.request.app} has moved to another image meanwhile.",
-                advice="Look at the app again, then decide.",
+                f"The tag of {build.request.tenant}/{build.request.app} has moved to another image.",
+                advice="Look at the app's image again (buildfarm apps show), then decide.",
             )
         try:
             self._move(build, target)

@@ -15,7 +15,7 @@ from buildfarm.fields import NAME_PATTERN
 
 @click.group()
 def apps() -> None:
-    """Show the base of an app's image, or move the image to another base."""
+    """Show an app's image and its base, or move the image to another base."""
 
 
 @apps.command()
@@ -43,14 +43,14 @@ def show(app: str, as_json: bool) -> None:
 @click.argument("app", metavar="TENANT/APP")
 @click.option("--to", "base", default="", metavar="BASE", help="The new base. Default: the promoted builder.")
 @click.option("--older", is_flag=True, help="Allow a base that was made before the app's.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, or why it cannot be.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done, or why it cannot be.")
 @json_option
 def rebase(app: str, base: str, older: bool, dry_run: bool, as_json: bool) -> None:
     """Put an app's newest image on another base without a build.
 
     BASE is repository:tag or repository@digest in the farm's registry, or a digest in the builder's repository. The
-    app's own layers stay as they are: only the image's config and manifest are written, and the tag moves. Processes
-    that run go on with the old image until they are started again.
+    app's own layers stay as they are: only the image's config and manifest are written, and the tag moves. Running
+    processes keep the old image until they are started again.
     """
     tenant, name = _parts(app)
     with connected_farm() as farm:
@@ -66,5 +66,6 @@ def rebase(app: str, base: str, older: bool, dry_run: bool, as_json: bool) -> No
 def _parts(app: str) -> tuple[str, str]:
     tenant, slash, name = app.partition("/")
     if not slash or not all(re.fullmatch(NAME_PATTERN, part) for part in (tenant, name)):
-        raise RequestError(f"{app[:80]!r} is not an app.", advice="Write it as TENANT/APP.")
+        advice = "Write TENANT/APP, in lower-case letters, digits and dashes."
+        raise RequestError(f"{app[:80]!r} is not an app.", advice=advice)
     return tenant, name

@@ -11,12 +11,12 @@ from buildfarm.cli.error_handler import connected_farm, json_option
 
 @click.command()
 @click.argument("build_id")
-@click.option("--seen", metavar="DIGEST", default="", help="Only if the tag points to this image now.")
+@click.option("--seen", metavar="DIGEST", default="", help="Only if the tag points to this image (sha256:…) now.")
 @json_option
 def rollback(build_id: str, seen: str, as_json: bool) -> None:
     """Point the app's tag at the image of an earlier build, until a newer build publishes its own.
 
-    Nothing that runs changes: whatever deploys the tag has to do it again.
+    Running processes do not change: whatever deploys the tag must deploy it again.
     """
     with connected_farm() as farm:
         moved = farm.roll_back(build_id, seen=seen)
