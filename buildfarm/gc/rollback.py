@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildfarm.errors import ConflictError, RegistryError, RequestError
-from buildfarm.gc.retention import Rollback
+from buildfarm.gc.retention import Rollback, digest_of
 from buildfarm.model import Build
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.retry import UnavailableError
@@ -30,6 +30,7 @@ class ImagesBefore:
 
     def restore(self, build_id: str, seen: str) -> Rollback:
         """Point the tag at the image of a build, as `Farm.roll_back` says."""
+        seen = digest_of(seen) if seen else ""
         build = self.history.get(build_id)
         result, target = build.result, build.request.target
         if result is None:

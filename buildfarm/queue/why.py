@@ -46,7 +46,7 @@ def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tupl
         return _why_held(standing)
     if build.attempt and standing.retry_seconds > 0:  # a build that is offered to a node waits there too, for a moment
         seconds = max(standing.retry_seconds, 1)
-        return Cause.RETRY, f"The farm failed its last attempt; the next one may begin in {seconds:.0f} s."
+        return Cause.RETRY, f"Its last attempt failed by the farm's fault; the next one may begin in {seconds:.0f} s."
     if not any(node.free > 0 for node in accepting):
         # How many there are is not for tenants.
         return Cause.SLOT, f"All slots for builds of the class {build.build_class} are busy."

@@ -89,6 +89,11 @@ def test_an_archived_builds_image_can_be_gone_back_to(farm, images):
     assert farm.roll_back(first).digest == images.tagged == images.digest(first)
 
 
+def test_what_was_seen_is_a_digest(farm):
+    with pytest.raises(RequestError, match="does not name an image by its digest"):
+        farm.roll_back("0123456789abcdef", seen="abc")
+
+
 def test_a_tag_that_has_moved_since_it_was_seen_stays(farm, images):
     first, second = images.build("1"), images.build("2")
     images.build("3")

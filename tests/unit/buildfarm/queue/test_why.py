@@ -73,4 +73,4 @@ def test_a_retry_has_a_pause():
     failed_once = build().model_copy(update={"attempt": 1})
     found = why_waiting(failed_once, standing(retry_seconds=11.6), [node()])
     assert why_waiting(build(), standing(retry_seconds=0.9), [node()])[0] is Cause.NOTHING  # offered to a node
-    assert found == (Cause.RETRY, "The farm failed its last attempt; the next one may begin in 12 s.")
+    assert found == (Cause.RETRY, "Its last attempt failed by the farm's fault; the next one may begin in 12 s.")
