@@ -32,6 +32,8 @@ STATE_DIRECTORY = Path(os.environ.get("BUILDFARM_STATE_DIRECTORY", Path.home() /
 ENV_PREFIX = "BUILDFARM_"
 ENV_FILE = STATE_DIRECTORY / "farm.env"  # `buildfarm up` writes it
 MIB = 1024 * 1024
+CELL_NAME = r"[a-z0-9]{1,16}"
+NOT_CELLS = frozenset({"default", "include"})  # words of nginx's own in a `map`
 SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
@@ -49,7 +51,7 @@ class Settings(BaseModel):
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
     cell: str = Field(
-        "", pattern=r"^([a-z0-9]{1,16})?$", description="name of this farm among several behind one address"
+        "", pattern=rf"^({CELL_NAME})?$", description="name of this farm among several behind one address"
     )
     redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
@@ -239,6 +241,13 @@ class Settings(BaseModel):
         if ",".join("=".join(pair) for pair in pairs) != value or len(dict(pairs)) != len(pairs) or not pairs:
             raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
         return dict(pairs)
+
+    @field_validator("cell")
+    @classmethod
+    def _check_cell(cls, value: str) -> str:
+        if value in NOT_CELLS:
+            raise ValueError(f"a cell cannot be named {value}: the proxy before the cells takes it for its own word")
+        return value
 
     @field_validator("sandbox_network")
     @classmethod

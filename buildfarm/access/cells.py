@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from buildfarm.errors import RequestError
-from buildfarm.settings import HOST_CA_BUNDLE
+from buildfarm.settings import CELL_NAME, HOST_CA_BUNDLE, NOT_CELLS
 
-NAME = r"[a-z0-9]{1,16}"
-_ADDRESS = re.compile(rf"({NAME})=(https?)://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{{1,5}})?/?")
+_ADDRESS = re.compile(rf"({CELL_NAME})=(https?)://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{{1,5}})?/?")
 _SERVER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LISTEN = re.compile(r"[A-Za-z0-9.:/_\[\]* -]+")
 _AGAIN_SECONDS = 5
 _IDLE = "keepalive_timeout 4s;"  # the API closes a connection that is idle for 5 s, and nginx repeats no POST
-_NGINX_OWN = {"default", "include"}  # words that nginx takes for its own in a `map`
 _PORT_MAX = 65535
 
 
@@ -36,7 +34,7 @@ class Cell:
     def parse(cls, text: str) -> Cell:
         """Reads NAME=URL. Raises RequestError."""
         found = _ADDRESS.fullmatch(text)
-        if found is None or found[1] in _NGINX_OWN or int((found[4] or ":80")[1:]) > _PORT_MAX:
+        if found is None or found[1] in NOT_CELLS or int((found[4] or ":80")[1:]) > _PORT_MAX:
             raise RequestError(
                 f"{text[:200]!r} does not name a cell and its API's address.",
                 advice="Write NAME=http://HOST:PORT, or https://.\n"

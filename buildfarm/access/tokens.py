@@ -14,16 +14,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from buildfarm.access.cells import NAME as CELL
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.fields import NAME_PATTERN
 from buildfarm.model import IMAGES, RESERVED
+from buildfarm.settings import CELL_NAME
 from buildfarm.store.database import Database
 
 LIVE_MAX = 2  # of one tenant and name: the old one and the new one while they are changed
 DAYS_MAX = 90
 
-_FORM = re.compile(rf"bf_(?:{CELL}-)?([0-9a-f]{{16}})_[A-Za-z0-9_-]{{43}}")
+_FORM = re.compile(rf"bf_(?:{CELL_NAME}-)?([0-9a-f]{{16}})_[A-Za-z0-9_-]{{43}}")
 _SECRET_BYTES = 32
 _SESSION_SECONDS = 12 * 3600
 

@@ -84,6 +84,13 @@ def test_proxies_that_cannot_be_meant(monkeypatch, value):
         read_settings()
 
 
+@pytest.mark.parametrize("value", ["default", "include", "A", "a-b", "a" * 17])
+def test_names_of_cells_that_a_proxy_cannot_have(monkeypatch, value):
+    monkeypatch.setenv("BUILDFARM_CELL", value)
+    with pytest.raises(SettingsError, match="BUILDFARM_CELL"):
+        read_settings()
+
+
 def test_a_node_serves_all_classes_or_those_that_are_named(monkeypatch):
     assert read_settings().served_classes == {"interactive": 4, "bulk": 1}
     monkeypatch.setenv("BUILDFARM_CLASSES", "fast=9,slow=3,night=1")

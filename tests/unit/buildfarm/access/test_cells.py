@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.access.cells import NAME, Cell, Front
+from buildfarm.access.cells import Cell, Front
 from buildfarm.errors import RequestError
+from buildfarm.settings import CELL_NAME, NOT_CELLS
 
 A, B = Cell.parse("a=http://10.0.0.1:8088"), Cell.parse("b=https://b.example.org")
-names = st.from_regex(NAME, fullmatch=True).filter(lambda name: name not in {"default", "include"})
+names = st.from_regex(CELL_NAME, fullmatch=True).filter(lambda name: name not in NOT_CELLS)
 
 
 def cell_of(configuration, host, authorization):
