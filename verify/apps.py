@@ -60,12 +60,12 @@ def _try(built: Builds, app: App) -> Outcome:
 
 def print_family(family: str, outcomes: list[Outcome]) -> None:
     """A row for each app."""
-    columns = ("app", "cold s", "scripts s", "again s", "share", "twice", "answer", "verdict")
+    columns = ("app", "cold s", "scripts s", "again s", "share", "cache", "twice", "answer", "verdict")
     table = Table(*columns, title=family, title_justify="left")
     for outcome in outcomes:
         told = outcome.problems[0].partition("\n")[0] if outcome.problems else outcome.told
         verdict = f"[red]{outcome.verdict}[/red]" if outcome.problems else outcome.verdict
-        table.add_row(outcome.app.name, *times(outcome), outcome.twice, told, verdict)
+        table.add_row(outcome.app.name, *times(outcome), outcome.cache, outcome.twice, told, verdict)
     Console(width=160).print(table)
 
 

@@ -13,13 +13,14 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildfarm.cli.plan import Plan, plan_of
 from buildfarm.errors import BuildfarmError
 from buildfarm.model import Build, BuildResult, Fault, Phase, State
+from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.manifest import ImageConfig, Manifest
 from localfarm.waiting import wait_until
 from testkit.apps.compile_times import CompileTime, time_scripts
@@ -62,6 +63,7 @@ class Outcome:
     cold: CompileTime | None = None
     again: CompileTime | None = None
     twice: str = ""  # what two builds have in common
+    cache: str = ""  # whether it was kept: then the next build begins on a snapshot of it
     told: str = ""
     result: BuildResult | None = None  # of the build without a cache, after the change
     on_others: bool = False  # whether it came out the same on another app's cache
@@ -140,8 +142,8 @@ def _succeed(built: Builds, app: App, folder: Path, outcome: Outcome, *, tries: 
     _compare_plan(planned, result)
     outcome.cold = _time(built, app, build)
     outcome.told = _ask(built, app, result, app.answers or app.prints)
+    cache = _await_cache(built, app) if app.change else ""
     if app.change:
-        _keep_waiting_for_cache(built, app)
         app.change.apply(folder)
         result = _build_again(built, app, folder, outcome, tries)
         _ask(built, app, result, app.change.answers)
@@ -149,6 +151,8 @@ def _succeed(built: Builds, app: App, folder: Path, outcome: Outcome, *, tries: 
     other = _result(built, _build(built, app, folder, f"{app.app_name}-2"))
     outcome.twice = _compare_builds(built, app, result, other)
     outcome.result = other
+    if cache:
+        outcome.cache = "kept" if _cache(built, app) == cache else "changed"
 
 
 def _build_again(built: Builds, app: App, folder: Path, outcome: Outcome, tries: int) -> BuildResult:
@@ -245,10 +249,17 @@ def _tail(built: Builds, build: Build) -> str:
     return "\n".join(built.log(build).splitlines()[-15:])
 
 
-def _keep_waiting_for_cache(built: Builds, app: App) -> None:
+def _await_cache(built: Builds, app: App) -> str:
     """It is kept after the build has ended; an app that keeps nothing never has one."""
-    repository = f"caches/{built.tenant}/{app.app_name}"
-    wait_until(lambda: built.farm.registry.has_manifest(repository, CACHE), CACHE_SECONDS)
+    wait_until(lambda: bool(_cache(built, app)), CACHE_SECONDS)
+    return _cache(built, app)
+
+
+def _cache(built: Builds, app: App) -> str:
+    """The digest of the app's cache; empty if there is none."""
+    with suppress(NotInRegistryError):
+        return built.farm.registry.read_manifest(f"caches/{built.tenant}/{app.app_name}", CACHE)[1]
+    return ""
 
 
 def _ask(built: Builds, app: App, result: BuildResult, wanted: str) -> str:

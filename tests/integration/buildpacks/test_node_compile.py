@@ -235,10 +235,30 @@ def test_archives_that_the_app_brings_are_installed_from_in_every_build(node):
     assert RESTORED not in node()
 
 
-def test_what_programs_compiled_of_themselves_outlives_a_build(node):
-    node.files(package(scripts={"build": f"echo code >{node.folder}/tmp/node-compile-cache/npm"}))
+def test_what_programs_compiled_of_themselves_is_kept_from_the_first_build_for_any_user(node):
+    compiled = node.folder / "tmp/node-compile-cache"
+    user = node.folder / "user"
+    user.write_text("10063")
+    code = f"folder={compiled}/v24-$(<{user}); mkdir -p $folder && date >>$folder/npm"
+    node.files(package(scripts={"build": code}))
     node()
-    assert (node.folder / "cache/compiled/npm").read_text() == "code\n"
+    kept = tree(node.folder / "cache")
+    assert "compiled/files/v24-10063/npm" in kept
+    shutil.rmtree(compiled)  # every build has its own /tmp
+    user.write_text(str(os.getuid()))
+    node()
+    assert (compiled / f"v24-{os.getuid()}/npm").read_bytes().startswith(kept["compiled/files/v24-10063/npm"])
+    assert tree(node.folder / "cache") == kept, "the cache changed, and no snapshot is left for the next build"
+
+
+def test_what_was_compiled_for_another_version_goes(node):
+    compiled = node.folder / "tmp/node-compile-cache"
+    node.files(package(scripts={"build": f"mkdir -p {compiled}/v24-1 && echo $WORD >{compiled}/v24-1/npm"}))
+    node(WORD="one")
+    shutil.rmtree(compiled)
+    node.program("node", "echo v24.2.0")
+    node(WORD="two")
+    assert (node.folder / "cache/compiled/files/v24-1/npm").read_text() == "two\n"
 
 
 def test_what_the_build_writes_into_node_modules_stays(node):
