@@ -77,6 +77,11 @@ def test_every_tool_runs(run_in_builder):
     assert run_in_builder(script).stdout == ""
 
 
+def test_what_is_written_down_of_php_is_what_it_says(run_in_builder):
+    done = run_in_builder("diff /usr/lib/buildfarm/php.txt <(/buildpacks/php/bin/facts)")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_imagemagick_makes_a_picture(run_in_builder):
     done = run_in_builder("convert -size 8x8 xc:red /tmp/a.png && identify -format '%m %wx%h' /tmp/a.png")
     assert done.stdout == "PNG 8x8", done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.integration.buildpacks.compiles import ROOT, Workbench
@@ -45,3 +47,15 @@ def test_without_a_lock_file_the_second_build_of_a_day_gives_what_the_first_gave
     bench, state = benches(name), WORLDS[name].all_changes()[what](WORLDS[name].start)
     bench.empty()
     assert bench.build(state) == bench.build(state)
+
+
+def test_without_a_lock_file_crates_are_resolved_once_a_day(tmp_path):
+    """Here by a cargo that resolves to something else each time."""
+    world = WORLDS["rust"]
+    state = world.all_changes()["no lock file"](world.start)
+    unpacks = state.programs["dpkg"].replace("cat Cargo.toml >Cargo.lock", "date +%N >Cargo.lock")
+    state, bench = replace(state, programs={**state.programs, "dpkg": unpacks}), Workbench(tmp_path, "rust")
+    first = bench.build(state)
+    assert bench.build(state) == first
+    bench.empty()
+    assert bench.build(state) != first

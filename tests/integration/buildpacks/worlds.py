@@ -75,7 +75,7 @@ _INSTALL = (
     + """case "$1" in
   ci | install)
     mkdir -p node_modules/development node_modules/package
-    seen package.json package-lock.json pnpm-lock.yaml .npmrc patches/* >node_modules/package/seen
+    seen package.json package-lock.json pnpm-lock.yaml .npmrc patches/* fixes/* >node_modules/package/seen
     echo "$OWN on $(node)" >>node_modules/package/seen
     case $OWN in pnpm@*) seen package.json >>pnpm-lock.yaml ;; esac
     touch node_modules/development/file ;;
@@ -108,8 +108,12 @@ NODE = World(
     State(
         {
             "package.json": _manifest(
-                scripts={"start": "node .", "build": "x"}, dependencies={"a": "1"}, devDependencies={"b": "1"}
+                scripts={"start": "node .", "build": "x"},
+                dependencies={"a": "1"},
+                devDependencies={"b": "1"},
+                patchedDependencies={"a@1.0.0": "fixes/a.patch"},
             ),
+            "fixes/a.patch": "--- a\n",
             "package-lock.json": '{"lockfileVersion": 3}',
             "index.js": "one",
         },
@@ -132,6 +136,7 @@ NODE = World(
         ),
         "the builder's Node": programs(node="echo v24.2.0"),
         "a patch": files({"patches/a.patch": "--- a\n"}),
+        "a patch elsewhere": files({"fixes/a.patch": "--- b\n"}),
         "the registry": files({".npmrc": "registry=https://example.org/\n"}),
     },
     library="lib/tree.sh",
@@ -183,6 +188,7 @@ _BUNDLE = (
   install)
     # Compiled extensions are shared between the apps of a home folder.
     mkdir -p "$BUNDLE_USER_HOME/extensions" "$BUNDLE_PATH/gems"
+    if [ ! -f Gemfile.lock ]; then tr -cd 'a-z \\n' <Gemfile >Gemfile.lock; fi
     for name in $(cat Gemfile.lock); do
       if [ ! -f "$BUNDLE_USER_HOME/extensions/$name" ]; then seen >"$BUNDLE_USER_HOME/extensions/$name"; fi
       if [ ! -f "$BUNDLE_PATH/gems/$name" ]; then cp "$BUNDLE_USER_HOME/extensions/$name" "$BUNDLE_PATH/gems/$name"; fi
@@ -203,6 +209,10 @@ RUBY = World(
         "the code": files({"app.rb": "two"}),
         "the lock file": files({"Gemfile.lock": "GEM\n  specs:\n    rack\n    puma-2\nPLATFORMS\n  ruby\n"}),
         "a dependency less": files({"Gemfile.lock": "GEM\n  specs:\n    rack\nPLATFORMS\n  ruby\n"}),
+        "no lock file": files({"Gemfile.lock": None}),
+        "a gem of the app without a lock file": files(
+            {"Gemfile.lock": None, "Gemfile": "gem 'own', path: 'own'\n", "own/own.rb": "two"}
+        ),
         "the builder's Ruby": programs(ruby="case $1 in --version) echo ruby 3.3.9 ;; *) printf 3.3.9 ;; esac"),
         "what is left out": lambda state: replace(state, config={"BUNDLE_WITHOUT": "test"}),
     },
@@ -215,7 +225,7 @@ _COMPOSER = (
 mkdir -p "$vendor/package" "$vendor/composer"
 if [ ! -f composer.lock ]; then echo '{"packages": [{"name": "a/b", "version": "1.2.0"}]}' >composer.lock; fi
 if [ ! -f "$vendor/package/seen" ]; then
-  { seen composer.json composer.lock auth.json lib/salute/*; php --version; } >"$vendor/package/seen"
+  { seen composer.json composer.lock auth.json lib/salute/* lib/shop.zip; php --version; } >"$vendor/package/seen"
 fi
 case "$*" in *--optimize-autoloader*)
   if [ -d src ]; then seen composer.json src/* >"$vendor/composer/autoload_classmap.php"; fi
@@ -227,6 +237,7 @@ _COMPOSER_LOCK = _manifest(
     packages=[
         {"name": "a/b", "version": "1.0.0"},
         {"name": "a/salute", "version": "1.0.0", "dist": {"type": "path", "url": "lib/salute"}},
+        {"name": "a/shop", "version": "1.0.0", "dist": {"type": "zip", "url": "lib/shop.zip"}},
     ]
 )
 
@@ -242,6 +253,7 @@ PHP = World(
             "composer.lock": _COMPOSER_LOCK,
             "index.php": "one",
             "lib/salute/salute.php": "one",
+            "lib/shop.zip": "one",
         },
         programs={"composer": _COMPOSER, "php": "printf '8.4.1\\njson'"},
     ),
@@ -249,6 +261,7 @@ PHP = World(
         "the code": files({"index.php": "two"}),
         "the code that is loaded by itself": files({"src/Shop.php": "<?php class Shop {}"}),
         "a package in a folder": files({"lib/salute/salute.php": "two"}),
+        "a package in an archive": files({"lib/shop.zip": "two"}),
         "no lock file": files({"composer.lock": None}),
         "a plugin": files({"composer.lock": _COMPOSER_LOCK.replace('"name"', '"type": "composer-plugin", "name"', 1)}),
         "a script": files({"composer.json": _composer_manifest(scripts={"post-install-cmd": "x"})}),
@@ -271,6 +284,7 @@ PERL = World(
     ),
     {
         "the code": files({"app.pl": "two"}),
+        "no lock file": files({"cpanfile.snapshot": None}),
         "the snapshot": files({"cpanfile.snapshot": "# carton\nDISTRIBUTIONS\n\n"}),
         "a dependency less": files({"cpanfile": "\n"}),
         "the builder's Perl": programs(perl=_PERL.replace("5.40.1", "5.40.2")),
@@ -281,6 +295,7 @@ PERL = World(
 # Cargo compiles a crate of vendor/ anew if its content has changed, and not if a library or a config var has.
 _CARGO = """#!/bin/bash
 mkdir -p "$CARGO_TARGET_DIR/release/deps"
+if [ ! -f Cargo.lock ]; then cat Cargo.toml >Cargo.lock; fi
 if [ ! -f "$CARGO_TARGET_DIR/release/deps/greet" ]; then
   cat "$FACTS"/* Cargo.toml Cargo.lock vendor/* >"$CARGO_TARGET_DIR/release/deps/greet" 2>/dev/null
 fi
@@ -314,6 +329,7 @@ RUST = World(
     {
         "the code": files({"src/main.rs": "two"}),
         "the lock file": files({"Cargo.lock": "version = 3\n"}),
+        "no lock file": files({"Cargo.lock": None}),
         "a vendored crate": files({"vendor/greet": "1.3.0"}),
         "a program more": files({"src/bin/other.rs": "other"}),
         "another first program": files({"src/main.rs": None, "src/bin/other.rs": "other"}),
@@ -325,7 +341,7 @@ _DENO = (
     SEEN
     + """case "$1" in install)
   mkdir -p "$DENO_DIR/npm"
-  for name in $(cat deno.json deno.lock main.ts | grep -oE 'npm:[a-z0-9@.]+'); do
+  for name in $(cat deno.json deno.lock names.json main.ts | grep -oE 'npm:[a-z0-9@.]+'); do
     if [ ! -f "$DENO_DIR/npm/$name" ]; then { seen deno.lock .npmrc; echo "$OWN"; } >"$DENO_DIR/npm/$name"; fi
   done ;;
 esac"""
@@ -343,7 +359,8 @@ EOF
 DENO = World(
     State(
         {
-            "deno.json": _manifest(imports={"ms": "npm:ms@2.0.0"}),
+            "deno.json": _manifest(imports={"ms": "npm:ms@2.0.0"}, importMap="names.json"),
+            "names.json": _manifest(imports={"b": "npm:b@1"}),
             "deno.lock": "{}",
             "main.ts": 'import a from "npm:a@1";\n',
         },
@@ -354,6 +371,10 @@ DENO = World(
         "a dependency of the code less": files({"main.ts": "\n"}),
         "another dependency of the code": files({"main.ts": 'import b from "npm:b@1";\n'}),
         "a dependency of deno.json less": files({"deno.json": "{}"}),
+        "another version in the import map": files({"names.json": _manifest(imports={"b": "npm:b@2"})}),
+        "a lock file of another name": files(
+            {"deno.json": _manifest(lock="a.lock"), "deno.lock": None, "a.lock": "{}"}
+        ),
         "the lock file": files({"deno.lock": '{"version": "5"}'}),
         "no lock file": files({"deno.lock": None}),
         "any version of Deno": files({".deno-version": "^2.1.0"}),

@@ -395,6 +395,23 @@ def test_deno_is_of_the_version_that_the_app_asks_for(app, files, version):
 
 
 @pytest.mark.parametrize(
+    ("settings", "files", "locked", "inputs"),
+    [
+        ({}, {"deno.lock": "{}"}, True, ["deno.lock"]),
+        ({}, {}, False, ["deno.lock"]),
+        ({"lock": False, "importMap": "names.json"}, {"deno.lock": "{}"}, False, ["names.json"]),
+        ({"lock": "locks/a.lock"}, {"locks/a.lock": "{}"}, True, ["locks/a.lock"]),
+        ({"lock": {"path": "a.lock", "frozen": True}}, {"deno.lock": "{}"}, False, ["a.lock"]),
+        ({"lock": {"frozen": True}}, {"deno.lock": "{}"}, True, ["deno.lock"]),
+    ],
+)
+def test_the_files_that_say_which_modules_deno_installs(app, settings, files, locked, inputs):
+    plan = app.write({"main.ts": "", "deno.json": json.dumps(settings), **files}).plan("deno")
+    assert (plan["locked"], plan["inputs"]) == (locked, inputs)
+    assert ("--frozen" in plan["steps"][0]) is locked
+
+
+@pytest.mark.parametrize(
     ("script", "command"),
     [
         ("echo", "exec bash start.sh"),

@@ -16,7 +16,7 @@ SERVE = "/usr/lib/buildfarm/serve-static"
 @pytest.fixture(scope="module")
 def planner():
     """The buildpack's own modules, which are no package: they run in the builder."""
-    names = ("app", "ranges", "versions", "managers", "install", "starts", "plan")
+    names = ("app", "ranges", "versions", "managers", "install", "patches", "starts", "plan")
     sys.path.insert(0, str(LIB))
     yield importlib.import_module("plan")
     sys.path.remove(str(LIB))
@@ -394,3 +394,28 @@ def test_a_config_var_that_leaves_them_out_is_not_overruled(plan):
 )  # fmt: skip
 def test_ranges_are_read_as_npm_reads_them(planner, version, text, expected):
     assert sys.modules["ranges"].satisfies(version, text) is expected
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "patches"),
+    [
+        ({"patchedDependencies": {"a@1.0.0": "fixes/a.patch"}}, {}, ["fixes/a.patch"]),
+        ({"pnpm": {"patchedDependencies": {"a": "fixes/a.patch", "b": "fixes/none.patch"}}}, {}, ["fixes/a.patch"]),
+        ({}, {"pnpm-workspace.yaml": "patchedDependencies:\n  a@1.0.0: 'fixes/a.patch'\n"}, ["fixes/a.patch"]),
+        ({"dependencies": {"a": "patch:a@npm%3A1.0.0#~/fixes/a.patch"}}, {}, ["fixes/a.patch"]),
+        (
+            {"resolutions": {"a": "patch:a@1#optional!./fixes/a.patch&./b.patch::version=1"}},
+            {},
+            ["b.patch", "fixes/a.patch"],
+        ),
+        (
+            {"workspaces": ["shop"]},
+            {"shop/package.json": '{"dependencies": {"a": "patch:a@1#./own.patch"}}', "shop/own.patch": ""},
+            ["shop/own.patch"],
+        ),
+        ({"dependencies": {"a": "patch:a@1", "b": 3}, "patchedDependencies": ["x"], "pnpm": 1}, {}, []),
+    ],
+)
+def test_the_apps_own_patches_are_part_of_the_key(plan, package, files, patches):
+    made = plan(package, {"fixes/a.patch": "", "b.patch": "", **files})
+    assert [name for name in made["install"]["inputs"] if name.endswith(".patch")] == patches

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.parse
 import zipfile
 from pathlib import Path
 
@@ -31,8 +32,8 @@ sys.path[:0] = [
 ruby_plan, php_plan, java_plan, perl_plan = (
     importlib.import_module(f"{name}_plan") for name in ("ruby", "php", "java", "perl")
 )
-gemfile, java_version, choose_jar, php_site, index_snapshot = map(
-    importlib.import_module, ("gemfile", "java_version", "choose_jar", "php_site", "index_snapshot")
+gemfile, java_version, choose_jar, php_site, php_builder, index_snapshot = map(
+    importlib.import_module, ("gemfile", "java_version", "choose_jar", "php_site", "php_builder", "index_snapshot")
 )
 read_tree = importlib.import_module("tree").read_tree
 
@@ -204,6 +205,15 @@ def test_gems_of_the_whole_app_are_not_kept_and_folders_are_part_of_the_key(app)
     assert plan["kept"] and "lib/own" in plan["inputs"]
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [("gem 'rack'", True), ("gem 'own', path: 'own'", False), ("gem 'x', github: 'x/x'", False), ("gemspec", False)],
+)
+def test_without_a_lock_file_gems_are_kept_for_a_day_where_they_cannot_change(app, line, kept):
+    plan = ruby(app(Gemfile=f"source 'https://rubygems.org'\n{line}\n"))
+    assert (plan["kept"], plan["daily"]) == (kept, True)
+
+
 # PHP
 
 
@@ -286,6 +296,10 @@ def test_packages_from_folders_of_the_app_are_part_of_the_key(app):
         ({"type": "path", "url": "../y"}, False, ["../y"]),
         ({"type": "path", "url": "/srv/y"}, False, ["/srv/y"]),
         ({"type": "path", "url": "."}, False, ["."]),
+        ({"type": "zip", "url": "https://example.org/a.zip"}, True, []),
+        ({"type": "zip", "url": "lib/a.zip"}, True, ["lib/a.zip"]),
+        ({"type": "zip", "url": "file:///app/lib/a.zip"}, False, [".."]),
+        ({"type": "zip", "url": "/srv/a.zip"}, False, ["/srv/a.zip"]),
     ):
         packages = json.dumps({"packages": [{"name": "x/y", "dist": dist}]})
         plan = php(app(composer__json="{}", composer__lock=packages))
@@ -315,18 +329,152 @@ def test_composer_is_not_started_where_it_runs_nothing_of_the_apps_own(app, mani
     assert plan["whole"] is whole
 
 
-@pytest.mark.parametrize("repositories", [[{"type": "path", "url": "packages/*"}], {"own": {"type": "path"}}])
-def test_without_a_lock_file_packages_of_the_apps_folders_are_not_kept(app, repositories):
+def test_what_plugins_read_of_the_app_is_part_of_the_key(app):
+    """Such as cweagans/composer-patches: what it installs is the package and a patch."""
+    extra = {
+        "patches": {"x/y": {"one": "fixes/one.patch", "two": "https://example.org/two.patch", "out": "../out.patch"}},
+        "patches-file": "all.json",
+    }
+    files = {
+        "fixes_slash_one__patch": "",
+        "fixes_slash_three__patch": "",
+        "patches__lock__json": "{",
+        "other__patch": "",
+    }
+    root = app(
+        composer__json=json.dumps({"extra": extra}),
+        composer__lock=json.dumps({"packages": [{"name": "x/y", "type": "composer-plugin"}]}),
+        all__json=json.dumps({"patches": {"x/z": {"three": "./fixes/three.patch"}}}),
+        **files,
+    )
+    (root.root / "../out.patch").write_text("")
+    assert php(root)["inputs"] == ["all.json", "fixes/one.patch", "fixes/three.patch", "patches.lock.json"]
+    (root.root / "composer.lock").write_text(json.dumps({"packages": [{"name": "x/y"}]}))
+    assert php(root)["inputs"] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "command", "words"),
+    [
+        ("require(a.php): Failed to open stream\nScript php a handling the post-install-cmd event returned with error code 1", "composer install", "A script of composer.json failed"),
+        ("  - Downloading x/y (1.403.0)\n- Required package \"x/y\" is not present in the lock file.", "composer install", "composer.lock is out of step"),
+        ("Warning: The lock file is not up to date with the latest changes\nfailed (HTTP/2 403 )", "composer install", "refused this build"),
+        ("The lock file is not up to date\ncurl error 6: Could not resolve host", "composer install", "cannot be reached"),
+        ("Your lock file does not contain a compatible set of packages. Please run composer update.\n x/y requires ext-gd * -> it is missing from your system", "composer install", "An extension of PHP is missing"),
+        ("Your lock file does not contain a compatible set of packages. Please run composer update.", "composer install", "composer.lock is out of step"),
+        ("The checksum verification of the file failed (downloaded from https://x)", "composer install", "is not the one whose checksum"),
+        ("x/y contains a Composer plugin which is blocked by your allow-plugins config.", "composer install", "config.allow-plugins"),
+        ("no", "composer run-script compile", "without a database and secrets"),
+        ("no", "php artisan x", "It comes from extra in composer.json"),
+    ],
+)  # fmt: skip
+def test_why_composer_failed_and_what_to_do(tmp_path, said, command, words):
+    (tmp_path / "log").write_text(said)
+    program = str(BUILDPACKS / "php/lib/explain")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    (tmp_path / "php").write_text("#!/bin/sh\necho 8.4\n")
+    (tmp_path / "php").chmod(0o755)
+    done = subprocess.run(
+        ["bash", program, str(tmp_path / "log"), command],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    "repositories",
+    [
+        [{"type": "path", "url": "packages/*"}],
+        {"own": {"type": "path", "url": "./packages/a"}},
+        [{"type": "artifact", "url": "archives"}],
+        [{"type": "composer", "url": "mirror"}],
+        [{"type": "vcs", "url": "file:///app/lib/a"}],
+        [{"type": "package", "package": [{"name": "x/y", "dist": {"type": "zip", "url": "a.zip"}}]}],
+    ],
+)
+def test_without_a_lock_file_packages_of_the_app_itself_are_not_kept(app, repositories):
     plan = php(app(composer__json=json.dumps({"repositories": repositories})))
     assert (plan["whole"], plan["daily"]) == (False, True)
-    assert php(app(composer__json="{}"))["whole"]
 
 
-def test_a_config_var_that_moves_the_packages_starts_composer(app):
-    root = app(composer__json="{}", composer__lock="{}")
+@pytest.mark.parametrize(
+    "repositories",
+    [
+        None,
+        [{"packagist.org": False}],
+        {"packagist.org": False},
+        [{"type": "vcs", "url": "git@example.org:x/y.git"}, {"type": "composer", "url": "https://example.org"}],
+        [{"type": "package", "package": {"name": "x/y", "dist": {"type": "zip", "url": "https://example.org/a.zip"}}}],
+    ],
+)
+def test_without_a_lock_file_packages_from_elsewhere_are_kept_for_a_day(app, repositories):
+    plan = php(app(composer__json=json.dumps({"repositories": repositories})))
+    assert (plan["whole"], plan["daily"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("COMPOSER", False), ("COMPOSER_VENDOR_DIR", False), ("COMPOSER_BIN_DIR", True)]
+)
+def test_a_config_var_that_moves_the_packages_starts_composer(app, name, kept):
+    root = app(composer__json="{}", composer__lock='{"packages": [{"name": "x/y"}]}')
     assert php(root)["whole"]
-    root.config["COMPOSER_VENDOR_DIR"] = "lib"
-    assert not php(root)["whole"]
+    root.config[name] = "lib"
+    plan = php(root)
+    assert (plan["whole"], plan["kept"]) == (False, kept)
+
+
+@pytest.fixture
+def builders_php(tmp_path, monkeypatch):
+    """A builder whose PHP says something else than what was written down of it."""
+    for name, lines in {
+        "usr/bin/php": "",
+        "facts": "#!/bin/sh\nprintf '11\\n8.4.2\\njson\\n'",
+        "status": "Package: a",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(lines)
+        (tmp_path / name).chmod(0o755)
+    for name, place in {"PROGRAM": "usr/bin/php", "ASK": "facts", "PACKAGES": "status", "FACTS": "php.txt"}.items():
+        monkeypatch.setattr(php_builder, name, tmp_path / place)
+    monkeypatch.setenv("PATH", f"{tmp_path}/usr/bin:{os.environ['PATH']}")
+    for name in ("PHPRC", "PHP_INI_SCAN_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "php.txt").write_text("10\n8.4.1\nCore\nZend OPcache\n")
+    return tmp_path
+
+
+def test_php_is_not_started_where_the_builder_says_what_it_is(builders_php):
+    assert php_builder.read_php() == ["8.4.1", "Core", "Zend OPcache"]
+
+
+@pytest.mark.parametrize("other", ["a package more", "nothing written down", "another PHP", "settings of the app"])
+def test_php_is_asked_where_it_can_be_another(builders_php, monkeypatch, other):
+    match other:
+        case "a package more":
+            (builders_php / "status").write_text("Package: a\n\nPackage: b")
+        case "nothing written down":
+            (builders_php / "php.txt").unlink()
+        case "another PHP":
+            own = builders_php / "own/php"
+            own.parent.mkdir()
+            own.symlink_to("/bin/true")
+            monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
+        case "settings of the app":
+            monkeypatch.setenv("PHP_INI_SCAN_DIR", ":/app/php")
+    assert php_builder.read_php() == ["8.4.2", "json"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_files_address_is_written_as_browsers_do(name):
+    assert php_site._quote(name, "/") == urllib.parse.quote(name)
+
+
+def test_a_file_whose_name_is_not_utf_8_is_served(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.css")).write_text("")
+    assert "caf%E9\\x2ecss" in php_site.configure("/app", tmp_path, read_tree(tmp_path))
 
 
 def test_the_files_that_an_autoloader_is_made_of(app):

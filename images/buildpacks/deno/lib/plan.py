@@ -31,14 +31,15 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
     tasks = _tasks(settings)
     version, because = choose_version(root)
     entry = find_entry(root, tasks)
-    locked = (root / "deno.lock").is_file() and settings.get("lock") is not False
+    lock, names = lock_file(settings), settings.get("importMap")
+    locked = bool(lock) and (root / lock).is_file()
     web, why = choose_start(root, tasks, entry)
     if not web and not (root / "Procfile").exists():
         raise ProblemError("How to start the app is unknown. Write a task 'start' into deno.json, or add a main.ts.")
     frozen = " --frozen" if locked else ""
     return {
         "found": [*found(root, *FILES), *([entry] if entry else [])],
-        "manager": {"name": "deno", "version": version, "because": "deno.lock" if locked else "there is no lock file"},
+        "manager": {"name": "deno", "version": version, "because": lock if locked else "there is no lock file"},
         "language": {"name": "deno", "version": version, "because": because},
         "tools": {"deno": [version]},
         "steps": [
@@ -46,10 +47,20 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
             *(["deno task build"] if "build" in tasks else []),
         ],
         "locked": locked,
+        "inputs": [*([lock] if lock else []), *([names] if isinstance(names, str) else [])],
         "processes": {"web": web} if web else {},
         "because": why,
         "warnings": [] if locked or not settings.get("imports") else list(NO_LOCK),
     }
+
+
+def lock_file(settings: dict[str, Any]) -> str:
+    """The lock file's name; empty where deno.json wants none."""
+    lock = settings.get("lock")
+    if lock is False:
+        return ""
+    named = lock.get("path") if isinstance(lock, dict) else lock
+    return named if isinstance(named, str) and named else "deno.lock"
 
 
 def _tasks(settings: dict[str, Any]) -> dict[str, str]:

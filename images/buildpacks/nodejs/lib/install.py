@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ranges
 from app import MANIFESTS, App, WrongFileError, read_manifest
 from managers import Manager
+from patches import find_patches
 
 # Scripts of a package that its manager runs while installing. They read files that are in no key.
 OWN_SCRIPTS = {
@@ -219,4 +220,5 @@ def _places_pnp(app: App) -> bool:
 def inputs(app: App, manager: Manager, packages: Packages) -> list[str]:
     """The app's files that decide what is installed."""
     named = [name for name in SETTINGS if (app.root / name).exists()]
-    return [*packages.manifests, *([manager.lock] if manager.lock else []), *named]
+    own = find_patches(app.root, packages.manifests, app.text("pnpm-workspace.yaml"))
+    return [*packages.manifests, *([manager.lock] if manager.lock else []), *named, *own]

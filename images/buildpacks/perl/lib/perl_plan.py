@@ -90,7 +90,7 @@ def choose_warnings(app: App, have: str, snapshot: bool) -> list[str]:
     names = re.findall(r"^\s*requires\s+['\"](?!perl['\"])", app.text("cpanfile"), re.MULTILINE)
     if names and not snapshot:
         warnings.append(
-            "There is no cpanfile.snapshot, so a build may take newer modules than the last. "
+            "There is no cpanfile.snapshot, so the first build of each day takes the newest modules. "
             "Run carton install and commit cpanfile.snapshot."
         )
     return warnings

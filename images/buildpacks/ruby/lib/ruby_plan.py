@@ -14,6 +14,8 @@ from planning.front_end import FrontEnd, read_front_end
 from planning.ranges import WrongRangeError, meets, number, starts_with
 
 INSTALL = "bundle install"
+# Gems whose content can be another under the same Gemfile, where no lock file says which it was
+MOVING = re.compile(r"\b(path|git|github|gist|bitbucket|gemspec|eval_gemfile)\b")
 ASSET_GEMS = {
     "sprockets",
     "sprockets-rails",
@@ -53,6 +55,7 @@ def main(root: str, config: str, have: str, machine: str) -> None:
 
 
 def make(app: App, have: str, machine: str, front: FrontEnd) -> dict[str, Any]:
+    locked = bool(app.has("Gemfile.lock"))
     lock = gemfile.read_lock(app.text("Gemfile.lock"))
     language, problems, warnings = choose_ruby(gemfile.read_asked(app), lock, have)
     adding, why = missing_platform(lock, machine)
@@ -68,8 +71,10 @@ def make(app: App, have: str, machine: str, front: FrontEnd) -> dict[str, Any]:
         },
         "language": language,
         "front_end": front.steps,
+        **({"front_end_plan": front.plan} if front.plan else {}),
         "steps": [*front.steps, *([adding] if adding else []), INSTALL, *([assets] if assets else [])],
-        "kept": bool(app.has("Gemfile.lock")) and "." not in lock.paths,
+        "kept": "." not in lock.paths and (locked or not MOVING.search(app.text("Gemfile"))),
+        "daily": not locked,
         "inputs": [
             *app.has("Gemfile", "Gemfile.lock", ".ruby-version", ".tool-versions"),
             *sorted(lock.paths),
@@ -181,9 +186,8 @@ def choose_processes(app: App, gems: set[str]) -> dict[str, str]:
 def unlocked(app: App) -> list[str]:
     if app.has("Gemfile.lock"):
         return []
-    return [
-        "There is no Gemfile.lock, so each build takes the newest gems. Run bundle install and commit Gemfile.lock."
-    ]
+    advice = "Run bundle install and commit Gemfile.lock."
+    return [f"There is no Gemfile.lock, so the first build of each day takes the newest gems. {advice}"]
 
 
 if __name__ == "__main__":

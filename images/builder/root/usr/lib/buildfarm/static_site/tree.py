@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
+
+TYPE_CHECKING = False  # of typing: what takes long to import is left out, since builds and starts wait for it
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 HASHED_MAX_BYTES = 256 << 20  # a larger folder has no ETag: reading it would take a second and more at each start
 BLOCK = 1 << 20
 DEPTH_MAX = 64
 
 
-@dataclass
 class Tree:
-    """All names are relative to the folder, with "/" between them."""
+    """All names are relative to the folder, with "/" between them.
 
-    files: list[str] = field(default_factory=list)
-    indexes: list[str] = field(default_factory=list)  # folders with an index.html; "" is the served folder itself
-    outside: list[str] = field(default_factory=list)  # links that lead out of the folder
+    ``indexes`` are folders with an index.html, of which "" is the served folder itself, and ``outside`` are links that
+    lead out of the folder.
+    """
+
+    def __init__(self, files: Iterable[str] = (), indexes: Iterable[str] = (), outside: Iterable[str] = ()) -> None:
+        self.files, self.indexes, self.outside = list(files), list(indexes), list(outside)
 
     @property
     def pages(self) -> list[str]:
@@ -28,14 +33,14 @@ class Tree:
         return [page for page in pages if page not in taken and page.rsplit("/", 1)[-1] not in ("index", "")]
 
 
-def read_tree(root: Path, *, dot_files: bool = False) -> Tree:
+def read_tree(root: Path | str, *, dot_files: bool = False) -> Tree:
     """The tree of what can be served. Links are followed if they stay below `root`."""
     tree = Tree()
     real_root = os.path.realpath(root)
     folders = [("", frozenset([real_root]))]
     while folders:
         folder, above = folders.pop()
-        for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
+        for entry in sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name):
             if entry.name.startswith(".") and not dot_files and (folder or entry.name != ".well-known"):
                 continue
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -51,14 +56,14 @@ def read_tree(root: Path, *, dot_files: bool = False) -> Tree:
     return Tree(sorted(tree.files), sorted(tree.indexes), sorted(tree.outside))
 
 
-def digest(root: Path, tree: Tree, more: str) -> str:
+def digest(root: Path | str, tree: Tree, more: str) -> str:
     """A digest of all files and of `more`; empty for a folder too large to read at each start."""
-    if sum((root / name).stat().st_size for name in tree.files) > HASHED_MAX_BYTES:
+    if sum(os.path.getsize(os.path.join(root, name)) for name in tree.files) > HASHED_MAX_BYTES:
         return ""
     whole = hashlib.sha256(more.encode())
     for name in tree.files:
         one = hashlib.sha256()
-        with (root / name).open("rb") as file:
+        with open(os.path.join(root, name), "rb") as file:
             while block := file.read(BLOCK):
                 one.update(block)
         whole.update(os.fsencode(name) + b"\0" + one.digest())
