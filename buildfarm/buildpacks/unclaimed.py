@@ -27,6 +27,11 @@ LOOKED_FOR = {
     "procfile": ("Procfile",),
 }
 
+# Those of them that only an app has
+_MANIFESTS = {
+    "go.mod", "requirements.txt", "pyproject.toml", "Gemfile", "composer.json", "pom.xml", "build.gradle", "cpanfile",
+    "Cargo.toml", "deno.json", "package.json", "CMakeLists.txt", "meson.build",
+}  # fmt: skip
 _SHOWN = 8
 
 
@@ -58,6 +63,10 @@ SIGNS = (
     Sign("stack.yaml", _public("a Haskell app", "https://github.com/mfine/heroku-buildpack-stack")),
     Sign("pubspec.yaml", _public("a Dart app", "https://github.com/igrigorik/heroku-buildpack-dart")),
     Sign("init.R", _public("an R app", "https://github.com/virtualstaticvoid/heroku-buildpack-r")),
+    *(
+        Sign(name, _public("a Hugo site", "https://github.com/roperzh/heroku-buildpack-hugo"))
+        for name in ("hugo.toml", "hugo.yaml", ".hugo_build.lock")
+    ),
     Sign("environment.yml", _public("a conda environment", "https://github.com/heroku-python/conda-buildpack")),
     Sign(
         "Cargo.toml",
@@ -75,7 +84,7 @@ def unclaimed(names: Collection[str], asked: Sequence[str]) -> DetectError:
     found = _sign(top)
     return DetectError(
         f"No buildpack takes this app: found {found[0]}, {found[1]}" if found else "No buildpack detects this app.",
-        advice=f"{_looked_for(asked)} {_there_is(top)}",
+        advice=" ".join(filter(None, [_looked_for(asked), _there_is(top), _below(names)])),
     )
 
 
@@ -92,6 +101,16 @@ def _top(names: Collection[str]) -> list[str]:
 
 def _there_is(top: Sequence[str]) -> str:
     return f"There is {_listed(top)} at the source's top."
+
+
+def _below(names: Collection[str]) -> str:
+    """Which folders are apps by themselves, as in a repository of several."""
+    places = (name.rpartition("/") for name in names)
+    apps = sorted({folder for folder, _, file in places if folder and "/" not in folder and file in _MANIFESTS})
+    if not apps:
+        return ""
+    told = f"The folder {apps[0]} looks" if len(apps) == 1 else f"The folders {_listed(apps)} look"
+    return f"{told} like an app: set the config var PROJECT_DIR to build one alone, such as PROJECT_DIR={apps[0]}."
 
 
 def _sign(names: Sequence[str]) -> tuple[str, str] | None:

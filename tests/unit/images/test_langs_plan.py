@@ -86,6 +86,15 @@ def load_plan(buildpack: str) -> tuple[ModuleType, ModuleType]:
 DETECTED = {
     "a Go app with front-end tools": ({"go.mod": GO_MOD, "package.json": "{}"}, "go"),
     "a Go file without a module": ({"main.go": MAIN}, "go"),
+    "a Go file of another name": ({"web.go": MAIN}, "go"),
+    "a Go file beside another language": ({"web.go": MAIN, "package.json": "{}"}, "nodejs"),
+    "a part of a Go program": ({"web.go": "package web\n"}, ""),
+    "a Node program without a package.json": ({"server.js": ""}, "nodejs"),
+    "a program that a Procfile starts": ({"Procfile": "web: ./serve\n"}, "procfile"),
+    "a program in a language that is built elsewhere": ({"Procfile": "web: lein run\n", "project.clj": ""}, ""),
+    "the same, which brings its program": ({"Procfile": "web: bin/x y\n", "mix.exs": "", "bin/x": ""}, "procfile"),
+    "the same, whose program the builder has": ({"Procfile": "web: bash x\n", "a.csproj": ""}, "procfile"),
+    "a page in Apache's folder": ({"htdocs/index.html": ""}, "static"),
     "a Go workspace": ({"go.work": "go 1.22\n"}, "go"),
     "a Python app with a CMakeLists.txt": ({"requirements.txt": "", "CMakeLists.txt": ""}, "python"),
     "a Node app with a crate for a native part": (
@@ -95,6 +104,8 @@ DETECTED = {
     "a Rust app with front-end tools": ({"package.json": "{}", "Cargo.toml": CRATE, "src/main.rs": ""}, "rust"),
     "a Rust workspace": ({"Cargo.toml": '[workspace]\nmembers = ["a"]\n'}, "rust"),
     "a Deno app": ({"deno.jsonc": "{}"}, "deno"),
+    "a Deno file below src": ({"src/index.ts": "Deno.serve(() => new Response())"}, "deno"),
+    "a file for another TypeScript": ({"src/index.ts": "console.log(1)"}, ""),
     "a Deno file": ({"main.ts": ""}, "deno"),
     "a Deno app with a package.json of tools": ({"deno.json": "{}", "package.json": "{}"}, "deno"),
     "a Node app that Deno's tools format": (
@@ -215,6 +226,43 @@ def test_each_go_program_is_built_and_started(app, files, config, steps, process
         steps,
         {name: command for name, command in processes.items() if command},
     )
+
+
+def test_a_go_program_without_a_module_has_the_name_that_herokus_file_gives_it(app):
+    plan = app.write({"web.go": MAIN, "other_test.go": MAIN, ".godir": "example.com/shop/web\n"}).plan("go")
+    assert (plan["steps"], plan["processes"]) == (["go build -o bin/web web.go"], {"web": "bin/web"})
+
+
+def test_a_go_app_from_before_modules_needs_no_vendor_folder_where_its_list_is_empty(app):
+    plan = app.write({"main.go": MAIN, "Godeps/Godeps.json": '{"ImportPath": "a/shop", "Deps": []}'}).plan("go")
+    assert (plan["steps"], plan["problems"]) == ([OLD.format("a/shop", "shop", ".")], [])
+
+
+OLD = "cd $GOPATH/src/{} && go build -o bin/{} {}"
+OLD_GO = {
+    "godep": (
+        {"Godeps/Godeps.json": '{"ImportPath": "example.com/shop"}'},
+        [OLD.format("example.com/shop", "shop", ".")],
+    ),
+    "glide": ({"glide.yaml": "package: shop\nimport: []\n"}, [OLD.format("shop", "shop", ".")]),
+    "govendor": ({"vendor/vendor.json": '{"rootPath": "a/b"}'}, [OLD.format("a/b", "b", ".")]),
+    "dep": (
+        {"Gopkg.lock": "", "Gopkg.toml": '[metadata.heroku]\n  root-package = "a/shop"\n'},
+        [OLD.format("a/shop", "shop", ".")],
+    ),
+    "no tool": ({}, [OLD.format("app", "app", ".")]),
+    "two programs": (
+        {".godir": "x/shop\n", "cmd/worker/main.go": MAIN},
+        [OLD.format("x/shop", "shop", "."), OLD.format("x/shop", "worker", "./cmd/worker")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "steps"), OLD_GO.values(), ids=OLD_GO)
+def test_a_go_app_from_before_modules_is_built_from_its_vendor_folder(app, files, steps):
+    plan = app.write({"main.go": MAIN, "vendor/example.com/lib/lib.go": "package lib\n", **files}).plan("go")
+    assert (plan["steps"], plan["problems"]) == (steps, [])
+    assert plan["warnings"][0].startswith("There is no go.mod, so the app is built from its folder vendor.")
 
 
 def test_hooks_of_a_go_app_are_steps(app):
@@ -429,6 +477,7 @@ STATIC = {
     "the app's own folder": ({"index.html": ""}, ".", {}),
     "public before it": ({"index.html": "", "public/index.html": ""}, "public", {}),
     "dist": ({"dist/index.html": ""}, "dist", {}),
+    "Apache's folder": ({"htdocs/index.html": ""}, "htdocs", {}),
     "a Staticfile's root and single page": (
         {"Staticfile": "---\nroot: site\npushstate: enabled\n", "site/index.html": ""},
         "site",
@@ -478,7 +527,7 @@ PROBLEMS = {
     ),
     "a tool from before modules": (
         "go",
-        {"Gopkg.lock": "", "main.go": MAIN},
+        {"Gopkg.lock": "", "main.go": MAIN, "vendor/README": ""},
         "Gopkg.lock belongs to a tool from before Go modules.",
     ),
     "a go.mod without a module": ("go", {"go.mod": "go 1.22\n", "main.go": MAIN}, "go.mod has no module line."),
@@ -548,11 +597,13 @@ def test_lines_of_a_static_site_that_are_not_followed_are_warned_of(app):
             "index.html": "",
             "_redirects": "/a /b\n/c /d 302 Country=de\n",
             "_headers": "/*\n  No colon\n",
-            "static.json": '{"proxies": {"/api": {}}}',
+            "static.json": '{"proxies": {"/api": {}}, "routes": {"/**": {"path": "a.html", "excepts": ["/b"]}}}',
         }
     )
-    warnings = app.plan("static")["warnings"]
-    assert [line.split(":")[0] for line in warnings] == [
+    plan = app.plan("static")
+    assert plan["settings"]["fallback"] == "a.html"
+    assert [line.split(":")[0] for line in plan["warnings"]] == [
+        "static.json",
         "'proxies' of static.json is not supported and has no effect here.",
         "_redirects, line 2",
         "_headers, line 2",

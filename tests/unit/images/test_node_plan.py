@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,9 @@ SERVE = "/usr/lib/buildfarm/serve-static"
 @pytest.fixture(scope="module")
 def planner():
     """The buildpack's own modules, which are no package: they run in the builder."""
-    names = ("app", "ranges", "versions", "managers", "install", "patches", "starts", "plan")
+    names = (
+        "app", "ranges", "versions", "managers", "install", "patches", "compiled", "functions", "starts", "members", "plan",
+    )  # fmt: skip
     sys.path.insert(0, str(LIB))
     yield importlib.import_module("plan")
     sys.path.remove(str(LIB))
@@ -70,6 +73,7 @@ def berry(version):
         ({"engines": {"npm": ">=8", "yarn": ">=1"}}, {}, "npm 11.21.2"),
         ({"engines": {"yarn": "1.x"}}, CLASSIC, "yarn 1.22.22"),
         ({}, berry(8), "yarn 4.18.1"),
+        ({"engines": {"yarn": "1.x"}}, berry(8), "yarn 4.18.1"),
         ({}, berry(6), "yarn 3.8.7"),
         ({"packageManager": "yarn@4.5.0"}, berry(8), "yarn 4.5.0"),
         ({}, berry(8) | {".yarnrc.yml": "yarnPath: .yarn/releases/yarn-4.2.2.cjs\n"}, "yarn 4.2.2"),
@@ -143,6 +147,9 @@ def uses(*names, **scripts):
     return {"scripts": {"build": "x"} | scripts, "dependencies": dict.fromkeys(names, "1")}
 
 
+FUNCTIONS = "@google-cloud/functions-framework"
+TOGETHER = {"workspaces": ["packages/*"]}
+STARTS = '{"scripts": {"start": "next start", "build": "next build"}}'
 STANDALONE = {"next.config.mjs": "export default { output: 'standalone' }"}
 EXPORT = {"next.config.js": 'module.exports = { output: "export" }'}
 ANGULAR = {
@@ -203,6 +210,8 @@ def angular(**options):
         (uses("expo", start="expo start"), {}, f"{SERVE} dist --fallback index.html"),
         (uses("@docusaurus/core", start="docusaurus start"), {}, f"{SERVE} build"),
         (uses("gatsby", start="gatsby develop"), {}, f"{SERVE} public"),
+        (uses("gatsby", start="npm run develop", develop="gatsby develop"), {}, f"{SERVE} public"),
+        (uses("gatsby", start="npm run serve", serve="node a.js"), {}, "npm run serve"),
         (uses("vitepress", build="vitepress build docs"), {}, f"{SERVE} docs/.vitepress/dist"),
         ({"main": "lib/web.js"}, {"lib/web.js": "", "server.js": ""}, "node lib/web.js"),
         ({"main": "dist/web.js", "scripts": {"build": "tsc"}}, {"index.js": ""}, "node dist/web.js"),
@@ -210,6 +219,20 @@ def angular(**options):
         ({}, {"index.js": ""}, "node index.js"),
         ({}, {"index.ts": "", "bun.lock": ""}, "bun run index.ts"),
         ({}, {"public/index.html": ""}, f"{SERVE} public"),
+        ({"scripts": {"build": "tsc -p ."}}, {"server.ts": "", "tsconfig.json": "{}"}, "node server.js"),
+        ({"scripts": {"build": "tsc"}}, {"src/index.ts": "", "tsconfig.json": '{"outDir": "./dist", // "rootDir": "lib"\n}'}, "node dist/index.js"),
+        ({"scripts": {"build": "tsc"}}, {"src/index.ts": "", "a.ts": "", "tsconfig.json": '{"outDir": "dist"}'}, "node dist/src/index.js"),
+        ({"scripts": {"build": "tsc"}}, {"lib/a.ts": "", "src/main.mts": "", "tsconfig.json": '{"outDir": "out", "rootDir": "."}'}, "node out/src/main.mjs"),
+        ({"scripts": {"build": "tsc"}}, {"src/main.ts": "", "a.ts": "", "tsconfig.json": '{"outDir": "d", "include": ["src/**/*"]}'}, "node d/main.js"),
+        ({"scripts": {"build": "tsc"}}, {"server.ts": "", "tsconfig.json": '{"noEmit": true}'}, "node server.ts"),
+        ({"scripts": {"build": "tsc"}}, {"server.ts": "", "bun.lock": ""}, "bun run server.ts"),
+        (uses(FUNCTIONS), {"index.js": "functions.http('hello', (req, res) => {})"}, "functions-framework --target ${FUNCTION_TARGET:-hello}"),
+        (uses(FUNCTIONS) | {"main": "web.js"}, {"web.ts": "export const hello = 1"}, "functions-framework --target ${FUNCTION_TARGET:-hello}"),
+        (uses(FUNCTIONS), {"function.js": "exports.a = 1\nexports.b = 2\n"}, "functions-framework"),
+        (uses(FUNCTIONS, start="node x.js"), {"index.js": ""}, "node x.js"),
+        (TOGETHER, {"packages/shop/package.json": STARTS, "packages/lib/package.json": '{"main": "a.js"}'}, "cd packages/shop && npm start"),
+        (TOGETHER, {"packages/web/package.json": STARTS, "packages/docs/package.json": STARTS}, "cd packages/web && npm start"),
+        (TOGETHER | {"main": "a.js"}, {"a.js": "", "packages/web/package.json": STARTS}, "node a.js"),
     ],
 )  # fmt: skip
 def test_how_it_starts(plan, package, files, command):
@@ -228,6 +251,70 @@ def test_a_framework_without_an_adapter_has_no_process_and_a_warning(plan, packa
     made = plan(package, files)
     assert made["processes"] == {}
     assert "makes nothing that can be started here" in made["warnings"][-1]
+
+
+def test_workspaces_that_may_all_be_the_web_server_are_named(plan):
+    files = {f"packages/{name}/package.json": STARTS for name in ("client", "server")}
+    made = plan(TOGETHER, files)
+    assert made["processes"] == {}
+    (warning,) = made["warnings"]
+    assert warning.startswith("Which of the workspaces packages/client, packages/server is the web server is unknown.")
+    assert warning.endswith("'web: cd packages/client && npm start'.")
+
+
+@pytest.mark.parametrize("root", [{}, {"build": "turbo run build"}])
+def test_the_workspace_that_is_started_is_built_unless_the_root_builds_all(plan, root):
+    made = plan(TOGETHER | {"scripts": root}, {"packages/web/package.json": STARTS})
+    assert made["steps"][1:] == (["npm run build"] if root else ["cd packages/web && npm run build"])
+
+
+def test_a_procfile_of_an_app_of_workspaces_builds_nothing_unasked(plan):
+    files = {"packages/web/package.json": STARTS, "Procfile": "web: node packages/web/a.js\n"}
+    assert len(plan(TOGETHER, files)["steps"]) == 1
+
+
+def test_a_plain_program_is_started_without_an_install(planner, tmp_path):
+    (tmp_path / "server.js").write_text("")
+    made = planner.make(planner.App(tmp_path))
+    assert (made["steps"], made["processes"]) == ([], {"web": "node server.js"})
+    assert (made["warnings"], made["problems"]) == ([], [])
+
+
+EXPLAINED = {
+    "packages that do not go together": ("npm error code ERESOLVE\nnpm error Conflicting peer dependency: a@2", "Packages ask for"),
+    "a git repository": ("npm error code 128\nnpm error command git --no-replace-objects ls-remote ssh://x", "A package is fetched from a git"),
+    "a package that does not exist": ("npm error code E404\nnpm error 404 Not Found", "The registry does not have a package"),
+    "words of the app's own": ("Error: Cannot find module 'x'", "'npm run build' failed: the words above are the script's own."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "sentence"), EXPLAINED.values(), ids=EXPLAINED)
+def test_what_a_failed_command_says_is_followed_by_what_to_do(tmp_path, words, sentence):
+    (tmp_path / "log").write_text(words)
+    command = ["bash", LIB / "explain", tmp_path / "log", "npm run build"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(sentence)
+
+
+DETECTED = {
+    "a package": (["package.json"], True),
+    "pnpm's manifest": (["package.yaml"], True),
+    "hpack's manifest": (["package.yaml", "stack.yaml"], False),
+    "hpack's manifest of a library": (["package.yaml", "shop.cabal"], False),
+    "a plain program": (["server.js", "lib.js"], True),
+    "a page and its program": (["index.html", "app.js"], False),
+    "a page in a folder": (["public/index.html", "main.js"], False),
+    "a script that starts it": (["start.sh", "index.js"], False),
+    "other files": (["lib.js"], False),
+}
+
+
+@pytest.mark.parametrize(("files", "taken"), DETECTED.values(), ids=DETECTED)
+def test_detect(tmp_path, files, taken):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    done = subprocess.run(["bash", LIB.parent / "bin/detect", tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, done.stdout) == (taken, "Node.js\n" if taken else "")
 
 
 @pytest.mark.parametrize("serve", ["bun server/entry.bun.js", "node --env-file=.env server/entry.express"])
@@ -333,6 +420,7 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
         (DEVELOPMENT, {"package-lock.json": "", "Procfile": "web: npx tsx server.ts\n"}, ["npm ci --include=dev"]),
         ({"scripts": {"build": "a", "heroku-postbuild": "b", "heroku-prebuild": "c", "heroku-cleanup": "d"}}, ["package-lock.json"],
          ["npm run heroku-prebuild", "npm ci --include=dev", "npm run heroku-postbuild", "npm run heroku-cleanup"]),
+        ({"scripts": {"build": "a", "gcp-build": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run gcp-build"]),
         ({"scripts": {"build": "a", "prepare": "b", "postinstall": "c", "preinstall": "d"}}, ["package-lock.json"],
          ["npm ci --include=dev", "npm run preinstall --include=dev", "npm run postinstall --include=dev", "npm run prepare --include=dev", "npm run build"]),
         ({"scripts": {"install": "a", "postinstall": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run install --include=dev"]),

@@ -27,6 +27,8 @@ POETRY = '[tool.poetry]\nname = "shop"\n[tool.poetry.dependencies]\nflask = "*"\
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\n'
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n"
 FASTAPI = "import fastapi\n\napp = fastapi.FastAPI()\n"
+SCRIPTS = '[project.scripts]\n{} = "shop:run"\n'
+FUNCTIONS = "functions-framework --host 0.0.0.0 --port $PORT --target {}"
 MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site1.settings")\n'
 DJANGO = {"requirements.txt": "Django", "manage.py": MANAGE, "site1/__init__.py": "", "site1/wsgi.py": ""}
 
@@ -42,6 +44,11 @@ def make(
 
 INSTALLS = {
     "requirements": ({"requirements.txt": "flask"}, "pip", ["pip install -r requirements.txt"]),
+    "requirements with archives of their own": (
+        {"requirements.txt": "words", "vendor/words-1-py3-none-any.whl": ""},
+        "pip",
+        ["pip install --find-links vendor -r requirements.txt"],
+    ),
     "requirements in a folder": (
         {"requirements/production.txt": "flask"},
         "pip",
@@ -140,6 +147,10 @@ STARTS = {
         {"requirements.txt": "Flask\ngunicorn", "shop/__init__.py": "def create_app(config=None):\n    pass\n"},
         "gunicorn --bind 0.0.0.0:$PORT 'shop:create_app()'",
     ),
+    "Flask made in a file of the app's own name": (
+        {"requirements.txt": "Flask\ngunicorn", "wsgi.py": "from shop import app\n", "shop.py": FLASK},
+        "gunicorn --bind 0.0.0.0:$PORT wsgi:app",
+    ),
     "Flask with waitress": (
         {"requirements.txt": "flask\nwaitress", "main.py": FLASK},
         "waitress-serve --listen=0.0.0.0:$PORT main:app",
@@ -197,6 +208,52 @@ STARTS = {
     "app.py": ({"pyproject.toml": PROJECT, "app.py": ""}, "python app.py"),
     "a package that can be run": ({"setup.py": "", "shop/__main__.py": ""}, "python -m shop"),
     "a library": ({"setup.py": "", "shop/__init__.py": ""}, None),
+    "a script of the project": (
+        {"pyproject.toml": PROJECT + SCRIPTS.format("shop") + SETUPTOOLS, "shop/__init__.py": ""},
+        "shop",
+    ),
+    "a script called like a start, of several": (
+        {"pyproject.toml": PROJECT + SCRIPTS.format("start") + 'admin = "shop:admin"\n' + SETUPTOOLS, "main.py": ""},
+        "start",
+    ),
+    "a plain program beside a script with another name": (
+        {"pyproject.toml": PROJECT + SCRIPTS.format("admin") + SETUPTOOLS, "main.py": ""},
+        "python main.py",
+    ),
+    "a script of what is no package": (
+        {"pyproject.toml": PROJECT + SCRIPTS.format("serve"), "shop.py": ""},
+        "python -c 'from shop import run; run()'",
+    ),
+    "Poetry's script": (
+        {
+            "pyproject.toml": POETRY.replace("\n", "\npackage-mode = false\n", 1)
+            + '[tool.poetry.scripts]\nstart = "shop.web:run"\n',
+            "shop/web.py": "",
+        },
+        "python -c 'from shop.web import run; run()'",
+    ),
+    "several scripts": (
+        {"pyproject.toml": PROJECT + SCRIPTS.format("a") + 'b = "shop:b"\n' + SETUPTOOLS, "shop/__init__.py": ""},
+        None,
+    ),
+    "a function": (
+        {
+            "requirements.txt": "functions-framework",
+            "main.py": "@functions_framework.http\ndef hello(request):\n    pass\n",
+        },
+        FUNCTIONS.format("${FUNCTION_TARGET:-hello}"),
+    ),
+    "a function that is not registered": (
+        {
+            "requirements.txt": "functions-framework",
+            "main.py": "def part():\n    pass\n\ndef hello(request):\n    pass\n",
+        },
+        FUNCTIONS.format("${FUNCTION_TARGET:-hello}"),
+    ),
+    "several functions": (
+        {"requirements.txt": "functions-framework", "main.py": "def a(request): pass\ndef b(request): pass\n"},
+        FUNCTIONS.format("$FUNCTION_TARGET"),
+    ),
 }
 
 
@@ -217,6 +274,13 @@ PYTHONS = {
     "an older range": ({"pyproject.toml": PROJECT + 'requires-python = ">=3.9,<3.12"'}, ">=3.9,<3.12", True),
     "Poetry's": ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.10"'}, BUILDERS, False),
     "Poetry's tilde": ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "~3.10"'}, ">=3.10,<3.11", True),
+    "mise's list": ({".mise.toml": '[tools]\npython = ["3.12", "3.11"]\n'}, "3.12", True),
+    "the latest": ({".python-version": "latest"}, BUILDERS, False),
+    "the latest of a range": (
+        {"mise.toml": '[tools]\npython = "latest"\n', "pyproject.toml": PROJECT + 'requires-python = ">=3.14"'},
+        ">=3.14",
+        True,
+    ),
     "Pipenv's": ({"Pipfile": '[requires]\npython_version = "3.12"'}, "3.12", True),
 }
 
@@ -234,10 +298,14 @@ PROBLEMS = {
     ),
     "a lock file alone": ({"poetry.lock": ""}, "There is poetry.lock and no pyproject.toml, which it belongs to."),
     "no version": (
-        {"main.py": "", ".python-version": "latest"},
-        ".python-version asks for Python 'latest', which is not a version.",
+        {"main.py": "", ".python-version": "newest"},
+        ".python-version asks for Python 'newest', which is not a version.",
     ),
     "Python 2": ({"main.py": "", "runtime.txt": "python-2.7.18"}, "but only Python 3 is maintained"),
+    "only conda's list": (
+        {"app.py": "", "environment.yml": "dependencies:\n- flask\n"},
+        "environment.yml lists packages of conda, which is not here, and no other file lists what the app needs.",
+    ),
     "not TOML": ({"pyproject.toml": "[project"}, "pyproject.toml is not valid TOML"),
     "a file that is missing": (
         {"requirements.txt": "-r base.txt"},
@@ -465,6 +533,7 @@ DETECTED = {
     "a program": ({"main.py": ""}, True),
     "a program beside Node": ({"main.py": "", "package.json": ""}, False),
     "a page": ({"index.html": ""}, False),
+    "a bot": ({"bot.py": ""}, True),
 }
 
 

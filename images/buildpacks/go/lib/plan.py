@@ -11,12 +11,13 @@ from typing import Any
 
 sys.path.insert(0, os.environ.get("BUILDFARM_LIBRARY", "/usr/lib/buildfarm"))
 
-from planning import ProblemError, found, read, run, tool_version, walk
+from planning import ProblemError, found, read, read_json, run, tool_version, walk
 
 OLD_TOOLS = ("Gopkg.lock", "glide.yaml", "vendor/vendor.json", "Godeps/Godeps.json")
 WEB_NAMES = ("web", "server", "api", "app", "main")
 LEFT_OUT = ("vendor", "testdata", "node_modules")
 OTHER_SYSTEMS = r"windows|darwin|freebsd|netbsd|openbsd|js|wasm|plan9|android|ios|ignore|tools?"
+OLD_WARNING = ("There is no go.mod, so the app is built from its folder vendor. Run 'go mod init' and commit go.mod.",)
 OLDEST = (1, 21)  # before it, the `go` line of go.mod named a language version that every later toolchain compiles
 
 
@@ -28,9 +29,10 @@ class Program:
 
 def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
     modules = find_modules(root)
-    if not modules:
+    old = "" if modules else import_path(root)
+    if not modules and not old:
         _refuse_old(root)
-    programs = find_programs(root, modules, config)
+    programs = find_old_programs(root, old) if old else find_programs(root, modules, config)
     if not programs:
         raise ProblemError(
             "No package main with a func main was found. Add one in the app's folder or below cmd/, or build an app "
@@ -55,16 +57,52 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
         "tools": {"go": ranges(version)},
         "steps": [
             *hook(root, "bin/go-pre-compile"),
-            *(f"go build -o bin/{program.name} {program.package}" for program in programs),
+            *(f"{_inside(old)}go build -o bin/{program.name} {program.package}" for program in programs),
             *hook(root, "bin/go-post-compile"),
         ],
+        "gopath": old,
         "programs": [program.name for program in programs],
         "processes": processes,
         "because": why,
-        "warnings": []
-        if web or (root / "Procfile").exists()
-        else [f"Which of the programs {names} is the web server is unknown. Name it in a Procfile: 'web: bin/NAME'."],
+        "warnings": [*(OLD_WARNING if old else ()), *_unclear(root, web, names)],
     }
+
+
+def _unclear(root: Path, web: Program | None, names: str) -> list[str]:
+    if web or (root / "Procfile").exists():
+        return []
+    return [f"Which of the programs {names} is the web server is unknown. Name it in a Procfile: 'web: bin/NAME'."]
+
+
+def import_path(root: Path) -> str:
+    """By what an app from before modules imports its own packages; nothing if others are missing."""
+    vendor, godeps = root / "vendor", read_json(root / "Godeps/Godeps.json")
+    if godeps.get("Deps") != [] and not _has_packages(vendor):
+        return ""
+    said = (
+        str(godeps.get("ImportPath") or ""),
+        str(read_json(root / "vendor/vendor.json").get("rootPath") or ""),
+        *re.findall(r"(?m)^package:\s*(\S+)", read(root / "glide.yaml")),
+        *re.findall(r"(?m)^\s*root-package\s*=\s*[\"'](\S+)[\"']", read(root / "Gopkg.toml")),
+        read(root / ".godir").strip(),
+    )
+    named = next((text.strip("/") for text in said if text.strip("/")), "app")
+    if not re.fullmatch(r"(?!.*\.\.)[\w.~/-]+", named):
+        raise ProblemError(f"'{named}' is not the path of a Go package. Run 'go mod init' and commit go.mod.")
+    return named
+
+
+def _has_packages(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix == ".go" for path in walk(folder, lambda _: False))
+
+
+def _inside(old: str) -> str:
+    return f"cd $GOPATH/src/{old} && " if old else ""
+
+
+def find_old_programs(root: Path, path: str) -> list[Program]:
+    packages = [f"./{place}" if place != "." else "." for place in _program_folders(root, ".", {})]
+    return [Program(base_name(path) if one == "." else one.rsplit("/", 1)[-1], one) for one in packages]
 
 
 def find_modules(root: Path) -> dict[str, str]:
@@ -102,7 +140,9 @@ def _refuse_old(root: Path) -> None:
 def find_programs(root: Path, modules: dict[str, str], config: dict[str, str]) -> list[Program]:
     if not modules:
         files = [path.name for path in sorted(root.glob("*.go")) if not path.name.endswith("_test.go")]
-        return [Program("app", " ".join(files))] if _is_program(root, root) else []
+        # What Heroku's buildpack read before there were modules: the path of the program's package
+        named = base_name(read(root / ".godir").strip().strip("/")) or "app"
+        return [Program(named, " ".join(files))] if _is_program(root, root) else []
     wanted = config.get("GO_INSTALL_PACKAGE_SPEC", "").split() or _heroku(root, "install")
     programs = []
     for folder, path in modules.items():

@@ -38,7 +38,8 @@ class App:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        return read_manifest(self.root / self.manifest_name)
+        """Empty for a plain program, which has none."""
+        return read_manifest(self.root / self.manifest_name) if self.has(self.manifest_name) else {}
 
     @property
     def scripts(self) -> dict[str, str]:

@@ -98,6 +98,9 @@ def _below(root: Path) -> list[str]:
 
 
 def install(app: App, manager: Manager) -> str:
+    """The command, or nothing for a plain program without a manifest."""
+    if not app.has(app.manifest_name):
+        return ""
     locked = bool(manager.lock)
     if manager.berry:
         return f"yarn install --{'immutable' if locked else 'no-immutable'}"

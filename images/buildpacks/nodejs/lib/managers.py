@@ -150,12 +150,19 @@ def _version(app: App, manager: Manager, asked: str, node: str, npm: str) -> Man
         version, because = numbers[0] if numbers else default, "yarnPath in .yarnrc.yml"
     elif asked and asked not in ("*", "latest"):
         version = asked if name != "npm" or not ranges.satisfies(npm, asked) else npm
-    elif (engine := _engine(app, name)) and not ranges.satisfies(default, engine):
+    elif (
+        (engine := _engine(app, name)) and not ranges.satisfies(default, engine) and not _is_older(app, manager, engine)
+    ):
         version, because = engine, f"{because}; engines.{name} asks for {engine}"
     else:
         version = default
     chosen = Manager(name, version, because, manager.lock, digest, path)
     return Manager(name, version, because, manager.lock, digest, path, plug_n_play=chosen.berry and _plug_n_play(app))
+
+
+def _is_older(app: App, manager: Manager, engine: str) -> bool:
+    """Whether the lock file is of a Yarn since 2, which an older one cannot read."""
+    return "__metadata:" in app.text(manager.lock)[:1000] and ranges.satisfies(_lowest(engine), "<2")
 
 
 def _default(app: App, manager: Manager, node: str, npm: str) -> str:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import install
 import managers
+import members
 import starts
 import versions
 from app import MANIFESTS, App, WrongFileError, read_config, told_by
@@ -52,7 +53,8 @@ def make(app: App) -> dict[str, Any]:
     language, problem = versions.choose(app, builders_node())
     manager, problems = managers.choose(app, language["version"], npm)
     packages = install.read_packages(app)
-    start = starts.choose(app, manager)
+    shared = members.find(app, manager, packages.manifests)
+    start = starts.choose(app, manager) or members.start(app, shared)
     commands = dict(app.processes) or ({"web": start.command} if start else {})
     steps, parts = make_steps(app, manager, packages, start, commands)
     beside = bun(app, manager, commands)
@@ -76,7 +78,7 @@ def make(app: App) -> dict[str, Any]:
         "runtime": at_run_time(app, manager, commands),
         "bun": beside,
         "because": start.because if start else "",
-        "warnings": warnings(app, manager, start),
+        "warnings": warnings(app, manager, "" if start else members.warning(shared)),
         "problems": [*([problem] if problem else []), *problems],
     }
 
@@ -109,7 +111,7 @@ def make_steps(
     scripts = [manager.run(name) for name in after(app)]
     before = [manager.run(name) for name in ("heroku-prebuild", "scalingo-prebuild") if name in app.scripts]
     own = install.apart(app, manager, packages)
-    steps = [*before, installing, *own, *scripts, *(start.steps if start else ()), *([pruning] if pruning else [])]
+    steps = [*before, installing, *own, *scripts, *(start.steps if start else ()), pruning]
     not_kept = install.why_not_kept(app, manager, packages)
     kept = {
         "run": installing,
@@ -120,12 +122,13 @@ def make_steps(
         "inputs": install.inputs(app, manager, packages),
         "apart": own,
     }
-    return steps, {"install": kept, "prune": {"run": pruning, "because": why_not}}
+    return [step for step in steps if step], {"install": kept, "prune": {"run": pruning, "because": why_not}}
 
 
 def after(app: App) -> list[str]:
     """The app's scripts that run when the dependencies are there."""
-    build = next((name for name in ("heroku-postbuild", "scalingo-postbuild", "build") if name in app.scripts), "")
+    names = ("heroku-postbuild", "scalingo-postbuild", "gcp-build", "build")
+    build = next((name for name in names if name in app.scripts), "")
     cleanup = [name for name in ("heroku-cleanup", "scalingo-cleanup") if name in app.scripts]
     return [*([build] if build else []), *cleanup]
 
@@ -185,14 +188,14 @@ def found(app: App, manager: managers.Manager) -> list[str]:
     return [name for name in names if app.has(name)]
 
 
-def warnings(app: App, manager: managers.Manager, start: starts.Start | None) -> list[str]:
+def warnings(app: App, manager: managers.Manager, more: str) -> list[str]:
     told = []
     if not manager.lock and any(app.table(key) for key in ("dependencies", "devDependencies", "optionalDependencies")):
         lock = next(name for name, kind in managers.LOCKS.items() if kind == manager.name and "shrinkwrap" not in name)
         told.append(f"There is no {lock}: versions may differ from day to day. Commit one.")
     if sentence := starts.unadapted(app):
         told.append(sentence)
-    return told
+    return [*told, more] if more else told
 
 
 def builders_node() -> str:

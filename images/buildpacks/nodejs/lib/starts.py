@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import compiled
+import functions
 from app import App
 from managers import Manager
 
@@ -42,11 +44,17 @@ def choose(app: App, manager: Manager) -> Start | None:
     script = app.scripts.get("start", "")
     framework = next((start for find in _FRAMEWORKS if (start := find(app))), None)
     better = framework or (unadapted(app) and "preview" not in script)
-    if script and not (_unsuited(app, script, framework) and better):
+    if script and not (_unsuited(app, _called(app, script), framework) and better):
         return _script(app, manager, script, framework)
     if framework or unadapted(app):
         return framework
     return _main(app, manager)
+
+
+def _called(app: App, script: str) -> str:
+    """The script that a script only calls."""
+    found = re.fullmatch(r"(?:npm|yarn|pnpm|bun)\s+(?:run\s+)?([\w:.-]+)", script.strip())
+    return app.scripts.get(found[1], script) if found else script
 
 
 def _unsuited(app: App, script: str, framework: Start | None) -> bool:
@@ -86,7 +94,8 @@ def _main(app: App, manager: Manager) -> Start | None:
             return Start(f"{_runtime(manager)} {shlex.quote(found or name)}", f"main in {app.manifest_name}", dict(ALL))
     found = app.first(*(f"{name}.{ending}" for name in names for ending in endings))
     if found:
-        return Start(f"{_runtime(manager)} {shlex.quote(found)}", f"found {found}", dict(ALL))
+        program = found if manager.name == "bun" else compiled.output(app, found) or found
+        return Start(f"{_runtime(manager)} {shlex.quote(program)}", f"found {found}", dict(ALL))
     static = app.first("dist/index.html", "build/index.html", "public/index.html", "index.html")
     if static:
         return _static(static.removesuffix("index.html").rstrip("/") or ".", f"found {static}", fallback=False)
@@ -254,6 +263,11 @@ def _nest(app: App) -> Start | None:
     return Start("node dist/main", "Nest", dict(ALL))
 
 
+def _functions(app: App) -> Start | None:
+    found = functions.find(app)
+    return Start(*found) if found else None
+
+
 # A dependency, the folder of its output, and whether unknown addresses get index.html.
 _OUTPUTS = (
     ("gatsby", "Gatsby", "public", False),
@@ -309,5 +323,5 @@ def _has_server(app: App) -> bool:
 
 
 _FRAMEWORKS: tuple[Callable[[App], Start | None], ...] = (
-    _next, _nitro, _sveltekit, _qwik, _react_router, _astro, _angular, _nest, _output,
+    _next, _nitro, _sveltekit, _qwik, _react_router, _astro, _angular, _nest, _functions, _output,
 )  # fmt: skip

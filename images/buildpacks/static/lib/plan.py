@@ -13,7 +13,7 @@ sys.path.insert(0, os.environ.get("BUILDFARM_LIBRARY", "/usr/lib/buildfarm"))
 from planning import ProblemError, found, read, read_json, run
 from static_site.site_files import Rule, check_header, check_rule, read_files
 
-FOLDERS = ("public", "dist", ".")
+FOLDERS = ("public", "dist", ".", "public_html", "htdocs", "www", "build")
 HSTS = "http_strict_transport_security"
 IGNORED = {
     "Staticfile": ("ssi", "location_include", "status_codes", "enable_http2"),
@@ -130,7 +130,10 @@ def read_static_json(own: dict[str, Any], warnings: list[str]) -> dict[str, Any]
         for source, to in _objects(own, "redirects")
     ]
     routes = own.get("routes") or {}
-    for source, page in routes.items() if isinstance(routes, dict) else ():
+    for source, to in routes.items() if isinstance(routes, dict) else ():
+        page = to.get("path", "") if isinstance(to, dict) else to
+        if isinstance(to, dict) and to.get("excepts"):
+            warnings.append(f"static.json: 'excepts' of the route {source} has no effect here.")
         if source == "/**" and str(page).lstrip("/").endswith(".html"):
             settings["fallback"] = str(page).lstrip("/")
         else:

@@ -16,6 +16,7 @@ BUNDLED = Path(__file__).parents[4] / "images" / "buildpacks"
     ("names", "found"),
     [
         ({"README.md", "mix.exs", "lib"}, "found mix.exs, an Elixir app"),
+        ({"hugo.toml", "content"}, "found hugo.toml, a Hugo site"),
         ({"Shop.csproj", "Program.cs"}, "found Shop.csproj, a .NET app"),
         ({"Cargo.toml", "package.json"}, "found Cargo.toml, a Rust library"),
         ({"Dockerfile", "README.md"}, "found Dockerfile, which is not used here"),
@@ -31,6 +32,28 @@ def test_what_was_looked_for_and_what_is_there_is_told():
     assert "requirements.txt" in error.advice
     assert "README.md, file0" in error.advice
     assert "and 2 more" in error.advice
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            {"api/go.mod", "api/main.go"},
+            "The folder api looks like an app: set the config var PROJECT_DIR to build one",
+        ),
+        (
+            {"b/package.json", "a/Gemfile", "README.md"},
+            "The folders a, b look like an app: set the config var PROJECT_DIR",
+        ),
+    ],
+)
+def test_a_folder_that_is_an_app_by_itself_is_named(names, told):
+    assert told in unclaimed(names, ()).advice
+
+
+@pytest.mark.parametrize("names", [{"a/notes.txt"}, {"a/b/package.json"}, {"mix.exs"}])
+def test_a_folder_that_is_no_app_is_not_named(names):
+    assert "PROJECT_DIR" not in unclaimed(names, ()).advice
 
 
 def test_a_farm_with_an_order_of_its_own_says_whom_it_asked():

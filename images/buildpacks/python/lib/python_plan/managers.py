@@ -69,7 +69,8 @@ def _without_lock(app: App) -> tuple[Manager, list[str]]:
         return _pip(app, name)
     if app.has("Pipfile"):
         return _pipenv(app, "", "Pipfile"), []
-    return _by_tables(app), []
+    manager = _by_tables(app)
+    return manager, [] if manager.run else _conda(app)
 
 
 def _by_tables(app: App) -> Manager:
@@ -81,6 +82,14 @@ def _by_tables(app: App) -> Manager:
     if app.has("setup.py") or _is_package(app):
         return _package(app)
     return _listed(app) if app.says("project") else _nothing(app)
+
+
+def _conda(app: App) -> list[str]:
+    """What is wrong where only conda's file lists the dependencies."""
+    if not (name := app.first("environment.yml", "environment.yaml", "pixi.toml")):
+        return []
+    told = f"{name} lists packages of conda, which is not here, and no other file lists what the app needs."
+    return [f"{told} Write it into a requirements.txt as pip names it, or name a buildpack for conda."]
 
 
 def _nothing(app: App) -> Manager:
@@ -215,8 +224,11 @@ def _pip(app: App, name: str) -> tuple[Manager, list[str]]:
     ]
     project = Project("", f"{name} lists all that is installed")
     not_kept = f"what '{found.moving}' names may change" if found.moving else ""
-    run = f"pip install -r {name}"
-    return Manager("pip", "", name, run, found.files, found.names, project, not_kept=not_kept), problems
+    # Cloud Foundry's folder for archives that are not in an index
+    brought = any(file.endswith((".whl", ".tar.gz", ".zip")) for file in app.names("vendor"))
+    run = f"pip install{' --find-links vendor' if brought else ''} -r {name}"
+    inputs = [*found.files, *(["vendor"] if brought else [])]
+    return Manager("pip", "", name, run, inputs, found.names, project, not_kept=not_kept), problems
 
 
 def _is_package(app: App) -> bool:

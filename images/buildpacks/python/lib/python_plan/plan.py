@@ -59,7 +59,8 @@ def make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[st
 def _make(app: App, builders: str, front_end: Mapping[str, list[str]]) -> dict[str, Any]:
     language, problem = versions.choose(app, builders)
     manager, problems = managers.choose(app)
-    start = starts.choose(app, manager.names) if "web" not in app.processes else None
+    project = manager.package or bool(manager.project.run)
+    start = starts.choose(app, manager.names, project=project) if "web" not in app.processes else None
     static = _collectstatic(app, manager.names)
     return {
         "buildpack": "python",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from python_plan import functions, scripts
 from python_plan.app import App
 
 Names = dict[str, tuple[str, ...]]
@@ -37,6 +38,7 @@ _PLAIN = (
     "__main__.py",
 )
 _MAKES = r"(?m)^({name})\s*(?::[^=\n]+)?=\s*(?:[\w.]+\.)?(?:{classes})\("
+_IMPORTED = r"(?m)^from [\w.]+ import (?:\w+ as )?(app|application)[ \t]*$"  # in files for this very purpose
 _FACTORY = r"(?m)^(?:async )?def (create_app|make_app)\("
 
 
@@ -62,12 +64,17 @@ class Target(NamedTuple):
         return f"{self.module}:{self.variable}"
 
 
-def choose(app: App, names: Names) -> Start | None:
+def choose(app: App, names: Names, *, project: bool) -> Start | None:
+    """``project``: whether the app itself is installed, and with it the programs that pyproject.toml names."""
     installed = _installed(names)
-    for framework in (_django, _streamlit, _dash, _gradio, _asgi, _wsgi):
+    for framework in (_django, _streamlit, _dash, _gradio, _asgi, _functions, _wsgi):
         if start := framework(app, installed):
             return start
-    return _plain(app)
+    if script := scripts.clear(app, installed=project):
+        return Start(*script)
+    if plain := _plain(app):
+        return plain
+    return Start(*script) if (script := scripts.only(app, installed=project)) else None
 
 
 def _installed(names: Names) -> set[str]:
@@ -240,6 +247,11 @@ def _asgi(app: App, installed: set[str]) -> Start | None:
     return Start(f"python {target.file}", target.file, warning)
 
 
+def _functions(app: App, installed: set[str]) -> Start | None:
+    found = functions.find(app, installed)
+    return Start(*found) if found else None
+
+
 def _wsgi(app: App, installed: set[str]) -> Start | None:
     if not installed & {"flask", "bottle", "apiflask", "connexion", "falcon", "pyramid"}:
         return None
@@ -265,17 +277,21 @@ def _find(app: App, classes: tuple[str, ...]) -> Target | None:
     texts = {file: text for *_, file in files if (text := app.text(file))}
     for pattern in _patterns(classes):
         for folder, stem, file in files:
+            if pattern == _IMPORTED and stem not in ("wsgi", "asgi"):
+                continue
             if found := re.search(pattern, texts.get(file, "")):
                 return _target(app, folder, stem, file, found[1])
     return None
 
 
 def _patterns(classes: tuple[str, ...]) -> list[str]:
-    """In the order of their weight: a variable of a common name, any other, what a factory returned, the factory."""
+    """In the order of their weight: a variable of a common name, any other, what a factory returned or another file
+    made, the factory."""
     any_of = "|".join(classes)
     made = [_MAKES.format(name=name, classes=any_of) for name in ("app|application|api|server", r"\w+")]
     unpacked = [r"(?m)^(app)\s*,[^=\n]*=\s*(?:\w+\.)?fast_app\("] if "FastHTML" in classes else []
-    return [*made, *unpacked, r"(?m)^(app|application)\s*=\s*(?:\w+\.)?(?:create_app|make_app)\(", _FACTORY]
+    returned = r"(?m)^(app|application)\s*=\s*(?:\w+\.)?(?:create_app|make_app)\("
+    return [*made, *unpacked, returned, _IMPORTED, _FACTORY]
 
 
 def _target(app: App, folder: str, stem: str, file: str, variable: str) -> Target:

@@ -11,6 +11,7 @@ Version = tuple[int, ...]
 
 _CLAUSE = re.compile(r"(===|==|~=|!=|<=|>=|<|>|\^|~|=)?\s*v?(\d+(?:\.\d+)*)(\.[*x])?((?:a|b|rc)\d+)?$")
 _PINS = (".python-version", "runtime.txt")
+_ANY = ("latest", "system")  # what other tools take for whatever they have
 
 
 class Clause(NamedTuple):
@@ -114,15 +115,17 @@ def choose(app: App, builders: str) -> tuple[dict[str, Any], str]:
 
 
 def _asked(app: App) -> Asked | None:
-    return next((asked for asked in (*_pins(app), *_ranges(app)) if asked.text), None)
+    said = (asked for asked in (*_pins(app), *_ranges(app)) if asked.text)
+    return next((asked for asked in said if asked.text.lower().removeprefix("python@") not in _ANY), None)
 
 
 def _pins(app: App) -> list[Asked]:
     """From files that name the version which is to run."""
     found = [Asked(_first_line(app.text(name)), name) for name in _PINS]
     line = re.search(r"(?m)^python[ \t]+(\S+)", app.text(".tool-versions"))
-    tool = re.search(r"(?m)^[ \t]*python[ \t]*=[ \t]*[\"']([^\"']+)", app.text("mise.toml"))
-    return [*found, Asked(line[1] if line else "", ".tool-versions"), Asked(tool[1] if tool else "", "mise.toml")]
+    mise = app.first("mise.toml", ".mise.toml")
+    tool = re.search(r"(?m)^[ \t]*python[ \t]*=[^\"'\n]*[\"']([^\"']+)", app.text(mise)) if mise else None
+    return [*found, Asked(line[1] if line else "", ".tool-versions"), Asked(tool[1] if tool else "", mise)]
 
 
 def _ranges(app: App) -> list[Asked]:

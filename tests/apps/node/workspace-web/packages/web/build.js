@@ -1,0 +1,1 @@
+require("fs").copyFileSync("server.js", "made.js");

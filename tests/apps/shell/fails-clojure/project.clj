@@ -1,0 +1,1 @@
+(defproject shop "1")
