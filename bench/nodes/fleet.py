@@ -28,7 +28,7 @@ from testkit.queue.node import DIGEST
 from workers.attempt.claim import claim
 
 _AT_ONCE = 50
-_THREADS = 2
+_THREADS = 16  # one that waits whether a node takes its offer holds up no other node's build
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.nodes.fleet import Fleet
-from bench.nodes.own_redis import CLIENTS_MAX, OwnRedis
+from bench.nodes.own_redis import CLIENTS_MAX, OwnRedis, cpu_seconds
 from buildfarm.farm import Farm
 from buildfarm.store import Nodes
 from testkit.cluster.shell import wait
@@ -34,11 +34,18 @@ def measure(redis: OwnRedis, farm: Farm, like: Fleet, nodes: int) -> dict[str, A
     before = redis.counts()
     # Those of the connections that are left out for want of files would be idle.
     like = replace(like, connections=min(like.connections, (CLIENTS_MAX - _OTHERS) // nodes))
-    with node(farm, 2, BUILDFARM_NODE_ID=LEADER, BUILDFARM_LOG_LEVEL="error") as leader, fleets(like, nodes - 1):
+    with (
+        node(farm, 2, BUILDFARM_NODE_ID=LEADER, BUILDFARM_LOG_LEVEL="error") as leader,
+        fleets(like, nodes - 1) as processes,
+    ):
         time.sleep(SETTLE_SECONDS)
+        simulating, at = sum(map(cpu_seconds, processes)), time.monotonic()
         figures = {"nodes": nodes, **idle(redis, nodes, before)}
+        figures["simulation_cores"] = (sum(map(cpu_seconds, processes)) - simulating) / (time.monotonic() - at)
         cpu, at = redis.cpu_seconds(), time.monotonic()
-        figures |= load(farm)
+        with redis.slow_syncs() as syncs:
+            figures |= load(farm, f"beside{nodes}")
+        figures["slowest_sync_ms"] = max(syncs, default=0)
         more = redis.cpu_seconds() - cpu - figures["cores"] * (time.monotonic() - at)
         figures["cpu_milliseconds_per_build"] = more / SUBMITS * 1000
         leader.kill()
@@ -49,8 +56,8 @@ def measure(redis: OwnRedis, farm: Farm, like: Fleet, nodes: int) -> dict[str, A
 
 
 @contextmanager
-def fleets(like: Fleet, count: int) -> Iterator[None]:
-    """So many simulated nodes, for the length of the block.
+def fleets(like: Fleet, count: int) -> Iterator[list[int]]:
+    """So many simulated nodes, for the length of the block; yields the ids of their processes.
 
     Their pops and builds are in processes of their own, which do little else: a real node's do not wait either while a
     thousand others send their heartbeats.
@@ -69,7 +76,7 @@ def fleets(like: Fleet, count: int) -> Iterator[None]:
             assert process.stdout is not None
             if process.stdout.readline().strip() != b"ready":
                 raise SystemExit("the simulated nodes do not start")
-        yield
+        yield [process.pid for process in processes]
 
 
 @contextmanager
@@ -104,12 +111,15 @@ def idle(redis: OwnRedis, nodes: int, before: dict[str, float]) -> dict[str, flo
     }
 
 
-def load(farm: Farm) -> dict[str, float]:
-    """Builds one after the other, each of its own app: milliseconds of a submit, and from submit to claim."""
+def load(farm: Farm, app: str) -> dict[str, float]:
+    """Builds one after the other: milliseconds of a submit, and from submit to claim.
+
+    Each is of an app of its own that no other farm's nodes have built: it would be offered to the node of that name.
+    """
     submits, ids = list[float](), list[str]()
     for number in range(SUBMITS):
         at = time.monotonic()
-        ids.append(farm.submit(request(f"t{number % 50}", f"a{number}", cached_result=False)).id)
+        ids.append(farm.submit(request(f"t{number % 50}", f"{app}-{number}", cached_result=False)).id)
         submits.append(time.monotonic() - at)
         time.sleep(max(0.0, 1 / PER_SECOND - submits[-1]))
     builds = [farm.wait(build_id, timeout_seconds=60) for build_id in ids]

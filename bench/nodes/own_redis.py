@@ -24,6 +24,13 @@ CLIENTS_MAX = FILES_MAX - 50  # Redis keeps some for itself
 READY_SECONDS = 20
 _OF_CLIENTS = ("evalsha", "brpop", "ping")  # what idle nodes send; no script calls them
 _NONE = {"calls": 0}
+_SLOW_MILLISECONDS = 5
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of all threads of a process, in user mode and in the kernel (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,19 @@ class OwnRedis:
         return f"redis://{ADDRESSES[0]}:{self.port}/0"
 
     def cpu_seconds(self) -> float:
-        """Processor time of all its threads, in user mode and in the kernel (proc(5), stat)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
+        """Its processor time."""
+        return cpu_seconds(self.pid)
+
+    @contextmanager
+    def slow_syncs(self) -> Iterator[list[float]]:
+        """Milliseconds of its slow writes to the disk, the slowest of each second; complete at the end of the block."""
+        found = list[float]()
+        client: Any = self.client
+        client.config_set("latency-monitor-threshold", _SLOW_MILLISECONDS)
+        client.latency_reset()
+        yield found
+        found += [slowest for _, slowest in client.latency_history("aof-fsync-always")]
+        client.config_set("latency-monitor-threshold", 0)
 
     def counts(self) -> dict[str, float]:
         """Commands of clients, connections, memory and bytes of the append-only file until now."""

@@ -18,6 +18,8 @@ from buildfarm.cli.error_handler import connected_farm, json_option
 from buildfarm.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from buildfarm import farm as library
     from buildfarm import settings as settings_module
     from buildfarm import telemetry
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from buildfarm.gc import storage as storage_module
     from buildfarm.gc.choose import Rules
     from buildfarm.gc.farm_garbage import FarmGarbage
+    from buildfarm.gc.over_api import garbage as over_api
+    from buildfarm.gc.over_api import listing as listings
+    from buildfarm.gc.over_api.listing import Listing
     from buildfarm.gc.result import Collected
     from buildfarm.gc.retention import Retention
     from buildfarm.gc.storage import Storage
@@ -41,6 +46,8 @@ else:
     telemetry = LazyModule("buildfarm.telemetry")
     collect = LazyModule("buildfarm.gc.collect")
     farm_garbage = LazyModule("buildfarm.gc.farm_garbage")
+    over_api = LazyModule("buildfarm.gc.over_api.garbage")
+    listings = LazyModule("buildfarm.gc.over_api.listing")
     rules_module = LazyModule("buildfarm.gc.rules")
     storage_module = LazyModule("buildfarm.gc.storage")
 
@@ -58,34 +65,71 @@ _number = click.FloatRange(0)
 @click.option("--keep", type=click.Path(path_type=Path, exists=True), help="Images to keep, by digest, one per line.")
 @click.option("--max-bytes", type=_number, help="Free no more than this; the next run goes on.")
 @click.option("--max-seconds", type=_number, help="Take nothing more after this time.")
+@click.option(
+    "--listing", type=click.Path(path_type=Path), help="Delete over the registry's API: what its own collector lists."
+)
 @click.option("--adopt", is_flag=True, help="Collect a registry that another farm collected before.")
 @click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @json_option
 def gc(
-    storage: Path | None, keep: Path | None, adopt: bool, dry_run: bool, as_json: bool, **limits: float | None
+    storage: Path | None,
+    keep: Path | None,
+    listing: Path | None,
+    *,
+    adopt: bool,
+    dry_run: bool,
+    as_json: bool,
+    **limits: float | None,
 ) -> None:
     """Remove what nothing refers to from the registry, whose files are in STORAGE.
 
     Images with a tag stay, and those that are in use, or that the record of a build or --keep names. The registry may
     run meanwhile. What is not given is as the settings say, and STORAGE of a local farm is known.
+
+    Of a registry on a bucket, --listing names what `docker-registry garbage-collect --dry-run` has just printed, after
+    a line with # and the time (date +%s).
     """
+    if storage and listing:
+        raise click.UsageError("Name the registry's files, or a listing of what it has.")
     settings = settings_module.read_settings()
     telemetry.set_up_logging(settings)
-    files = _storage(storage or settings.registry_storage or _local_storage())
+    where = listings.Listing.read(listing) if listing else _files(storage or settings.registry_storage)
     listed = keep.read_text().split() if keep else ()
     # Never by the API: the records are read from Redis itself.
     with library.open_farm(settings) as farm:
         garbage = _garbage(farm)
         rules, budget = _rules(garbage, limits), _budget(settings, limits)
         if dry_run:
-            done = garbage.look(files, rules, budget, listed=listed)
+            done = _look(garbage, where, rules, budget, listed)
         else:
             os.nice(_NICE)  # builds and the registry come first
-            done = garbage.collect(files, rules, budget, listed=listed, adopt=adopt)
+            done = _collect(garbage, where, rules, budget, listed, adopt=adopt)
     if as_json:
         click.echo(json.dumps(farm_garbage.encode(done)))
     else:
-        _show(done, dry_run=dry_run)
+        _show(done, dry_run=dry_run, rest="to the registry's own collector" if listing else "for the next run")
+
+
+def _look(
+    garbage: FarmGarbage, where: Storage | Listing, rules: Rules, budget: collect.Budget, listed: Collection[str]
+) -> Collected:
+    if isinstance(where, listings.Listing):
+        return over_api.ListedGarbage(garbage, where).look(rules, listed)
+    return garbage.look(where, rules, budget, listed=listed)
+
+
+def _collect(
+    garbage: FarmGarbage,
+    where: Storage | Listing,
+    rules: Rules,
+    budget: collect.Budget,
+    listed: Collection[str],
+    *,
+    adopt: bool,
+) -> Collected:
+    if isinstance(where, listings.Listing):
+        return over_api.ListedGarbage(garbage, where).collect(rules, budget, listed, adopt=adopt)
+    return garbage.collect(where, rules, budget, listed=listed, adopt=adopt)
 
 
 def _garbage(farm: Farm) -> FarmGarbage:
@@ -93,7 +137,8 @@ def _garbage(farm: Farm) -> FarmGarbage:
     return farm_garbage.FarmGarbage(history, farm.settings, (farm.builder(), farm.settings.imager))
 
 
-def _storage(folder: Path | None) -> Storage:
+def _files(folder: Path | None) -> Storage:
+    folder = folder or _local_storage()
     if folder is None:
         raise SetupError(
             "This process does not know where the registry's files are.",
@@ -139,11 +184,11 @@ def _given(value: float | None, otherwise: float, factor: float = 1) -> float:
     return otherwise if value is None else value * factor
 
 
-def _show(done: Collected, *, dry_run: bool) -> None:
+def _show(done: Collected, *, dry_run: bool, rest: str) -> None:
     verb = "would go" if dry_run else "are gone"
     click.echo(f"{done.manifests} manifests and {done.blobs} blobs {verb}: {units.size(done.freed_bytes)}.")
     if done.left_bytes:
-        click.echo(f"{units.size(done.left_bytes)} more is left for the next run.")
+        click.echo(f"{units.size(done.left_bytes)} more is left {rest}.")
     rows = display.table("kept by", "manifests", "size")
     for reason, share in done.kept.items():
         if share.manifests:

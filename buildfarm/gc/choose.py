@@ -16,9 +16,10 @@ from math import inf
 from buildfarm.gc.storage import Stored
 
 SOURCES, CACHES, ARCHIVE, AUDIT = "sources/", "caches/", "archive/", "audit/"
+COLLECTION = "collection/memory"  # of collections over the API
 
 # OCI distribution-spec, "Referrers Tag Schema", and cosign's tags of signatures, attestations and SBOMs.
-_REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(\.[a-z0-9.]+)?")
+REFERRER_TAG = re.compile(r"sha256-([0-9a-f]{64})(\.[a-z0-9.]+)?")
 
 
 class Reason(StrEnum):
@@ -65,7 +66,7 @@ class Rules:
             return Keep(self.source_seconds, self.sources)
         if repository.startswith(CACHES):
             return Keep(self.cache_seconds, self.caches)
-        if repository.startswith((ARCHIVE, AUDIT)):
+        if repository.startswith((ARCHIVE, AUDIT, COLLECTION)):
             return Keep(0, 0)  # without a tag: what it has is in another one
         return Keep(self.image_seconds, self.images)
 
@@ -157,7 +158,7 @@ class _Repository:
 
 def _own_tags(item: Stored) -> set[str]:
     """The tags of an image, without those by which referrers are found."""
-    return {tag for tag in item.tags if not _REFERRER_TAG.fullmatch(tag)}
+    return {tag for tag in item.tags if not REFERRER_TAG.fullmatch(tag)}
 
 
 def _subject(item: Stored, there: Mapping[str, Stored]) -> str:
@@ -167,7 +168,7 @@ def _subject(item: Stored, there: Mapping[str, Stored]) -> str:
     if item.subject:
         return item.subject
     for tag in item.tags:
-        if found := _REFERRER_TAG.fullmatch(tag):
+        if found := REFERRER_TAG.fullmatch(tag):
             return f"sha256:{found[1]}"
     # The list of referrers as it was before the newest of them came has lost its tag.
     about = {there[name].subject for name in item.names if name in there}

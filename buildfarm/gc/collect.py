@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from buildfarm.gc.choose import ARCHIVE, Reason, Rules
 from buildfarm.gc.files.aside import Aside
+from buildfarm.gc.files.removal import Removal
 from buildfarm.gc.files.trash import recover
 from buildfarm.gc.plan import make_plan, within
-from buildfarm.gc.removal import Removal
 from buildfarm.gc.result import Collected, report
 from buildfarm.gc.storage import Storage
 

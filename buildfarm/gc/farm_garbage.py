@@ -11,7 +11,7 @@ from types import MappingProxyType
 from buildfarm.errors import RegistryError, SetupError
 from buildfarm.gc.choose import Reason, Rules
 from buildfarm.gc.collect import Budget, collect
-from buildfarm.gc.memory import claim, remember, take_over
+from buildfarm.gc.memory import Kept, claim, remember, take_over
 from buildfarm.gc.result import Collected
 from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
@@ -90,9 +90,7 @@ class FarmGarbage:
             with storage.locked():  # another collection changes the mark in Redis and in the files, one after the other
                 claim(storage, self.database, adopt=adopt)
             if adopt:
-                rebuilt = self.rebuild(take_over(storage, ImagesInUse(self.database)).sources, listed)
-                _tell(rebuilt)
-                _refuse_damaged(rebuilt)
+                self.adopt(storage, listed)
             counted = usage.uncorrected()
             used = self.used(listed, remember=True)
             with storage.locked():
@@ -104,6 +102,12 @@ class FarmGarbage:
             usage.put_disk(*storage.disk(), _DISK_SECONDS)
         Collections(self.database).ended(encode(done))
         return done
+
+    def adopt(self, kept: Kept, listed: Collection[str]) -> None:
+        """Take from the registry what Redis no longer knows. Raises as `rebuild` does, also if a pack is damaged."""
+        rebuilt = self.rebuild(take_over(kept, ImagesInUse(self.database)).sources, listed)
+        _tell(rebuilt)
+        _refuse_damaged(rebuilt)
 
     def rebuild(self, sources: Mapping[str, str] = MappingProxyType({}), listed: Collection[str] = ()) -> Rebuilt:
         """Lists the archive's packs anew from the registry, and keeps the sources of the images that run.

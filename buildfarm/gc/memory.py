@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from buildfarm.errors import SetupError
-from buildfarm.gc.storage import Storage
 from buildfarm.store import Database
 from buildfarm.store.keeping.collections import Collections
 from buildfarm.store.keeping.marks import Marks
@@ -22,6 +21,26 @@ _ADVICE = (
     "Have the images that run reported, then run buildfarm gc --adopt once: it reads the archive anew."
     " Tagged images stay in any case; docs/restore.md has the steps."
 )
+
+
+class Kept(Protocol):
+    """Where a collection leaves it: the registry's files, or the registry itself."""
+
+    @property
+    def root(self) -> object:
+        """What a sentence about the registry calls it."""
+
+    def owner(self) -> str:
+        """The id of the farm that collects here; empty if none did yet."""
+
+    def own(self, farm_id: str) -> None:
+        """The farm of this id collects here from now on."""
+
+    def memory(self) -> Mapping[str, Any]:
+        """What the newest collection left; empty if there was none."""
+
+    def remember(self, memory: Mapping[str, object]) -> None:
+        """Replaces it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ class Memory:
         return cls(str(found.get("mark", "")), tuple(reports), dict(found.get("sources", {})))
 
 
-def claim(storage: Storage, database: Database, *, adopt: bool) -> None:
+def claim(storage: Kept, database: Database, *, adopt: bool) -> None:
     """A registry's garbage is collected by the one farm whose records name its images. Raises SetupError."""
     owner, farm_id = storage.owner(), Collections(database).farm_id()
     if owner and owner != farm_id and not adopt:
@@ -71,7 +90,7 @@ def is_of_now(mark: str, marks: Collection[str]) -> bool:
     return mark in marks if mark or marks else True
 
 
-def take_over(storage: Storage, in_use: ImagesInUse) -> Memory:
+def take_over(storage: Kept, in_use: ImagesInUse) -> Memory:
     """Reports that the files know and Redis does not count again, for as long as they would have."""
     memory, now = Memory.decode(storage.memory()), in_use.database.now()
     here = {report.reporter: report for report in in_use.all()}
@@ -84,7 +103,7 @@ def take_over(storage: Storage, in_use: ImagesInUse) -> Memory:
     return memory
 
 
-def remember(storage: Storage, database: Database) -> None:
+def remember(storage: Kept, database: Database) -> None:
     """Leaves what is known now in the files, under a new mark; if the process dies in between, both marks count."""
     in_use, marks = ImagesInUse(database), Marks(database)
     mark = marks.make()

@@ -37,6 +37,11 @@ class Stored:
     release: str = ""  # the release that an image names
     is_release: bool = False
 
+    @classmethod
+    def of(cls, place: tuple[str, str], at: float, tags: frozenset[str], found: Content) -> Stored:
+        """The manifest in this repository under this digest, whose content was found."""
+        return cls(*place, at, tags, found.names | {place[1]}, found.subject, found.release, found.is_release)
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -147,9 +152,7 @@ class Storage:
 
     def stored(self, repository: str, digest: str, written_at: float, tags: frozenset[str] = frozenset()) -> Stored:
         """A manifest with what its content names."""
-        found = self._content(digest)
-        names = found.names | {digest}
-        return Stored(repository, digest, written_at, tags, names, found.subject, found.release, found.is_release)
+        return Stored.of((repository, digest), written_at, tags, self._content(digest))
 
     def revisions(self, repository: str) -> Iterator[tuple[str, float]]:
         """Digest and time of the last push of each manifest."""

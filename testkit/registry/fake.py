@@ -217,7 +217,9 @@ class Handler(BaseHTTPRequestHandler):
     def manifests_put(self, repository: Repository, reference: str) -> None:
         """A manifest, if all that it names is there."""
         fields = json.loads(self.body)
-        if any(part["digest"] not in repository.blobs for part in (fields["config"], *fields["layers"])):
+        parts = [*filter(None, [fields.get("config")]), *fields.get("layers", ())]
+        lacks = any(part["digest"] not in repository.blobs for part in parts)
+        if lacks or any(part["digest"] not in repository.manifests for part in fields.get("manifests", ())):
             self.refuse(400, "MANIFEST_BLOB_UNKNOWN")
             return
         for name in (reference, digest_of(self.body)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,3 +52,50 @@ def registry_on(folder: Path, docker_url: str, name: str | None = None) -> Itera
     finally:
         container.remove(force=True, v=True)
         client.close()
+
+
+@contextmanager
+def registry_on_bucket(address: str, port: int, folder: Path, docker_url: str, name: str) -> Iterator[Registry]:
+    """A registry on a bucket of S3 at this address, as the chart's is; its configuration is written to the folder."""
+    path = folder / "registry.yml"
+    path.write_text(
+        f"""\
+version: 0.1
+log: {{level: warn}}
+storage:
+  s3: {{region: us-east-1, bucket: registry, regionendpoint: "{address}", accesskey: a, secretkey: b, secure: false}}
+  delete: {{enabled: true}}
+  redirect: {{disable: true}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+    )
+    path.chmod(0o644)
+    client = open_engine(docker_url)
+    engine: Any = client.containers
+    container = engine.run(
+        client.api.inspect_container("buildfarm-registry")["Image"],
+        entrypoint=["/usr/bin/docker-registry"],
+        command=["serve", "/registry.yml"],
+        detach=True,
+        name=name,
+        network_mode="host",
+        volumes=[f"{path}:/registry.yml:ro"],
+    )
+    try:
+        with Registry(f"http://127.0.0.1:{port}", attempts=8) as registry:
+            registry.ping()
+            yield registry
+    finally:
+        container.remove(force=True, v=True)
+        client.close()
+
+
+def own_collector(docker_url: str, name: str) -> Callable[..., str]:
+    """The collector of the registry in this container: with options, it returns what it prints."""
+
+    def run(*options: str) -> str:
+        program = ["/usr/bin/docker-registry", "garbage-collect", *options, "/registry.yml"]
+        command = ["docker", "--host", docker_url, "exec", name, *program]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return run

@@ -23,6 +23,7 @@ from testkit.chart.manifests import (
     custom_complaints,
     helm,
     is_custom,
+    only,
     read,
     render,
 )
@@ -44,6 +45,7 @@ def main() -> None:
         linted(claims)
         matrix(claims, Path(folder))
         same_by_both(claims)
+        lists_a_bucket(claims)
         refused(claims)
         released(claims, Path(folder))
         policies(claims, Path(folder))
@@ -102,6 +104,17 @@ def same_by_both(claims: Claims) -> None:
         if made[0] != made[1]:
             different.append(values.name)
     claims.add("both Helms make the same", f"{len(VALUE_SETS)} sets, {len(different)} differ", not different)
+
+
+def lists_a_bucket(claims: Claims) -> None:
+    """Where the registry's files are out of reach, its own collector lists them first, and only looks."""
+    bucket = next(values for values in VALUE_SETS if "bucket" in values.read_text())
+    job = only(read(render(HELM[0].helm(), bucket, NEWEST)[0]), "CronJob", "registry-gc")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    commands = [" ".join(one["command"]) for one in (*pod["initContainers"], *pod["containers"])]
+    words = ("date", "garbage-collect --dry-run", "buildfarm gc --listing=")
+    holds = len(commands) == len(words) and all(map(str.__contains__, commands, words))
+    claims.add("a bucket is listed before it is collected", f"{len(commands)} containers in this order", holds)
 
 
 def _without_random(text: str) -> list[Manifest]:

@@ -72,7 +72,21 @@ http://{{ include "buildfarm.registryHost" . }}
 
 {{/* Whether a CronJob collects the registry's garbage: it needs the registry's files, which an S3 bucket is not. */}}
 {{- define "buildfarm.collects" -}}
-{{- if and .Values.registry.enabled .Values.registry.collection.enabled .Values.registry.persistence.enabled (not .Values.registry.s3.bucket) -}}true{{- end -}}
+{{- if and .Values.registry.enabled .Values.registry.collection.enabled (or .Values.registry.s3.bucket .Values.registry.persistence.enabled) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The keys of the registry's bucket, from this Secret. */}}
+{{- define "buildfarm.bucketEnv" -}}
+- name: REGISTRY_STORAGE_S3_ACCESSKEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: access-key
+- name: REGISTRY_STORAGE_S3_SECRETKEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: secret-key
 {{- end -}}
 
 {{/* A sidecar that Kubernetes itself stops after the worker: from 1.29 on. */}}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import pytest
 
 from buildfarm.farm import Farm, open_farm
 from buildfarm.gc.choose import Reason, Rules
-from buildfarm.gc.collect import collect
+from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.farm_garbage import FarmGarbage
+from buildfarm.gc.over_api.garbage import ListedGarbage
+from buildfarm.gc.over_api.listing import Listing
+from buildfarm.gc.result import Collected
 from buildfarm.gc.storage import Storage
 from buildfarm.model import BuildRequest
 from buildfarm.oci.digest import Digest
@@ -19,7 +27,7 @@ from buildfarm.releases.shelf import read_release, release_digest
 from buildfarm.sources.address import ArtifactSource
 from testkit.archive import SOURCE, Life
 from testkit.registry.builder import push_builder, push_patched
-from testkit.registry.own import registry_on, storage_folder
+from testkit.registry.own import own_collector, registry_on, storage_folder
 from workers.build_folder import BuildFolder
 from workers.builder import Builder
 from workers.export.exporter import Exporter
@@ -28,6 +36,7 @@ from workers.export.fingerprint import Recent
 REQUEST = BuildRequest(tenant="t", app="a", source=ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64))
 TARGET = REQUEST.repository
 EAGER = Rules(images=0, grace_seconds=0)
+RACES = 4
 
 
 class Known(dict):
@@ -70,9 +79,30 @@ class Place:
         return [self.farm.registry.has_manifest(TARGET, digest) for digest in digests]
 
 
-@pytest.fixture
-def place(services, settings, tmp_path):
-    with storage_folder() as folder, registry_on(folder, services.docker_url) as registry:
+@dataclass(frozen=True)
+class ListedPlace(Place):
+    """The same without the registry's files."""
+
+    collector: Callable[..., str]
+    settle_seconds: float = 0
+
+    def collect(self) -> Collected:
+        return self.collect_listed(self.listing())
+
+    def collect_listed(self, listing: Listing) -> Collected:
+        garbage = FarmGarbage(self.farm.history, self.farm.settings, self.bases)
+        return ListedGarbage(garbage, listing, self.settle_seconds).collect(EAGER, Budget())
+
+    def listing(self) -> Listing:
+        path = self.folder.with_name("listing")
+        path.write_text(f"# {time.time() - 100:.0f}\n{self.collector('--dry-run')}")
+        return Listing.read(path)
+
+
+@pytest.fixture(params=[Place, ListedPlace], ids=["files", "listing"])
+def place(services, settings, tmp_path, request):
+    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
+    with storage_folder() as folder, registry_on(folder, services.docker_url, name) as registry:
         own = settings.model_copy(update={"registry_url": f"http://{registry.host}", "builder": ""})
         small, labels = push_builder(registry), {"buildfarm.platform": "2"}
         first, second = (
@@ -80,7 +110,8 @@ def place(services, settings, tmp_path):
             for created in ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
         )
         with open_farm(own) as farm:
-            yield Place(farm, Storage(folder), (first, second), tmp_path / "app")
+            more = (own_collector(services.docker_url, name),) if request.param is ListedPlace else ()
+            yield request.param(farm, Storage(folder), (first, second), tmp_path / "app", *more)
 
 
 def test_a_release_lives_as_long_as_an_image_that_names_it(place):
@@ -107,6 +138,54 @@ def test_a_moved_app_can_go_back_and_older_images_go(place):
     again = place.farm.rebase("t", "a", base=place.bases[1])
     place.collect()
     assert place.there(again.image, newer, place.release_of(newer), moved.image, release) == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize("place", [ListedPlace], ids=["listing"], indirect=True)
+def test_the_registrys_own_collector_keeps_what_a_collection_by_listing_kept(place):
+    built = place.deploy("1")
+    moved = place.farm.rebase("t", "a", base=place.bases[1])
+    lost = place.deploy("lost")
+    again = place.deploy("2")
+    assert place.collect().manifests == 3  # and the release of what is lost, and an older memory
+    place.collector()  # the registry is idle, as it is while it is read-only
+    assert place.there(lost) == [False]
+    registry = place.farm.registry
+    for image in (again, moved.previous):
+        manifest, _ = registry.read_manifest(TARGET, image)
+        found = read_release(registry, TARGET, manifest)
+        assert [registry.has_blob(TARGET, layer.blob.digest) for layer in found.layers] == [True] * len(found.layers)
+    assert built == moved.previous
+
+
+@pytest.mark.parametrize("place", [ListedPlace], ids=["listing"], indirect=True)
+def test_a_deploy_beside_a_collection_by_listing_is_whole(place, record_property):
+    """Each deploys again what lies in the registry as garbage: its image, its release and all of their blobs."""
+    place, chance, put_back = replace(place, settle_seconds=0.5), random.Random(30), 0
+    with ThreadPoolExecutor(1) as side:
+        for _ in range(RACES):
+            image = place.deploy("the same again")
+            place.deploy("another")
+            collecting = side.submit(place.collect_listed, place.listing())
+            time.sleep(chance.uniform(0, 0.3))  # so that deploys meet every moment of a collection
+            assert place.deploy("the same again") == image
+            put_back += collecting.result().put_back
+            manifest, _ = place.farm.registry.read_manifest(TARGET, image)
+            assert read_release(place.farm.registry, TARGET, manifest).layers[-1].blob == manifest.layers[-1]
+    record_property("seen", f"{put_back} manifests of {RACES} deploys were deleted and put back")
+
+
+@pytest.mark.parametrize("place", [ListedPlace], ids=["listing"], indirect=True)
+def test_a_release_whose_image_came_too_late_for_a_collection_comes_back_with_the_next(place):
+    image = place.deploy("slow")
+    media_type, manifest, _ = place.farm.registry.get_manifest(TARGET, image)
+    release = place.release_of(image)
+    place.deploy("another")
+    place.collect()
+    assert place.there(image, release) == [False, False]
+    place.farm.registry.put_manifest(TARGET, manifest, media_type, tag=None)
+    place.farm.database.client.hset(place.farm.database.key("tags"), TARGET, image)
+    assert place.collect().recovered == 1
+    assert place.there(image, release) == [True, True]
 
 
 def test_the_source_of_a_moved_image_that_runs_stays(farm):

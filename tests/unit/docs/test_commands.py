@@ -14,7 +14,17 @@ from buildfarm.api.application import make_application
 from buildfarm.cli import main
 from tests.documents import PAGES, ROOT, Block, blocks, blocks_of
 
-FOREIGN = {"tar", "curl", "redis-cli", "cp", "export", "grep", "."}  # programs of others, in commands of ours
+FOREIGN = {
+    "tar",
+    "curl",
+    "redis-cli",
+    "cp",
+    "export",
+    "grep",
+    "kubectl",
+    "date",
+    ".",
+}  # programs of others, in commands of ours
 OUTSIDE = re.compile(r"\$\((?P<inner>[^()]*)\)")
 INLINE = re.compile(r"(?<!`)`(buildfarm [a-z][^`\n]*)`(?!`)")
 PLACES = re.compile(r"BUILDFARM_URL(/v1[\w/{}-]*)")

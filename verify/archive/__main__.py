@@ -6,7 +6,6 @@ which is archived: as if an hour lay between them.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
@@ -24,7 +23,6 @@ import httpx
 from pydantic import SecretStr
 
 from buildfarm.farm import Farm, open_farm
-from buildfarm.oci.digest import Digest
 from buildfarm.settings import read_settings
 from buildfarm.store.archive import History
 from buildfarm.store.archive.archivist import Archivist
@@ -33,12 +31,11 @@ from buildfarm.telemetry import logger
 from testkit.cluster.shell import run
 from testkit.serving import serving
 from testkit.table import Claims
+from verify.archive.ended import APPS, end_builds, tenant_of
 from verify.queue.small_redis import small_redis
 
-BUILDS, APPS, WAVES = 100_000, 50, 20
-LINES = 12
+BUILDS, EACH_WAVE = 100_000, 5000
 LOOKS = 20
-WORDS = [line.encode().hex()[:8] for line in map(str, range(4000))]
 
 
 def main(arguments: list[str]) -> None:
@@ -59,8 +56,9 @@ def _measure(farm: Farm, builds: int, claims: Claims) -> dict[str, Any]:
     empty = _memory(farm)
     compressed = 0
     began = time.monotonic()
-    for wave in range(WAVES):
-        compressed += _end(farm, builds // WAVES, wave)
+    waves = max(1, round(builds / EACH_WAVE))
+    for wave in range(waves):
+        compressed += end_builds(farm, builds // waves, 1.6e9 + wave * 3600)
         full = max(empty, _memory(farm))
         while True:
             for place in keeper.due():
@@ -87,7 +85,7 @@ def _measure(farm: Farm, builds: int, claims: Claims) -> dict[str, Any]:
 
 def _looks(farm: Farm, claims: Claims) -> dict[str, float]:
     """The slowest of what people ask, in seconds."""
-    app = f"{_tenant(farm)}/app7"
+    app = f"{tenant_of(farm)}/app7"
     shelf = Shelf(farm.registry, repository_of(app))
     some = [row.id for pack in farm.history.catalog.packs(app) for row in shelf.index(pack).rows]
 
@@ -99,7 +97,7 @@ def _looks(farm: Farm, claims: Claims) -> dict[str, float]:
         "show": lambda build_id: fresh().get(build_id),
         "logs": lambda build_id: list(fresh().logs(build_id)),
         "page": lambda build_id: fresh().page(
-            50, tenant=_tenant(farm), app="app7", after=_position(farm.history, build_id)
+            50, tenant=tenant_of(farm), app="app7", after=_position(farm.history, build_id)
         ),
     }
     figures = {}
@@ -112,7 +110,7 @@ def _looks(farm: Farm, claims: Claims) -> dict[str, float]:
 
 def _looks_at_api(farm: Farm, claims: Claims) -> dict[str, float]:
     """The same over HTTP; of one app after the other, so that no index was read before."""
-    tenant = _tenant(farm)
+    tenant = tenant_of(farm)
     figures = {}
     with serving(farm, BUILDFARM_REDIS_URL=farm.settings.redis_url.get_secret_value()) as api, ExitStack() as stack:
         client = stack.enter_context(api.as_(tenant, "read"))
@@ -138,8 +136,8 @@ def _looks_at_api(farm: Farm, claims: Claims) -> dict[str, float]:
 
 def _one_of(farm: Farm, app: str) -> dict[str, str]:
     """A build of an app and where the list goes on after it."""
-    packs = farm.history.catalog.packs(f"{_tenant(farm)}/{app}")
-    shelf = Shelf(farm.registry, repository_of(f"{_tenant(farm)}/{app}"))
+    packs = farm.history.catalog.packs(f"{tenant_of(farm)}/{app}")
+    shelf = Shelf(farm.registry, repository_of(f"{tenant_of(farm)}/{app}"))
     row = random.choice(shelf.index(random.choice(packs)).rows)
     return {"app": app, "id": row.id, "after": f"{row.submitted_at:.6f}:{row.id}"}
 
@@ -159,86 +157,6 @@ def _position(history: History, build_id: str) -> str:
     return f"{history.get(build_id).submitted_at:.6f}:{build_id}"
 
 
-def _end(farm: Farm, builds: int, wave: int) -> int:
-    """Writes ended builds as the last step of a build leaves them; returns the bytes of their compressed logs."""
-    client, key, tenant = farm.database.client, farm.database.key, _tenant(farm)
-    compressed = 0
-    pipeline = client.pipeline(transaction=False)
-    for number in range(builds):
-        app = f"app{number % APPS}"
-        at = 1.6e9 + wave * 3600 + number * 3600 / builds
-        build_id = secrets.token_hex(8)
-        lines = _log()
-        compressed += len(gzip.compress("\n".join(lines).encode()))
-        record = _record(build_id, tenant, app, at)
-        image = Digest(json.loads(record["result"])["digest"]).hex
-        pipeline.hset(key("build", build_id), mapping=record)
-        pipeline.hset(key("images", str(int(image[:3], 16))), image[3:16], f"{build_id} {int(at / 86400)}")
-        pipeline.lpush(key("trend", f"{tenant}/{app}"), f"{build_id} succeeded 29.00 4000001")
-        pipeline.ltrim(key("trend", f"{tenant}/{app}"), 0, 19)
-        pipeline.zadd(key("apps"), {f"{tenant}/{app}": at})
-        pipeline.zadd(key("apps", tenant), {f"{tenant}/{app}": at})
-        pipeline.zadd(key("builds"), {build_id: at})
-        pipeline.zadd(key("builds", tenant), {build_id: at})
-        pipeline.zadd(key("app", f"{tenant}/{app}"), {build_id: at})
-        for line in lines:
-            pipeline.xadd(key("build", build_id, "log"), {"a": "1", "p": "compile", "t": line})
-        pipeline.zadd(key("logs", "ended"), {f"{tenant} {build_id} 9000": at + 30})
-        pipeline.zadd(key("logs", "ended", tenant), {f"{tenant} {build_id} 9000": at + 30})
-        if number % 500 == 499:
-            pipeline.execute()
-    pipeline.execute()
-    return compressed
-
-
-def _record(build_id: str, tenant: str, app: str, at: float) -> dict[Any, Any]:
-    image, layer = Digest.of(secrets.token_bytes(8)), Digest.of(secrets.token_bytes(8))
-    below = [Digest.of(str(number).encode()) for number in range(4)]  # the builder's
-    layers = [
-        {
-            "digest": d,
-            "diff_id": d,
-            "size_bytes": 1_000_000,
-            "uncompressed_bytes": None,
-            "origin": "builder",
-            "reused": True,
-        }
-        for d in below
-    ] + [
-        {
-            "digest": layer,
-            "diff_id": Digest.of(layer.encode()),
-            "size_bytes": 1,
-            "uncompressed_bytes": 2,
-            "origin": "app",
-            "reused": False,
-        }
-    ]
-    result = {
-        "repository": f"apps/{tenant}/{app}", "digest": image, "tag": "latest", "layers": layers,
-        "process_types": {"web": "node server.js"}, "uploaded_bytes": 1,
-        "phase_seconds": {"prepare": random.random(), "compile": random.random()}, "node": "node-1", "attempt": 1,
-    }  # fmt: skip
-    request = {
-        "build_class": "interactive", "run_policy": "all", "tenant": tenant, "app": app, "env": {"NODE_ENV": ""},
-        "source": {"kind": "artifact", "repository": f"sources/{tenant}", "digest": Digest.of(layer.encode())},
-    }  # fmt: skip
-    return {
-        "id": build_id, "state": "succeeded", "request": json.dumps(request), "result": json.dumps(result),
-        "queue": "build.interactive.3", "attempt": "1", "submitted_at": f"{at:.6f}", "started_at": f"{at + 1:.6f}",
-        "finished_at": f"{at + 30:.6f}", "place": f"{tenant} {app}", "target": f"apps/{tenant}/{app}",
-        "holder": f"1 {secrets.token_hex(16)}", "node": "node-1", "phase": "publish", "log_lines": str(LINES),
-    }  # fmt: skip
-
-
-def _log() -> list[str]:
-    return [" ".join(random.choices(WORDS, k=8)) for _ in range(LINES)]
-
-
-def _tenant(farm: Farm) -> str:
-    return farm.settings.namespace.strip(":")
-
-
 def _memory(farm: Farm) -> int:
     found: Any = farm.database.client.info("memory")
     return int(found["used_memory"])
@@ -248,7 +166,7 @@ def _on_disk(farm: Farm) -> tuple[int, int]:
     """Inodes and bytes of the packs' repositories and blobs, as they are once replaced ones are collected."""
     mount = run("docker", "volume", "inspect", "--format={{.Mountpoint}}", "buildfarm-registry").strip()
     top = Path(mount) / "docker/registry/v2"
-    paths = list((top / "repositories/archive" / _tenant(farm)).rglob("*"))
+    paths = list((top / "repositories/archive" / tenant_of(farm)).rglob("*"))
     needed = farm.history.catalog.digests()
     links = [path for path in paths if path.name == "link" and "revisions" in path.parts]
     live = {f"sha256:{path.parent.name}" for path in links} & needed
