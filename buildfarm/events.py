@@ -7,6 +7,8 @@ from typing import Literal
 from buildfarm.fields import Frozen
 from buildfarm.model import Phase, State
 
+LOG_TAIL_MAX = 10_000  # of a log's last lines, those that the API returns at once
+
 
 class LogLine(Frozen):
     """One line of a build's log; ``position`` is where to go on reading after it."""

@@ -210,6 +210,10 @@ class Farm(Keeping, Apps):
         """The build's log; with ``follow`` until the build has ended. Raises NotFoundError."""
         return self.history.logs(build_id, follow=follow, after=after)
 
+    def log_tail(self, build_id: str, lines: int, *, after: str = "0") -> list[LogLine]:
+        """The last lines of the build's log so far. Raises NotFoundError."""
+        return self.history.log_tail(build_id, lines, after=after)
+
     def follow(self, build_id: str, *, now: bool = False) -> Iterator[Build | LogLine | LogNow]:
         """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         after, seen, line = "0", None, LogNow(text="")
@@ -231,10 +235,7 @@ class Farm(Keeping, Apps):
                 return
 
     def wait(self, build_id: str, *, timeout_seconds: float | None = None) -> Build:
-        """Returns the build when it has ended, or as it is after ``timeout_seconds``. Raises NotFoundError.
-
-        It follows the stream of events and asks nothing in the meantime.
-        """
+        """Returns the build when it has ended, or as it is after ``timeout_seconds``. Raises NotFoundError."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         # The position comes first: an end that comes after the look at the record is an event after it.
         position = self.events.last()

@@ -95,8 +95,11 @@ class Tokens:
         """Those that live, the newest last."""
         with self.database.failures():
             ids: list[str] = self.database.client.zrange(self.database.key("tokens"), 0, -1)  # type: ignore[assignment]
-            found = {token_id: self.database.client.hgetall(self.database.key("token", token_id)) for token_id in ids}
-        live = [_decode(token_id, fields) for token_id, fields in found.items() if fields]  # type: ignore[arg-type]
+            pipeline = self.database.client.pipeline(transaction=False)
+            for token_id in ids:
+                pipeline.hgetall(self.database.key("token", token_id))
+            found: list[dict[str, str]] = pipeline.execute()
+        live = [_decode(token_id, fields) for token_id, fields in zip(ids, found, strict=True) if fields]
         return sorted(live, key=lambda token: token.created_at)
 
     def revoke(self, token_id: str) -> Token:

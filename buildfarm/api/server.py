@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import signal
 import socket
+import sys
 from contextlib import ExitStack
+from importlib import import_module
 
 import uvicorn
-from cryptography import fernet  # noqa: F401
 
-# Those without a use here are what the farm's methods import when they are first called. They are imported at the
-# start, so that no request waits for them and a process that outlives an upgrade of its files does not mix versions.
-from buildfarm import input_digest  # noqa: F401
+from buildfarm import LazyModule
 from buildfarm.access import Audit, Rates, Tokens
 from buildfarm.api.application import make_application
 from buildfarm.api.collector import make_standing
@@ -24,19 +23,9 @@ from buildfarm.api.slots import Slots
 from buildfarm.api.uploads import Uploads
 from buildfarm.api.webhooks.delivery import make_deliveries
 from buildfarm.api.webhooks.dispatcher import Dispatcher
-from buildfarm.buildpacks import pin  # noqa: F401
 from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
-from buildfarm.gc import retention, rollback, room  # noqa: F401
-from buildfarm.oci import connection, registry  # noqa: F401
-from buildfarm.queue import why  # noqa: F401
-from buildfarm.releases import base, builder, rebase, shelf  # noqa: F401
 from buildfarm.settings import Settings
-from buildfarm.sources import packing  # noqa: F401
-from buildfarm.store import buildpack_order, leases, nodes  # noqa: F401
-from buildfarm.store.archive import app_history, catalog, listing, log_text, sent_logs  # noqa: F401
-from buildfarm.store.archive import shelf as archive_shelf  # noqa: F401
-from buildfarm.store.keeping import policies, running, usage  # noqa: F401
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.serving import serve_metrics
 from buildfarm.telemetry.traces import open_tracer
@@ -47,6 +36,7 @@ _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on w
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SetupError if the port is taken."""
+    import_late()
     with ExitStack() as resources:
         farm = resources.enter_context(open_farm(settings))
         metrics = ApiMetrics()
@@ -94,6 +84,26 @@ def serve(settings: Settings) -> None:
         gc.freeze()
         logger().info("api_listens", host=settings.api_host, port=settings.api_port)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def import_late() -> None:
+    """Import what the farm's methods otherwise import when they are first called.
+
+    No request waits for it then, and a process that outlives an upgrade of its files does not mix versions.
+    """
+    while missing := _stood_in_for() - sys.modules.keys():
+        for name in sorted(missing):
+            import_module(name)
+
+
+def _stood_in_for() -> set[str]:
+    """The modules that imported ones use late; the command line's are not needed to serve."""
+    own = [
+        module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == "buildfarm" and not name.startswith("buildfarm.cli")
+    ]
+    return {found.__name__ for module in own for found in vars(module).values() if isinstance(found, LazyModule)}
 
 
 def _listen(settings: Settings) -> socket.socket:

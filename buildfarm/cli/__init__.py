@@ -67,8 +67,14 @@ def main(url: str | None, token_file: Path | None) -> None:
     """Turn source code into container images, on many build nodes.
 
     \b
-    Exit codes: 0 done; 1 the build failed by the app's fault; 2 wrong usage or request;
-    3 the farm cannot be set up; 4 the farm's fault; 5 the build was cancelled or superseded; 130 interrupted.
+    Exit codes:
+      0    done
+      1    the build failed by the app's fault
+      2    wrong usage or request
+      3    the farm cannot be set up
+      4    the farm's fault
+      5    the build was cancelled or superseded
+      130  interrupted
     """
     # Settings are read from the environment, by whichever command follows.
     if url:

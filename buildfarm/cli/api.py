@@ -82,7 +82,7 @@ def make(tenant: str | None, name: str, scopes: tuple[str, ...], days: float, as
 @tokens.command(name="list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """List the tokens that live."""
+    """List the tokens that are valid now."""
     with _database() as database:
         found = access.Tokens(database).all()
     if as_json:

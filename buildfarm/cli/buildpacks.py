@@ -31,7 +31,7 @@ BUNDLED = "bundled"  # the builder's own order
 
 @click.group()
 def buildpacks() -> None:
-    """Say which buildpacks are tried, and in which order, on an app that names none."""
+    """Choose which buildpacks are tried, and in which order, on an app that names none."""
 
 
 @buildpacks.command(name="list")
@@ -48,7 +48,7 @@ def list_buildpacks(as_json: bool) -> None:
         click.echo(name)
 
 
-@buildpacks.command()
+@buildpacks.command(short_help="Replace the order by a vendor's buildpacks, or others.")
 @click.argument("names", metavar="VENDOR|BUILDPACK...", nargs=-1)
 @click.option("--mirror", metavar="URL", default="", help="Take vendors' repositories from here instead of github.com.")
 @click.option(
@@ -94,7 +94,7 @@ def _show_vendors(*, as_json: bool) -> None:
     click.echo(f"{BUNDLED}: the builder's own")
 
 
-@buildpacks.command()
+@buildpacks.command(short_help="Add buildpacks by name, address or folder.")
 @click.argument("buildpack", nargs=-1, required=True)
 @click.option("--at", type=click.IntRange(1), help="Position in the order. Default: last.")
 @json_option
@@ -112,7 +112,7 @@ def add(buildpack: tuple[str, ...], at: int | None, as_json: bool) -> None:
     click.echo(json.dumps(order) if as_json else "\n".join(order))
 
 
-@buildpacks.command()
+@buildpacks.command(short_help="Take a buildpack out of the order.")
 @click.argument("buildpack")
 @json_option
 def remove(buildpack: str, as_json: bool) -> None:

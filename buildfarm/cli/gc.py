@@ -202,7 +202,7 @@ def archive() -> None:
     """Find archived builds again, after Redis or the registry was restored from a copy."""
 
 
-@archive.command()
+@archive.command(short_help="List the packs anew, as the registry has them.")
 @json_option
 def rebuild(as_json: bool) -> None:
     """List the archive's packs anew, as the registry has them, and forget those that it has lost."""
@@ -229,7 +229,7 @@ def retention() -> None:
     """Show and set what stays how long without a tag, and the images in use, which always stay."""
 
 
-@retention.command(name="show")
+@retention.command(name="show", short_help="Show a policy, or all values that were set.")
 @click.argument("owner", metavar="[TENANT[/APP]]", required=False)
 @json_option
 def show_retention(owner: str | None, as_json: bool) -> None:
@@ -245,7 +245,7 @@ def show_retention(owner: str | None, as_json: bool) -> None:
         _print_policy(farm.retention(tenant, app if slash else None), as_json=as_json)
 
 
-@retention.command(name="set")
+@retention.command(name="set", short_help="Set fields of a policy, such as images=5.")
 @click.argument("owner", metavar="TENANT[/APP]")
 @click.argument("values", metavar="FIELD=VALUE...", nargs=-1, required=True)
 @json_option
@@ -260,7 +260,7 @@ def set_retention(owner: str, values: tuple[str, ...], as_json: bool) -> None:
     _print_policy(now, as_json=as_json)
 
 
-@retention.command(name="in-use")
+@retention.command(name="in-use", short_help="Report images as running, or show what is reported.")
 @click.argument("images", metavar="[IMAGE...]", nargs=-1)
 @click.option("--reporter", default="operator", show_default=True, help="Whose report this is; it replaces its last.")
 @click.option("--days", default=3.0, show_default=True, type=float, help="How long it counts.")

@@ -58,7 +58,7 @@ def images() -> None:
     """Build the farm's own images: databases, and what the farm runs on."""
 
 
-@images.command(name="build")
+@images.command(name="build", short_help="Build an image, after those it is made from.")
 @click.argument("name")
 @click.option("--version", help="A version of the recipe. Default: its last one.")
 @click.option("--mirror", envvar="MIRROR", metavar="URL|FILE", help="Take a vendor's archive from here.")
@@ -106,7 +106,7 @@ def build_image(
     sys.exit(exit_of(ended))
 
 
-@images.command(name="list")
+@images.command(name="list", short_help="List the recipes and their versions.")
 @recipes_option
 @json_option
 def list_images(*, recipes: Path | None, as_json: bool) -> None:
@@ -132,7 +132,7 @@ def tools() -> None:
     """Make the build tools that buildpacks find on every node: Go, Deno, bun, CMake and others."""
 
 
-@tools.command(name="make")
+@tools.command(name="make", short_help="Make tools of the catalogue, in the registry.")
 @click.argument("names", nargs=-1, metavar="NAME[@VERSION]...")
 @click.option("--all", "every", is_flag=True, help="Make all versions of all tools that the registry lacks.")
 @json_option
@@ -158,7 +158,7 @@ def make_tools(*, names: tuple[str, ...], every: bool, as_json: bool) -> None:
                 click.echo(f"{name} {version}: {ended.result.repository}@{ended.result.digest}")
 
 
-@tools.command(name="list")
+@tools.command(name="list", short_help="List tools and versions, and which the registry has.")
 @json_option
 def list_tools(*, as_json: bool) -> None:
     """List the catalogue's tools and versions, and which of them are in the registry."""

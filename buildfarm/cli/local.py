@@ -41,7 +41,7 @@ def down(purge: bool, now: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Say which parts of the farm run. Ends with 4 if one is down."""
+    """Show which parts of the farm run. Ends with 4 if one is down."""
     _run(["status"], as_json)
 
 

@@ -37,7 +37,7 @@ def nodes(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def drain(name: str, as_json: bool) -> None:
-    """Let a node end its builds, and then itself.
+    """Let a node finish its builds, and then stop.
 
     It takes no more builds. Those that still run after BUILDFARM_DRAIN_SECONDS are handed back to the queue.
     """

@@ -26,7 +26,7 @@ else:
 @click.option("--tenants", "tenants_max", default=20, show_default=True, type=click.IntRange(1, 1000))
 @json_option
 def queue(tenants_max: int, as_json: bool) -> None:
-    """Show what waits, by class and by tenant, and who got how much in the last minutes."""
+    """Show what waits, by class and by tenant, and how many builds of each started lately."""
     with connected_farm() as farm:
         view = farm.queue(tenants_max)
     if as_json:
@@ -43,7 +43,7 @@ def queue(tenants_max: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def limits(context: click.Context, as_json: bool) -> None:
-    """Show the limits that were set; what was not is as the settings say."""
+    """Show the limits that are set; the settings apply to all others."""
     if context.invoked_subcommand is not None:
         return
     with inside_farm() as farm:
@@ -69,7 +69,7 @@ def limits(context: click.Context, as_json: bool) -> None:
 @click.option("--bytes", "stored", type=int, help="The tenant's bytes in the registry; beyond, uploads are refused.")
 @json_option
 def set_limits(owner: str, running: int | None, waiting: int | None, stored: int | None, as_json: bool) -> None:
-    """Set limits of a tenant, or of one of its apps; they hold from now on."""
+    """Set limits of a tenant, or of one of its apps, from now on."""
     values: dict[str, int | None] = {"running": running, "waiting": waiting, "bytes": stored}
     _change(owner, {name: value for name, value in values.items() if value is not None}, as_json)
 
@@ -78,7 +78,7 @@ def set_limits(owner: str, running: int | None, waiting: int | None, stored: int
 @click.argument("owner", metavar="TENANT[/APP]")
 @json_option
 def unset_limits(owner: str, as_json: bool) -> None:
-    """Go back to what the settings say."""
+    """Remove the limits of a tenant or an app; the settings apply again."""
     _change(owner, {"running": None} if "/" in owner else {"running": None, "waiting": None, "bytes": None}, as_json)
 
 

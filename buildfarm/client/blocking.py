@@ -123,6 +123,10 @@ class Client(Keeping, Apps):
             for piece in answer.iter_raw():
                 yield from lines.feed(piece)
 
+    def log_tail(self, build_id: str, lines: int, *, after: str = "0") -> list[LogLine]:
+        """The last lines of the build's log so far, at most 10,000. Raises NotFoundError."""
+        return self._ask(calls.log(build_id, after, lines))[-lines:]
+
     def follow(self, build_id: str, *, now: bool = False) -> Iterator[Build | LogLine | LogNow]:
         """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         told: Build | None = None

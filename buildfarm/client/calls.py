@@ -158,9 +158,9 @@ def get(build_id: str) -> Call[wire.Seen]:
     return Call("GET", f"/v1/builds/{build_id}", _seen_in)
 
 
-def log(build_id: str, after: str) -> Call[list[LogLine]]:
-    """The log so far, which is streamed rather than read as a whole."""
-    parameters = {"after": after, "format": "ndjson"}
+def log(build_id: str, after: str, tail: int | None = None) -> Call[list[LogLine]]:
+    """The log so far, which is streamed rather than read as a whole; or its last lines (all, from an older API)."""
+    parameters = {"after": after, "format": "ndjson", **({} if tail is None else {"tail": tail})}
     return Call("GET", f"/v1/builds/{build_id}/log", lambda answer: wire.LineParser().feed(answer.content), parameters)
 
 

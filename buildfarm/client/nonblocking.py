@@ -121,6 +121,10 @@ class AsyncClient(AsyncKeeping, AsyncApps):
                 for line in lines.feed(piece):
                     yield line
 
+    async def log_tail(self, build_id: str, lines: int, *, after: str = "0") -> list[LogLine]:
+        """The last lines of the build's log so far, at most 10,000. Raises NotFoundError."""
+        return (await self._ask(calls.log(build_id, after, lines)))[-lines:]
+
     async def follow(self, build_id: str, *, now: bool = False) -> AsyncIterator[Build | LogLine | LogNow]:
         """The build when it has changed, its log's lines, with ``now`` the unfinished one; at last the ended build."""
         told: Build | None = None

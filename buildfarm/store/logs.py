@@ -122,19 +122,19 @@ class Logs:
             # Read after the lines were: what was dropped meanwhile is not missed.
             cut: Any = self.database.client.hget(self.database.key("build", build_id), CUT)
         lines, is_all = joined(entries_of(answer, head), entries_of(answer, tail), limit)
-        return [
-            LogLine(position=position, attempt=int(fields["a"]), phase=Phase(fields["p"]), text=fields["t"])
-            for position, fields in marked(after, lines, cut, is_all=is_all)
-        ]
+        return _lines_of(marked(after, lines, cut, is_all=is_all))
 
-    def tail(self, build_id: str, limit: int) -> list[str]:
-        """The newest lines, oldest first."""
+    def tail(self, build_id: str, limit: int, after: str = START) -> list[LogLine]:
+        """The newest lines after a position, the oldest first; what was dropped among them is a line that says so."""
         with self.database.failures():
             pipeline = self.database.client.pipeline(transaction=False)
             for key in (self._key(build_id) + TAIL, self._key(build_id)):
-                pipeline.xrevrange(key, count=limit)
-            newest, oldest = pipeline.execute()
-        return [fields["t"] for _, fields in reversed([*newest, *oldest][:limit])]
+                pipeline.xrevrange(key, min=f"({after}", count=limit)
+            pipeline.hget(self.database.key("build", build_id), CUT)
+            newest, oldest, cut = pipeline.execute()
+        lines: list[Line] = [*newest, *oldest][:limit][::-1]
+        before = lines[0][0] if len(lines) == limit else after
+        return _lines_of(marked(before, lines, cut, is_all=True)[-limit:])
 
     def look_after(self) -> tuple[int, int]:
         """Removes logs whose time is over and keeps the sums right; for any node to call, again and again.
@@ -160,6 +160,13 @@ class Logs:
 
     def _key(self, build_id: str) -> str:
         return self.database.key("build", build_id, "log")
+
+
+def _lines_of(entries: Sequence[Line]) -> list[LogLine]:
+    return [
+        LogLine(position=position, attempt=int(fields["a"]), phase=Phase(fields["p"]), text=fields["t"])
+        for position, fields in entries
+    ]
 
 
 def line_now(record: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from buildfarm.access import Scope, Tokens
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildRequest, BuildResult, Layer, Phase, Request, RunPolicy, UsedBuildpack
 from buildfarm.oci.digest import Digest
@@ -19,6 +20,7 @@ BUILDS_OF_ONE = 60  # more than a page of an app has
 LIVE = 0.05  # of the other builds; the rest is in the archive
 _DAY = 86400
 _WRITES = 5000  # of one round to Redis
+_TENANTS = 100  # that the apps beside the two belong to
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Many:
     live: str
     archived: str
     builds: tuple[Build, ...]  # of the first, the newest first
+    archived_build: str  # the newest of the second that made an image
 
 
 def seed(farm: Farm, apps: int, builds: int) -> Many:
@@ -41,7 +44,8 @@ def seed(farm: Farm, apps: int, builds: int) -> Many:
         _build(life, "web", number, chance)
     found = farm.recent(BUILDS_OF_ONE, tenant=life.tenant, app="web")
     _copy(farm, next(build for build in found if build.result), apps, builds, chance)
-    return Many(life.tenant, "web", "archived", tuple(found))
+    old = next(build.id for build in farm.recent(10, tenant=life.tenant, app="archived") if build.result)
+    return Many(life.tenant, "web", "archived", tuple(found), old)
 
 
 def _build(life: Life, app: str, number: int, chance: random.Random) -> None:
@@ -90,7 +94,7 @@ def _copy(farm: Farm, model: Build, apps: int, builds: int, chance: random.Rando
         for number in numbers:
             app = number % apps
             at = now - 400 * _DAY * (1 - number / builds)
-            copy = _Copy(farm.database, f"tenant-{app % 100}", f"app-{app}", _hex(f"build {number}")[:16], at)
+            copy = _Copy(farm.database, f"tenant-{app % _TENANTS}", f"app-{app}", _hex(f"build {number}")[:16], at)
             if number >= builds * (1 - LIVE):
                 copy.write_record(pipeline, record, model.request)
             else:
@@ -166,3 +170,28 @@ def pages_of(many: Many) -> dict[str, str]:
         "retention": "/retention",
         "tokens": "/tokens",
     }
+
+
+def other_pages(many: Many, now: float) -> dict[str, str]:
+    """Pages further into a list, of builds in one state, and of one build."""
+    return {
+        "apps-later": f"/apps?after={now - 39 * _DAY:.6f} x/x",  # most apps are above
+        "builds": "/",
+        "builds-failed": "/?state=failed",
+        "builds-waiting": "/?state=queued",  # there are none: it looks as far as it ever does
+        "app-failed": f"/?app={many.tenant}/{many.live}&state=failed",
+        "build": f"/builds/{many.builds[0].id}",
+        "build-archived": f"/builds/{many.archived_build}",
+        "queue": "/queue",
+        "nodes": "/nodes",
+        "submit": "/submit",
+    }
+
+
+def set_something(farm: Farm) -> None:
+    """Limits, a policy and a token of many tenants, as the pages of settings show them."""
+    for number in range(_TENANTS):
+        tenant = f"tenant-{number}"
+        farm.set_limits(tenant, running=number + 1)
+        farm.set_retention(tenant, images=5.0)
+        Tokens(farm.database).make(tenant, "ci", {Scope.READ}, 1)

@@ -47,8 +47,12 @@ def test_an_archived_build_is_what_it_was(life):
 def test_a_log_is_read_on_from_a_position(life):
     build_id = life.end(lines=1200)
     lines = list(life.farm.logs(build_id))
+    assert life.farm.log_tail(build_id, 7) == lines[-7:]
     life.archive()
     assert list(life.farm.logs(build_id, after=lines[700].position)) == lines[701:]
+    assert life.farm.log_tail(build_id, 7) == lines[-7:]
+    assert life.farm.log_tail(build_id, 900) == lines[-900:]
+    assert life.farm.log_tail(build_id, 900, after=lines[700].position) == lines[701:]
     assert list(life.farm.follow(build_id))[:-1] == lines
     assert list(life.farm.logs(build_id, follow=True)) == lines
 
@@ -169,6 +173,15 @@ def test_no_more_records_are_decoded_than_a_page_shows(life, decoded, record_pro
     lines, *counts = work(lambda history: list(history.logs(ids[30])))
     assert ([line.text for line in lines], counts) == ([f"line 0 of {ids[30]}"], [1, 2])
     record_property("seen", "a page of 5 among 40 in a pack: 5 records decoded, 1 request")
+
+
+def test_a_list_by_state_decodes_builds_in_this_state_alone(life, decoded):
+    ids = [life.end(lines=0, failed=number % 10 == 0) for number in range(30)]
+    decoded.clear()
+    found, after = life.farm.page(2, states={State.FAILED})
+    assert ([build.id for build in found], decoded) == ([ids[20], ids[10]], [ids[20], ids[10]])
+    found, after = life.farm.page(2, states={State.FAILED}, after=after)
+    assert ([build.id for build in found], after) == ([ids[0]], None)
 
 
 def test_a_page_that_is_full_is_the_last_if_there_are_no_more(life):
@@ -312,6 +325,7 @@ def test_a_missing_blob_is_named_and_the_rest_is_shown(life):
     life.farm.registry.delete_blob(life.shelf().repository, index.data)
     assert fresh.get(lost_id).id == lost_id
     assert next(fresh.logs(lost_id)).text.startswith("[The rest of this log is lost. In the registry, archive/")
+    assert fresh.log_tail(lost_id, 3) == list(fresh.logs(lost_id))
     life.farm.registry.delete_blob(life.shelf().repository, packs[0].index)
     fresh = History(life.farm.records, life.logs, lambda: life.farm.registry)
     lost: list[str] = []
@@ -545,8 +559,11 @@ def test_attempts_whose_logs_are_in_different_places_are_one_log(spooled):
     spooled.leases.fail(again, FAILURE)
     spooled.spools.end(again, spooled.spool, f"{spooled.tenant}/a")
     assert spooled.shown(lease.build_id) == [*first, *second]
+    last = spooled.farm.log_tail(lease.build_id, 30)
+    assert [line.text for line in last] == [*first[-10:], *second]
     assert spooled.archive() == 1
     assert spooled.shown(lease.build_id) == [*first, *second]
+    assert spooled.farm.log_tail(lease.build_id, 30) == last
 
 
 def test_a_log_of_400_000_lines_is_what_was_printed(spooled):
@@ -568,6 +585,9 @@ def test_a_log_of_400_000_lines_is_what_was_printed(spooled):
     assert next(lines).text == texts[0]
     assert time.monotonic() - started < promised(2)
     assert sum(line.text == text for line, text in zip(lines, texts[1:], strict=True)) == len(texts) - 1
+    started = time.monotonic()
+    assert [line.text for line in spooled.farm.log_tail(lease.build_id, 10)] == texts[-10:]
+    assert time.monotonic() - started < promised(2)
 
 
 def test_a_node_archives_what_it_built_with_all_that_was_printed(farm, tmp_path):

@@ -16,6 +16,7 @@ from buildfarm.model import BuildRequest, State
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases
 from testkit.builds import Builds, build_node, wait_for, write_files
+from testkit.serving import serving
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -23,6 +24,8 @@ SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 PREVIOUS = os.environ.get("BUILDFARM_TESTS_PREVIOUS", "c7ebd68efcf5e9b124430ded1d7a0eb01a4964d6")
 # The last one that refuses some names of config vars; it leaves records that it cannot read to others.
 FEWER_NAMES = "6bb886d81e7b3ae20d88367a7da9eb4b34c5b822"
+# The last one that writes no releases and keeps no list of apps.
+NO_RELEASES = "27b0ac03a5861036f975c07087361dde62946581"
 
 SUBMIT = """
 import sys
@@ -208,3 +211,43 @@ def test_nodes_of_both_versions_share_the_work(farm, previous, tmp_path):
         ended = [builds.ended(build_id) for build_id in ids]
     assert {(build.state, build.attempt) for build in ended} == {(State.SUCCEEDED, 1)}
     assert {build.node for build in ended} <= {new.id, old.id}
+
+
+def command_line(farm, code, *words, url="", token="", check=True):
+    """What a command of this code prints, with direct access to the farm or over HTTP."""
+    environment = {**os.environ, "PYTHONPATH": str(code), "BUILDFARM_NAMESPACE": farm.settings.namespace}
+    environment |= {"BUILDFARM_URL": url, "BUILDFARM_TOKEN": token} if url else {}
+    command = [sys.executable, "-m", "buildfarm", *words]
+    done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout or done.stderr
+
+
+def test_a_farm_is_upgraded_as_the_page_on_upgrading_says_and_goes_back(farm, code_of, tmp_path):
+    old, app = code_of(NO_RELEASES), f"{Builds(farm, None).tenant}/web"
+    source = str(write_files(tmp_path, {"index.html": "hello\n"}))
+
+    def build(code, *words, **client):
+        return json.loads(command_line(farm, code, "build", source, "--app", app, "--json", *words, **client))
+
+    with build_node(farm, code=old) as node:
+        made = command_line(farm, old, "tokens", "make", "--tenant", app.partition("/")[0], "--scope", "read")
+        token = next(word for word in made.split() if word.startswith("bf_"))
+        before = build(old)
+        log = command_line(farm, old, "logs", before["id"])
+        command_line(farm, old, "nodes", "drain", node.id)
+        node.process.wait(30)
+        assert node.id not in command_line(farm, old, "nodes")
+    with build_node(farm), serving(farm) as api:
+        assert command_line(farm, ROOT, "logs", before["id"], url=api.url, token=token) == log
+        with api.as_(None, "read") as client:
+            assert app in client.get("/v1/builds").text
+        refused = command_line(farm, ROOT, "apps", "rebase", app, check=False)
+        assert "Build the app again" in refused
+        after, again = build(ROOT), build(ROOT)
+        assert (after["state"], after["result_of"], again["result_of"]) == ("succeeded", None, after["id"])
+        assert after["result"]["digest"] != before["result"]["digest"]
+        assert after["result"]["digest"] in command_line(farm, ROOT, "apps", "show", app)
+    with build_node(farm, code=old):
+        assert json.loads(command_line(farm, old, "show", after["id"], "--json"))["result"] is not None
+        assert build(old, "--rebuild")["result"]["digest"] == before["result"]["digest"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
-from testkit.builds import farm_alone
+from testkit.builds import farm_alone, promised
 from testkit.observability.browser import window
 from testkit.observability.many_apps import pages_of, seed
 from testkit.observability.pages import SHOTS, sign_in
@@ -51,6 +52,8 @@ def test_each_page_keeps_wcag_aa_and_fits_the_screen(api, chromium, many, token,
             found += [f"{name}: {violation}" for violation in tab.violations()]
             beyond = tab.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             found += [f"{name} is {beyond} pixels too wide"] * (beyond > 0)
+            header = tab.page.locator("header.bar").bounding_box()["height"]
+            found += [f"{name} has a header of several lines: {header} pixels"] * (not dark_phone and header > 70)
         assert tab.complaints == []
     assert found == []
 
@@ -92,6 +95,19 @@ def test_two_builds_are_compared_with_the_keyboard(api, tab, many):
     summary = tab.page.locator("section[aria-label=Summary]").inner_text()
     assert "layer app +" in summary.lower() or "layer node_modules +" in summary.lower()
     assert chosen in summary
+
+
+def test_from_a_slow_build_to_what_took_longer_in_two_clicks(api, tab, many):
+    _, there = many
+    newest = next(build for build in there.builds if build.result)
+    tab.page.goto(f"{api.url}/builds/{newest.id}")
+    started = time.monotonic()
+    tab.page.get_by_role("link", name=f"All builds of {there.live}").click()
+    tab.page.get_by_role("button", name="Compare the chosen two").click()
+    summary = tab.page.locator("section[aria-label=Summary]").inner_text()
+    assert time.monotonic() - started < promised(2)
+    assert newest.id in summary
+    assert re.search(r"(slower|faster): compile", summary), summary
 
 
 def test_an_app_is_found_from_every_page(api, tab, many):

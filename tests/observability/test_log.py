@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.sync_api import expect
 
@@ -191,6 +193,7 @@ def test_a_link_into_a_long_log(show, long):
 
 def test_from_a_failed_build_to_its_line_in_two_clicks(shelf, tab, long):
     tab.page.goto(f"{shelf.api.url}/?app={shelf.life.tenant}/a")
+    started = time.monotonic()
     tab.page.locator(f"#b-{long}").click()
     wait_for_line(tab.page, ERROR_LINE)  # the log opens at it
     tab.page.get_by_text("Show the failing line").click()
@@ -200,6 +203,7 @@ def test_from_a_failed_build_to_its_line_in_two_clicks(shelf, tab, long):
           return at.top > 0 && at.bottom < innerHeight;
         }"""
     )
+    assert time.monotonic() - started < promised(3)
     expect(tab.page.locator(".log .here .t")).to_have_text("error: cannot find module 'left-pad'")
 
 

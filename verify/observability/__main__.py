@@ -23,13 +23,12 @@ from testkit.observability.looking import look
 from testkit.observability.pages import SHOTS, visit_all
 from testkit.table import Claims
 from verify.observability.followers import LINES, crowd_on, follow_together
-from verify.observability.many import APPS, BUILDS, page_seconds
+from verify.observability.many import many_apps
 from verify.observability.schema import try_schema
 
 FOLLOWERS = 200
 API_BYTES_MAX = 200_000_000
 SLOWER_MAX = 0.05
-PAGE_SECONDS_MAX = 0.1
 COST_MAX = 0.01
 SCHEMA_EXAMPLES = 40
 ROUNDS = 12
@@ -110,19 +109,6 @@ def pages(claims: Claims, live: Live) -> None:
         last,
         done.returncode == 0 and "skipped" not in last,
     )
-
-
-def many_apps(claims: Claims) -> None:
-    """Each page of a farm that is a year old."""
-    seconds = page_seconds()
-    for name, took in seconds.items():
-        print(f"  {name}: {1000 * took:.0f} ms")
-    slowest = max(seconds, key=lambda name: seconds[name])
-    figure = f"p95 of {len(seconds)} pages, the slowest {slowest}: {1000 * seconds[slowest]:.0f} ms"
-    claims.add(
-        f"a page takes at most 100 ms with {APPS:,} apps and {BUILDS:,} builds", figure,
-        seconds[slowest] <= PAGE_SECONDS_MAX,
-    )  # fmt: skip
 
 
 def followers(claims: Claims, live: Live) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -14,12 +15,25 @@ from buildfarm.api.page.owners import FIELD_WORDS, owners, values_of
 from buildfarm.api.page.pages import PageRoute, Visitor, render
 from buildfarm.api.problems import RefusedError
 from buildfarm.errors import BuildfarmError
+from buildfarm.farm import Farm
 from buildfarm.gc.retention import APP_FIELDS, TENANT_FIELDS, effective
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+Values = Mapping[str, float | None]
 
-_LIMITS = ("running", "waiting", "bytes")
-_LIMITS_OF_APPS = ("running",)
+
+@dataclass(frozen=True)
+class Settable:
+    """What a page lets operators set for tenants and apps."""
+
+    title: str
+    place: str
+    fields: Sequence[str]
+    app_fields: Sequence[str]
+    defaults: Callable[[Farm], Mapping[str, float]]  # the farm's, for a tenant
+    app_defaults: Callable[[Farm], Mapping[str, float]]  # the farm's, for an app; else the tenant's count
+    values: Callable[[Farm], Mapping[str, float]]  # what is set, by owner and field
+    change: Callable[[Farm, str, str | None, Values], Values]  # of a tenant or its app; returns what was set
 
 
 async def sent(request: Request) -> dict[str, str]:
@@ -48,38 +62,25 @@ Sent = Annotated[dict[str, str], Depends(sent)]
 @router.get("/limits")
 def limits(request: Request, caller: Operator, owner: str = "") -> Response:
     """The limits of tenants and apps."""
-    return _limits(request, caller, {"owner": owner})
+    return _page(request, caller, LIMITS, {"owner": owner})
 
 
 @router.post("/limits")
 def set_limits(request: Request, caller: Admin, form: Sent) -> Response:
     """Changes a tenant's or an app's."""
-    try:
-        tenant, app, values = values_of(form, _LIMITS, _LIMITS_OF_APPS)
-        whole = {name: None if value is None else int(value) for name, value in values.items()}
-        caller.services.farm.set_limits(tenant, app, **whole)
-    except BuildfarmError as error:
-        return _limits(request, caller, form, error)
-    caller.note("limits.set", f"{tenant}/{app or ''} {whole}", tenant=tenant)
-    return RedirectResponse("/limits", 303)
+    return _change(request, caller, LIMITS, form)
 
 
 @router.get("/retention")
 def retention(request: Request, caller: Operator, owner: str = "") -> Response:
     """What stays how long."""
-    return _retention(request, caller, {"owner": owner})
+    return _page(request, caller, RETENTION, {"owner": owner})
 
 
 @router.post("/retention")
 def set_retention(request: Request, caller: Admin, form: Sent) -> Response:
     """Changes a tenant's or an app's policy."""
-    try:
-        tenant, app, values = values_of(form, TENANT_FIELDS, APP_FIELDS)
-        caller.services.farm.set_retention(tenant, app, **values)
-    except BuildfarmError as error:
-        return _retention(request, caller, form, error)
-    caller.note("retention.set", f"{tenant}/{app or ''} {values}", tenant=tenant)
-    return RedirectResponse("/retention", 303)
+    return _change(request, caller, RETENTION, form)
 
 
 @router.get("/tokens")
@@ -97,42 +98,64 @@ def revoke(token_id: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")], caller: Ad
     return RedirectResponse("/tokens", 303)
 
 
-def _limits(
-    request: Request, caller: Caller, form: Mapping[str, str], problem: BuildfarmError | None = None
-) -> Response:
-    farm = caller.services.farm
-    otherwise = farm.admission.terms.limits
-    defaults = {
-        "running": otherwise.tenant_running, "waiting": otherwise.tenant_waiting, "bytes": otherwise.tenant_bytes,
-    }  # fmt: skip
-    values: dict[str, Any] = {"title": "Limits", "place": "/limits", "fields": _LIMITS, "app_fields": _LIMITS_OF_APPS}
-    values |= {"defaults": defaults, "app_defaults": {"running": otherwise.app_running}}
-    return _page(request, caller, form, problem, values | {"owners": owners(farm.limits_set())})
+def _default_limits(farm: Farm) -> dict[str, float]:
+    limits = farm.admission.terms.limits
+    return {"running": limits.tenant_running, "waiting": limits.tenant_waiting, "bytes": limits.tenant_bytes}
 
 
-def _retention(
-    request: Request, caller: Caller, form: Mapping[str, str], problem: BuildfarmError | None = None
-) -> Response:
-    farm = caller.services.farm
-    defaults = effective(farm.settings, {}, "").model_dump()
-    values: dict[str, Any] = {
-        "title": "Retention",
-        "place": "/retention",
-        "fields": TENANT_FIELDS,
-        "app_fields": APP_FIELDS,
-    }
-    values |= {"defaults": defaults, "app_defaults": {}}
-    return _page(request, caller, form, problem, values | {"owners": owners(farm.retention_set())})
+def _set_limits(farm: Farm, tenant: str, app: str | None, values: Values) -> Values:
+    whole = {name: None if value is None else int(value) for name, value in values.items()}
+    farm.set_limits(tenant, app, **whole)
+    return whole
+
+
+def _set_retention(farm: Farm, tenant: str, app: str | None, values: Values) -> Values:
+    farm.set_retention(tenant, app, **values)
+    return values
+
+
+LIMITS = Settable(
+    title="Limits",
+    place="/limits",
+    fields=("running", "waiting", "bytes"),
+    app_fields=("running",),
+    defaults=_default_limits,
+    app_defaults=lambda farm: {"running": farm.admission.terms.limits.app_running},
+    values=Farm.limits_set,
+    change=_set_limits,
+)
+RETENTION = Settable(
+    title="Retention",
+    place="/retention",
+    fields=TENANT_FIELDS,
+    app_fields=APP_FIELDS,
+    defaults=lambda farm: effective(farm.settings, {}, "").model_dump(),
+    app_defaults=lambda _: {},
+    values=Farm.retention_set,
+    change=_set_retention,
+)
+
+
+def _change(request: Request, caller: Caller, what: Settable, form: Mapping[str, str]) -> Response:
+    try:
+        tenant, app, values = values_of(form, what.fields, what.app_fields)
+        changed = what.change(caller.services.farm, tenant, app, values)
+    except BuildfarmError as error:
+        return _page(request, caller, what, form, error)
+    caller.note(f"{what.place[1:]}.set", f"{tenant}/{app or ''} {changed}", tenant=tenant)
+    return RedirectResponse(what.place, 303)
 
 
 def _page(
-    request: Request, caller: Caller, form: Mapping[str, str], problem: BuildfarmError | None, values: dict[str, Any]
+    request: Request, caller: Caller, what: Settable, form: Mapping[str, str], problem: BuildfarmError | None = None
 ) -> Response:
-    owner = form.get("owner", "")
-    known = values["owners"].get(owner, {})
-    filled = {name: form.get(name, known.get(name, "")) for name in values["fields"]}
+    farm, owner = caller.services.farm, form.get("owner", "")
+    found = owners(what.values(farm))
+    known = found.get(owner, {})
+    filled = {name: form.get(name, known.get(name, "")) for name in what.fields}
     page = render(
-        request, caller, "settings.html", here="/limits", owner=owner, shown=form.get("shown", owner), filled=filled,
-        problem=problem, words=FIELD_WORDS, of_app="/" in owner, **values,
+        request, caller, "settings.html", here="/limits", what=what, owner=owner, shown=form.get("shown", owner),
+        filled=filled, problem=problem, words=FIELD_WORDS, of_app="/" in owner, owners=found,
+        defaults=what.defaults(farm), app_defaults=what.app_defaults(farm),
     )  # fmt: skip
     return HTMLResponse(page, 422 if problem else 200)

@@ -35,7 +35,9 @@ _LISTED = 50
 # Its parts ask every two or three seconds; a person may have some of them open.
 _CALLS_PER_HOUR_FACTOR = 10
 
-_templates = Environment(loader=PackageLoader("buildfarm.api"), autoescape=select_autoescape(), trim_blocks=True)
+_templates = Environment(
+    loader=PackageLoader("buildfarm.api"), autoescape=select_autoescape(), trim_blocks=True, auto_reload=False
+)
 _templates.globals.update({name: getattr(sentences, name) for name in (
     "duration", "in_words", "moment", "source_in_words", "whose_fault",
 )}, size=size)  # fmt: skip

@@ -17,6 +17,7 @@ from buildfarm.api.caller import Caller, Reader, Submitter
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, log_events
 from buildfarm.api.problems import RefusedError, responses
 from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.events import LOG_TAIL_MAX
 from buildfarm.gc.retention import Rollback
 from buildfarm.model import Build, BuildRequest, State
 from buildfarm.sources.address import ArtifactSource
@@ -119,12 +120,15 @@ def log(
     form: Annotated[
         Literal["text", "ndjson"], Query(alias="format", description="ndjson: one LogLine per line")
     ] = "text",
+    tail: Annotated[int | None, Query(ge=1, le=LOG_TAIL_MAX, description="only the last of these lines")] = None,
 ) -> StreamingResponse:
-    """The whole log so far."""
+    """The whole log so far, or its last lines."""
     caller.build(build_id)
+    farm = caller.services.farm
+    wanted = farm.logs(build_id, after=after) if tail is None else farm.log_tail(build_id, tail, after=after)
 
     def lines() -> Iterator[str]:
-        for line in caller.services.farm.logs(build_id, after=after):
+        for line in wanted:
             yield f"{line.text}\n" if form == "text" else f"{line.model_dump_json()}\n"
 
     media_type = "text/plain; charset=utf-8" if form == "text" else "application/x-ndjson"

@@ -18,7 +18,7 @@ def apps() -> None:
     """Show an app's image and its base, or move the image to another base."""
 
 
-@apps.command()
+@apps.command(short_help="Show an app's image, its base, and its newest moves.")
 @click.argument("app", metavar="TENANT/APP")
 @json_option
 def show(app: str, as_json: bool) -> None:

@@ -16,11 +16,13 @@ from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
 
 if TYPE_CHECKING:
+    from buildfarm import events
     from buildfarm.cli.details import progress
     from buildfarm.client import Client
     from buildfarm.events import LogLine
     from buildfarm.farm import Farm
 else:
+    events = LazyModule("buildfarm.events")
     progress = LazyModule("buildfarm.cli.details.progress")
 
 START = "0"
@@ -33,7 +35,7 @@ _FIRST_YEAR = 1971  # a position is never below 0
 @click.argument("build_id")
 @click.option("--follow", "-f", is_flag=True, help="Keep printing lines until the build has ended.")
 @click.option("--since", metavar="TIME", help="Only lines since then: 10m, 1h30m, or a time (UTC) as 2026-11-26T10:00.")
-@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Of the lines so far only the last N.")
+@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Only the last N of the lines so far.")
 @json_option
 def logs(build_id: str, follow: bool, since: str | None, tail: int | None, as_json: bool) -> None:
     """Print the log of a build."""
@@ -54,14 +56,16 @@ def wanted_lines(
     if tail is None:
         yield from farm.logs(build_id, follow=follow, after=start)
         return
-    last = start
-    newest: deque[LogLine] = deque(maxlen=tail)
-    for line in farm.logs(build_id, after=start):
-        newest.append(line)
-        last = line.position
-    yield from newest
+    newest = _newest(farm, build_id, start, tail or 1)
+    yield from newest if tail else ()
     if follow:
-        yield from farm.logs(build_id, follow=True, after=last)
+        yield from farm.logs(build_id, follow=True, after=newest[-1].position if newest else start)
+
+
+def _newest(farm: Farm | Client, build_id: str, start: str, tail: int) -> list[LogLine]:
+    if tail <= events.LOG_TAIL_MAX:
+        return farm.log_tail(build_id, tail, after=start)
+    return list(deque(farm.logs(build_id, after=start), maxlen=tail))
 
 
 def position_before(since: str, now: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -92,6 +93,20 @@ class History:
             # Read after the lines: a build that has ended writes no more, so the next look is the last.
             build = self.get(build_id) if follow and not build.state.final else build
         yield from whole
+
+    def log_tail(self, build_id: str, limit: int, *, after: str = START) -> list[LogLine]:
+        """The last lines of a build's log so far, of those after a position. Raises as `get` does."""
+        if not self.get(build_id).state.final:
+            return self.streams.tail(build_id, limit, after)
+        try:
+            packed = self.packed(build_id)
+            lines = log_text.decode_tail(packed, limit) if packed else []
+        except (RegistryError, ValueError):
+            # What is damaged is named in a separate line.
+            return list(deque(self.logs(build_id, after=after), maxlen=limit))
+        if packed is None:
+            return self.streams.tail(build_id, limit, after)
+        return [line for line in lines if position_of(line.position) > position_of(after)]
 
     def whole(self, build_id: str, after: str = START) -> Iterator[LogLine] | None:
         """An ended build's whole log after a position, if it has left Redis; else None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -32,11 +33,23 @@ def position_after(group: bytes) -> str:
 
 def decode_log(content: bytes) -> Iterator[LogLine]:
     """The lines of a log. Raises ValueError if it is damaged, after the lines before."""
+    return chain.from_iterable(map(_decode_group, _encoded_groups(content)))
+
+
+def decode_tail(content: bytes, limit: int) -> list[LogLine]:
+    """The last lines of a log: all of it is unpacked, and only their groups are decoded. Raises ValueError."""
+    groups = deque(_encoded_groups(content), maxlen=limit)  # none is empty
+    found: deque[LogLine] = deque()
+    while groups and len(found) < limit:
+        found.extendleft(reversed([*_decode_group(groups.pop())]))
+    return [*found][-limit:]
+
+
+def _encoded_groups(content: bytes) -> Iterator[bytes]:
     rest = b""
     for piece in unpacked(content):
         *whole, rest = (rest + piece).split(b"\n")
-        for group in whole:
-            yield from _decode_group(group)
+        yield from whole
     if rest:
         raise ValueError("it ends in the middle of a line")
 

@@ -273,11 +273,12 @@ def test_a_directory_is_sent_and_a_log_read_without_blocking(api, tmp_path):
         async with AsyncClient(api.url, api.token(None, "read", "submit", "admin")) as client:
             sent, _ = await client.pack(tmp_path, "shop")
             lines = [line.text async for line in client.logs(build.id, follow=True)]
-            return sent, lines, [line.text async for line in client.logs(build.id)], (await client.page(5))[0]
+            last = [line.text for line in await client.log_tail(build.id, 1)]
+            return sent, lines, [line.text async for line in client.logs(build.id)], last, (await client.page(5))[0]
 
-    sent, followed, whole, page = asyncio.run(run())
+    sent, followed, whole, last, page = asyncio.run(run())
     assert api.farm.has_source(sent)
-    assert followed == whole == ["one"]
+    assert followed == whole == last == ["one"]
     assert len(page) == 5
 
 

@@ -42,6 +42,9 @@ def test_a_build_its_log_and_its_live_log(client, life):
     assert client.get(f"/v1/builds/{build_id}").json()["state"] == "succeeded"
     lines = client.get(f"/v1/builds/{build_id}/log?format=ndjson").text.splitlines()
     assert [json.loads(line)["text"] for line in lines] == life.logs_of[build_id]
+    last = client.get(f"/v1/builds/{build_id}/log?format=ndjson&tail=3").text.splitlines()
+    assert last == lines[-3:]
+    assert client.get(f"/v1/builds/{build_id}/log?tail=0").status_code == 422
     after = json.loads(lines[1100])["position"]
     live = client.get(f"/v1/builds/{build_id}/log/live", headers={"Last-Event-ID": after}).text
     assert re.findall(r'"text": "([^"]*)"', live) == life.logs_of[build_id][1101:]
@@ -88,6 +91,7 @@ def test_the_client_and_the_command_line(api, life):
     with Client(api.url, token) as client:
         assert [build.id for build in client.recent(50, app="a")] == life.ids[::-1]
         assert [line.text for line in client.logs(life.ids[0], follow=True)] == life.logs_of[life.ids[0]]
+        assert [line.text for line in client.log_tail(life.ids[0], 3)] == life.logs_of[life.ids[0]][-3:]
     for direct in (True, False):
         environment = {**os.environ, "BUILDFARM_NAMESPACE": life.farm.settings.namespace}
         if not direct:
@@ -100,5 +104,6 @@ def test_the_client_and_the_command_line(api, life):
         shown = json.loads(run("show", life.ids[1], "--json"))
         assert (shown["id"], shown["failure"]["message"]) == (life.ids[1], "it fails")
         assert [line[8:] for line in run("logs", life.ids[0]).splitlines()] == life.logs_of[life.ids[0]]
+        assert [line[8:] for line in run("logs", "-n", "3", life.ids[0]).splitlines()] == life.logs_of[life.ids[0]][-3:]
         listed = json.loads(run("list", "--app", f"{life.tenant}/a", "--json"))
         assert [build["id"] for build in listed] == life.ids[::-1]

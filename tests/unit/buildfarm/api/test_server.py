@@ -36,9 +36,10 @@ def test_a_port_that_is_taken_is_named(settings):
 # Names of modules that stand for others, outside of the command line, where these others are not imported yet.
 LATE = """
 import sys
-import buildfarm.api.server
 from buildfarm import LazyModule
+from buildfarm.api.server import import_late
 
+import_late()
 names = [name for name in sys.modules if name.partition(".")[0] == "buildfarm" and "buildfarm.cli" not in name]
 modules = [sys.modules[name] for name in names]
 late = {found.__name__ for module in modules for found in vars(module).values() if isinstance(found, LazyModule)}
@@ -51,3 +52,10 @@ def test_what_the_farm_imports_at_its_first_calls_is_there_before_the_first_requ
     count, _, missing = done.stdout.strip().partition(" ")
     assert int(count) > 20
     assert missing == "[]"
+
+
+def test_what_only_commands_need_is_not_imported_to_serve():
+    code = "import sys\nfrom buildfarm.api.server import import_late\nimport buildfarm.cli.api\nimport_late()\n"
+    code += "print('buildfarm.gc.rollback' in sys.modules, 'buildfarm.client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"

@@ -194,3 +194,18 @@ def test_what_travels_is_the_recipe_and_what_it_takes_along_or_is_given(tmp_path
     (tmp_path / "images/shared/file").unlink()
     with pytest.raises(errors.RecipeError, match="which does not exist"):
         travels(tool)
+
+
+def helps(command, parent=None, name="buildfarm"):
+    """The help of a command and of all its subcommands, as a terminal of 80 columns shows it."""
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=80)
+    yield command.get_help(context)
+    for each in command.list_commands(context) if isinstance(command, click.Group) else ():
+        yield from helps(command.get_command(context, each), context, each)
+
+
+def test_help_fits_80_columns_and_cuts_no_sentence():
+    found = list(helps(main))
+    assert len(found) > 45
+    lines = [line for text in found for line in text.splitlines() if not line.startswith("Usage: ")]
+    assert [line for line in lines if len(line) > 80 or line.endswith("...")] == []

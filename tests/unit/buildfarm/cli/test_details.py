@@ -15,7 +15,7 @@ from buildfarm.cli import main
 from buildfarm.cli.details.logs import START, position_before, wanted_lines
 from buildfarm.cli.details.why import Reason, reasons_of
 from buildfarm.cli.error_handler import Exit
-from buildfarm.events import LogLine
+from buildfarm.events import LOG_TAIL_MAX, LogLine
 from buildfarm.model import Build, BuildRequest, BuildResult, Layer, Phase, State, UsedBuildpack
 from buildfarm.sources.address import ArtifactSource, GitSource
 
@@ -39,6 +39,10 @@ class GrowingLog:
         first = int(after.partition("-")[0])
         yield from (item for item in self.lines if int(item.position.partition("-")[0]) > first)
 
+    def log_tail(self, build_id, lines, *, after=START):
+        assert lines <= LOG_TAIL_MAX
+        return list(self.logs(build_id, after=after))[-lines:]
+
 
 def read(tail, *, follow, so_far=5, start=START):
     log = GrowingLog([line(number) for number in range(1, so_far + 1)], [line(6), line(7)])
@@ -54,6 +58,7 @@ def test_the_last_lines_are_those_so_far_and_following_goes_on_after_them():
     assert read(0, follow=False) == []
     assert read(3, follow=True, so_far=0) == [6, 7]
     assert read(3, follow=False, start="4-0") == [5]
+    assert read(LOG_TAIL_MAX + 1, follow=True) == [1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from buildfarm.events import LogLine
 from buildfarm.model import Phase
-from buildfarm.store.archive.log_text import decode_log, encode_log
+from buildfarm.store.archive.log_text import decode_log, decode_tail, encode_log
 from buildfarm.store.archive.member import compress
 from buildfarm.store.archive.pack import Index, Pack, join, make
 
@@ -49,6 +49,19 @@ def log_in(pack: Pack, build_id: str) -> bytes:
 def test_a_log_comes_back_as_it_was(lines):
     content = encode_log(lines)
     assert list(decode_log(content) if content else ()) == lines
+
+
+@settings(deadline=None, max_examples=50)
+@given(logs(), st.integers(1, 40))
+def test_the_last_lines_of_a_log_are_those_of_the_whole(lines, limit):
+    content = encode_log(lines)
+    assert (decode_tail(content, limit) if content else []) == lines[-limit:]
+
+
+def test_the_last_lines_of_a_damaged_log_are_not_guessed():
+    lines = [LogLine(position=f"5-{i}", attempt=1, phase=Phase.COMPILE, text=f"line {i}") for i in range(2000)]
+    with pytest.raises(ValueError, match="cut off"):
+        decode_tail(encode_log(lines)[:-1], 2)
 
 
 def test_lines_that_follow_one_another_share_what_they_have_in_common():
