@@ -26,6 +26,7 @@ from buildfarm.settings import Settings, read_settings
 from localfarm.packages import ensure_packages
 from testkit import second_engine
 from testkit.table import Claims
+from verify.images.beside import mongodb_server, neighbours, sizes
 from verify.images.builds import PROGRAMS, Built, build_image, build_images, plan, usual_install
 from verify.images.icu import same_answers
 from verify.images.notify import tells_manager
@@ -69,6 +70,7 @@ def main() -> None:
         built = build_images(farm, VERSIONS)
         for (name, version), each in built.items():
             behaviour(claims, name, version, each)
+        sizes(claims, built)
         for (name, version), each in build_images(farm, TOOLS).items():
             tools(claims, name, version, each)
         promotable(claims, farm)
@@ -86,6 +88,8 @@ def main() -> None:
         refusals(claims, farm)
         for name, version in ARCHIVES:
             archive(claims, farm, name, version)
+        mongodb_server(claims, farm)
+        neighbours(claims, farm)
         same_on_two_engines(
             claims, settings, {key: str(each.result.digest) for key, each in built.items() if each.result}
         )

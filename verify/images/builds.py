@@ -60,15 +60,16 @@ def build_images(farm: Farm, wanted: Iterable[tuple[str, str]]) -> dict[tuple[st
     """One build of each image and version, as many at once as the farm's nodes take, to their ends."""
     folders = find_recipes(RECIPES)
     submitted = {(name, version): submit(farm, folders[name], name, version).id for name, version in wanted}
-    return {key: _ended(farm, build_id) for key, build_id in submitted.items()}
+    return {key: ended(farm, build_id) for key, build_id in submitted.items()}
 
 
 def build_image(farm: Farm, name: str, version: str, *, folder: Path | None = None) -> Built:
     """One build of one version, to its end."""
-    return _ended(farm, submit(farm, folder or find_recipes(RECIPES)[name], name, version).id)
+    return ended(farm, submit(farm, folder or find_recipes(RECIPES)[name], name, version).id)
 
 
-def _ended(farm: Farm, build_id: str) -> Built:
+def ended(farm: Farm, build_id: str) -> Built:
+    """The build when it has ended, and its log."""
     items = list(farm.follow(build_id))
     ended = [item for item in items if isinstance(item, Build)][-1]
     return Built(ended, tuple(item.text for item in items if not isinstance(item, Build)))

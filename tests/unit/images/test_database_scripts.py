@@ -34,7 +34,7 @@ def test_nothing_that_is_sourced_is_where_people_mount_their_own():
 
 
 def test_every_image_has_the_same_rule():
-    names = ("redis", "valkey", "postgresql", "mysql", "mongodb")
+    names = ("redis", "valkey", "postgresql", "mysql", "mongodb", "elasticsearch")
     rules = {(DATABASES / name / "root/usr/lib/start/password").read_text() for name in names}
     assert rules == {RULE.read_text()}
 
@@ -111,6 +111,14 @@ def test_a_dump_of_all_databases_that_ends_with_one_of_them_is_refused(tmp_path)
     done = restore(tmp_path, " cluster", " dump complete")
     assert done.returncode == 64
     assert b"which is not a whole dump" in done.stderr
+
+
+def test_clients_and_base_backups_of_other_containers_need_the_password(tmp_path):
+    made = 'initdb() { mkdir "$PGDATA.new"; : >"$PGDATA.new/pg_hba.conf"; }'
+    done = shell(f'. "$1"; . "$2"; {made}; PGDATA=$3 password=p child=; make_cluster', RULE, CLUSTER, tmp_path / "17")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "17.new/pg_hba.conf").read_text().splitlines()
+    assert lines == ["host all all all scram-sha-256", "host replication all all scram-sha-256"]
 
 
 def test_a_half_made_cluster_is_not_another_versions(tmp_path):

@@ -1,4 +1,4 @@
-"""The four databases: how each is asked, and what is typical of each."""
+"""The databases: how each is asked, and what is typical of each."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Database:
     table: str  # makes what rows are written to
     insert: str  # writes {row} and prints a line with it as soon as it is acknowledged
     count: str  # the greatest row
+    image: str = ""  # what the image is called, if not as the recipe
+    lost: float = 0.0  # seconds whose acknowledged rows a power failure may take
+    durable: str = ""  # the setting with which it takes none
 
     @property
     def title(self) -> str:
@@ -51,6 +54,8 @@ def _redis(name: str, version: str, older: str) -> Database:
         table="del rows",
         insert="eval \"redis.call('set','rows',ARGV[1]) return ARGV[1]\" 0 {row}",
         count="get rows",
+        lost=3.0,  # a second, and two more where the disk is slow
+        durable="appendfsync always",
     )
 
 
@@ -88,5 +93,23 @@ DATABASES = (
         table="create database if not exists app; create or replace table app.number (number int) engine=InnoDB",
         insert="insert into app.number values ({row}) returning number;",
         count="select max(number) from app.number",
+    ),
+    Database(
+        name="mongodb",
+        version="5.0",
+        older="",
+        password_file="MONGO_PASSWORD_FILE",
+        secret="MONGO_PASSWORD",
+        settings="MONGO_SETTINGS",
+        setting="--slowms 77",
+        asked="admin.command('profile', -1)['slowms']",
+        expected="77",
+        client=("ask", "127.0.0.1"),
+        ping="greetings.count_documents({}) >= 0 and 'PONG'",
+        table="rows.drop()",
+        insert="rows.insert_one({{'_id': {row}}}).inserted_id",
+        count="max((row['_id'] for row in rows.find()), default=0)",
+        image="mongodb-by-driver",
+        lost=1.0,  # the journal is written every tenth of a second
     ),
 )

@@ -10,17 +10,26 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import docker
 
 from testkit.cluster.shell import run
 from verify.images.conditions.databases import Database
 
 PASSWORD = "a-password"
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0  # on a machine with much else to do
 GRACE_SECONDS = 10
 HARDENED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none")
-HEALTH = "--health-interval=500ms"
+HEALTH = ("--health-interval=500ms", "--health-timeout=30s")
 _INSIDE = "/run/secrets/password"
+
+
+@cache
+def engine() -> docker.DockerClient:
+    """The engine itself: a hundredth of what the command line costs, for what is asked again and again."""
+    return docker.from_env()
 
 
 @dataclass(frozen=True)
@@ -54,9 +63,16 @@ class Server:
         )  # fmt: skip
         return done.stdout.decode(errors="replace").strip()
 
+    def beside(self, command: str, *options: str) -> str:
+        """The output of a client in another container of the image; {host} in the command is the server."""
+        told = engine().api.inspect_container(self.name)
+        program, *words = command.format(host=told["NetworkSettings"]["IPAddress"]).split()
+        client = ("--rm", f"--env={self.database.secret}={self.password}", *options, f"--entrypoint={program}")
+        return run("docker", "run", *client, told["Config"]["Image"], *words, check=False)
+
     def state(self) -> tuple[str, int, str]:
         """Its status, its exit code and its health."""
-        told = json.loads(run("docker", "inspect", "--format={{json .State}}", self.name))
+        told = engine().api.inspect_container(self.name)["State"]
         return told["Status"], told["ExitCode"], told.get("Health", {}).get("Status", "")
 
     def ready(self) -> bool:
@@ -117,7 +133,13 @@ class Images:
 
     def name(self, database: Database, version: str = "") -> str:
         """The image of a version, by default the database's own."""
-        return f"{self.prefix}{database.name}:{version or database.version}"
+        return f"{self.prefix}{database.image or database.name}:{version or database.version}"
+
+    def has(self, name: str) -> bool:
+        """Whether the image is there. A registry's is fetched, because the engine may have an older one."""
+        if {".", ":"} & set(self.prefix.partition("/")[0]):
+            run("docker", "pull", "--quiet", name, check=False)
+        return bool(run("docker", "image", "ls", "--quiet", name))
 
     @property
     def tools(self) -> str:
@@ -158,7 +180,7 @@ class Images:
             name = f"verify-{uuid.uuid4().hex[:8]}"
             undo.callback(run, "docker", "rm", "--force", "--volumes", name, check=False)
             run(
-                "docker", *(("run", "--detach") if started else ("create",)), f"--name={name}", HEALTH,
+                "docker", *(("run", "--detach") if started else ("create",)), f"--name={name}", *HEALTH,
                 f"--volume={folder}/password:{_INSIDE}:ro", f"--env={database.password_file}={_INSIDE}",
                 *options, self.name(database, version), *command,
             )  # fmt: skip

@@ -12,6 +12,8 @@ from verify.images.conditions.server import Images
 MEMORY_MB = 200
 WARNED = "WARNING: the database sorted text"
 NOTE = "/data/17/sorting-versions"
+# The setting in the server's file, where that is not how it is in the environment
+FILES = {"mysql": "[mariadbd]\nmax_connections = 77", "mongodb": "operationProfiling:\n  slowOpThresholdMs: 77"}
 # A hash join of three million rows that three processes share: some 240 MB of shared memory
 PARALLEL = """
     set max_parallel_workers_per_gather = 2; set work_mem = '64MB';
@@ -23,7 +25,7 @@ PARALLEL = """
 def try_settings(claims: Claims, images: Images, database: Database) -> None:
     """A setting by environment, by file, and by both: the environment's is valid."""
     name, _, value = database.setting.rpartition(" ")
-    text = f"[mariadbd]\n{database.setting}" if database.name == "mysql" else database.setting
+    text = FILES.get(database.name, database.setting)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         file = Path(folder) / "settings"

@@ -5,36 +5,40 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from testkit.table import Claims
 from verify.images.conditions.databases import Database
 from verify.images.conditions.server import READY_SECONDS, Images, Server, health_of
-from verify.images.conditions.users import survives
+from verify.images.conditions.users import stores
 
 BALLAST = "verify-ballast"
 ROOM_MB = 400
-TERM_SECONDS = 2.0
+AT_ONCE = 2  # first starts that are interrupted
 
 
 def try_interrupted(claims: Claims, images: Images, database: Database, count: int) -> None:
     """kill -9 at a random moment of the first start; started again, the database must be whole."""
-    lasts, during = first_start(images, database), 0
-    wrong: list[str] = []
-    for _ in range(count):
-        moment = random.triangular(0, lasts, 0)  # most is made early
-        with images.volume() as volume, images.server(database, f"--volume={volume}:/data", started=False) as server:
-            server.interrupt(moment)
-            during += "interrupted" in again(server, wrong, moment)
+    lasts = first_start(images, database)
+    moments = [random.triangular(0, lasts, 0) for _ in range(count)]  # most is made early
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        seen = list(pool.map(partial(interrupted, images, database), moments))
+    wrong = [said for _, said in seen if said]
+    during = sum(half for half, _ in seen)
     figure = f"{count - len(wrong)} of {count} whole, {during} half-made ones made anew; moments up to {lasts:.1f} s"
     claims.add(f"{database.title}: first starts ended with kill -9", "; ".join([figure, *wrong])[:600], not wrong)
 
 
-def again(server: Server, wrong: list[str], moment: float) -> str:
-    """Starts it again and checks it; returns its log."""
-    server.start()
-    if not (server.ready() and server.answers() and server.refuses() and survives(server)):
-        wrong.append(f"after {moment:.2f} s: {server.state()} {server.log()[-300:]}")
-    return server.log()
+def interrupted(images: Images, database: Database, moment: float) -> tuple[bool, str]:
+    """One start, killed at that moment and repeated: whether it was half-made, and what is wrong with it."""
+    with images.volume() as volume, images.server(database, f"--volume={volume}:/data", started=False) as server:
+        server.interrupt(moment)
+        server.start()
+        whole = server.ready() and server.answers() and server.refuses() and stores(server)
+        log = server.log()
+        wrong = "" if whole else f"after {moment:.2f} s: {server.state()} {log[-300:]}"
+    return "interrupted" in log, wrong
 
 
 def first_start(images: Images, database: Database) -> float:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from testkit.cluster.shell import wait
 from testkit.table import Claims
 from verify.images.conditions.databases import Database
 from verify.images.conditions.server import GRACE_SECONDS, Images, Server
@@ -34,7 +35,7 @@ def try_stop(claims: Claims, images: Images, database: Database) -> None:
 
 @contextmanager
 def load(server: Server) -> Iterator[list[int]]:
-    """Writes rows 1, 2, … until the server is gone; the numbers it acknowledged."""
+    """Writes rows 1, 2, … until the server is gone; the numbers it acknowledged, of which there is one."""
     client = [word for word in server.database.client if word not in ("-c", "-e")]
     command = ["docker", "exec", "--interactive", f"--env={server.database.secret}={server.password}", server.name]
     acknowledged = [0]
@@ -45,10 +46,13 @@ def load(server: Server) -> Iterator[list[int]]:
         reader = threading.Thread(target=_read, args=(process, acknowledged), daemon=True)
         writer.start()
         reader.start()
-        yield acknowledged
-        process.kill()
-        writer.join()
-        reader.join()
+        try:
+            wait(lambda: acknowledged[-1] > 0, "no row was acknowledged")
+            yield acknowledged
+        finally:
+            process.kill()
+            writer.join()
+            reader.join()
 
 
 def _write(process: subprocess.Popen[bytes], insert: str) -> None:

@@ -42,13 +42,19 @@ def try_users(claims: Claims, images: Images, database: Database) -> None:
             )
 
 
-def survives(server: Server) -> bool:
-    """What was written is there after kill -9."""
+def stores(server: Server) -> bool:
+    """What is written can be read."""
     server.ask(server.database.table)
     server.ask(server.database.insert.format(row=1))
+    return server.ask(server.database.count) == "1"
+
+
+def survives(server: Server) -> bool:
+    """What was written is there after kill -9."""
+    written = stores(server)
     server.kill()
     server.start()
-    return server.ready() and server.ask(server.database.count) == "1"
+    return written and server.ready() and server.ask(server.database.count) == "1"
 
 
 def seen_of(server: Server, seen: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from testkit.table import Claims
 from verify.images.conditions.databases import Database
 from verify.images.conditions.server import PASSWORD, Images, Server
@@ -16,16 +18,16 @@ cd /data
 if [ -d backup ]; then rm backup/backup_manifest; exit; fi
 busybox truncate -s $(($(busybox stat -c %s backup) / 2)) backup
 """
-# What the documentation says of a backup, run in a container with the folder /backup; and what a restore takes.
+# What the documentation says of a backup, run in a container beside the server, with the folder /backup.
 BACKUPS = {
-    "redis": {"an RDB file": "redis-cli -h 127.0.0.1 --rdb /backup/backup"},
-    "valkey": {"an RDB file": "valkey-cli -h 127.0.0.1 --rdb /backup/backup"},
+    "redis": {"an RDB file": "redis-cli -h {host} --rdb /backup/backup"},
+    "valkey": {"an RDB file": "valkey-cli -h {host} --rdb /backup/backup"},
     "postgresql": {
-        "a dump": "pg_dumpall -h 127.0.0.1 -U postgres -f /backup/backup",
-        "a base backup": "pg_basebackup -h 127.0.0.1 -U postgres -D /backup/backup",
+        "a dump": "pg_dumpall -h {host} -U postgres -f /backup/backup",
+        "a base backup": "pg_basebackup -h {host} -U postgres -D /backup/backup",
     },
     "mysql": {
-        "a dump": "mariadb-dump -h 127.0.0.1 -u root --all-databases --ignore-database=mysql --system=users"
+        "a dump": "mariadb-dump -h {host} -u root --all-databases --ignore-database=mysql --system=users"
         " --insert-ignore --single-transaction --routines --events --result-file=/backup/backup"
     },
 }
@@ -33,6 +35,7 @@ WRITE = {
     "redis": f"set greeting {WORD}",
     "postgresql": f"create table greetings (text text); insert into greetings values ('{GREETING}');"
     " create role reader login password 'word'",
+    "mongodb": f"greetings.insert_one({{'text': '{GREETING}'}})",
     "mysql": f"create database app2; create table app2.greetings (text varchar(20)) character set utf8mb4;"
     f" insert into app2.greetings values ('{GREETING}'); create user reader@'%' identified by 'word'",
 }
@@ -42,6 +45,7 @@ READ = {
         "select text, (select count(*) from pg_roles where rolname = 'reader') from greetings",
         f"{GREETING}|1",
     ),
+    "mongodb": ("greetings.find_one()['text']", GREETING),
     "mysql": (
         "select text, (select count(*) from mysql.user where user = 'reader') from app2.greetings",
         f"{GREETING}\t1",
@@ -97,12 +101,16 @@ def older(claims: Claims, images: Images, database: Database) -> None:
                 )
 
 
-def fill(images: Images, database: Database, mounted: str, version: str) -> None:
-    """A server of this version writes what a later one must find."""
+def fill(
+    images: Images, database: Database, mounted: str, version: str, ask: Callable[[Server], str] = Server.log
+) -> str:
+    """A server of this version writes what a later one must find; what ``ask`` says of it."""
     with images.server(database, mounted, version=version) as server:
         assert server.ready(), server.log()
         server.ask(WRITE[_kind(database)])
+        told = ask(server)
         server.stop()
+    return told
 
 
 def has_data(server: Server) -> bool:
@@ -113,7 +121,7 @@ def has_data(server: Server) -> bool:
 
 def try_backups(claims: Claims, images: Images, database: Database) -> None:
     """The documented backups of this version and the one before it, each restored on an empty volume."""
-    for kind, command in BACKUPS[database.name].items():
+    for kind, command in BACKUPS.get(database.name, {}).items():
         for version in filter(None, (database.version, "" if "base" in kind else database.older)):
             restored(claims, images, database, (kind, command, version))
 
@@ -127,7 +135,7 @@ def restored(claims: Claims, images: Images, database: Database, backup: tuple[s
         with images.server(database, mounted, version=version) as server:
             assert server.ready(), server.log()
             server.ask(WRITE[_kind(database)])
-            said = server.execute(*command.split(), options=["--env", f"{database.secret}={server.password}"])
+            said = server.beside(command, mounted)
         password = PASSWORD if "base" in kind else "another password"  # a base backup keeps the one it has
         old = (PASSWORD,) if password != PASSWORD else ()
         with images.server(
