@@ -48,12 +48,10 @@ if TYPE_CHECKING:
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.queue import why as whys
-    from buildfarm.releases import builder as builders
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
     from buildfarm.store import nodes as known_nodes
 else:  # most calls of most programs need only Redis, and of it the records
-    builders = LazyModule("buildfarm.releases.builder")
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
     rollbacks = LazyModule("buildfarm.gc.rollback")
@@ -285,26 +283,12 @@ class Farm(Keeping, Apps):
         """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
         known_nodes.Nodes(self.database).drain(node_id)
 
-    def builder(self) -> str:
-        """The builder image of the farm, as repository@digest; empty if it has none yet."""
-        return known_nodes.Nodes(self.database).promoted() or self.settings.builder
-
-    def promote_builder(self, reference: str) -> str:
-        """Makes an image of the farm's registry the builder of every node; returns it as repository@digest.
-
-        Nodes pull it beside their builds, and each goes on with the old one until it has the new one. Raises
-        RequestError if it cannot be a builder, and RegistryError.
-        """
-        builder = builders.check_builder(self.registry, reference)
-        known_nodes.Nodes(self.database).promote(builder)
-        builders.move_channel(self.registry, builder, self.builder)
-        return builder
-
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         if not getattr(request, "cached_result", False):
             return None
-        digest = inputs.input_digest(request, self.builder().partition("@")[2], self.settings)
+        follows = self.app_bases.of(request.tenant, request.app)
+        digest = inputs.input_digest(request, follows.base.partition("@")[2], self.settings, follows.channel)
         cached = self.history.cached_result(f"{request.tenant}/{request.app}", digest) if digest else None
         try:
             if cached and self.quick_registry.has_manifest(cached.result.repository, cached.result.digest):

@@ -6,7 +6,7 @@ import json
 import re
 
 from buildfarm.buildpacks.address import parse_buildpack
-from buildfarm.model import BuildRequest, Request
+from buildfarm.model import STABLE, BuildRequest, Request
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
 from buildfarm.sources.address import ArtifactSource, GitSource, Source
@@ -20,13 +20,13 @@ _VERSION = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def input_digest(request: Request, builder: str, settings: Settings) -> str:
+def input_digest(request: Request, builder: str, settings: Settings, channel: str = STABLE) -> str:
     """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
 
     Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
     branch moves, also one that a buildpack comes from. Buildpacks that the app's own files name are not known here: see
-    `workers.pipeline.run`. ``builder`` is the digest of the builder image; the farm's own
-    buildpacks are in it.
+    `workers.pipeline.run`. ``builder`` is the digest of the builder image, with the farm's own
+    buildpacks in it, and ``channel`` the app's, by which its image names the builder.
     """
     if not isinstance(request, BuildRequest) or not builder or not _is_pinned(request.source):
         return ""
@@ -36,6 +36,7 @@ def input_digest(request: Request, builder: str, settings: Settings) -> str:
     content = {
         # An image in which something is found that is now a secret must not be taken for an equal one.
         **({"secrets": sorted(request.secrets)} if request.secrets else {}),
+        **({"channel": channel} if channel != STABLE else {}),
         "version": _VERSION,
         "request": request.model_dump(mode="json", include=set(_FIELDS)),
         "builder": builder,

@@ -23,6 +23,7 @@ BUILDPACKS_MAX = 50
 EXPIRES_SECONDS_MAX = 7 * 86_400
 
 LATEST = "latest"  # the tag of every app's newest image
+STABLE = "stable"  # the channel that apps follow unless they choose another one, and a tag of its base
 IMAGES = "images"  # whose the farm's own images are: their tenant, and the first part of their repositories
 RESERVED = f"The tenant name {IMAGES} is reserved for the farm's own image builds."
 
@@ -259,6 +260,8 @@ class Build(Frozen):
     attempt: int = 0  # of this number; with the claim's token it is what every write of a worker presents
     phase: Phase | None = None
     node: str | None = None
+    channel: str = ""  # that its app followed when it was claimed, and the base that it stands on, repository@digest
+    base: str = ""
     submitted_at: float
     started_at: float | None = None
     finished_at: float | None = None

@@ -25,7 +25,8 @@ class Node(Frozen):
     reason: str = ""  # why it takes no builds
     slots: int
     builds: tuple[str, ...] = ()  # ids of those that run on it
-    builder: str = ""  # digest of the builder that its next build gets
+    builder: str = ""  # digest of the builder that its next build gets, if its app follows the channel stable
+    builders: tuple[str, ...] = ()  # digests of all that it has for builds; an older version does not say
     disk_free_bytes: int = 0
     classes: tuple[str, ...] = ()  # of builds that it takes; an older version does not say
     seen_at: float = 0.0  # by the store's clock
@@ -34,6 +35,10 @@ class Node(Frozen):
     def accepting(self) -> bool:
         """Whether it takes builds."""
         return self.state is NodeState.READY
+
+    def has(self, base: str) -> bool:
+        """Whether it has this base, a repository@digest, for builds."""
+        return bool(base) and base.rpartition("@")[2] in (self.builder, *self.builders)
 
     @property
     def busy(self) -> int:

@@ -11,8 +11,10 @@ import docker
 from buildfarm.errors import SetupError
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.folder import recipes_folder
+from buildfarm.releases.base import STABLE
+from buildfarm.releases.channels.pointers import Pointers
 from buildfarm.settings import Settings, read_settings
-from buildfarm.store import Nodes, open_database
+from buildfarm.store import open_database
 from buildfarm.telemetry import logger
 from localfarm import api, images, leftovers, network, services, worker
 from localfarm.beginnings import Say, ensure_channel, ensure_sent, send_beginnings
@@ -189,7 +191,7 @@ def _service_images(
 def _promote(settings: Settings, builder: str) -> None:
     database = open_database(settings)
     try:
-        Nodes(database).promote(builder)
+        Pointers(database).set(STABLE, builder, actor="buildfarm up", reason="this checkout's builder")
     finally:
         database.close()
 
@@ -197,7 +199,7 @@ def _promote(settings: Settings, builder: str) -> None:
 def _promoted(settings: Settings) -> str:
     database = open_database(settings)
     try:
-        return Nodes(database).promoted() or settings.builder
+        return Pointers(database).get(STABLE) or settings.builder
     finally:
         database.close()
 

@@ -108,7 +108,8 @@ NODES = Board(
             Panel("Slots in use", "percentunit", "Of each node's own.", (('buildfarm_builds_running{instance=~"$node"} / (buildfarm_slots{instance=~"$node"} > 0)', "{{instance}}"),)),
         )),
         ("Pre-warm and disk", (
-            Panel("Builder is ready", "none", "1: the node has the builder it is to use.", (('buildfarm_builder_ready{instance=~"$node"}', "{{instance}}"),)),
+            Panel("Builder is ready", "none", "1: the node has the builders it is to use.", (('buildfarm_builder_ready{instance=~"$node"}', "{{instance}}"),)),
+            Panel("Builders", "none", "Of channels and rollouts: on the node, and still missing.", (('buildfarm_builders{instance=~"$node"}', "{{instance}}"), ('buildfarm_builders_missing{instance=~"$node"}', "{{instance}} lacks"))),
             Panel("Newest pre-warm", "s", "How long it took.", (('buildfarm_prewarm_seconds{instance=~"$node"}', "{{instance}}"),)),
             Panel("Unpacked build caches", "bytes", "Snapshots that builds begin on, together; one that was forgotten while a build stands on it counts no more.", (('buildfarm_snapshot_bytes{instance=~"$node"}', "{{instance}}"),)),
             Panel("Disk in use", "percentunit", "Where workspaces are.", (('1 - buildfarm_disk_free_bytes{instance=~"$node"} / buildfarm_disk_size_bytes{instance=~"$node"}', "{{instance}}"),)),

@@ -34,7 +34,6 @@ from workers.queue.consumer import consume
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
 from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving
-from workers.upkeep.builder_follower import Follower
 from workers.upkeep.collection import COLLECT_SECONDS, Collection
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
@@ -45,12 +44,20 @@ from workers.upkeep.pool_upkeep import PoolUpkeep
 from workers.upkeep.spools import SPOOLS_SECONDS, Spools
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
-from workers.wiring import make_disk, make_image_tools, make_spools, make_tools, measured_prewarm, step_images
+from workers.wiring import (
+    make_followed,
+    make_image_tools,
+    make_spools,
+    make_tools,
+    open_rollouts,
+    step_images,
+)
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
 _PING_SECONDS = 3
 _COST_SECONDS = 2.0
+_ROLLOUTS_SECONDS = 1.0
 _AHEAD_SECONDS = 0.5
 _PATIENCE = 4  # times the time after which a build is archived: so long it waits for a log that its node has not sent
 
@@ -84,14 +91,12 @@ def run(settings: Settings) -> bool:
             settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
         )
         tools.caches.snapshots.allow(isolation.prove())
-        disk = make_disk(settings, client, tools, log)
+        disk, follower = make_followed(farm, client, tools, metrics, log)
         nodes = Nodes(farm.database)
-        follower = Follower(tools.builders, lambda builder: measured_prewarm(client, farm, builder, metrics), log)
         health = Health(
-            settings, pinging, disk.free_bytes, attempts, tools.builders, follower.follow, drain, metrics, nodes,
+            settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes,
             network=isolation.rules.trouble,
         )  # fmt: skip
-        probes.obstacle, probes.alive = health.obstacle, health.alive
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
@@ -165,11 +170,12 @@ def farm_jobs(
     audit = AuditKeeper(AuditParts(farm.database), registry)
     yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, audit, log).turn
     yield "spools", SPOOLS_SECONDS, spools.send
+    yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 
 
 def _ahead_jobs(tools: AppTools, health: Health) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What the node has ready before a build needs it, likewise."""
-    yield "pool", 0, PoolUpkeep(tools.pool, lambda: tools.builder.image, health.accepting).tend
+    yield "pool", 0, PoolUpkeep(tools.pool, tools.builders, health.accepting).tend
     yield "snapshots", _AHEAD_SECONDS, tools.caches.snapshots.make
 
 

@@ -27,7 +27,6 @@ class AppTools:
     """What apps are built with on this node; shared by all of its builds."""
 
     node_id: str
-    stack: str
     compile_network: bool
     source_limits: fetch.SourceLimits
     builders: Builders
@@ -40,14 +39,14 @@ class AppTools:
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
 
-    def during(self, check: Check) -> AppTools:
-        """The same tools for one attempt: what ``check`` raises ends their long calls."""
+    def during(self, check: Check, build: Build | None = None) -> AppTools:
+        """The same tools for one attempt at a build: what ``check`` raises ends their long calls."""
         return replace(
             self,
-            # One and the same builder to the attempt's end, whatever is promoted meanwhile.
-            builders=Builders(self.builder),
+            # One and the same builder to the attempt's end, whatever becomes of its channel meanwhile.
+            builders=Builders(self.builders.of(build.base if build else "")),
             registry=self.registry.during(check),
-            exporter=self.exporter.during(check),
+            exporter=self.exporter.during(check, channel=build.channel if build else ""),
             caches=self.caches.during(check),
             fetcher=self.fetcher.during(check),
         )
@@ -59,8 +58,13 @@ class AppTools:
 
     @property
     def builder(self) -> Builder:
-        """What the next build stands on."""
+        """What the build stands on."""
         return self.builders.current
+
+    @property
+    def stack(self) -> str:
+        """The builder's."""
+        return self.builder.stack
 
 
 @contextmanager

@@ -75,7 +75,10 @@ class Worker:
             log.warning("claim_refused", reason=reason)
             return
         try:
-            lease = claim(self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS, self.settings.offer_seconds)
+            lease = claim(
+                self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS, self.settings.offer_seconds,
+                bases=self.tools.builders.held.told(),
+            )  # fmt: skip
         except StoreError as error:
             # A sweeper sees that it has no message, or, if the claim arrived, that its lease ended, and sends one.
             log.warning("claim_failed", reason=error.message)
@@ -148,8 +151,8 @@ class Worker:
 
     def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         """Returns the outcome. Raises Interruption, and StoreError if even the failure cannot be written."""
-        tools = self.tools.during(attempt.check)
         try:
+            tools = self.tools.during(attempt.check, lease.build)
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = self._request(build, attempt)
@@ -224,7 +227,8 @@ class Worker:
     def _accept(self, lease: Lease, request: Request, finished: Finished, tools: AppTools, attempt: Attempt) -> None:
         """Writes that the build has succeeded; from here on there is no lease."""
         attempt.end_log()
-        same = input_digest(request, tools.builder.digest, self.settings) if finished.pinned else ""
+        same = input_digest(request, tools.builder.digest, self.settings, tools.exporter.channel)
+        same = same if finished.pinned else ""
         attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
         attempt.release()
         self.metrics.image_made(finished.result, lease.build_id)

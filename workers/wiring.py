@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import docker
 
 from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
-from buildfarm.oci.manifest import ImageConfig
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.channels.app_bases import AppBases
+from buildfarm.releases.rebase import Rebaser
+from buildfarm.releases.rollouts.engine import Engine
+from buildfarm.releases.rollouts.mover import Mover
+from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.settings import Settings
-from buildfarm.store import KnownLayers, ScannedLayers
+from buildfarm.store import KnownLayers, Nodes, ScannedLayers
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
@@ -31,19 +37,26 @@ from workers.sandbox.pool import SandboxPool
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
+from workers.upkeep.builder_follower import Follower
 from workers.upkeep.disk import Disk
+from workers.upkeep.jobs import Duty
 from workers.upkeep.pool_upkeep import ready_max, total_memory
 from workers.upkeep.prewarm import prewarm
 from workers.upkeep.spools import Spools
 from workers.upkeep.step_images import StepImages
 
-STACK = "trixie"  # of a builder that does not say
-
 _IDLE_SECONDS = 60  # beyond the longest build, for its end
+# So much later another node goes on with rollouts after the death of the one that moved apps.
+_ROLLOUTS_LEAD_SECONDS = 5.0
 
 
-def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, log: Logger) -> Disk:
-    """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError."""
+def make_disk(
+    settings: Settings, client: docker.DockerClient, tools: AppTools, named: Callable[[], Set[str]], log: Logger
+) -> Disk:
+    """The node's disk; the engine's part of it counts where this process sees it. Raises NodeError.
+
+    ``named`` are the builders that stay, as repository@digest.
+    """
     with engine_failures("report where its data is"):
         engine = Path(client.info()["DockerRootDir"])
     folders = [tools.workspaces.directory, settings.cache_directory]
@@ -55,18 +68,33 @@ def make_disk(settings: Settings, client: docker.DockerClient, tools: AppTools, 
         freed_bytes = tools.caches.forget(wanted_bytes)
         return freed_bytes + tools.fetcher.tools.forget(wanted_bytes - freed_bytes)
 
-    def builder() -> tuple[str, str]:
-        current = tools.builders.current
-        return current.image.partition("@")[0], current.digest
-
     return Disk(
         client=client,
         folders=[*folders, *([engine] if engine.is_dir() else [])],
         clean_bytes=settings.disk_clean_bytes,
         forget_caches=forget_copies,
-        builder=builder,
+        builders=lambda: {f"{tools.registry.host}/{base}" for base in named()},
         logger=log,
     )
+
+
+def make_followed(
+    farm: Farm, client: docker.DockerClient, tools: AppTools, metrics: Metrics, log: Logger
+) -> tuple[Disk, Follower]:
+    """The node's disk, and what keeps its builders there the ones that builds may stand on. Raises NodeError."""
+
+    def named() -> Set[str]:
+        return follower.named()
+
+    disk = make_disk(farm.settings, client, tools, named, log)
+    follower = Follower(
+        tools.builders,
+        lambda base: measured_prewarm(client, farm, base, metrics),
+        log,
+        AppBases(farm.database).moved,
+        disk.has_room,
+    )
+    return disk, follower
 
 
 def measured_prewarm(client: docker.DockerClient, farm: Farm, builder: str, metrics: Metrics) -> Builder:
@@ -91,7 +119,6 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
     pool = SandboxPool(workspaces, sandboxes, ready_max(settings.warm_sandboxes, settings.slots, total_memory()))
     return AppTools(
         node_id=settings.node_id,
-        stack=_stack(builder),
         compile_network=settings.compile_network,
         source_limits=SourceLimits(settings.source_bytes, settings.workspace_bytes, settings.workspace_inodes),
         builders=builders,
@@ -178,11 +205,11 @@ def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger,
     return spools
 
 
-def _stack(builder: Builder) -> str:
-    """What the builder image calls itself, in its environment."""
-    lines = ImageConfig.parse(builder.config).runtime.get("Env") or ()
-    values: dict[str, str] = dict(line.partition("=")[::2] for line in lines)
-    return values.get("STACK", STACK)
+def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
+    """The engine of this node; it connects at its first turn."""
+    mover = Mover(Rebaser(farm.registry, farm.records), Rollouts(farm.database))
+    duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
+    return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
 
 
 def _open_tools(settings: Settings, farm: Farm) -> ToolStore:

@@ -31,10 +31,15 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Delivery:
-    """An ended build that is reported to its tenant."""
+    """An ended build, or an app's new image, that is reported to its tenant."""
 
     tenant: str
-    build_id: str
+    build_id: str  # or image.<app>.<position of the change>
+
+    @property
+    def is_of_an_image(self) -> bool:
+        """Whether it reports that an app is to run another image."""
+        return self.build_id.startswith("image.")
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.build_id}"

@@ -17,7 +17,7 @@ from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import log as log_page
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import apps, builds, farm, keeping, sources, webhook
+from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, webhook
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -51,6 +51,8 @@ def make_application(services: Services) -> FastAPI:
         webhook.router,
         keeping.router,
         apps.router,
+        rollouts.router,
+        channels.router,
         farm.router,
         pages.router,
         form_page.router,

@@ -127,11 +127,26 @@ class NewRebase(Frozen):
         "",
         max_length=400,
         description="repository:tag, repository@digest, or a digest in the builder's repository;"
-        " empty: the promoted builder",
+        " empty: the base of the app's channel",
         examples=["builder:v2"],
     )
     dry_run: bool = Field(False, description="only answer what would be done")
     older: bool = Field(False, description="also to a base that was made before the app's")
+
+
+class NewChannel(Frozen):
+    """To which base a channel points."""
+
+    base: str = Field(
+        min_length=1, max_length=400, description="repository:tag or repository@digest", examples=["builder:v2"]
+    )
+    reason: str = Field("", max_length=500, description="why, for the channel's history and the audit log")
+
+
+class NewAppChannel(Frozen):
+    """The channel that an app is to follow."""
+
+    channel: Name
 
 
 class Draining(Frozen):

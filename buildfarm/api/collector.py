@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
 from buildfarm.queue.names import queue_names
 from buildfarm.queue.view import QueueRow
+from buildfarm.releases.rollouts.rules.states import AppState, Phase
+from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
 
@@ -37,6 +40,7 @@ class Standing(Collector):
         yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
             found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm), *archive(self._farm)]
+            found += rollouts(self._farm)
         except BuildfarmError:
             yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
@@ -160,6 +164,21 @@ def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
     for (tenant, state), count in totals.items():
         builds.add_metric([tenant, state], count)
     return builds
+
+
+def rollouts(farm: Farm) -> Iterator[Metric]:
+    """The rollouts that are under way, by phase, and their apps by state."""
+    kept = Rollouts(farm.database)
+    active = [one for one in kept.all() if one.phase.active]
+    phases = GaugeMetricFamily("buildfarm_rollouts", "Rollouts under way by phase", labels=["phase"])
+    for phase in (phase for phase in Phase if phase.active):
+        phases.add_metric([phase], sum(one.phase is phase for one in active))
+    yield phases
+    counts = Counter(app.state for one in active for app in kept.apps(one.id).values())
+    apps = GaugeMetricFamily("buildfarm_rollout_apps", "Apps of these rollouts by state", labels=["state"])
+    for state in AppState:
+        apps.add_metric([state], counts[state])
+    yield apps
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

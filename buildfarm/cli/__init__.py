@@ -14,7 +14,7 @@ from buildfarm.cli.table import Entry, TableGroup
 
 COMMANDS = {
     "api": Entry("buildfarm.cli.api:api", "Serve the API and its page in the foreground."),
-    "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, or move it to another base."),
+    "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, choose its base, or move it to another."),
     "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
@@ -22,6 +22,7 @@ COMMANDS = {
     "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
     "cancel": Entry("buildfarm.cli.builds:cancel", "End a build that waits or runs."),
     "cells": Entry("buildfarm.cli.api:cells", "Configure a proxy for several farms."),
+    "channels": Entry("buildfarm.cli.details.channels:channels", "Show and set the bases that apps follow."),
     "compare": Entry("buildfarm.cli.details.compare:compare", "Show what differs between two builds."),
     "doctor": Entry("buildfarm.cli.local:doctor", "Check what this machine lacks for `up`."),
     "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),
@@ -36,6 +37,7 @@ COMMANDS = {
     "queue": Entry("buildfarm.cli.queue:queue", "Show what waits, by class and by tenant."),
     "retention": Entry("buildfarm.cli.gc:retention", "Show and set what stays how long in the registry."),
     "rollback": Entry("buildfarm.cli.details.rollback:rollback", "Point an app's tag at an earlier image."),
+    "rollouts": Entry("buildfarm.cli.details.rollouts:rollouts", "Move all apps to another base in waves."),
     "run": Entry("buildfarm.cli.local:run", "Run a process of an image on this machine."),
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
     "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),

@@ -134,7 +134,7 @@ def _collect(
 
 def _garbage(farm: Farm) -> FarmGarbage:
     history = dataclasses.replace(farm.history, registry=lambda: farm.registry)  # it tries again
-    return farm_garbage.FarmGarbage(history, farm.settings, (farm.builder(), farm.settings.imager))
+    return farm_garbage.FarmGarbage(history, farm.settings, (*farm.channel_keeper.named(), farm.settings.imager))
 
 
 def _files(folder: Path | None) -> Storage:

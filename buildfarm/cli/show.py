@@ -119,6 +119,8 @@ def show_build(console: Console, build: Build, image: str, place: QueuePosition 
         _row(console, "why", place.why or "not known: the farm is older than this command")
     if build.node:
         _row(console, "node", f"{build.node}, attempt {build.attempt}")
+    if build.base:
+        _row(console, "base", f"{build.base}, of the channel {build.channel}")
     _row(console, "submitted", _time(build.submitted_at))
     if build.finished_at:
         _row(console, "took", f"{build.finished_at - build.submitted_at:.1f} s")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TypeVar
 
 from buildfarm.client import wire
 from buildfarm.client.calls import Call
+from buildfarm.client.fleet import AsyncFleet, Fleet
 from buildfarm.releases.models import AppImage, Rebase
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ def rebase(tenant: str, app: str, base: str, *, dry_run: bool, older: bool) -> C
     return Call("POST", f"/v1/apps/{tenant}/{app}/rebase", wire.decoded(Rebase), body=body)
 
 
-class Apps(ABC):
+class Apps(Fleet):
     """The methods of `Client`."""
 
     @abstractmethod
@@ -35,11 +36,11 @@ class Apps(ABC):
         return self._ask(app_image(tenant, app))
 
     def rebase(self, tenant: str, app: str, *, base: str = "", dry_run: bool = False, older: bool = False) -> Rebase:
-        """Moves the app's newest image to the promoted builder, or to ``base``, without a build."""
+        """Moves the app's newest image to its channel's base, or to ``base``, without a build."""
         return self._ask(rebase(tenant, app, base, dry_run=dry_run, older=older))
 
 
-class AsyncApps(ABC):
+class AsyncApps(AsyncFleet):
     """The methods of `AsyncClient`."""
 
     @abstractmethod
@@ -53,5 +54,5 @@ class AsyncApps(ABC):
     async def rebase(
         self, tenant: str, app: str, *, base: str = "", dry_run: bool = False, older: bool = False
     ) -> Rebase:
-        """Moves the app's newest image to the promoted builder, or to ``base``, without a build."""
+        """Moves the app's newest image to its channel's base, or to ``base``, without a build."""
         return await self._ask(rebase(tenant, app, base, dry_run=dry_run, older=older))

@@ -14,6 +14,7 @@ import httpx
 
 from buildfarm.client import calls, wire
 from buildfarm.client.apps import AsyncApps
+from buildfarm.client.channels import AsyncChannels
 from buildfarm.client.keeping import AsyncKeeping
 from buildfarm.errors import ApiError
 from buildfarm.events import LogLine, LogNow
@@ -26,7 +27,7 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncKeeping, AsyncApps):
+class AsyncClient(AsyncKeeping, AsyncApps, AsyncChannels):
     """The farm as its users see it, from outside; an asynchronous context manager.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

@@ -17,6 +17,7 @@ from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.releases.rebases import Moves, Rebases
+from buildfarm.releases.rollouts.needed import digests_of_rollouts
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database
 from buildfarm.store.archive import History
@@ -57,7 +58,7 @@ class FarmGarbage:
         listed = {digest_of(image) for image in (*listed, *_read_list(self.settings.in_use_file))}
         own = {reference.rpartition("@")[2] for reference in self.images} - {""}
         own = own.union(*map(digests_in, BuildpackOrder(self.database).get()))
-        own |= {str(part.manifest) for part in AuditParts(self.database).all()}
+        own |= {str(part.manifest) for part in AuditParts(self.database).all()} | digests_of_rollouts(self.database)
         reports = ImagesInUse(self.database)
         running = reports.digests()
         # A moved image has no record of its own: that of its build names the source.

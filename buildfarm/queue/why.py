@@ -21,6 +21,7 @@ class Cause(StrEnum):
     TENANT_LIMIT = "tenant_limit"  # as many builds of the tenant are queued or running as may be at once
     TURN = "turn"  # other builds of the tenant are queued before it
     RETRY = "retry"  # the pause after an attempt that the farm failed
+    BASE = "base"  # no node has the base yet that it is to stand on
     SLOT = "slot"  # all slots of the nodes for its class are busy
     NOTHING = "nothing"  # a node is about to take it
 
@@ -35,6 +36,7 @@ class Standing:
     app_limit: int
     earlier: str = ""  # an open build that publishes the same thing
     retry_seconds: float = 0.0  # until the next attempt may begin
+    lacks: str = ""  # a base for it, repository@digest, that a node did not have
 
 
 def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tuple[Cause, str]:
@@ -47,6 +49,8 @@ def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tupl
     if build.attempt and standing.retry_seconds > 0:  # a build that is offered to a node waits there too, for a moment
         seconds = max(standing.retry_seconds, 1)
         return Cause.RETRY, f"Its last attempt failed by the farm's fault; the next one may begin in {seconds:.0f} s."
+    if standing.lacks and not any(node.has(standing.lacks) for node in accepting):
+        return Cause.BASE, f"No build node has its base {standing.lacks} yet: they are pulling it."
     if not any(node.free > 0 for node in accepting):
         # How many there are is not for tenants.
         return Cause.SLOT, f"All slots for builds of the class {build.build_class} are busy."

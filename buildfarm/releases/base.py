@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from buildfarm import model
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import CREATED
 from buildfarm.oci.manifest import ImageConfig, Manifest, layer_compression
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # The farm's own images, and those of other tools that are made alike everywhere, have this date or an earlier one.
 _NO_DATE = datetime.fromisoformat(CREATED)
 
-STABLE = "stable"  # the channel of the promoted builder, and the tag by which images name it
+STABLE = model.STABLE  # the channel of the promoted builder, and the tag by which images name it
 
 # By these names a release keeps them. Each must be equal, but for those that one of the two images does not have.
 _LABELS = {

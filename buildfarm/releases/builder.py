@@ -48,10 +48,10 @@ def check_builder(registry: Registry, reference: str) -> str:
     return f"{repository}@{digest}"
 
 
-def move_channel(registry: Registry, promoted: str, recorded: Callable[[], str]) -> None:
-    """Points the tag by which images name their base at the newest builder in the repository of this one.
+def move_channel(registry: Registry, promoted: str, recorded: Callable[[], str], *, tag: str = STABLE) -> None:
+    """Points the tag by which images name their base at the channel's newest builder in the repository of this one.
 
-    ``recorded`` is what the record says: of two promotions at once, it decides. Raises RegistryError.
+    ``recorded`` is what the record says: of two changes at once, it decides. Raises RegistryError.
     """
     repository, _, digest = promoted.partition("@")
 
@@ -59,7 +59,7 @@ def move_channel(registry: Registry, promoted: str, recorded: Callable[[], str])
         place, _, newest = recorded().partition("@")
         return newest if place == repository else digest
 
-    registry.move_tag(repository, STABLE, wanted)
+    registry.move_tag(repository, tag, wanted)
 
 
 def _parts(reference: str) -> tuple[str, str]:

@@ -52,10 +52,13 @@ def release_of(
     )
 
 
-def compose(release: Release, base: Base) -> ComposedImage:
-    """The image. Raises ValueError if the base is none, or its config and manifest differ in the number of layers."""
+def compose(release: Release, base: Base, channel: str = "") -> ComposedImage:
+    """The image. Raises ValueError if the base is none, or its config and manifest differ in the number of layers.
+
+    ``channel`` is the one that the app follows, if that has changed since the release was made.
+    """
     runtime = release.runtime
-    name = base_name(release, base)
+    name = base_name(release, base, channel)
     changes = RuntimeConfig(
         entrypoint=runtime.entrypoint,
         cmd=runtime.cmd,
@@ -75,9 +78,9 @@ def compose(release: Release, base: Base) -> ComposedImage:
     )
 
 
-def base_name(release: Release, base: Base) -> str:
+def base_name(release: Release, base: Base, channel: str = "") -> str:
     """The reference under which newer versions of the base will be found: it names the channel, and so it moves."""
-    return f"{release.registry}/{base.repository}:{release.channel}"
+    return f"{release.registry}/{base.repository}:{channel or release.channel}"
 
 
 def _added(layer: OwnLayer) -> AddedLayer:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError, StoreError
@@ -32,6 +33,7 @@ class Rebaser:
 
     registry: Registry
     records: Records
+    _bases: dict[str, Base] = field(default_factory=dict)  # those that were read, by digest
 
     @property
     def rebases(self) -> Rebases:
@@ -54,32 +56,38 @@ class Rebaser:
             raise NotRebasableError(f"The image {digest} of {tenant}/{app} cannot be read: {error}.") from error
         return NewestImage(repository, found, manifest, config)
 
-    def rebase(self, tenant: str, app: str, base: Base, *, dry_run: bool, older: bool) -> Rebase:
-        """Moves the newest image to ``base``; if a build publishes meanwhile, that build's image."""
+    def rebase(self, tenant: str, app: str, base: Base, *, dry_run: bool, older: bool, channel: str = "") -> Rebase:
+        """Moves the newest image to ``base``; if a build publishes meanwhile, that build's image.
+
+        The image names its base by the ``channel`` that the app follows; without one, by its release's.
+        """
         for _ in range(_TRIES):
             image = self.newest(tenant, app)
-            planned, composed = self._plan(f"{tenant}/{app}", image, base, older=older)
+            planned, composed = self.plan(f"{tenant}/{app}", image, base, older=older, channel=channel)
             if dry_run or not planned.moved:
                 return planned.model_copy(update={"moved": False})
-            self._push(image, base, composed)
+            self.push(image, base, composed)
             if self.rebases.move(image.repository, planned) == planned.image:
-                self._move_tag(image.repository, composed)
+                self.move_tag(image.repository, {str(composed.digest): (composed.media_type, composed.manifest)})
                 logger().info("app_rebased", app=f"{tenant}/{app}", image=planned.image, base=planned.base)
                 return planned
         raise NotRebasableError(
             f"Builds of {tenant}/{app} publish faster than it can be moved.", advice="Try again when they have ended."
         )
 
-    def _plan(self, name: str, image: NewestImage, base: Base, *, older: bool) -> tuple[Rebase, ComposedImage]:
+    def plan(
+        self, name: str, image: NewestImage, base: Base, *, older: bool, channel: str = ""
+    ) -> tuple[Rebase, ComposedImage]:
+        """The move of a tenant/app and its image on ``base``; nothing is written."""
         release = read_release(self.registry, image.repository, image.manifest)
         before = self._base_of(image)
         reasons = list(refusals(image, release, before, base, older=older))
         if reasons:
             raise NotRebasableError(
                 f"The app {name} cannot be moved to {base.reference}: {'; '.join(reasons)}.",
-                advice="Build the app again: builds use the promoted builder.",
+                advice="Build the app again: builds use the base of its channel.",
             )
-        composed = compose(release, base)
+        composed = compose(release, base, channel)
         planned = Rebase(
             at=self.records.database.now(),
             image=composed.digest,
@@ -94,11 +102,18 @@ class Rebaser:
     def _base_of(self, image: NewestImage) -> Base | None:
         repository, digest = image.base
         try:
-            return read_base(self.registry, repository, Digest(digest)) if digest else None
+            return self.base(repository, digest) if digest else None
         except (NotInRegistryError, ValueError):
             return None
 
-    def _push(self, image: NewestImage, base: Base, composed: ComposedImage) -> None:
+    def base(self, repository: str, digest: str) -> Base:
+        """An image that apps stand on. Raises RegistryError, and ValueError if no image can."""
+        if digest not in self._bases:
+            self._bases[digest] = read_base(self.registry, repository, Digest(digest))
+        return self._bases[digest]
+
+    def push(self, image: NewestImage, base: Base, composed: ComposedImage) -> None:
+        """Sends the image, and mounts the layers of its base; no tag moves."""
         for there in ({layer.digest for layer in image.manifest.layers}, frozenset[Digest]()):
             mount_base(self.registry, image.repository, base, there)
             self.registry.put_blob(image.repository, composed.config)
@@ -110,9 +125,11 @@ class Rebaser:
             advice="Build the app again, with --rebuild.",
         )
 
-    def _move_tag(self, repository: str, composed: ComposedImage) -> None:
-        """As after a build: the record decides. If the registry or Redis fails here, a node moves the tag."""
-        sent = {str(composed.digest): (composed.media_type, composed.manifest)}
+    def move_tag(self, repository: str, sent: Mapping[str, tuple[str, bytes]]) -> None:
+        """As after a build: the record decides. If the registry or Redis fails here, a node moves the tag.
+
+        ``sent`` has media types and manifests by digest, which are then not asked for.
+        """
         tag = "latest"
         try:
             self.registry.move_tag(repository, tag, lambda: self.records.tag_target(repository), sent)

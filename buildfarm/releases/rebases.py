@@ -12,7 +12,7 @@ from buildfarm.releases.models import Rebase
 from buildfarm.store.database import Database
 
 REBASES_MAX = 20  # of an app, in its list
-_KEPT_SECONDS = 400 * 86_400
+KEPT_SECONDS = 400 * 86_400
 _PAGE = 500
 
 
@@ -31,7 +31,7 @@ class Rebases:
         keys = [key("tags"), key("unsettled"), key("rebases", target.removeprefix("apps/"))]
         entry = rebase.model_dump_json()
         newest, confirmed = self.database.run_confirmed(
-            "rebase", keys, target, rebase.previous, rebase.image, entry, REBASES_MAX, _KEPT_SECONDS
+            "rebase", keys, target, rebase.previous, rebase.image, entry, REBASES_MAX, KEPT_SECONDS
         )
         if not confirmed:
             raise UnconfirmedError(

@@ -123,12 +123,14 @@ class Admission:
             pipeline = self.database.client.pipeline(transaction=False)
             pipeline.hmget(key("tenant", request.tenant), fields)
             pipeline.zscore(key("retries"), build.id)
-            (queued, running, own, newest), retry_at = pipeline.execute()
+            pipeline.hget(key("build", build.id), "lacks")
+            (queued, running, own, newest), retry_at, lacks = pipeline.execute()
         limits = self.limits(request.tenant, request.app)
         return Standing(
             int(queued or 0) + int(running or 0), limits.tenant_running, int(own or 0), limits.app_running,
             next((earlier for earlier in (newest or "").split() if earlier != build.id), ""),
             retry_at - self.database.now() if retry_at else 0.0,
+            lacks or "",
         )  # fmt: skip
 
     def view(self, tenants_max: int = 20) -> QueueView:

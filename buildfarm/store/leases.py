@@ -42,7 +42,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """Why a message woke a node up for nothing: the build's state, ``unknown``, ``expired`` or ``unreadable``."""
+    """Why a message woke a node up for nothing: the build's state, ``unknown``, ``expired`` or ``unreadable``.
+
+    ``base``: the node lacks the base that the build is to stand on, and all nodes are asked again.
+    """
 
     reason: str
     offered: str = ""  # the build that another node is offered first; to be claimed again a little later
@@ -62,17 +65,20 @@ class Leases:
         """Where they are kept."""
         return self.admission.database
 
-    def claim(self, build_id: str, node: str, token: str = "", *, offer: bool = False) -> Lease | Unclaimed:
+    def claim(
+        self, build_id: str, node: str, token: str = "", *, offer: bool = False, bases: str = ""
+    ) -> Lease | Unclaimed:
         """The lease on a queued build: on this one, or on the newer build that took its place.
 
         The same ``token`` gets the same lease again, should the first answer have been lost; the default is a new one.
         A claim that too few replicas of Redis have is given back: a failover could give the build to another node too.
         So is a build whose record only a newer version of the farm can read. Neither counts, within a bound.
-        With ``offer``, a build whose app another node built last may be offered to that node instead.
+        With ``offer``, a build whose app another node built last may be offered to that node instead. ``bases`` are
+        those that the node has, as `scripts/claim.lua` reads them: the build's record names one of them.
         """
         token = token or secrets.token_hex(16)  # chosen here: the connection repeats a call that got no answer
         answer, confirmed = self.admission.change_confirmed(
-            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else ""
+            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else "", bases
         )
         attempt, told, *more = answer
         if not attempt:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from buildfarm.errors import NotFoundError
@@ -12,7 +13,7 @@ from buildfarm.store.database import Database
 
 SILENT_SECONDS = 10.0  # a node that was silent for longer is gone
 _FORGOTTEN_SECONDS = 86400
-_LISTS = ("builds", "classes")  # fields that are kept as JSON
+_LISTS = ("builds", "classes", "builders")  # fields that are kept as JSON
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Orders:
 
     drain: bool
     builder: str  # the promoted builder, as repository@digest; empty if none was promoted
+    channels: Mapping[str, str] = field(default_factory=dict)  # the bases of the other channels, likewise
+    moved: int = 0  # apps that a rollout has put on another base than their channel's
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Nodes:
         fields: dict[str, Any] = node.model_dump(exclude={"seen_at"})
         fields |= {**{name: json.dumps(fields[name]) for name in _LISTS}, **offers}
         arguments = [str(part) for pair in fields.items() for part in pair]
-        keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted")]
-        drain, builder = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
-        return Orders(bool(drain), str(builder))
+        keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted"), key("channels"), key("app-bases")]
+        drain, builder, channels, moved = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
+        return Orders(bool(drain), str(builder), dict(zip(channels[::2], channels[1::2], strict=True)), moved)
 
     def leave(self, node_id: str) -> None:
         """The node goes away in good order: no order to drain outlives it."""
@@ -72,16 +75,6 @@ class Nodes:
             raise NotFoundError(f"There is no living node {node_id[:80]}.", advice="buildfarm nodes lists them.")
         with self.database.failures():
             self.database.client.sadd(self.database.key("draining"), node_id)
-
-    def promote(self, builder: str) -> None:
-        """From now on every node builds with this ``repository@digest``, as soon as it has pulled it."""
-        with self.database.failures():
-            self.database.client.set(self.database.key("promoted"), builder)
-
-    def promoted(self) -> str:
-        """The builder that was promoted last; empty if none was."""
-        with self.database.failures():
-            return str(self.database.client.get(self.database.key("promoted")) or "")
 
     def lead(self, node_id: str, seconds: float, duty: str = "sweeper") -> bool:
         """Whether this node is the one that sweeps, or does another duty, for so many seconds more."""

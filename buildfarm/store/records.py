@@ -22,7 +22,7 @@ _PLAIN = (
 )  # fmt: skip
 
 _ENDED = frozenset(state for state in State if state.final)
-_NAMING = ("state", "request", "result", "published", "log_blobs")  # fields that name digests
+_NAMING = ("state", "request", "result", "published", "log_blobs", "base")  # fields that name digests
 _SCAN_COUNT = 1000
 # Stored requests start with these, in this order, whatever order the classes declare: the digest of a request, by which
 # an idempotency key finds it again, is made of this text.
@@ -233,7 +233,7 @@ def digests_of(record: Mapping[str, str | None]) -> tuple[set[str], str]:
     texts = [record.get("log_blobs") or ""]
     if record.get("state") not in _ENDED:
         parts.append(source)
-        texts += [*request.get("buildpacks", ()), *request.get("buildpack_order", ())]
+        texts += [*request.get("buildpacks", ()), *request.get("buildpack_order", ()), record.get("base") or ""]
     named = {str(part["digest"]) for part in parts if "digest" in part}
     return named.union(*map(digests_in, texts)), str(source.get("digest", ""))
 
@@ -255,6 +255,9 @@ def _decode(fields: dict[str, str]) -> Build:
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])
+    attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]
+    if attempt and attempt == fields.get("attempt"):  # else a node of an older version has claimed it since
+        values |= {"channel": channel, "base": base}
     # A phase that is entered again while its first entry is written counts from the first.
     began = [pair.partition("=") for pair in fields.get("began", "").split()]
     values["phases_began"] = {phase: at for phase, _, at in reversed(began)}

@@ -123,7 +123,11 @@ class Metrics:
         self.network_rules_confirmed = self._gauge(
             "buildfarm_network_rules_confirmed", "1 if the sandboxes' network rules were in force within 30 seconds"
         )
-        self.builder_ready = self._gauge("buildfarm_builder_ready", "1 if the node has the builder that it should use")
+        self.builder_ready = self._gauge(
+            "buildfarm_builder_ready", "1 if the node has the builders that it should have"
+        )
+        self.builders = self._gauge("buildfarm_builders", "Builders of channels and rollouts that the node has")
+        self.builders_missing = self._gauge("buildfarm_builders_missing", "Those that it should have and has not yet")
         self.prewarm_seconds = self._gauge("buildfarm_prewarm_seconds", "How long the newest pre-warm took")
         self.disk_free_bytes = self._gauge("buildfarm_disk_free_bytes", "Free disk where workspaces are")
         self.logs_waiting = self._gauge("buildfarm_log_spools", "Ended builds' logs that wait on this node")

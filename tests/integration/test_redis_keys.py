@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -17,8 +18,16 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import LayerDigests
 from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import SUBMIT_QUEUE, SUBMIT_TASK, node_queue
+from buildfarm.releases.channels.app_bases import AppBases
+from buildfarm.releases.channels.pointers import Pointers
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
+from buildfarm.releases.rollouts.changes import Announcement, Change
+from buildfarm.releases.rollouts.observations import Hold, Holds, Observations
+from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
+from buildfarm.releases.rollouts.rules.states import App, Rollout
+from buildfarm.releases.rollouts.rules.states import Phase as RolloutPhase
+from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.seal import Seal
 from buildfarm.store import (
     BuildpackOrder,
@@ -45,6 +54,7 @@ ENDED = 300  # builds of which the bytes are measured
 ARCHIVED_BYTES_MAX = 200  # of each, in Redis
 NOT_SEEN = {"unacked_mutex", "webhooks:due"}  # there for a moment; an older version's
 DIGEST = Digest("sha256:" + "c" * 64)
+OTHER = Digest("sha256:" + "d" * 64)
 MOVE = Rebase(at=1.0, image=DIGEST, previous=DIGEST, base=f"b@{DIGEST}", previous_base=f"b@{DIGEST}", moved=True)
 _LENGTH = {"string": "strlen", "hash": "hlen", "list": "llen", "set": "scard", "zset": "zcard", "stream": "xlen"}
 
@@ -140,8 +150,13 @@ class Full:
         for name in ("node", "other"):
             nodes.beat(Node(id=name, state=NodeState.READY, slots=2), "interactive bulk")
         self.farm.drain("other")
-        nodes.promote(f"buildfarm/builder@{DIGEST}")
-        for duty in ("sweeper", "archivist"):
+        pointers = Pointers(self.database)
+        for name in ("stable", "next"):
+            pointers.set(name, f"buildfarm/builder@{DIGEST}", actor="ada", reason="a fix")
+        AppBases(self.database).follow(self.life.tenant, "web", "next")
+        # As a rollout does it.
+        self.client.hset(self.database.key("app-bases"), f"{self.life.tenant}/web", f"buildfarm/builder@{DIGEST}")
+        for duty in ("sweeper", "archivist", "roller"):
             assert nodes.lead("node", 60, duty)
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
@@ -157,12 +172,25 @@ class Full:
         place = f"apps/{self.life.tenant}/published"
         self.client.hset(self.database.key("tags"), place, str(DIGEST))
         assert Rebases(self.database).move(place, MOVE) == MOVE.image
+        self._rollouts(place.removeprefix("apps/"))
         Usage(self.database).add(self.life.tenant, "sources", 7)
         Usage(self.database).put_disk(1, 2, 60)
         ImagesInUse(self.database).sources([str(DIGEST)], {str(DIGEST): str(DIGEST)}, remember=True)
         Tally(self.database).note_damaged(f"{self.life.tenant}/gone {DIGEST}")
         Collections(self.database).farm_id()
         Collections(self.database).ended({"manifests": 1, "blobs": 1, "freed_bytes": 1})
+
+    def _rollouts(self, app: str) -> None:
+        rollouts, base = Rollouts(self.database), f"b@{DIGEST}"
+        draft = Rollout("", 0, "stable", f"b@{OTHER}", base, phase=RolloutPhase.CANARY)
+        made = rollouts.add(draft, [App(app)])
+        entry = MOVE.model_copy(update={"previous": MOVE.image, "image": OTHER})
+        move = Announcement(App(app), entry, base, "x")
+        assert rollouts.change(Change(made, replace(made, since=1.0), move=move)) == "done"
+        tenant, _, name = app.partition("/")
+        report = HealthReport(tenant=tenant, app=name, status=Status.HEALTHY, observed_at=self.database.now())
+        assert Observations(self.database).put(str(DIGEST), report)
+        Holds(self.database).put(app, Hold(self.database.now() + 60, "x", "ops"))
 
     def _webhooks(self) -> None:
         webhooks = Webhooks(self.database)

@@ -13,8 +13,10 @@ import pytest
 
 from buildfarm.errors import VersionError
 from buildfarm.model import BuildRequest, State
+from buildfarm.releases.channels.pointers import Pointers
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases
+from testkit.archive import FAILURE
 from testkit.builds import Builds, build_node, wait_for, write_files
 from testkit.serving import serving
 
@@ -251,3 +253,21 @@ def test_a_farm_is_upgraded_as_the_page_on_upgrading_says_and_goes_back(farm, co
     with build_node(farm, code=old):
         assert json.loads(command_line(farm, old, "show", after["id"], "--json"))["result"] is not None
         assert build(old, "--rebuild")["result"]["digest"] == before["result"]["digest"]
+
+
+def test_a_node_of_the_previous_version_builds_every_app_on_stable(farm, previous, leases, tmp_path):
+    """It knows of no other channel; what a newer node recorded of an earlier attempt does not count for its own."""
+    builds = Builds(farm, None)
+    Pointers(farm.database).set("stable", farm.builder(), actor="ada", reason="")  # which the node reads as promoted
+    Pointers(farm.database).set("next", f"builder@{SOURCE.digest}", actor="ada", reason="")
+    farm.set_app_channel(builds.tenant, "app", "next")
+    source, _ = farm.pack(write_files(tmp_path, {"index.html": "hello\n"}), builds.tenant)
+    build_id = builds.submit(source=source)
+    told = {"channels": {"next": f"builder@{SOURCE.digest}"}, "has": {f"builder@{SOURCE.digest}": 1}}
+    lease = leases.claim(build_id, "newer", bases=json.dumps(told))
+    assert (lease.build.channel, lease.build.base) == ("next", f"builder@{SOURCE.digest}")
+    assert leases.give_back(lease, FAILURE, counts=False) == State.QUEUED
+    with build_node(farm, code=previous) as node:
+        build = builds.ended(build_id)
+    assert (build.state, build.attempt, build.node) == (State.SUCCEEDED, 2, node.id), builds.log(build)
+    assert (build.channel, build.base) == ("", "")

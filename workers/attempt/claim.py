@@ -13,14 +13,14 @@ _FIRST_PAUSE_SECONDS = 0.004  # a node that has room takes an offer in less
 
 
 def claim(
-    leases: Leases, build_id: str, node: str, patience_seconds: float, offer_seconds: float = 0
+    leases: Leases, build_id: str, node: str, patience_seconds: float, offer_seconds: float = 0, *, bases: str = ""
 ) -> Lease | Unclaimed:
     """Claims, or lets the node that built the app last do it, for so long. Raises StoreError."""
-    found = _claim(leases, build_id, node, patience_seconds, offer=offer_seconds > 0)
+    found = _claim(leases, build_id, node, patience_seconds, offer=offer_seconds > 0, bases=bases)
     if isinstance(found, Lease) or not found.offered:
         return found
     _wait_until_taken(leases, found.offered, offer_seconds)
-    return _claim(leases, found.offered, node, patience_seconds, offer=False)
+    return _claim(leases, found.offered, node, patience_seconds, offer=False, bases=bases)
 
 
 def pauses(seconds: float) -> Iterator[float]:
@@ -32,13 +32,15 @@ def pauses(seconds: float) -> Iterator[float]:
         pause *= 2
 
 
-def _claim(leases: Leases, build_id: str, node: str, patience_seconds: float, *, offer: bool) -> Lease | Unclaimed:
+def _claim(
+    leases: Leases, build_id: str, node: str, patience_seconds: float, *, offer: bool, bases: str
+) -> Lease | Unclaimed:
     """Repeats the same claim while Redis is unreachable: it may have arrived."""
     token = secrets.token_hex(16)
     until = time.monotonic() + patience_seconds
     while True:
         try:
-            return leases.claim(build_id, node, token, offer=offer)
+            return leases.claim(build_id, node, token, offer=offer, bases=bases)
         except StoreError:
             if time.monotonic() > until:
                 raise

@@ -182,7 +182,7 @@ class Snapshots:
         # Another name each time: one that was forgotten may still be on its way out.
         place = self.directory / f"{wanted.digest.hex}-{secrets.token_hex(4)}"
         name = f"snapshot-{wanted.digest.hex[:20]}"
-        with self.pool.take(name, self.image(), {}, check=self._go_on) as (workspace, sandbox):
+        with self.pool.take(name, self.image(), {}, check=self._go_on, for_build=False) as (workspace, sandbox):
             with workspace.written_whole():
                 ended = sandbox.run([_MAKE], stdin=wanted.pieces())
                 if ended.code != 0:

@@ -21,6 +21,7 @@ from buildfarm.oci.manifest import Compression, Kind, LayerDigests
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import Entry, header_entries
 from buildfarm.oci.unpack import unpacked
+from buildfarm.releases.base import STABLE
 from buildfarm.releases.compose import release_of
 from buildfarm.releases.shelf import mount_base, put_image, release_digest
 from buildfarm.store import KnownLayer
@@ -87,11 +88,12 @@ class Exporter:
     scanned: Scanned | None = None
     sizes: Recent[int] = field(default_factory=Recent)  # of folders that need not be listed again
     check: Check = go_on
+    channel: str = STABLE  # that the app follows
     sent: dict[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)  # this attempt's manifest, by digest
 
-    def during(self, check: Check) -> Exporter:
+    def during(self, check: Check, channel: str = "") -> Exporter:
         """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
-        return replace(self, registry=self.registry.during(check), check=check, sent={})
+        return replace(self, registry=self.registry.during(check), check=check, channel=channel or STABLE, sent={})
 
     def export(
         self,
@@ -193,6 +195,7 @@ class Exporter:
             kind=self.media_types,
             compression=self.compression,
             registry=self.registry.host,
+            channel=self.channel,
         )
         # An image with a new layer has a new config and a new release.
         look = all(layer.reused for layer in layers.all)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +14,7 @@ from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
 
+_REMEMBERED = 20  # builds, by which the next ones' builders are guessed
 STEPS_AHEAD = 4  # source, cache, detect, compile: what nearly every build runs
 
 
@@ -43,15 +44,29 @@ class SandboxPool:
     _ready: list[PooledSandbox] = field(default_factory=list)
     _used: list[PooledSandbox] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
+    _demand: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))  # images of the newest builds
     _taken_at: deque[float] = field(default_factory=lambda: deque([0.0], maxlen=1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def take(
-        self, name: str, image: str, environment: Mapping[str, str], *, log: Log = drop, check: Check = go_on
+        self,
+        name: str,
+        image: str,
+        environment: Mapping[str, str],
+        *,
+        log: Log = drop,
+        check: Check = go_on,
+        for_build: bool = True,
     ) -> Iterator[tuple[Workspace, Sandbox]]:
-        """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError."""
+        """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError.
+
+        What is not ``for_build`` says nothing about which image the next builds need.
+        """
         self._taken_at.append(time.monotonic())
+        if for_build:
+            with self._lock:
+                self._demand.append(image)
         pooled = self._ready_one(image) or self._make_now(name, image)
         try:
             yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
@@ -60,14 +75,21 @@ class SandboxPool:
                 self._used.append(pooled)
             self.due.set()
 
-    def fill(self, image: str) -> None:
-        """Makes sandboxes until as many are ready as should be; removes those of another image. Raises NodeError."""
-        self._remove_ready(lambda pooled: pooled.image != image)
-        while len(self._ready) < self._room():
-            name = f"buildfarm-ready-{secrets.token_hex(4)}"
-            pooled = self._make(name, image, steps_ahead=STEPS_AHEAD)
-            with self._lock:
-                self._ready.append(pooled)
+    def fill(self, image: str, others: Collection[str] = ()) -> None:
+        """Makes sandboxes until as many are ready as should be; removes those of too many. Raises NodeError.
+
+        They are of ``image``, and of each of the ``others`` according to the newest builds' demand.
+        """
+        with self._lock:
+            demand = tuple(self._demand)
+        wanted = shares(demand, image, others, self.ready_max)
+        self._remove_ready(_beyond(wanted))
+        for each in sorted(wanted, key=lambda other: other != image):
+            while self._count(each) < wanted[each] and len(self._ready) < self._room():
+                name = f"buildfarm-ready-{secrets.token_hex(4)}"
+                pooled = self._make(name, each, steps_ahead=STEPS_AHEAD)
+                with self._lock:
+                    self._ready.append(pooled)
 
     def empty(self) -> None:
         """Removes those that are ready: the node ends, or lacks memory. Raises NodeError."""
@@ -90,6 +112,10 @@ class SandboxPool:
                     return
                 pooled = self._used.pop(0)
             self._remove(pooled)
+
+    def _count(self, image: str) -> int:
+        with self._lock:
+            return sum(pooled.image == image for pooled in self._ready)
 
     def _room(self) -> int:
         """How many may be ready: each has its own user, as every build has."""
@@ -150,3 +176,27 @@ class SandboxPool:
         """It has no owner now; the janitor removes any leftovers."""
         with self._lock:
             self._names.discard(name)
+
+
+def shares(demand: Sequence[str], image: str, others: Collection[str], room: int) -> Counter[str]:
+    """How many sandboxes of each image wait, out of the images of the newest builds: the highest averages win.
+
+    Builds of an image that is no longer in use count for ``image``, which also gets what nothing else asks for.
+    """
+    known = [each if each in others else image for each in demand]
+    asked, given = Counter(known), Counter[str]()
+    asked[image] += not asked[image]
+    for _ in range(room):
+        given[max(asked, key=lambda each: (asked[each] / (given[each] + 1), each == image))] += 1
+    return given
+
+
+def _beyond(wanted: Mapping[str, int]) -> Callable[[PooledSandbox], bool]:
+    """Whether a sandbox is one more of its image than is wanted; to be asked of each once."""
+    left = Counter(wanted)
+
+    def is_beyond(pooled: PooledSandbox) -> bool:
+        left[pooled.image] -= 1
+        return left[pooled.image] < 0
+
+    return is_beyond

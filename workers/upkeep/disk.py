@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,16 @@ class Disk:
     folders: Sequence[Path]  # one for each file system that builds write to
     clean_bytes: int  # with less free, old things go
     forget_caches: Callable[[int], int]  # so many bytes of those used longest ago; how many it were
-    builder: Callable[[], tuple[str, str]]  # repository as the engine knows it, and digest, of the one in use
+    builders: Callable[[], Set[str]]  # those in use or wanted, as the engine knows them: repository@digest
     logger: Logger
 
     def free_bytes(self) -> int:
         """Of the fullest file system."""
         return min(shutil.disk_usage(folder).free for folder in self.folders)
+
+    def has_room(self) -> bool:
+        """Whether nothing need go."""
+        return self.free_bytes() >= self.clean_bytes
 
     def make_room(self) -> None:
         """Keeps the disk under its high-water mark: caches used longest ago go first, then old builders. NodeError."""
@@ -46,15 +50,13 @@ class Disk:
             self.logger.warning("disk_cleaned", cache_bytes=freed_bytes, builders=removed)
 
     def _remove_old_builders(self) -> list[str]:
-        repository, current = self.builder()
-        with engine_failures("list images"):
-            found = self.client.api.images(name=repository)
-        old = [
-            reference
-            for image in found
-            for reference in image["RepoDigests"] or ()
-            if reference.startswith(f"{repository}@") and not reference.endswith(current)
-        ]
+        named = self.builders()
+        old: list[str] = []
+        for repository in sorted({name.partition("@")[0] for name in named}):
+            with engine_failures("list images"):
+                found = self.client.api.images(name=repository)
+            tagged = {reference for image in found for reference in image["RepoDigests"] or ()}
+            old += sorted(name for name in tagged - named if name.startswith(f"{repository}@"))
         removed = []
         for reference in old:
             try:

@@ -11,13 +11,14 @@ import docker
 from buildfarm import __version__
 from buildfarm.errors import BuildfarmError, NodeError
 from buildfarm.node import Node, NodeState
+from buildfarm.releases.base import STABLE
 from buildfarm.settings import Settings
 from buildfarm.store import Nodes
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
-from workers.builder import Builders
 from workers.engine import engine_failures
+from workers.upkeep.builder_follower import Follower
 from workers.upkeep.disk import shortage
 from workers.upkeep.drain import Drain
 from workers.upkeep.rest import Rest
@@ -33,8 +34,7 @@ class Health:
     engine: docker.DockerClient
     free_bytes: Callable[[], int]
     attempts: RunningAttempts
-    builders: Builders
-    follow: Callable[[str], None]  # makes a promoted builder this node's own
+    follower: Follower  # keeps the builders here those that builds may stand on
     drain: Drain
     metrics: Metrics
     nodes: Nodes
@@ -70,6 +70,7 @@ class Health:
         self.metrics.disk(self.settings.workspace_directory)
         if self.attempts.stuck():
             self.drain.ask(restart=True)
+        builders = self.follower.builders
         node = Node(
             id=self.settings.node_id,
             version=__version__,
@@ -77,7 +78,8 @@ class Health:
             reason=self.reason,
             slots=self.settings.slots,
             builds=self.attempts.builds(),
-            builder=self.builders.current.digest,
+            builder=builders.current.digest,
+            builders=tuple(builder.digest for builder in builders.held.by_reference().values()),
             disk_free_bytes=free_bytes,
             classes=tuple(self.settings.served_classes),
         )
@@ -85,8 +87,10 @@ class Health:
         orders = self.nodes.beat(node, serves)
         if orders.drain:
             self.drain.ask()
-        self.follow(orders.builder)
-        self.metrics.builder_ready.set(not orders.builder or orders.builder.endswith(self.builders.current.digest))
+        self.follower.follow({STABLE: orders.builder, **orders.channels}, orders.moved)
+        self.metrics.builder_ready.set(not self.follower.missing)
+        self.metrics.builders.set(len(builders.held.by_reference()))
+        self.metrics.builders_missing.set(len(self.follower.missing))
 
     def leave(self) -> None:
         """The node is gone in good order."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.builder import Builders
 from workers.sandbox.pool import SandboxPool
 
 _WAIT_SECONDS = 0.5
@@ -21,7 +22,7 @@ class PoolUpkeep:
     """Fills a node's pool, removes what builds have used, and gives the pool up while the node lacks something."""
 
     pool: SandboxPool
-    image: Callable[[], str]
+    builders: Builders
     accepting: Callable[[], bool]
     meminfo: Callable[[], str] = _MEMORY.read_text
 
@@ -38,7 +39,8 @@ class PoolUpkeep:
             if not self.accepting() or self._lacks_memory():
                 self.pool.empty()
             elif ended or self.pool.taken_seconds(time.monotonic()) > _QUIET_SECONDS:
-                self.pool.fill(self.image())
+                held = self.builders.held.by_reference().values()
+                self.pool.fill(self.builders.current.image, [builder.image for builder in held])
         finally:
             self.pool.remove_used()
 

@@ -8,12 +8,12 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Path
 
-from buildfarm.api.bodies import NewRebase
+from buildfarm.api.bodies import NewAppChannel, NewRebase
 from buildfarm.api.caller import Caller, Orchestrator, Reader
 from buildfarm.api.problems import responses
 from buildfarm.errors import NotFoundError
 from buildfarm.fields import Name
-from buildfarm.releases.models import AppImage, Rebase
+from buildfarm.releases.models import AppChannel, AppImage, Rebase
 
 router = APIRouter()
 
@@ -30,9 +30,25 @@ def app_image(tenant: PathName, app: PathName, caller: Reader) -> AppImage:
     return caller.services.farm.app_image(tenant, app)
 
 
+@router.get("/v1/apps/{tenant}/{app}/channel", tags=["apps"], responses=responses(*_COMMON))
+def app_channel(tenant: PathName, app: PathName, caller: Reader) -> AppChannel:
+    """The channel that an app follows, and the base of its next build."""
+    if caller.tenant not in (None, tenant):
+        raise NotFoundError(f"There is no app {tenant}/{app}.")
+    return caller.services.farm.app_channel(tenant, app)
+
+
+@router.put("/v1/apps/{tenant}/{app}/channel", tags=["apps"], responses=responses(400, 413, *_COMMON))
+def set_app_channel(tenant: PathName, app: PathName, new: NewAppChannel, caller: Orchestrator) -> AppChannel:
+    """Choose the channel on whose base the app's builds stand, from the next one on."""
+    found = caller.services.farm.set_app_channel(tenant, app, new.channel)
+    caller.note("apps.channel", f"{tenant}/{app}: {found.channel}", tenant=tenant)
+    return found
+
+
 @router.post("/v1/apps/{tenant}/{app}/rebase", tags=["apps"], responses=responses(400, 413, *_COMMON))
 async def rebase(tenant: PathName, app: PathName, new: NewRebase, caller: Orchestrator) -> Rebase:
-    """Move an app's newest image to the promoted builder, or to another base, without a build.
+    """Move an app's newest image to the base of its channel, or to another base, without a build.
 
     With `dry_run` nothing is written, and the answer is what would be.
     """

@@ -16,6 +16,7 @@ from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_event
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
 from buildfarm.errors import RequestError
+from buildfarm.model import STABLE
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.view import QueueView
 
@@ -82,7 +83,8 @@ def builder(caller: Operator) -> BuilderView:
 @router.put("/v1/builder", tags=["farm"], responses=responses(400, 404, 413, *_COMMON))
 def promote(new: NewBuilder, caller: Admin) -> BuilderView:
     """Make an image of the farm's registry the builder of every node. Builds go on; nodes pull it beside them."""
-    promoted = caller.services.farm.promote_builder(new.reference)
+    farm = caller.services.farm
+    promoted = farm.channel_keeper.point(farm.registry, STABLE, new.reference, actor=caller.token.name)
     caller.note("builder.promote", promoted)
     return _builder(caller)
 

@@ -1,5 +1,7 @@
 """Webhooks on their way: an ended build becomes a delivery, a delivery a Celery task, a failed task a later delivery.
 
+A rollout plans the delivery of an app's new image itself, in the step that moves the app.
+
 The due times are in Redis and not in Celery: its own delays stand in one worker's memory, and on Redis a message that
 waits for longer than the visibility timeout is handed out again.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,6 +28,7 @@ from buildfarm.events import Event
 from buildfarm.farm import Farm
 from buildfarm.model import State
 from buildfarm.queue.app import make_celery
+from buildfarm.releases.rollouts.feed import ImageChanges
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 
@@ -64,17 +67,14 @@ class Deliveries:
         if not tries:
             return ""
         try:
-            build = self.farm.get(delivery.build_id)
             webhook = self.webhooks.get(delivery.tenant)
+            identity, values = self._image(delivery) if delivery.is_of_an_image else self._build(delivery)
         except NotFoundError:
             self.webhooks.done(delivery)
             return ""
-        shown = BuildView.of(build, self.farm.image(build) if build.result else None)
-        ended = datetime.fromtimestamp(build.finished_at or time.time(), UTC).isoformat()
-        values = {"type": f"build.{build.state}", "timestamp": ended, "data": shown.model_dump(mode="json")}
-        result, reason = self._try(webhook.url, webhook.secrets, f"msg_{build.id}", json.dumps(values).encode(), tries)
+        result, reason = self._try(webhook.url, webhook.secrets, identity, json.dumps(values).encode(), tries)
         self.metrics.webhooks.labels(result).inc()
-        log = logger(build=build.id, tenant=delivery.tenant, tries=tries)
+        log = logger(build=delivery.build_id, tenant=delivery.tenant, tries=tries)
         if result == "delivered":
             log.info("webhook_delivered")
         else:
@@ -84,6 +84,21 @@ class Deliveries:
         else:
             self.webhooks.done(delivery)
         return result
+
+    def _build(self, delivery: Delivery) -> tuple[str, Mapping[str, object]]:
+        build = self.farm.get(delivery.build_id)
+        shown = BuildView.of(build, self.farm.image(build) if build.result else None)
+        ended = build.finished_at or time.time()
+        return f"msg_{build.id}", _message(f"build.{build.state}", ended, shown.model_dump(mode="json"))
+
+    def _image(self, delivery: Delivery) -> tuple[str, Mapping[str, object]]:
+        """The app is to run another image: the one of now, should it have changed again meanwhile."""
+        _, app, position = delivery.build_id.split(".")
+        change = ImageChanges(self.farm.database).get(position)
+        image = self.farm.records.tag_target(f"apps/{delivery.tenant}/{app}")
+        data = change.model_copy(update={"image": image}).model_dump(mode="json")
+        changed = int(position.partition("-")[0]) / 1000
+        return f"msg_image_{position}", _message("image.changed", changed, {"tenant": delivery.tenant, **data})
 
     def _try(self, url: str, keys: tuple[str, ...], identity: str, body: bytes, tries: int) -> tuple[str, str]:
         timestamp = int(time.time())
@@ -105,6 +120,10 @@ class Deliveries:
                 return "delivered", ""
             reason = f"status {status}"
         return ("retried" if tries <= len(self.again_seconds) else "given_up"), reason
+
+
+def _message(kind: str, at: float, data: Mapping[str, object]) -> Mapping[str, object]:
+    return {"type": kind, "timestamp": datetime.fromtimestamp(at, UTC).isoformat(), "data": data}
 
 
 def make_webhook_celery(settings: Settings) -> Celery:

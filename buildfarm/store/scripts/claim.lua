@@ -1,13 +1,19 @@
 -- Takes a queued build for a node: running, with the next attempt number and a lease.
 -- with _admission
+-- with _bases
 -- ARGV: 2 id  3 node  4 lease in seconds  5 failure (JSON) of a build that waited for too long
 --       6 token, chosen by the caller: the same claim sent twice is one claim and gets the same answer
 --       7 '1': a build whose app another node built last is offered to that node first, if it has room; once
--- build:<id>  offered: the node that the build was offered to
+--       8 the bases that the node has (JSON): channels, by name the one that it uses for each; has, all of them as keys.
+--         '': it does not choose by app
+-- build:<id>  offered: the node that the build was offered to; base: the attempt, the channel, and the base that the attempt
+--             stands on; lacks: a base that a node did not have
 -- last:<t>/<a> (string: as in archive.lua, for an app whose builds are all archived)
 -- started:<minute> (hash: starts by class and by "class tenant"; expires)
 -- Answers {attempt, the record, the node that built the app last or ''}, or {0, reason} if there is nothing to claim: the
--- message is dropped. {0, 'offered', id}: the caller keeps the message, and claims the build a little later.
+-- message is dropped. {0, 'offered', id}: the caller keeps the message, and claims the build a little later. {0, 'base'}: the
+-- node lacks the build's base; the message is dropped here too, and another one sent to all nodes in a second.
+local OTHER_NODE_SECONDS = 1
 local LAST_BUILDS = 10  -- of an app, among which its last success is looked for
 local OFFER_LOST_SECONDS = 1  -- after this, the node that offered the build and the one that it was offered to must have died
 
@@ -19,6 +25,16 @@ local function last_node(build)
   end
   local archived = redis.call('GET', key('last:' .. build.tenant .. '/' .. build.app)) or ''
   return string.match(archived, '^%S+ (%S+)$') or ''
+end
+
+-- The channel, the base that a build stands on here, or nil if the node lacks it, and the base that it should have. A channel that has just moved counts
+-- as where it was until the node has its new base; a base that a rollout has chosen for the app is exact.
+local function base_here(build, told)
+  local channel, base, chosen = bases_of_app(namespace, build.tenant .. '/' .. build.app)
+  local node = cjson.decode(told)
+  local wanted = chosen ~= '' and chosen or base
+  if node.has[wanted] then return channel, wanted, wanted end
+  return channel, chosen == '' and node.channels[channel] or nil, wanted
 end
 
 local build = load(ARGV[2])
@@ -42,6 +58,15 @@ if build.expires_at and build.attempt == '0' and build.expires_at <= now then
   admit(build.tenant)
   return {0, 'expired'}
 end
+local channel, base, wanted
+if (ARGV[8] or '') ~= '' and build.tenant ~= OWN then
+  channel, base, wanted = base_here(build, ARGV[8])
+  if not base then
+    redis.call('HSET', record, 'lacks', wanted)
+    redis.call('ZADD', key('retries'), now + OTHER_NODE_SECONDS, build.id)
+    return {0, 'base'}
+  end
+end
 local preferred = last_node(build)
 if build.offered then
   if build.offered ~= ARGV[3] then withdraw(build.offered, message_of(build.id, build.queue, 'offer')) end
@@ -56,7 +81,8 @@ local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
 redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp, 'holder',
   attempt .. ' ' .. ARGV[6])
-redis.call('HDEL', record, 'published', 'log_batch', 'log_now')  -- of an earlier attempt
+redis.call('HDEL', record, 'published', 'log_batch', 'log_now', 'base', 'lacks')  -- of an earlier attempt
+if base then redis.call('HSET', record, 'base', attempt .. ' ' .. channel .. ' ' .. base) end
 redis.call('HSETNX', record, 'started_at', stamp)
 count_free(ARGV[3], -1)
 redis.call('ZADD', key('leases'), now + ARGV[4], build.id)

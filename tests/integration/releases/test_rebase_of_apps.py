@@ -230,7 +230,7 @@ def test_an_app_is_moved_on_the_command_line(built, patched, of_another_stack):
     code, told, _ = run("show", app)
     assert code == 0
     assert planned in told
-    assert f"base   {patched} (builds use another one now)" in told
+    assert f"base     {patched} (builds use another one now)" in told
     assert f"moved from {built.farm.builder()} to {patched}" in told
     assert run("show", "no-slash")[0] == run("show", "a/B")[0] == 2
 

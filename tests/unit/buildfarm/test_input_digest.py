@@ -23,3 +23,9 @@ def test_an_equal_request_with_other_marks_is_another_input():
 
 def test_the_order_of_the_marks_does_not_count():
     assert digest("A", "B") == digest("B", "A")
+
+
+def test_the_channel_by_which_the_image_names_its_base_belongs_to_it():
+    request = BuildRequest(tenant="t", app="a", source=SOURCE)
+    digests = [input_digest(request, "sha256:" + "b" * 64, Settings(), channel) for channel in ("stable", "next")]
+    assert len({*digests, input_digest(request, "sha256:" + "b" * 64, Settings())}) == 2

@@ -19,18 +19,23 @@ from buildfarm.api.bodies import NewBuild
 from buildfarm.api.page import form
 from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
+from buildfarm.api.routes import channels as channels_routes
 from buildfarm.api.routes import keeping as keeping_routes
+from buildfarm.api.routes import rollouts as rollout_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, apps, calls
+from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
 from buildfarm.client import keeping_calls as keeping
 from buildfarm.client.calls import Call
 from buildfarm.client.wire import LiveLog
 from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, RunPolicy
+from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
+from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.sources.address import ArtifactSource, GitSource
 
 FIELDS = set(BuildRequest.model_fields)
 DIGEST = "sha256:" + "a" * 64
+REPORT = HealthReport(tenant="shop", app="web", status=Status.HEALTHY, observed_at=1.0)
 SOURCE = ArtifactSource(repository="sources/shop", digest=DIGEST)
 FULL = BuildRequest(
     tenant="shop",
@@ -51,7 +56,7 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    for part in (builds, sources, webhook, keeping_routes, apps_routes, farm):
+    for part in (builds, sources, webhook, keeping_routes, apps_routes, channels_routes, rollout_routes, farm):
         app.include_router(part.router)
     return app.openapi()
 
@@ -245,6 +250,25 @@ CALLS: Mapping[str, Call[Any]] = {
     "report_in_use": keeping.report_in_use([], 3, "n"),
     "app_image": apps.app_image("shop", "web"),
     "rebase": apps.rebase("shop", "web", "", dry_run=True, older=False),
+    "plan_rollout": rollouts.plan_rollout("builder:v2", None, "stable"),
+    "start_rollout": rollouts.deed("r1", "start", ""),
+    "pause_rollout": rollouts.deed("r1", "pause", "x"),
+    "resume_rollout": rollouts.deed("r1", "resume", "x", 1),
+    "abort_rollout": rollouts.deed("r1", "abort", "x"),
+    "rollouts": rollouts.rollouts(),
+    "rollout": rollouts.rollout("r1"),
+    "rollout_apps": rollouts.rollout_apps("r1", [AppState.HELD]),
+    "report_health": rollouts.report_health(DIGEST, REPORT),
+    "hold_app": rollouts.hold_app("shop", "web", "x", 7),
+    "release_app": rollouts.release_app("shop", "web"),
+    "holds": rollouts.holds(),
+    "image_changes": rollouts.image_changes("0", 4),
+    "channels": channels.channels(),
+    "channel": channels.channel("next"),
+    "set_channel": channels.set_channel("next", "builder:v2", "a fix"),
+    "remove_channel": channels.remove_channel("next", "the trial is over"),
+    "app_channel": channels.app_channel("shop", "web"),
+    "set_app_channel": channels.set_app_channel("shop", "web", "next"),
 }
 NOT_IN_THE_CLIENTS = {
     ("GET", "/healthz"): "for probes",
@@ -311,6 +335,25 @@ COMMANDS = {
     "report_in_use": ("retention", "in-use"),
     "app_image": ("apps", "show"),
     "rebase": ("apps", "rebase"),
+    "plan_rollout": ("rollouts", "plan"),
+    "start_rollout": ("rollouts", "start"),
+    "pause_rollout": ("rollouts", "pause"),
+    "resume_rollout": ("rollouts", "resume"),
+    "abort_rollout": ("rollouts", "abort"),
+    "rollouts": ("rollouts", "list"),
+    "rollout": ("rollouts", "show"),
+    "rollout_apps": ("rollouts", "show"),
+    "image_changes": ("rollouts", "changes"),
+    "report_health": ("apps", "health"),
+    "hold_app": ("apps", "hold"),
+    "release_app": ("apps", "release"),
+    "holds": ("apps", "holds"),
+    "channels": ("channels", "list"),
+    "channel": ("channels", "show"),
+    "set_channel": ("channels", "set"),
+    "remove_channel": ("channels", "remove"),
+    "app_channel": ("apps", "channel"),
+    "set_app_channel": ("apps", "channel"),
     "nodes": ("nodes",),
     "drain": ("nodes", "drain"),
     "builder": ("builder",),

@@ -69,6 +69,21 @@ def test_a_held_build_waits_for_a_limit_or_its_turn(fields, cause, sentence):
     assert why_waiting(build(State.HELD), standing(**fields), [node(busy=2)]) == (cause, sentence)
 
 
+BASE = f"builder@sha256:{'b' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("has", "cause"),
+    [((), Cause.BASE), (("sha256:" + "c" * 64,), Cause.BASE), (("sha256:" + "b" * 64,), Cause.SLOT)],
+    ids=["a node of an older version", "a node with another", "a node that has it by now"],
+)
+def test_a_base_that_no_node_has_yet_is_waited_for(has, cause):
+    busy = node(busy=2).model_copy(update={"builders": has})
+    found, sentence = why_waiting(build(), standing(lacks=BASE), [busy])
+    assert found is cause
+    assert (BASE in sentence) is (cause is Cause.BASE)
+
+
 def test_a_retry_has_a_pause():
     failed_once = build().model_copy(update={"attempt": 1})
     found = why_waiting(failed_once, standing(retry_seconds=11.6), [node()])

@@ -178,6 +178,10 @@ def test_labels_and_annotations_name_the_base_that_the_image_stands_on(data: st.
         for told in (labels, manifest.annotations):
             assert told["org.opencontainers.image.base.name"] == f"{HOST}/builder:stable"
             assert told["org.opencontainers.image.base.digest"] == base.digest
+        # The app follows another channel by now: its image says so, and is of the same release.
+        other = Manifest.parse(compose(release, base, "next").manifest)
+        assert other.annotations["org.opencontainers.image.base.name"] == f"{HOST}/builder:next"
+        assert other.annotations[RELEASE_ANNOTATION] == manifest.annotations[RELEASE_ANNOTATION]
         for name in ("io.buildpacks.stack.id", "io.buildpacks.base.distro.name"):
             assert labels.get(name) == base.labels.get(name)
         if LIFECYCLE_LABEL in changes.labels:

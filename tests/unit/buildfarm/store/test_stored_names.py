@@ -74,3 +74,18 @@ def test_a_record_says_whose_result_it_has():
     build = decode(record)
     assert build.result_of == "a"
     assert build.request.cached_result
+
+
+@pytest.mark.parametrize(
+    ("stored", "channel", "base"),
+    [
+        ({}, "", ""),
+        ({"base": "2 next builder@sha256:0"}, "next", "builder@sha256:0"),
+        ({"base": "1 next builder@sha256:0"}, "", ""),  # a node of an older version has claimed it since
+        ({"base": "2 next builder@sha256:0 more"}, "next", "builder@sha256:0"),  # of a newer version
+    ],
+)
+def test_a_record_says_what_its_newest_attempt_stands_on(stored, channel, base):
+    request = _stored(BuildRequest(tenant="acme", app="shop", source=SOURCE))
+    build = decode({"id": "b", "state": "running", "submitted_at": "1", "request": request, "attempt": "2", **stored})
+    assert (build.channel, build.base) == (channel, base)

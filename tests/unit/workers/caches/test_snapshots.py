@@ -71,7 +71,7 @@ class Pool:
         return self
 
     @contextmanager
-    def take(self, name, image, environment, *, check=go_on):
+    def take(self, name, image, environment, *, check=go_on, for_build):
         self.made.append(name)
         place = self.place / f"{name}-{len(self.made)}"
         place.mkdir(parents=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.sandbox.pool import STEPS_AHEAD, SandboxPool
+from workers.sandbox.pool import STEPS_AHEAD, SandboxPool, shares
 from workers.sandbox.workspace import SLOTS_MAX
 
 
@@ -141,3 +141,46 @@ def test_one_that_cannot_be_removed_keeps_no_other(maker):
     assert not set(maker.kept) & pool.names()
     pool.remove_used()
     assert (pool.names(), maker.there) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("demand", "room", "waiting"),
+    [
+        ("", 3, "sss"),
+        ("ssss", 3, "sss"),
+        ("ooooooo", 3, "sss"),  # of a builder that is no longer used
+        ("nnnn", 2, "nn"),
+        ("snsn", 2, "ns"),
+        ("sssn", 2, "ss"),
+        ("sssn", 4, "nsss"),
+        ("snnn", 1, "n"),
+        ("sn", 1, "s"),
+        ("snm", 3, "mns"),
+        ("snm", 0, ""),
+    ],
+)
+def test_sandboxes_wait_for_the_builders_that_the_newest_builds_had(demand, room, waiting):
+    assert "".join(sorted(shares(demand, "s", {"s", "n", "m"}, room).elements())) == waiting
+
+
+def test_each_image_has_as_many_as_its_share_and_the_others_stay(maker):
+    pool = SandboxPool(maker, maker, 2)
+    pool.fill("s", ["s", "n"])
+    before = pool.names()
+    for number in range(3):
+        with pool.take(f"build-{number}", "n", {}):
+            pass
+    with pool.take("build-4", "s", {}, for_build=False):  # it says nothing of the next builds
+        pass
+    pool.remove_used()
+    pool.fill("s", ["s", "n"])
+    images = sorted(ready.image for ready in pool._ready)
+    assert images == ["n", "n"]
+    assert not before & pool.names()
+    with pool.take("build-5", "s", {}), pool.take("build-6", "s", {}), pool.take("build-7", "s", {}):
+        pass
+    pool.remove_used()
+    kept = pool.names()
+    pool.fill("s", ["s", "n"])
+    assert sorted(ready.image for ready in pool._ready) == ["n", "s"]
+    assert len(kept & pool.names()) == 1

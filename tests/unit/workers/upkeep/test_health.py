@@ -10,14 +10,20 @@ from types import SimpleNamespace
 import pytest
 
 from buildfarm.errors import NodeStopped
+from buildfarm.settings import Settings
+from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
 from workers.attempt.running import RunningAttempts
+from workers.builder import Builders, Held
 from workers.caches import Copies
 from workers.tasks import Worker, retry_wait_seconds
+from workers.upkeep.builder_follower import Follower
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
 from workers.upkeep.rest import Rest
+
+FIGURES = ("builder_ready", "builders", "builders_missing")
 
 
 class Running:
@@ -55,9 +61,7 @@ def test_a_node_that_was_well_for_long_rests_shortly_again():
 
 def test_a_node_closes_as_soon_as_its_network_is_not_safe():
     trouble = [""]
-    parts = dict.fromkeys(
-        ("settings", "engine", "free_bytes", "attempts", "builders", "follow", "drain", "metrics", "nodes")
-    )
+    parts = dict.fromkeys(("settings", "engine", "free_bytes", "attempts", "follower", "drain", "metrics", "nodes"))
     health = Health(**parts, network=lambda: trouble[0], reason="")
     assert health.accepting()
     trouble[0] = "its network rules are not confirmed"
@@ -139,3 +143,30 @@ def test_the_caches_used_longest_ago_are_forgotten_first(tmp_path):
     caches.remove_partial()
     assert caches.forget(1000) == 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_heartbeat_says_which_builders_are_there_and_is_answered_with_those_that_should_be():
+    told = []
+    first, other = (SimpleNamespace(reference=f"builder@{name}", digest=name) for name in ("sha256:1", "sha256:2"))
+    builders = Builders(first)
+    builders.hold(Held({"stable": first, "next": other}))
+    follower = Follower(builders, None, logger(), moved=lambda: {"builder@sha256:2", "builder@sha256:3"})
+    follower.has_room = lambda: False  # nothing is pulled
+    orders = Orders(drain=False, builder="builder@sha256:1", channels={"next": "builder@sha256:2"}, moved=7)
+    metrics = Metrics()
+    health = Health(
+        settings=Settings(node_id="n"),
+        engine=SimpleNamespace(ping=lambda: None),
+        free_bytes=lambda: 1 << 60,
+        attempts=RunningAttempts(metrics),
+        follower=follower,
+        drain=SimpleNamespace(begun=False),
+        metrics=metrics,
+        nodes=SimpleNamespace(beat=lambda node, serves: told.append(node) or orders),
+    )
+    health.beat()
+    [node] = told
+    assert (node.builder, node.builders) == ("sha256:1", ("sha256:1", "sha256:2"))
+    assert follower.missing == ("builder@sha256:3",)
+    found = {name: metrics.registry.get_sample_value(f"buildfarm_{name}") for name in FIGURES}
+    assert found == {"builder_ready": 0, "builders": 2, "builders_missing": 1}

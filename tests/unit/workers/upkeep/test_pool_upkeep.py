@@ -6,10 +6,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from buildfarm.errors import NodeError
+from workers.builder import Builders
 from workers.upkeep.pool_upkeep import PoolUpkeep, read_memory, ready_max
 
 GIB = 1024**3
@@ -28,7 +30,8 @@ class Pool:
     def taken_seconds(self, now):
         return self.taken
 
-    def fill(self, image):
+    def fill(self, image, others):
+        assert list(others) == [image]
         if self.broken:
             raise NodeError("no engine")
         self.done.append(f"fill {image}")
@@ -42,7 +45,8 @@ class Pool:
 
 def upkeep(pool, *, accepting=True, available=50):
     meminfo = f"MemTotal:  1000 kB\nMemFree:  1 kB\nMemAvailable:  {available * 10} kB\n"
-    return PoolUpkeep(pool, lambda: "image", lambda: accepting, lambda: meminfo)
+    image = SimpleNamespace(image="image", reference="builder@sha256:0")
+    return PoolUpkeep(pool, Builders(image), lambda: accepting, lambda: meminfo)
 
 
 def test_it_is_filled_at_once_when_a_build_has_ended():

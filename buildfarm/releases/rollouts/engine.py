@@ -1,0 +1,166 @@
+"""Goes through rollouts: looks at planned ones, moves apps in waves, takes reports, and brings apps back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from buildfarm.errors import RegistryError
+from buildfarm.releases.rollouts.changes import Announcement, Change
+from buildfarm.releases.rollouts.channel import follow_channel
+from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
+from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Revert, Turn, Wait, announced, next_step
+from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
+from buildfarm.releases.rollouts.watch import Watch
+from buildfarm.telemetry import Logger
+
+_BATCH = 32  # apps between two looks at whether this node still has the duty
+_GONE_BACK = "it is on its previous image again"
+
+
+class _ChangedError(Exception):
+    """A person or another node has changed the rollout: the next turn reads it anew."""
+
+
+@dataclass
+class Engine:
+    """One node at a time does it. Two at once do no harm: each change is made only to what its maker has read."""
+
+    mover: Mover
+    watch: Watch
+    is_mine: Callable[[], bool]
+    log: Logger
+    _known: dict[str, tuple[int, dict[str, App]]] = field(default_factory=dict)  # revision and apps of rollouts
+
+    def turn(self) -> None:
+        """Does what can be done now. Raises StoreError and RegistryError."""
+        if not self.is_mine():
+            return
+        unfinished = [one for one in self.mover.rollouts.all() if not one.phase.final]
+        self._known = {one.id: self._known[one.id] for one in unfinished if one.id in self._known}
+        if unfinished:
+            self.watch.refresh(self.mover.rollouts.database.now())
+        failed: list[RegistryError] = []
+        for rollout in unfinished:
+            try:
+                self._look(rollout) if rollout.phase is Phase.PLANNED else self._go(rollout)
+            except _ChangedError:
+                self._known.pop(rollout.id, None)
+            except RegistryError as error:  # the others go on
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _look(self, rollout: Rollout) -> None:
+        apps = self._apps(rollout)
+        base = self.mover.base_of(rollout)
+        while unchecked := [app for app in apps.values() if app.state is AppState.UNCHECKED][:_BATCH]:
+            if not self.is_mine():
+                return
+            found = [one.app for one in self.mover.look(unchecked, base)]
+            rollout = self._write(Change(rollout, rollout, found))
+        held = self.watch.changed(apps, base, self.mover.rollouts.database.now())
+        if held or not rollout.checked:
+            self._write(Change(rollout, replace(rollout, checked=True), held))
+
+    def _go(self, rollout: Rollout) -> None:
+        apps, now = self._apps(rollout), self.mover.rollouts.database.now()
+        if known := self.watch.changed(apps, self.mover.base_of(rollout), now):
+            rollout = self._write(Change(rollout, rollout, known))
+        while self.is_mine():
+            step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now())
+            if isinstance(step, Wait):
+                return
+            if isinstance(step, Turn):
+                rollout = self._turned(rollout, step.rollout)
+            elif isinstance(step, Move):
+                rollout = self._move(rollout, step.apps[:_BATCH])
+            else:
+                rollout = self._revert(rollout, step)
+
+    def _turned(self, rollout: Rollout, after: Rollout) -> Rollout:
+        self.log.info("rollout", rollout=after.id, phase=after.phase, wave=after.wave + 1, reason=after.reason)
+        apps = self._apps(rollout)
+        if after.phase is Phase.ABORTED:
+            kept = {app.name: app.kept_base for app in apps.values() if app.announced_at}
+            return self._write(Change(rollout, after, builds_on=kept))
+        if after.phase is not Phase.COMPLETE:
+            return self._write(Change(rollout, after))
+        change = Change(rollout, after, moves_channel=True, builds_on=dict.fromkeys(apps, ""))
+        answer = self.mover.rollouts.change(change)
+        if answer == "channel":
+            why = f"the channel {rollout.channel} is no longer on {rollout.source}: a person has moved it"
+            paused = replace(after, phase=Phase.PAUSED, paused_in=rollout.phase, actor=ENGINE, reason=why)
+            return self._write(Change(rollout, paused))
+        if answer != "done":
+            raise _ChangedError
+        try:
+            follow_channel(self.mover.rebaser.registry, self.mover.rollouts.database, after.base)
+        except RegistryError as error:
+            self.log.warning("channel_tag_not_moved", base=after.base, reason=error.message)
+        return change.written
+
+    def _move(self, rollout: Rollout, apps: tuple[App, ...]) -> Rollout:
+        composed = list(self.mover.compose(apps, self.mover.base_of(rollout)))
+        rollout = self._write(Change(rollout, rollout, [one.app for one in composed]))
+        kept = self.mover.rollouts.builds_on([one.app.name for one in composed])
+        sent: list[Composed] = []
+        try:
+            for one, base in zip(composed, kept, strict=True):
+                if one.move is not None:
+                    app = self._announced(rollout, one.app, base)
+                    rollout, moved = self._announce(rollout, announcement(rollout, app, one.move))
+                    sent += [one] if moved else []
+        finally:
+            self.mover.tags(sent)
+        return rollout
+
+    def _announced(self, rollout: Rollout, app: App, builds_on: str) -> App:
+        now = self.mover.rollouts.database.now()
+        kept_base = app.kept_base if builds_on == rollout.base else builds_on
+        return announced(replace(app, kept_base=kept_base), now, was_unhealthy=self.watch.was_unhealthy(app, now))
+
+    def _revert(self, rollout: Rollout, step: Revert) -> Rollout:
+        why = rollout.reason if rollout.phase is Phase.ABORTING else "it became unhealthy on the new base"
+        sent: list[Composed] = []
+        try:
+            for one in self.mover.back(step.apps[:_BATCH], self.mover.base_of(rollout)):
+                if one.move is None:
+                    kept = {one.app.name: one.app.kept_base}
+                    rollout = self._write(Change(rollout, rollout, [one.app], builds_on=kept))
+                    continue
+                rollout, moved = self._announce(rollout, withdrawal(one.app, one.move, why))
+                sent += [one] if moved else []
+        finally:
+            self.mover.tags(sent)
+        return rollout
+
+    def _announce(self, rollout: Rollout, move: Announcement) -> tuple[Rollout, bool]:
+        """Whether it was announced; else a build has published meanwhile, and the app's turn comes again."""
+        change = Change(rollout, rollout, move=move)
+        answer = self.mover.rollouts.change(change)
+        if answer == "done":
+            self._keep(change, [move.app])
+            return change.written, True
+        if answer == "other":
+            before = self._apps(rollout)[move.app.name]
+            again = replace(before, state=AppState.WAITING) if before.state in READY else before
+            return self._write(Change(rollout, rollout, [again])), False
+        raise _ChangedError
+
+    def _write(self, change: Change) -> Rollout:
+        if self.mover.rollouts.change(change) != "done":
+            raise _ChangedError
+        self._keep(change, change.apps)
+        return change.written
+
+    def _keep(self, change: Change, apps: Sequence[App]) -> None:
+        known = self._known[change.after.id][1]
+        known.update({app.name: app for app in apps})
+        self._known[change.after.id] = (change.written.revision, known)
+
+    def _apps(self, rollout: Rollout) -> dict[str, App]:
+        known = self._known.get(rollout.id)
+        if known is None or known[0] != rollout.revision:
+            self._known[rollout.id] = known = (rollout.revision, self.mover.rollouts.apps(rollout.id))
+        return known[1]

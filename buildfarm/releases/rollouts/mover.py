@@ -1,0 +1,140 @@
+"""Moves apps of a rollout: images are composed side by side, and then announced one step after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from buildfarm.errors import NotFoundError, NotRebasableError
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.image import ComposedImage
+from buildfarm.releases.base import Base
+from buildfarm.releases.models import Rebase
+from buildfarm.releases.rebase import Rebaser
+from buildfarm.releases.rollouts.changes import Announcement
+from buildfarm.releases.rollouts.rules.machine import reverted
+from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
+from buildfarm.releases.rollouts.store import Rollouts
+
+THREADS = 8
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What became of an app when its image was looked at; without a move there is nothing to announce."""
+
+    app: App
+    move: Rebase | None = None
+    image: ComposedImage | None = None
+
+    @property
+    def sent(self) -> dict[str, tuple[str, bytes]]:
+        """Media type and bytes of its manifest by digest."""
+        return {str(self.image.digest): (self.image.media_type, self.image.manifest)} if self.image else {}
+
+
+@dataclass(frozen=True)
+class Mover:
+    """Raises StoreError and RegistryError."""
+
+    rebaser: Rebaser
+    rollouts: Rollouts
+
+    def base_of(self, rollout: Rollout) -> Base:
+        """The rollout's base."""
+        repository, _, digest = rollout.base.partition("@")
+        return self.rebaser.base(repository, digest)
+
+    def look(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
+        """Whether each app can be moved; nothing is written."""
+        return _side_by_side(lambda app: self._compose(app, base, push=False), apps)
+
+    def compose(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
+        """Sends the image of each on the new base; no tag moves."""
+        return _side_by_side(lambda app: self._compose(app, base, push=True), apps)
+
+    def tags(self, sent: Iterable[Composed]) -> None:
+        """The tags follow the record."""
+        list(_side_by_side(lambda one: self.rebaser.move_tag(f"apps/{one.app.name}", one.sent), list(sent)))
+
+    def back(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
+        """How each app goes back: to the image that it was on before, which needs nothing from the registry.
+
+        If a build has published on the new base since, that build's image is put on the old base.
+        """
+        targets = self.rollouts.targets([app.name for app in apps])
+        return _side_by_side(lambda app: self._back(app, targets.get(app.name, ""), base), apps)
+
+    def on_base(self, app: App, base: Base) -> App:
+        """A moved app whose newest image is another one by now: a build of the new base, or of an older one."""
+        try:
+            image = self.rebaser.newest(*app.name.split("/"))
+        except (NotFoundError, NotRebasableError) as error:
+            return replace(app, state=AppState.UNMOVED, reasons=(error.message,))
+        if image.base[1] == base.digest:
+            return replace(app, image=str(image.digest), rebuilt=True)
+        return replace(
+            app, state=AppState.WAITING, reasons=("a build that began before has published on another base",)
+        )
+
+    def _compose(self, app: App, base: Base, *, push: bool, older: bool = False) -> Composed:
+        try:
+            image = self.rebaser.newest(*app.name.split("/"))
+            move, composed = self.rebaser.plan(app.name, image, base, older=older)
+            if not move.moved:
+                return Composed(replace(app, state=AppState.UNMOVED, reasons=("it is on the base already",)))
+            if push:
+                self.rebaser.push(image, base, composed)
+        except NotFoundError as error:
+            return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
+        except NotRebasableError as error:
+            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
+        known = replace(
+            app, state=AppState.COMPOSED if push else AppState.WAITING, image=move.image, previous=move.previous,
+            previous_base=move.previous_base, built=move.built, rebuilt=False, reasons=(),
+        )  # fmt: skip
+        return Composed(known, move, composed)
+
+    def _back(self, app: App, newest: str, base: Base) -> Composed:
+        if newest == app.image and not app.rebuilt:
+            move = Rebase(
+                at=self.rebaser.records.database.now(), image=app.previous, previous=app.image, built=app.built,
+                base=app.previous_base, previous_base=base.reference, moved=True,
+            )  # fmt: skip
+            return Composed(app, move)
+        try:
+            image = self.rebaser.newest(*app.name.split("/"))
+        except (NotFoundError, NotRebasableError) as error:
+            return Composed(reverted(app, error.message))
+        if image.base[1] != base.digest:
+            return Composed(reverted(app, "a build has published on another base since"))
+        return self._build_back(app)
+
+    def _build_back(self, app: App) -> Composed:
+        repository, _, digest = app.previous_base.partition("@")
+        try:
+            found = self._compose(app, self.rebaser.base(repository, digest), push=True, older=True)
+        except (ValueError, NotInRegistryError):
+            why = f"a build has published since, and its old base {app.previous_base} is gone: build the app again"
+            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(why,)))
+        return replace(found, app=replace(app, previous=found.move.image)) if found.move else found
+
+
+def announcement(rollout: Rollout, app: App, move: Rebase) -> Announcement:
+    """The move to the new base, on which builds of the app stand from now on."""
+    return Announcement(app, move, builds_on=rollout.base, reason=f"rollout {rollout.id}")
+
+
+def withdrawal(app: App, move: Rebase, why: str) -> Announcement:
+    """The way back."""
+    return Announcement(reverted(app, why), move, builds_on=app.kept_base, reason=why)
+
+
+def _side_by_side(do: Callable[[S], T], apps: Sequence[S]) -> Iterator[T]:
+    with ThreadPoolExecutor(THREADS, "rollout") as pool:
+        yield from pool.map(do, apps)

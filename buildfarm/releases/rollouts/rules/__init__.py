@@ -1,0 +1,1 @@
+"""The rules of rollouts, pure: waves, parameters, reports, the gate, and what comes next."""

@@ -1,0 +1,144 @@
+"""What a rollout does next by itself. Pure: the engine does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from buildfarm.releases.rollouts.rules.gate import Gate, measure, next_apps
+from buildfarm.releases.rollouts.rules.reports import AppHealth, Status
+from buildfarm.releases.rollouts.rules.states import MOVED, App, AppState, Phase, Rollout
+
+ENGINE = "rollout engine"  # the actor of what no person did
+
+
+@dataclass(frozen=True)
+class Move:
+    """Compose and announce these apps on the new base, in this order."""
+
+    apps: tuple[App, ...]
+
+
+@dataclass(frozen=True)
+class Revert:
+    """Announce the previous images of these apps."""
+
+    apps: tuple[App, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The rollout enters another phase."""
+
+    rollout: Rollout
+
+
+@dataclass(frozen=True)
+class Wait:
+    """There is nothing to do; why, for people."""
+
+    why: str
+
+
+Step = Move | Revert | Turn | Wait
+
+
+def next_step(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppHealth], now: float) -> Step:
+    """What to do now."""
+    if rollout.phase is Phase.ABORTING:
+        moved = tuple(app for app in apps.values() if app.state in MOVED)
+        return Revert(moved) if moved else _turn(rollout, Phase.ABORTED, rollout.reason, now, rollout.actor)
+    if not rollout.phase.moves:
+        return Wait(f"it is {rollout.phase}")
+    failed = tuple(app for app in apps.values() if app.state is AppState.FAILED)
+    if failed and rollout.parameters.revert_failed:
+        return Revert(failed)
+    gate = measure(rollout, apps, health, now)
+    if gate.used_up:
+        names = [app.name for app in apps.values() if app.state in (AppState.FAILED, AppState.REVERTED)]
+        return _pause(rollout, f"{_count(gate.counted)} became unhealthy on the new base: {_listed(names)}", now)
+    if rollout.phase is Phase.SOAKING:
+        return _soaked(rollout, gate, now)
+    return _in_wave(rollout, apps, gate, now)
+
+
+def observe(app: App, status: Status | None, *, is_running: bool) -> App:
+    """The app after its newest report on its image on the new base, or itself."""
+    if app.state not in MOVED:
+        return app
+    if status is Status.HEALTHY:
+        return replace(app, state=AppState.HEALTHY, was_unhealthy=False, stopped=False)
+    if status is Status.UNHEALTHY:
+        if app.was_unhealthy or app.rebuilt:  # the new base need not be to blame
+            return replace(app, state=AppState.RUNNING, was_unhealthy=True, stopped=False)
+        return replace(app, state=AppState.FAILED, stopped=False)
+    if status is Status.STOPPED:
+        return replace(app, stopped=True)
+    return replace(app, state=AppState.RUNNING) if is_running and app.state is AppState.ANNOUNCED else app
+
+
+def announced(app: App, now: float, *, was_unhealthy: bool) -> App:
+    """The composed app when its tag has moved."""
+    return replace(
+        app, state=AppState.ANNOUNCED, announced_at=now, was_unhealthy=was_unhealthy, stopped=False, reasons=()
+    )
+
+
+def reverted(app: App, why: str) -> App:
+    """The moved app when it is back."""
+    return replace(app, state=AppState.REVERTED, reasons=(why,))
+
+
+def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -> Step:
+    waiting = next_apps(rollout, apps)
+    nothing_more = 0 < gate.pending == gate.silent and not (gate.room and waiting)
+    if nothing_more and (waiting or not gate.has_reports):
+        seconds = rollout.parameters.report_timeout_seconds
+        return _pause(rollout, f"no report of {_count(gate.silent)} within {seconds:g} s of the move", now)
+    if waiting:
+        return _announce(rollout, waiting, gate, now)
+    if not any(app.state in MOVED for app in apps.values()):
+        return Wait("no app can be moved now")
+    if gate.pending > gate.silent:
+        return Wait(f"{gate.pending} apps are not reported yet")
+    if not gate.has_reports or (rollout.phase is Phase.CANARY and not gate.running):
+        return _pause(rollout, f"only {gate.reported} of the wave's {gate.running} running apps are reported", now)
+    return _turn(rollout, Phase.SOAKING, f"wave {rollout.wave + 1} of {rollout.waves} has moved", now)
+
+
+def _announce(rollout: Rollout, waiting: list[App], gate: Gate, now: float) -> Step:
+    window = rollout.parameters.window
+    if window is not None and not window.is_open(now):
+        return Wait("its window is closed")
+    if not gate.room:
+        return Wait(f"{gate.pending} apps are not reported yet, and {gate.counted} failed, of {gate.budget} allowed")
+    return Move(tuple(replace(app, wave=rollout.wave) for app in waiting[: gate.room]))
+
+
+def _soaked(rollout: Rollout, gate: Gate, now: float) -> Step:
+    if (left := rollout.since + rollout.parameters.soak - now) > 0:
+        return Wait(f"it soaks for {left:.0f} s more")
+    if not gate.has_reports:
+        return _pause(rollout, f"after the soak, only {gate.reported} of {gate.running} running apps are reported", now)
+    if rollout.wave + 1 >= rollout.waves:
+        return _turn(rollout, Phase.COMPLETE, "every wave has moved and soaked", now)
+    begun = replace(rollout, wave=rollout.wave + 1, extra_budget=0)
+    return _turn(begun, Phase.WAVE, f"wave {begun.wave + 1} of {rollout.waves} begins", now)
+
+
+def _pause(rollout: Rollout, why: str, now: float) -> Turn:
+    return Turn(
+        replace(rollout, phase=Phase.PAUSED, paused_in=rollout.phase, since=now, actor=ENGINE, reason=why[:1000])
+    )
+
+
+def _turn(rollout: Rollout, phase: Phase, why: str, now: float, actor: str = ENGINE) -> Turn:
+    return Turn(replace(rollout, phase=phase, since=now, actor=actor, reason=why))
+
+
+def _count(apps: int) -> str:
+    return f"{apps} app" if apps == 1 else f"{apps} apps"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
