@@ -121,6 +121,17 @@ DETECTED = {
     "a Staticfile": ({"Staticfile": ""}, "static"),
     "an app with its own buildpack": ({"bin/detect": "echo x", "bin/compile": "", "go.mod": GO_MOD}, "inline"),
     "nothing that is known": ({"README": ""}, ""),
+    # Helpers in another language beside an app
+    "a page and a server for its author": ({"index.html": "", "serve.go": "package main\nfunc main() {}\n"}, "static"),
+    "a script and tools": ({"start.sh": "", "tool.go": "package main\n", "run.py": ""}, "shell"),
+    "PHP and a worker": ({"index.php": "", "worker.go": "package main\n", "bot.py": ""}, "php"),
+    "Python and a Go file": ({"main.py": "", "w.go": "package main\n"}, "python"),
+    "C and a script in Python": ({"Makefile": "", "main.c": "", "run.py": ""}, "cpp"),
+    "C and a program of Node": ({"Makefile": "", "main.c": "", "main.js": ""}, "cpp"),
+    "a page in public and a script": ({"public/index.html": "", "run.py": ""}, "static"),
+    "a lone Go file": ({"web.go": "package main\n"}, "go"),
+    "a lone bot": ({"bot.py": ""}, "python"),
+    "a lone program of Node": ({"server.js": ""}, "nodejs"),
 }
 
 
@@ -570,7 +581,7 @@ PROBLEMS = {
         "The folder 'site', which Staticfile or static.json names as its root, is not in the app.",
     ),
     "a folder outside of the app": ("static", {"Staticfile": "root: a/../..\n"}, "The folder 'a/../..', which"),
-    "no page": ("static", {"Staticfile": ""}, "There is no index.html in public, dist or the app's own folder."),
+    "no page": ("static", {"Staticfile": ""}, "There is no index.html in the app's own folder, nor in public"),
     "passwords that would be ignored": (
         "static",
         {"static.json": '{"basic_auth": true}', "index.html": ""},

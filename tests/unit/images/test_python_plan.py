@@ -250,6 +250,13 @@ STARTS = {
         },
         FUNCTIONS.format("${FUNCTION_TARGET:-hello}"),
     ),
+    "a Flask app with the framework for functions beside it": (
+        {
+            "requirements.txt": "flask\ngunicorn\nfunctions-framework",
+            "main.py": "from flask import Flask\napp = Flask(__name__)\n\ndef hello(request):\n    pass\n",
+        },
+        "gunicorn --bind 0.0.0.0:$PORT main:app",
+    ),
     "several functions": (
         {"requirements.txt": "functions-framework", "main.py": "def a(request): pass\ndef b(request): pass\n"},
         FUNCTIONS.format("$FUNCTION_TARGET"),

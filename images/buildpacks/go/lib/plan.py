@@ -32,7 +32,7 @@ def make(root: Path, config: dict[str, str]) -> dict[str, Any]:
     old = "" if modules else import_path(root)
     if not modules and not old:
         _refuse_old(root)
-    programs = find_old_programs(root, old) if old else find_programs(root, modules, config)
+    programs = find_old_programs(root, old, config) if old else find_programs(root, modules, config)
     if not programs:
         raise ProblemError(
             "No package main with a func main was found. Add one in the app's folder or below cmd/, or build an app "
@@ -87,7 +87,7 @@ def import_path(root: Path) -> str:
         read(root / ".godir").strip(),
     )
     named = next((text.strip("/") for text in said if text.strip("/")), "app")
-    if not re.fullmatch(r"(?!.*\.\.)[\w.~/-]+", named):
+    if not re.fullmatch(r"(?!.*\.\.)\w[\w.~/-]*", named):
         raise ProblemError(f"'{named}' is not the path of a Go package. Run 'go mod init' and commit go.mod.")
     return named
 
@@ -100,9 +100,11 @@ def _inside(old: str) -> str:
     return f"cd $GOPATH/src/{old} && " if old else ""
 
 
-def find_old_programs(root: Path, path: str) -> list[Program]:
+def find_old_programs(root: Path, path: str, config: dict[str, str]) -> list[Program]:
+    wanted = config.get("GO_INSTALL_PACKAGE_SPEC", "").split()
     packages = [f"./{place}" if place != "." else "." for place in _program_folders(root, ".", {})]
-    return [Program(base_name(path) if one == "." else one.rsplit("/", 1)[-1], one) for one in packages]
+    packages = [one for one in packages if not wanted or any(_matches(one, pattern) for pattern in wanted)]
+    return _check_names([Program(base_name(path) if one == "." else one.rsplit("/", 1)[-1], one) for one in packages])
 
 
 def find_modules(root: Path) -> dict[str, str]:
@@ -141,7 +143,8 @@ def find_programs(root: Path, modules: dict[str, str], config: dict[str, str]) -
     if not modules:
         files = [path.name for path in sorted(root.glob("*.go")) if not path.name.endswith("_test.go")]
         # What Heroku's buildpack read before there were modules: the path of the program's package
-        named = base_name(read(root / ".godir").strip().strip("/")) or "app"
+        named = base_name(read(root / ".godir").strip().strip("/"))
+        named = named if re.fullmatch(r"\w[\w.~-]*", named) else "app"
         return [Program(named, " ".join(files))] if _is_program(root, root) else []
     wanted = config.get("GO_INSTALL_PACKAGE_SPEC", "").split() or _heroku(root, "install")
     programs = []
@@ -152,6 +155,10 @@ def find_programs(root: Path, modules: dict[str, str], config: dict[str, str]) -
                 programs.append(
                     Program(place.rsplit("/", 1)[-1] if place not in (".", folder) else base_name(path), package)
                 )
+    return _check_names(programs)
+
+
+def _check_names(programs: list[Program]) -> list[Program]:
     names = [program.name for program in programs]
     if doubled := [name for name in names if names.count(name) > 1]:
         raise ProblemError(

@@ -17,9 +17,18 @@ def output(app: App, source: str) -> str:
         app.scripts.get(name, "") for name in ("build", "heroku-postbuild", "scalingo-postbuild", "gcp-build")
     )
     settings = re.sub(_COMMENTS, r"\1", app.text("tsconfig.json"), flags=re.DOTALL)
-    if ending not in _ENDINGS or not re.search(r"\btsc\b", scripts) or re.search(r'"noEmit"\s*:\s*true', settings):
+    called = re.search(r"(?<![\w-])tsc\b([^&|;]*)", scripts)
+    if ending not in _ENDINGS or not called or re.search(r'"(noEmit|emitDeclarationOnly)"\s*:\s*true', settings):
+        return ""
+    # What another file or the command decides is not known: the source itself is started then.
+    if re.search(
+        r"--(noEmit|emitDeclarationOnly|outDir|outFile)\b|(^|\s)(-p|--project|-b|--build)\s+(?!-|(\./?)?(tsconfig\.json)?\s*$)",
+        called[1],
+    ):
         return ""
     folder = _folder(settings, "outDir")
+    if not folder and '"extends"' in settings:
+        return ""
     return f"{folder}/{_below(app, settings, stem) if folder else stem}.{_ENDINGS[ending]}".lstrip("/")
 
 

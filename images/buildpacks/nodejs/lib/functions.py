@@ -13,7 +13,8 @@ _EXPORTED = r"(?m)^\s*(?:module\.)?exports\.(\w+)\s*=|^export\s+(?:async\s+)?(?:
 
 def find(app: App) -> tuple[str, str] | None:
     """The command and what it was chosen by. The config var FUNCTION_TARGET names another function."""
-    if not app.uses(PACKAGE):
+    # As a tool for development alone it is gone when the app starts.
+    if PACKAGE not in app.dependencies:
         return None
     main = app.manifest.get("main")
     stems = [str(main).removeprefix("./").rsplit(".", 1)[0]] if isinstance(main, str) and main else []

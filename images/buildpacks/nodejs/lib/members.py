@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from app import App
 from managers import Manager
-from starts import Start, unadapted
+from starts import DEVELOPMENT, Start, unadapted
 
 
 class Member(NamedTuple):
@@ -29,12 +29,17 @@ def find(app: App, manager: Manager, manifests: dict[str, dict[str, Any]]) -> Fo
     members = [
         Member(path.rpartition("/")[0], scripts)
         for path, manifest in manifests.items()
-        if "/" in path and isinstance(scripts := manifest.get("scripts"), dict) and scripts.get("start")
+        if "/" in path and isinstance(scripts := manifest.get("scripts"), dict) and _starts(scripts.get("start"))
     ]
-    if manager.plug_n_play or app.scripts.get("start") or app.processes.get("web"):
+    if manager.plug_n_play or app.scripts.get("start") or app.processes:
         return Found(None, [])
     web = [member for member in members if member.folder.rpartition("/")[2] == "web"]
     return Found(next((few[0] for few in (members, web) if len(few) == 1), None), members)
+
+
+def _starts(script: Any) -> bool:
+    """Whether it is a script, and no server of sources for a developer."""
+    return isinstance(script, str) and bool(script.strip()) and not DEVELOPMENT.search(script)
 
 
 def start(app: App, found: Found) -> Start | None:

@@ -19,7 +19,7 @@ def find_patches(root: Path, manifests: dict[str, dict[str, Any]], workspace: st
         named.update(
             file for key in _TABLES for text in _table(manifest, key).values() for file in _yarns(text, folder)
         )
-    return sorted(name for name in named if "\0" not in name and (root / name).is_file())
+    return sorted(name for name in named if _is_file(root / name))
 
 
 def _table(manifest: dict[str, Any], key: str) -> dict[str, Any]:
@@ -32,3 +32,11 @@ def _yarns(text: Any, folder: PurePosixPath) -> list[str]:
     found = re.fullmatch(r"patch:[^#]*#([^:]*)(::.*)?", text) if isinstance(text, str) else None
     files = (file.removeprefix("optional!") for file in (found[1].split("&") if found else ()))
     return [file[2:] if file.startswith("~/") else str(folder / file) for file in files]
+
+
+def _is_file(path: Path) -> bool:
+    """False also for what cannot be a name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -28,7 +28,7 @@ class Start(NamedTuple):
 
 
 # Commands that serve sources for a developer, or a preview: there is something better in production.
-_DEVELOPMENT = re.compile(
+DEVELOPMENT = re.compile(
     r"""\b( react-scripts\s+start | (react-app-rewired|craco)\s+start | ng\s+s(erve)?\b | docusaurus\s+start
     | expo\s+(start|r|web) | gatsby\s+(develop|serve|start) | astro\s+(dev|preview) | vue-cli-service\s+serve
     | webpack(-dev-server|\s+serve|\s+-w) | next\s+dev | nux(t|i)\s+(dev|preview) | parcel\s+(?!build|watch)
@@ -58,7 +58,7 @@ def _called(app: App, script: str) -> str:
 
 
 def _unsuited(app: App, script: str, framework: Start | None) -> bool:
-    if _DEVELOPMENT.search(script):
+    if DEVELOPMENT.search(script):
         return True
     if framework and framework.command.startswith(SERVE) and re.search(r"\b(react-router|remix)-serve\b", script):
         return True
@@ -290,7 +290,7 @@ _OUTPUTS = (
 
 
 def _output(app: App) -> Start | None:
-    names = ("build", "heroku-postbuild", "scalingo-postbuild")
+    names = ("build", "heroku-postbuild", "scalingo-postbuild", "gcp-build")
     built = " ".join(app.scripts[name] for name in names if name in app.scripts)
     if not built:
         return None

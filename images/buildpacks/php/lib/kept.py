@@ -8,6 +8,7 @@ from posixpath import normpath
 
 TYPE_CHECKING = False  # of typing, whose import takes 4 ms of every build
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from planning.app import App
@@ -66,7 +67,12 @@ def _read_by_plugins(app: App, manifest: dict[str, Any]) -> list[str]:
             named.update(_strings(json.loads(app.text(name))))
         except ValueError:
             continue  # the plugin says so itself
-    return sorted(name for name in map(normpath, named) if _is_inside(name) and (app.root / name).exists())
+    return sorted(name for name in map(normpath, named) if _is_inside(name) and _is_patch(app.root / name))
+
+
+def _is_patch(path: Path) -> bool:
+    """A file, or a folder of patches: others, such as web-root, are the app's code and public folders."""
+    return path.is_file() or (path.is_dir() and any(one.suffix in (".patch", ".diff") for one in path.rglob("*")))
 
 
 def _strings(value: Any) -> set[str]:

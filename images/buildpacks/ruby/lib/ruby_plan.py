@@ -15,7 +15,7 @@ from planning.ranges import WrongRangeError, meets, number, starts_with
 
 INSTALL = "bundle install"
 # Gems whose content can be another under the same Gemfile, where no lock file says which it was
-MOVING = re.compile(r"\b(path|git|github|gist|bitbucket|gemspec|eval_gemfile)\b")
+MOVING = re.compile(r"\b(path|git|github|gist|bitbucket|gemspec|\w*eval\w*|load|require\w*|File|IO|Dir|Pathname)\b")
 ASSET_GEMS = {
     "sprockets",
     "sprockets-rails",

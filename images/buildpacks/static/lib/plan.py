@@ -80,7 +80,8 @@ def _folder(root: Path, named: str, *, listing: bool) -> tuple[str, str]:
     if listing:
         return ".", "Staticfile asks for lists of folders"
     raise ProblemError(
-        "There is no index.html in public, dist or the app's own folder. Add one, or name the site's folder: "
+        "There is no index.html in the app's own folder, nor in public, dist, public_html, htdocs, www or build. "
+        "Add one, or name the site's folder: "
         "'root: FOLDER' in Staticfile."
     )
 

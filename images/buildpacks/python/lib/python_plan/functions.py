@@ -16,7 +16,12 @@ def find(app: App, installed: Collection[str]) -> tuple[str, str] | None:
     text = app.text("main.py")
     if "functions-framework" not in installed or not text:
         return None
-    names = re.findall(_DECORATED, text) or re.findall(_TAKES_A_REQUEST, text)
+    decorated = re.findall(_DECORATED, text)
+    if not decorated and re.search(r"(?m)^\w+\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(?:Flask|APIFlask|Bottle|FlaskApp)\(", text):
+        return None
+    names = decorated or re.findall(_TAKES_A_REQUEST, text)
+    if not names and "FUNCTION_TARGET" not in app.config:
+        return None
     target = f"${{FUNCTION_TARGET:-{names[0]}}}" if len(names) == 1 else "$FUNCTION_TARGET"
     return (
         f"functions-framework --host 0.0.0.0 --port $PORT --target {target}",

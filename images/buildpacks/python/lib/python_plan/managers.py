@@ -88,6 +88,11 @@ def _conda(app: App) -> list[str]:
     """What is wrong where only conda's file lists the dependencies."""
     if not (name := app.first("environment.yml", "environment.yaml", "pixi.toml")):
         return []
+    if name != "pixi.toml":
+        block = re.search(r"(?m)^dependencies:[^\n]*\n((?:[ \t-][^\n]*\n?|[ \t]*(?:#[^\n]*)?\n)*)", app.text(name))
+        listed = re.findall(r"(?m)^\s*-\s*[\"']?(?:[\w-]+::)?([\w.-]+)", block[1] if block else "")
+        if set(listed) <= {"python", "pip"}:
+            return []
     told = f"{name} lists packages of conda, which is not here, and no other file lists what the app needs."
     return [f"{told} Write it into a requirements.txt as pip names it, or name a buildpack for conda."]
 
