@@ -12,7 +12,7 @@ from buildfarm.store.records import decode_all
 
 READ = 200  # records read at once, at most
 _AT_LEAST = 20
-_LOOKS = 5  # for one page of builds in some states; each takes 5 ms of processor time
+_LOOKS, _LOOKS_FOR_STATES = 10, 5  # for one page; of the latter, each takes 5 ms of processor time
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pages:
         found: list[Build] = []
         # Where every build counts, no more are read than the page has, and one that shows that there is another page.
         at_once = READ if states or (app and not tenant) else min(max(limit + 1, _AT_LEAST), READ)
-        for _ in range(_LOOKS):
+        for _ in range(_LOOKS_FOR_STATES if states else _LOOKS):
             entries = self._below(index, after, at_once, states)
             for (entry, _), build in zip(entries, decode_all(record for _, record in entries), strict=True):
                 after = entry

@@ -40,7 +40,7 @@ def rollouts() -> None:
     """Move all apps to another base in waves, without builds."""
 
 
-@rollouts.command()
+@rollouts.command(short_help="Plan a rollout to BASE, and print which apps can be moved.")
 @click.argument("base", metavar="BASE")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter, such as soak_seconds=600.")
 @json_option
@@ -83,7 +83,7 @@ def list_rollouts(as_json: bool) -> None:
         click.echo(f"{one.id:<5} {one.phase:<10} wave {one.wave} of {one.waves or '?'}  {_time(one.since)}  {one.base}")
 
 
-@rollouts.command()
+@rollouts.command(short_help="Print which apps are to run another image.")
 @click.option("--after", default="0", show_default=True, metavar="POSITION", help="Begin after this change; $: now.")
 @click.option("--wait", is_flag=True, help="Go on until interrupted.")
 @json_option
@@ -97,7 +97,7 @@ def changes(after: str, wait: bool, as_json: bool) -> None:
             after = found[-1].position if found else after
 
 
-@rollouts.command()
+@rollouts.command(short_help="Show a rollout: its phase and its apps.")
 @click.argument("rollout", metavar="ID")
 @json_option
 def show(rollout: str, as_json: bool) -> None:
@@ -116,7 +116,7 @@ def pause(rollout: str, reason: str, as_json: bool) -> None:
         _tell(farm, farm.pause_rollout(rollout, reason), as_json)
 
 
-@rollouts.command()
+@rollouts.command(short_help="Let a paused rollout go on.")
 @click.argument("rollout", metavar="ID")
 @reason_option
 @click.option("--allow", type=click.IntRange(0), default=0, help="So many more apps of the wave may fail.")
@@ -127,7 +127,7 @@ def resume(rollout: str, reason: str, allow: int, as_json: bool) -> None:
         _tell(farm, farm.resume_rollout(rollout, reason, allow=allow), as_json)
 
 
-@rollouts.command()
+@rollouts.command(short_help="Bring a rollout's apps back to their images before it.")
 @click.argument("rollout", metavar="ID")
 @reason_option
 @json_option

@@ -191,10 +191,10 @@ def test_the_words_of_the_tool_are_followed_by_what_to_do(python, words, sentenc
 
 
 def test_problems_are_told_before_anything_runs(python):
-    python.files({"requirements.txt": "", ".python-version": "latest", "bin/pre_compile": "#!/bin/bash\ntouch ran\n"})
+    python.files({"requirements.txt": "", ".python-version": "newest", "bin/pre_compile": "#!/bin/bash\ntouch ran\n"})
     assert python(
         code=1
-    ) == " !     .python-version asks for Python 'latest', which is not a version. Write it like 3.13.\n".replace(
+    ) == " !     .python-version asks for Python 'newest', which is not a version. Write it like 3.13.\n".replace(
         "3.13", f"3.{sys.version_info[1]}"
     )
     assert not (python.app / "ran").exists()
