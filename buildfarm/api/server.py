@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from importlib import import_module
 
+import anyio
 import uvicorn
 
 from buildfarm import LazyModule
@@ -31,6 +32,7 @@ from buildfarm.telemetry.serving import serve_metrics
 from buildfarm.telemetry.traces import open_tracer
 
 _MOVES_MAX = 8  # of images to other bases, at once; each has one of the threads in which all else is answered
+_WAITS_MAX, _TOKEN_WAITS_MAX = 64, 16  # for changes of images; in threads of their own
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
 
 
@@ -58,6 +60,8 @@ def serve(settings: Settings) -> None:
             uploads=uploads,
             streams=Slots("live streams", total_max=settings.api_streams_max, token_max=settings.api_token_streams_max),
             moves=Slots("moves", total_max=_MOVES_MAX, token_max=_MOVES_MAX),
+            waits=Slots("waits for changes", total_max=_WAITS_MAX, token_max=_TOKEN_WAITS_MAX),
+            wait_threads=anyio.CapacityLimiter(_WAITS_MAX),
             readiness=Readiness(farm),
         )
         dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import anyio
+
 from buildfarm.access import Audit, Rates, Tokens
 from buildfarm.api.live.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
@@ -28,4 +30,6 @@ class Services:
     uploads: Uploads
     streams: Slots
     moves: Slots
+    waits: Slots
+    wait_threads: anyio.CapacityLimiter
     readiness: Readiness

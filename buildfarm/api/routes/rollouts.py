@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+import anyio
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from buildfarm.api.caller import Admin, Caller, Operator, Reader, Submitter
@@ -120,11 +122,21 @@ def abort(rollout_id: RolloutId, why: Why, caller: Admin) -> RolloutView:
 
 
 @router.get("/v1/images/changes", tags=["rollouts"], responses=responses(*_COMMON))
-def image_changes(
-    caller: Reader, after: Position = "0", wait_seconds: Annotated[float, Query(ge=0, le=WAIT_SECONDS_MAX)] = 0
+async def image_changes(
+    caller: Reader,
+    response: Response,
+    after: Position = "0",
+    wait_seconds: Annotated[float, Query(ge=0, le=WAIT_SECONDS_MAX)] = 0,
 ) -> list[ImageChange]:
-    """Which apps are to run another image, since a position; waits for the next change if there is none."""
-    return _service(caller).changes(after, wait_seconds, caller.tenant)
+    """Which apps are to run another image, since a position; waits for the next change if there is none.
+
+    The header Buildfarm-Position says where to go on, also if there is none.
+    """
+    services, read = caller.services, partial(_service(caller).changes, after, wait_seconds, caller.tenant)
+    with services.waits.take(caller.token.id):
+        found, position = await anyio.to_thread.run_sync(read, limiter=services.wait_threads)
+    response.headers["Buildfarm-Position"] = position
+    return found
 
 
 @router.put("/v1/images/{digest}/health", tags=["rollouts"], responses=responses(*_DEED))
@@ -138,7 +150,7 @@ def report_health(digest: ImageDigest, report: HealthReport, caller: Submitter) 
 def hold(tenant: PathName, app: PathName, new: NewHold, caller: Submitter) -> HoldView:
     """Keep an app on its base for some days, whatever rollouts there are; a reason is required."""
     _own(caller, tenant, app)
-    found = _service(caller).hold(f"{tenant}/{app}", new.reason, new.days)
+    found = _service(caller).hold(f"{tenant}/{app}", new.reason, new.days, by_tenant=caller.tenant is not None)
     caller.note("apps.hold", f"{tenant}/{app} for {new.days:g} days: {new.reason}", tenant=tenant)
     return found
 
@@ -147,7 +159,7 @@ def hold(tenant: PathName, app: PathName, new: NewHold, caller: Submitter) -> Ho
 def release(tenant: PathName, app: PathName, caller: Submitter) -> None:
     """End a hold."""
     _own(caller, tenant, app)
-    caller.services.farm.release_app(tenant, app)
+    _service(caller).release(f"{tenant}/{app}", by_tenant=caller.tenant is not None)
     caller.note("apps.release", f"{tenant}/{app}", tenant=tenant)
 
 

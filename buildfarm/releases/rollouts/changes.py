@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,11 +35,12 @@ class Change:
     ends: Rollout | None = None  # another rollout of the channel whose place this one takes, as it becomes
     moves_channel: bool = False  # to the new base
     builds_on: Mapping[str, str] = field(default_factory=dict)  # the base of apps' builds; empty: the channel's
+    step: int = field(default_factory=lambda: 1 + secrets.randbelow(1 << 20))  # else a lost revision comes again
 
     @property
     def written(self) -> Rollout:
         """The rollout as it is kept."""
-        return replace(self.after, revision=self.before.revision + 1)
+        return replace(self.after, revision=self.before.revision + self.step)
 
     def encode(self) -> str:
         """As scripts/rollout.lua reads it."""
@@ -48,7 +50,8 @@ class Change:
             first |= {"revision": "", "number": self.after.number, "log": log_line(self.after)}
         document: dict[str, Any] = {"rollouts": [first], "bases": dict(self.builds_on)}
         if self.ends is not None:
-            document["rollouts"].append(_rollout(self.ends, replace(self.ends, revision=self.ends.revision + 1), ()))
+            ended = replace(self.ends, revision=self.ends.revision + self.step)
+            document["rollouts"].append(_rollout(self.ends, ended, ()))
         if self.move is not None:
             document["move"] = _move(self.after, self.move)
         if self.moves_channel:
@@ -58,13 +61,9 @@ class Change:
 
 def _rollout(before: Rollout, after: Rollout, apps: Sequence[App]) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "id": after.id,
-        "channel": after.channel,
-        "revision": str(before.revision),
-        "next": str(after.revision),
-        "header": encode(after),
-        "apps": {app.name: encode_app(app) for app in apps},
-    }
+        "id": after.id, "channel": after.channel, "revision": str(before.revision), "next": str(after.revision),
+        "header": encode(after), "apps": {app.name: encode_app(app) for app in apps},
+    }  # fmt: skip
     if after.phase.final:
         found["final"] = True
     if after.phase.active:

@@ -10,6 +10,7 @@ from typing import Any
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Observation, Status
 from buildfarm.releases.rollouts.rules.states import App, AppState, Phase, Rollout
+from buildfarm.releases.rollouts.rules.window import KEPT
 
 _APP = {field.name: field.default for field in fields(App)}
 _ROLLOUT = {field.name for field in fields(Rollout)}
@@ -24,7 +25,7 @@ def encode(rollout: Rollout) -> str:
 def decode(text: str) -> Rollout:
     """What a newer version adds is left out."""
     values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in _ROLLOUT}
-    values["parameters"] = Parameters.model_validate(values["parameters"], extra="ignore")
+    values["parameters"] = Parameters.model_validate(values["parameters"], extra="ignore", context=KEPT)
     values["phase"] = Phase(values["phase"])
     values["paused_in"] = Phase(values["paused_in"]) if values["paused_in"] else None
     return Rollout(**values)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from buildfarm.errors import RegistryError
 from buildfarm.releases.rollouts.changes import Announcement, Change
 from buildfarm.releases.rollouts.channel import follow_channel
 from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
-from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Revert, Turn, Wait, announced, next_step
+from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Turn, Wait, announced, next_step
 from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
 from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.telemetry import Logger
@@ -31,12 +31,16 @@ class Engine:
     is_mine: Callable[[], bool]
     log: Logger
     _known: dict[str, tuple[int, dict[str, App]]] = field(default_factory=dict)  # revision and apps of rollouts
+    _is_behind: bool = True  # the channel's tag may be: this node, or the one before it, could not move it
 
     def turn(self) -> None:
         """Does what can be done now. Raises StoreError and RegistryError."""
         if not self.is_mine():
+            self._is_behind = True
             return
-        unfinished = [one for one in self.mover.rollouts.all() if not one.phase.final]
+        self.mover.trouble.clear()
+        newest = self.mover.rollouts.all()
+        unfinished = [one for one in newest if not one.phase.final]
         self._known = {one.id: self._known[one.id] for one in unfinished if one.id in self._known}
         if unfinished:
             self.watch.refresh(self.mover.rollouts.database.now())
@@ -48,35 +52,50 @@ class Engine:
                 self._known.pop(rollout.id, None)
             except RegistryError as error:  # the others go on
                 failed.append(error)
+        failed += [*self.mover.trouble.values(), *self._follow(newest)]
         if failed:
             raise failed[0]
 
+    def _follow(self, rollouts: Sequence[Rollout]) -> list[RegistryError]:
+        """Tries the channel's tag again; what the registry says if it fails."""
+        if self._is_behind:
+            bases = [one.base for one in rollouts if one.phase is Phase.COMPLETE]
+            try:
+                follow_channel(self.mover.rebaser.registry, self.mover.rollouts.database, bases)
+            except RegistryError as error:
+                return [error]
+            self._is_behind = False
+        return []
+
     def _look(self, rollout: Rollout) -> None:
         apps = self._apps(rollout)
-        base = self.mover.base_of(rollout)
-        while unchecked := [app for app in apps.values() if app.state is AppState.UNCHECKED][:_BATCH]:
+        while unchecked := self._spared(app for app in apps.values() if app.state is AppState.UNCHECKED):
             if not self.is_mine():
                 return
-            found = [one.app for one in self.mover.look(unchecked, base)]
+            found = [one.app for one in self.mover.compose(unchecked, rollout, push=False)]
             rollout = self._write(Change(rollout, rollout, found))
-        held = self.watch.changed(apps, base, self.mover.rollouts.database.now())
-        if held or not rollout.checked:
-            self._write(Change(rollout, replace(rollout, checked=True), held))
+        held = self.watch.changed(rollout, apps, self.mover.rollouts.database.now())
+        checked = rollout.checked or all(app.state is not AppState.UNCHECKED for app in apps.values())
+        if held or checked != rollout.checked:
+            self._write(Change(rollout, replace(rollout, checked=checked), held))
 
     def _go(self, rollout: Rollout) -> None:
         apps, now = self._apps(rollout), self.mover.rollouts.database.now()
-        if known := self.watch.changed(apps, self.mover.base_of(rollout), now):
-            rollout = self._write(Change(rollout, rollout, known))
+        if known := self.watch.changed(rollout, apps, now):
+            kept = {app.name: app.kept_base for app in known if app.state is AppState.REVERTED}
+            rollout = self._write(Change(rollout, rollout, known, builds_on=kept))
         while self.is_mine():
             step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now())
-            if isinstance(step, Wait):
-                return
             if isinstance(step, Turn):
                 rollout = self._turned(rollout, step.rollout)
-            elif isinstance(step, Move):
-                rollout = self._move(rollout, step.apps[:_BATCH])
-            else:
-                rollout = self._revert(rollout, step)
+                continue
+            if isinstance(step, Wait) or not (spared := self._spared(step.apps)):
+                return
+            rollout = self._move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
+
+    def _spared(self, apps: Iterable[App]) -> list[App]:
+        """The next batch of these, without those that the registry has failed for in this turn."""
+        return [app for app in apps if app.name not in self.mover.trouble][:_BATCH]
 
     def _turned(self, rollout: Rollout, after: Rollout) -> Rollout:
         self.log.info("rollout", rollout=after.id, phase=after.phase, wave=after.wave + 1, reason=after.reason)
@@ -95,13 +114,14 @@ class Engine:
         if answer != "done":
             raise _ChangedError
         try:
-            follow_channel(self.mover.rebaser.registry, self.mover.rollouts.database, after.base)
+            follow_channel(self.mover.rebaser.registry, self.mover.rollouts.database, [after.base])
         except RegistryError as error:
+            self._is_behind = True
             self.log.warning("channel_tag_not_moved", base=after.base, reason=error.message)
         return change.written
 
-    def _move(self, rollout: Rollout, apps: tuple[App, ...]) -> Rollout:
-        composed = list(self.mover.compose(apps, self.mover.base_of(rollout)))
+    def _move(self, rollout: Rollout, apps: Sequence[App]) -> Rollout:
+        composed = list(self.mover.compose(apps, rollout, push=True))
         rollout = self._write(Change(rollout, rollout, [one.app for one in composed]))
         kept = self.mover.rollouts.builds_on([one.app.name for one in composed])
         sent: list[Composed] = []
@@ -120,11 +140,13 @@ class Engine:
         kept_base = app.kept_base if builds_on == rollout.base else builds_on
         return announced(replace(app, kept_base=kept_base), now, was_unhealthy=self.watch.was_unhealthy(app, now))
 
-    def _revert(self, rollout: Rollout, step: Revert) -> Rollout:
+    def _revert(self, rollout: Rollout, apps: Sequence[App]) -> Rollout:
         why = rollout.reason if rollout.phase is Phase.ABORTING else "it became unhealthy on the new base"
         sent: list[Composed] = []
         try:
-            for one in self.mover.back(step.apps[:_BATCH], self.mover.base_of(rollout)):
+            for one in self.mover.back(apps, rollout.base):
+                if one.app.name in self.mover.trouble:
+                    continue
                 if one.move is None:
                     kept = {one.app.name: one.app.kept_base}
                     rollout = self._write(Change(rollout, rollout, [one.app], builds_on=kept))

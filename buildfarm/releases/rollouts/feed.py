@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,19 @@ class ImageChanges:
 
     database: Database
 
-    def read(self, after: str, *, wait_seconds: float = 0, tenant: str | None = None) -> list[ImageChange]:
-        """Those after a position, of one tenant or of all; waits for the next one if there is none."""
-        while page := self._page(after, wait_seconds):
-            found = [one for one in page if tenant in (None, one.app.partition("/")[0])]
-            if found or len(page) < _PAGE:
-                return found
+    def read(self, after: str, *, wait_seconds: float = 0, tenant: str | None = None) -> tuple[list[ImageChange], str]:
+        """Those after a position, of one tenant or of all, and where to go on; waits for the next one if there is none.
+
+        Changes of other tenants end no wait. They are behind the position that is returned.
+        """
+        until = time.monotonic() + wait_seconds
+        after = self.last() if after == "$" else after
+        while page := self._page(after, max(0.0, until - time.monotonic())):
             after = page[-1].position
-        return []
+            found = [one for one in page if tenant in (None, one.app.partition("/")[0])]
+            if found or (len(page) < _PAGE and time.monotonic() >= until):
+                return found, after
+        return [], after
 
     def get(self, position: str) -> ImageChange:
         """The change at a position. Raises NotFoundError if it is too old."""

@@ -99,7 +99,7 @@ class Fleet(ABC):
 
     def image_changes(self, after: str, *, wait_seconds: float = 0) -> list[ImageChange]:
         """Which apps are to run another image, since a position; waits for the next change, up to 4 s."""
-        return self._rollouts.changes(after, wait_seconds)
+        return self._rollouts.changes(after, wait_seconds)[0]
 
     @property
     def _rollouts(self) -> service.Service:

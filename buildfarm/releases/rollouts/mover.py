@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from buildfarm.errors import NotFoundError, NotRebasableError
+from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.image import ComposedImage
 from buildfarm.releases.base import Base
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebase import Rebaser
+from buildfarm.releases.rebases import Moves
 from buildfarm.releases.rollouts.changes import Announcement
 from buildfarm.releases.rollouts.rules.machine import reverted
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
@@ -40,29 +41,30 @@ class Composed:
 
 @dataclass(frozen=True)
 class Mover:
-    """Raises StoreError and RegistryError."""
+    """Raises StoreError. An app that the registry fails for stays as it is; the others go on."""
 
     rebaser: Rebaser
     rollouts: Rollouts
+    trouble: dict[str, RegistryError] = field(default_factory=dict)  # by app, since the engine's turn began
 
     def base_of(self, rollout: Rollout) -> Base:
-        """The rollout's base."""
+        """The rollout's base. Raises RegistryError."""
         repository, _, digest = rollout.base.partition("@")
         return self.rebaser.base(repository, digest)
 
-    def look(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
-        """Whether each app can be moved; nothing is written."""
-        return _side_by_side(lambda app: self._compose(app, base, push=False), apps)
+    def compose(self, apps: Sequence[App], rollout: Rollout, *, push: bool) -> Iterator[Composed]:
+        """Sends the image of each on the new base; no tag moves. Without ``push``: whether each app can be moved.
 
-    def compose(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
-        """Sends the image of each on the new base; no tag moves."""
-        return _side_by_side(lambda app: self._compose(app, base, push=True), apps)
+        To the channel's own base, apps go back from a base that the channel has never been on. Raises RegistryError.
+        """
+        base, older = self.base_of(rollout), rollout.base == rollout.source
+        return _side_by_side(lambda app: self._compose(app, base, push=push, older=older), apps)
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
         list(_side_by_side(lambda one: self.rebaser.move_tag(f"apps/{one.app.name}", one.sent), list(sent)))
 
-    def back(self, apps: Sequence[App], base: Base) -> Iterator[Composed]:
+    def back(self, apps: Sequence[App], base: str) -> Iterator[Composed]:
         """How each app goes back: to the image that it was on before, which needs nothing from the registry.
 
         If a build has published on the new base since, that build's image is put on the old base.
@@ -70,19 +72,25 @@ class Mover:
         targets = self.rollouts.targets([app.name for app in apps])
         return _side_by_side(lambda app: self._back(app, targets.get(app.name, ""), base), apps)
 
-    def on_base(self, app: App, base: Base) -> App:
-        """A moved app whose newest image is another one by now: a build of the new base, or of an older one."""
+    def on_base(self, app: App, base: str) -> App:
+        """A moved app whose newest image is another one by now: a build's, or one that a person has chosen."""
         try:
             image = self.rebaser.newest(*app.name.split("/"))
         except (NotFoundError, NotRebasableError) as error:
             return replace(app, state=AppState.UNMOVED, reasons=(error.message,))
-        if image.base[1] == base.digest:
+        except RegistryError as error:
+            self.trouble[app.name] = error
+            return app
+        if image.base[1] == base.partition("@")[2]:
             return replace(app, image=str(image.digest), rebuilt=True)
+        moves = self.rebaser.rebases.of(*app.name.split("/"))
+        if app.built and Moves.of([moves]).origin(str(image.digest)) == app.built:
+            return reverted(app, "it was put on another base")
         return replace(
             app, state=AppState.WAITING, reasons=("a build that began before has published on another base",)
         )
 
-    def _compose(self, app: App, base: Base, *, push: bool, older: bool = False) -> Composed:
+    def _compose(self, app: App, base: Base, *, push: bool, older: bool) -> Composed:
         try:
             image = self.rebaser.newest(*app.name.split("/"))
             move, composed = self.rebaser.plan(app.name, image, base, older=older)
@@ -94,24 +102,30 @@ class Mover:
             return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
         except NotRebasableError as error:
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
+        except RegistryError as error:
+            self.trouble[app.name] = error
+            return Composed(app)
         known = replace(
             app, state=AppState.COMPOSED if push else AppState.WAITING, image=move.image, previous=move.previous,
             previous_base=move.previous_base, built=move.built, rebuilt=False, reasons=(),
         )  # fmt: skip
         return Composed(known, move, composed)
 
-    def _back(self, app: App, newest: str, base: Base) -> Composed:
+    def _back(self, app: App, newest: str, base: str) -> Composed:
         if newest == app.image and not app.rebuilt:
             move = Rebase(
                 at=self.rebaser.records.database.now(), image=app.previous, previous=app.image, built=app.built,
-                base=app.previous_base, previous_base=base.reference, moved=True,
+                base=app.previous_base, previous_base=base, moved=True,
             )  # fmt: skip
             return Composed(app, move)
         try:
             image = self.rebaser.newest(*app.name.split("/"))
         except (NotFoundError, NotRebasableError) as error:
             return Composed(reverted(app, error.message))
-        if image.base[1] != base.digest:
+        except RegistryError as error:
+            self.trouble[app.name] = error
+            return Composed(app)
+        if image.base[1] != base.partition("@")[2]:
             return Composed(reverted(app, "a build has published on another base since"))
         return self._build_back(app)
 
@@ -122,6 +136,9 @@ class Mover:
         except (ValueError, NotInRegistryError):
             why = f"a build has published since, and its old base {app.previous_base} is gone: build the app again"
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(why,)))
+        except RegistryError as error:
+            self.trouble[app.name] = error
+            return Composed(app)
         return replace(found, app=replace(app, previous=found.move.image)) if found.move else found
 
 

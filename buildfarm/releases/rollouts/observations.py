@@ -57,6 +57,7 @@ class Hold:
     until: float
     reason: str
     actor: str
+    by_tenant: bool = False  # who may end it, as the farm's operators may
 
 
 @dataclass(frozen=True)

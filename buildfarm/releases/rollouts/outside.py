@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.errors import ConflictError, NotFoundError, RequestError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.rebases import Rebases
@@ -75,18 +75,21 @@ class Outside:
             )
         return Observations(self.database).put(digest, report)
 
-    def hold(self, app: str, reason: str, days: float) -> HoldView:
-        """Keeps an app on its base for so many days."""
+    def hold(self, app: str, reason: str, days: float, *, by_tenant: bool = False) -> HoldView:
+        """Keeps an app on its base for so many days. A tenant cannot change a hold of the farm's operators."""
         if not self.farm.records.tag_target(f"{APPS}{app}"):
             raise NotFoundError(f"The app {app} has no image.", advice="Build it first.")
         if not 0 < days <= _HOLD_DAYS_MAX:
             raise RequestError(f"A hold lasts for more than 0 and at most {_HOLD_DAYS_MAX} days, not {days:g}.")
-        kept = Hold(self.database.now() + days * 86_400, persons.checked(reason, "A hold"), self.actor)
+        self._refuse_tenant(app, by_tenant=by_tenant)
+        until = self.database.now() + days * 86_400
+        kept = Hold(until, persons.checked(reason, "A hold"), self.actor, by_tenant)
         Holds(self.database).put(app, kept)
         return HoldView(app=app, until=kept.until, reason=kept.reason, actor=kept.actor)
 
-    def release(self, app: str) -> None:
-        """Nobody holds the app any longer."""
+    def release(self, app: str, *, by_tenant: bool = False) -> None:
+        """Nobody holds the app any longer. Likewise."""
+        self._refuse_tenant(app, by_tenant=by_tenant)
         Holds(self.database).put(app, None)
 
     def holds(self) -> list[HoldView]:
@@ -94,9 +97,16 @@ class Outside:
         found = Holds(self.database).active()
         return [HoldView(app=app, until=one.until, reason=one.reason, actor=one.actor) for app, one in found.items()]
 
-    def changes(self, after: str, wait_seconds: float, tenant: str | None = None) -> list[ImageChange]:
-        """Which apps of a tenant, or of all, are to run another image, since a position."""
+    def changes(self, after: str, wait_seconds: float, tenant: str | None = None) -> tuple[list[ImageChange], str]:
+        """Which apps of a tenant, or of all, are to run another image, since a position; and where to go on."""
         return ImageChanges(self.database).read(after, wait_seconds=min(wait_seconds, WAIT_SECONDS_MAX), tenant=tenant)
+
+    def _refuse_tenant(self, app: str, *, by_tenant: bool) -> None:
+        held = Holds(self.database).active().get(app) if by_tenant else None
+        if held is not None and not held.by_tenant:
+            raise ConflictError(
+                f"The farm's operators hold the app {app}: {held.reason}", advice="Ask them to release it."
+            )
 
     def _is_of(self, digest: str, report: HealthReport) -> bool:
         moves = Rebases(self.database).of(report.tenant, report.app)

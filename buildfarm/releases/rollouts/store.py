@@ -17,6 +17,7 @@ ROLLOUTS_MAX = 50  # older ones that have ended are removed
 CHANGES_MAX = 100_000  # of apps' images
 
 _LOG_MAX = 500
+_APPS_KEPT_SECONDS = 30 * 86_400  # after a rollout's end: those of a large one are megabytes
 _DELIVERIES_MAX = 10_000  # of a tenant, as buildfarm.access.webhooks has it
 
 Answer = Literal["done", "stale", "other", "channel"]
@@ -73,19 +74,21 @@ class Rollouts:
     def change(self, change: Change) -> Answer:
         """Makes the change, or says what has changed meanwhile.
 
-        Raises UnconfirmedError if too few replicas of Redis have an app's move.
+        Raises UnconfirmedError if too few replicas of Redis have an app's move, or a change of the phase.
         """
         arguments = (
             change.encode(), _LOG_MAX, KEPT_SECONDS, CHANGES_MAX, REBASES_MAX, KEPT_SECONDS, _DELIVERIES_MAX,
+            _APPS_KEPT_SECONDS,
         )  # fmt: skip
         keys = [self.database.key()]
-        if change.move is None:
+        if change.move is None and change.after.phase is change.before.phase:
             return cast("Answer", self.database.run("rollout", keys, *arguments))
         answer, confirmed = self.database.run_confirmed("rollout", keys, *arguments)
         if not confirmed:
+            what = f"{change.move.app.name} was moved" if change.move else f"{change.after.id} is {change.after.phase}"
             raise UnconfirmedError(
-                f"{change.move.app.name} was moved, but too few replicas of Redis had it in time.",
-                advice="The rollout goes on when Redis has its replicas again.",
+                f"{what}, but too few replicas of Redis had it in time.",
+                advice="The rollout goes on when Redis has its replicas again; look at it then.",
             )
         return cast("Answer", answer)
 

@@ -4,6 +4,7 @@
 -- ARGV: 1 the change (JSON): rollouts (a list of id, revision, next, header, apps, log, active, final, number), move, channel, bases;
 --       2 how many lines of a rollout's log stay  3 seconds that an ended rollout stays  4 how many image changes stay
 --       5 how many moves of an app are listed  6 seconds that they stay  7 how many deliveries a tenant may have
+--       8 seconds that the apps of an ended rollout stay
 -- rollouts               zset: ids by their numbers
 -- rollout:<id>           hash: revision, header (JSON)
 -- rollout:<id>:apps      hash: tenant/app -> JSON
@@ -12,7 +13,7 @@
 -- app-bases              hash: tenant/app -> repository@digest that its builds stand on while a rollout is under way
 -- image-changes          stream: images that apps are to run, as they change
 -- Writes tags, unsettled and rebases:<t>/<a> as rebase.lua does, and plans the app's webhook.
--- Returns 'done', 'stale' (a rollout has changed), 'other' (the app has another newest image) or 'channel' (it has moved).
+-- Returns 'done', 'stale' (a rollout has changed, or another one moves the channel's apps), 'other' (the app has another newest image) or 'channel' (it has moved).
 local change = cjson.decode(ARGV[1])
 
 local function build_on(app, base)
@@ -23,14 +24,20 @@ local function build_on(app, base)
   end
 end
 
+local changed = {}
 for _, one in ipairs(change.rollouts) do
   if (redis.call('HGET', key('rollout:' .. one.id), 'revision') or '') ~= one.revision then return 'stale' end
+  changed[one.id] = true
+end
+for _, one in ipairs(change.rollouts) do
+  local active = one.active and redis.call('HGET', key('rollouts:active'), one.channel)
+  if active and not changed[active] and redis.call('EXISTS', key('rollout:' .. active)) == 1 then return 'stale' end
 end
 local move, channel = change.move, change.channel
 if move and (redis.call('HGET', key('tags'), move.target) or '') ~= move.before then return 'other' end
 -- A farm whose builder was never promoted builds on that of its settings.
 local promoted = redis.call('GET', key('promoted')) or ''
-if channel and promoted ~= '' and promoted ~= channel.before then return 'channel' end
+if channel and promoted ~= '' and promoted ~= channel.before and promoted ~= channel.after then return 'channel' end
 
 for _, one in ipairs(change.rollouts) do
   local header, apps, log = key('rollout:' .. one.id), key('rollout:' .. one.id) .. ':apps', key('rollout:' .. one.id) .. ':log'
@@ -43,7 +50,8 @@ for _, one in ipairs(change.rollouts) do
   end
   if one.active then redis.call('HSET', key('rollouts:active'), one.channel, one.id) end
   if one.final then
-    for _, name in ipairs({header, apps, log}) do redis.call('EXPIRE', name, ARGV[3]) end
+    for _, name in ipairs({header, log}) do redis.call('EXPIRE', name, ARGV[3]) end
+    redis.call('EXPIRE', apps, ARGV[8])
     if redis.call('HGET', key('rollouts:active'), one.channel) == one.id then
       redis.call('HDEL', key('rollouts:active'), one.channel)
     end

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from buildfarm.releases.rollouts.rules.cohorts import in_order
-from buildfarm.releases.rollouts.rules.reports import AppHealth, Status, baseline
+from buildfarm.releases.rollouts.rules.reports import AppHealth, Status, excused
 from buildfarm.releases.rollouts.rules.states import MOVED, OUTSIDE, READY, App, AppState, Rollout
 
 
@@ -61,7 +61,7 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
     return Gate(
         budget=max(1, int(parameters.failure_budget * size)) + rollout.extra_budget,
         failures=failed,
-        excused=int(baseline(waiting, health, now) * len(moved)),
+        excused=excused(waiting, health, len(moved), now),
         pending=len(pending),
         silent=sum(max(app.announced_at, rollout.resumed_at) < patient_since for app in pending),
         running=len(running),
@@ -86,5 +86,5 @@ def _is_reported(app: App, health: Mapping[str, AppHealth], now: float) -> bool:
     if app.state in (AppState.FAILED, AppState.REVERTED):
         return True
     known = health.get(app.name)
-    status = known.status(app.image, now) if known else None
+    status = known.status(app.image, now, app.announced_at) if known else None
     return status is Status.HEALTHY or (status is Status.UNHEALTHY and app.was_unhealthy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from buildfarm.releases.rollouts.rules.gate import Gate, measure, next_apps
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Status
-from buildfarm.releases.rollouts.rules.states import MOVED, App, AppState, Phase, Rollout
+from buildfarm.releases.rollouts.rules.states import MOVED, READY, App, AppState, Phase, Rollout
 
 ENGINE = "rollout engine"  # the actor of what no person did
 
@@ -50,15 +50,14 @@ def next_step(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, Ap
         return Revert(moved) if moved else _turn(rollout, Phase.ABORTED, rollout.reason, now, rollout.actor)
     if not rollout.phase.moves:
         return Wait(f"it is {rollout.phase}")
-    failed = tuple(app for app in apps.values() if app.state is AppState.FAILED)
-    if failed and rollout.parameters.revert_failed:
-        return Revert(failed)
     gate = measure(rollout, apps, health, now)
+    if back := _to_revert(rollout, apps, gate):
+        return Revert(back)
     if gate.used_up:
         names = [app.name for app in apps.values() if app.state in (AppState.FAILED, AppState.REVERTED)]
         return _pause(rollout, f"{_count(gate.counted)} became unhealthy on the new base: {_listed(names)}", now)
     if rollout.phase is Phase.SOAKING:
-        return _soaked(rollout, gate, now)
+        return _soaked(rollout, apps, gate, now)
     return _in_wave(rollout, apps, gate, now)
 
 
@@ -89,6 +88,15 @@ def reverted(app: App, why: str) -> App:
     return replace(app, state=AppState.REVERTED, reasons=(why,))
 
 
+def _to_revert(rollout: Rollout, apps: Mapping[str, App], gate: Gate) -> tuple[App, ...]:
+    """Failed apps that go back: as many as are not excused. They count against the wave in which they failed."""
+    failed = [app for app in apps.values() if app.state is AppState.FAILED]
+    if not failed or not rollout.parameters.revert_failed:
+        return ()
+    gone_back = gate.failures - len(failed)
+    return tuple(replace(app, wave=rollout.wave) for app in failed[: max(0, gate.counted - gone_back)])
+
+
 def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -> Step:
     waiting = next_apps(rollout, apps)
     nothing_more = 0 < gate.pending == gate.silent and not (gate.room and waiting)
@@ -98,7 +106,9 @@ def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) 
     if waiting:
         return _announce(rollout, waiting, gate, now)
     if not any(app.state in MOVED for app in apps.values()):
-        return Wait("no app can be moved now")
+        gone_back = any(app.state is AppState.REVERTED for app in apps.values())
+        why = "every app that was moved is on its previous image again"
+        return _pause(rollout, why, now) if gone_back else Wait("no app can be moved now")
     if gate.pending > gate.silent:
         return Wait(f"{gate.pending} apps are not reported yet")
     if not gate.has_reports or (rollout.phase is Phase.CANARY and not gate.running):
@@ -115,12 +125,15 @@ def _announce(rollout: Rollout, waiting: list[App], gate: Gate, now: float) -> S
     return Move(tuple(replace(app, wave=rollout.wave) for app in waiting[: gate.room]))
 
 
-def _soaked(rollout: Rollout, gate: Gate, now: float) -> Step:
+def _soaked(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -> Step:
     if (left := rollout.since + rollout.parameters.soak - now) > 0:
         return Wait(f"it soaks for {left:.0f} s more")
     if not gate.has_reports:
         return _pause(rollout, f"after the soak, only {gate.reported} of {gate.running} running apps are reported", now)
     if rollout.wave + 1 >= rollout.waves:
+        if any(app.state in READY for app in apps.values()):
+            why = "apps have come back to their old base, or are no longer held"
+            return _turn(rollout, Phase.WAVE, why, now)
         return _turn(rollout, Phase.COMPLETE, "every wave has moved and soaked", now)
     begun = replace(rollout, wave=rollout.wave + 1, extra_budget=0)
     return _turn(begun, Phase.WAVE, f"wave {begun.wave + 1} of {rollout.waves} begins", now)

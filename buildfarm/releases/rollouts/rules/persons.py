@@ -111,9 +111,11 @@ def hold(app: App, reason: str) -> App:
     return app
 
 
-def release(app: App) -> App:
-    """The app when nobody holds it any longer."""
-    return replace(app, state=AppState.WAITING, reasons=()) if app.state is AppState.HELD else app
+def release(app: App, rollout: Rollout) -> App:
+    """The app when nobody holds it any longer: it moves in the last wave."""
+    if app.state is AppState.HELD:
+        return replace(app, state=AppState.WAITING, wave=max(0, rollout.waves - 1), reasons=())
+    return app
 
 
 def checked(reason: str, what: str) -> str:
@@ -126,7 +128,8 @@ def checked(reason: str, what: str) -> str:
 
 
 def _has_left(other: Rollout, rollout: Rollout) -> bool:
-    moved_on = other.phase in (Phase.COMPLETE, Phase.SUPERSEDED) or other.phase.active
+    """One that was superseded has not moved the channel; the one that took its place counts."""
+    moved_on = other.phase is Phase.COMPLETE or other.phase.active
     return moved_on and other.channel == rollout.channel and rollout.base == other.source != other.base
 
 

@@ -12,7 +12,9 @@ from pydantic import Field
 from buildfarm.fields import Frozen, Name
 
 REPORT_SECONDS = 7200  # how long a report counts
+CLOCK_SECONDS = 5.0  # so much before the move of its app may a report on the new image be observed: clocks differ
 BASELINE_SECONDS = 3600.0  # turns of apps that have not moved count as long
+BASELINE_APPS = 5  # reports of fewer such apps excuse nothing
 
 
 class Status(StrEnum):
@@ -39,7 +41,7 @@ class HealthReport(Frozen):
     reason: Literal["", "crash_loop", "failed_check", "error_rate", "slo", "manual"] = ""
     instances: Instances = Instances()
     started_at: float | None = Field(None, description="when the app was started on this image")
-    observed_at: float = Field(description="seconds since the epoch; the newest observation of a reporter wins")
+    observed_at: float = Field(allow_inf_nan=False, description="seconds since the epoch; a reporter's newest one wins")
     reporter: str = Field("orchestrator", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="such as a host's name")
     evidence: str = Field("", max_length=1000, description="for people: an address, or the last lines of a log")
 
@@ -62,9 +64,10 @@ class AppHealth:
 
     observations: tuple[Observation, ...] = ()
 
-    def status(self, digest: str, now: float) -> Status | None:
-        """How the app is on an image, by all reporters; None if no report counts."""
-        found = {one.status for one in self.observations if one.digest == digest and one.until > now}
+    def status(self, digest: str, now: float, since: float = 0.0) -> Status | None:
+        """How the app is on an image, by all reporters; None if no report counts, such as one from before ``since``."""
+        over = max(now, since - CLOCK_SECONDS + REPORT_SECONDS)
+        found = {one.status for one in self.observations if one.digest == digest and one.until > over}
         return next((status for status in (Status.UNHEALTHY, Status.HEALTHY, Status.STOPPED) if status in found), None)
 
     def turned(self, digest: str, now: float) -> bool:
@@ -73,18 +76,11 @@ class AppHealth:
         return any(one.turned_at > since for one in self.observations if one.digest == digest and one.until > now)
 
 
-def baseline(images: Mapping[str, str], health: Mapping[str, AppHealth], now: float) -> float:
-    """The part of apps that turned unhealthy within the last hour, of those that have not moved.
+def excused(images: Mapping[str, str], health: Mapping[str, AppHealth], moved: int, now: float) -> int:
+    """How many of so many moved apps would be unhealthy without a move, by those that have not moved.
 
-    ``images`` are their digests by app. 0 if nothing is reported of them.
+    ``images`` are the latter's digests by app. No more are excused than turned unhealthy of them within the last hour.
     """
-    known = [name for name, image in images.items() if _of(health, name).status(image, now) is not None]
-    turned = sum(_of(health, name).turned(images[name], now) for name in known)
-    return turned / len(known) if known else 0.0
-
-
-def _of(health: Mapping[str, AppHealth], name: str) -> AppHealth:
-    return health.get(name, _NOTHING)
-
-
-_NOTHING = AppHealth()
+    known = {name: one for name, image in images.items() if (one := health.get(name)) and one.status(image, now)}
+    turned = sum(one.turned(images[name], now) for name, one in known.items())
+    return min(turned, turned * moved // len(known)) if len(known) >= BASELINE_APPS else 0

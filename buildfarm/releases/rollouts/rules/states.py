@@ -65,7 +65,7 @@ class App:
 
     name: str  # tenant/app
     state: AppState = AppState.UNCHECKED
-    wave: int = 0  # in which it moves; the wave that it moved in
+    wave: int = 0  # in which it moves; the wave that it moved in, or went back in
     image: str = ""  # digest of its image on the new base
     previous: str = ""  # digest of the image that it goes back to
     previous_base: str = ""  # that image's base

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from buildfarm.fields import Frozen
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = 24
+KEPT = (
+    "kept"  # context of a window that was planned: another machine knows its zone, or an older version took its hours
+)
 
 Hour = Annotated[int, Field(ge=0, le=_HOURS)]
 
@@ -32,14 +35,16 @@ class Window(Frozen):
 
     @field_validator("hours")
     @classmethod
-    def _hours_are_a_time(cls, hours: tuple[int, int]) -> tuple[int, int]:
-        if hours[0] == hours[1]:
-            raise ValueError("the window begins and ends at the same hour")
+    def _hours_are_a_time(cls, hours: tuple[int, int], info: ValidationInfo) -> tuple[int, int]:
+        if info.context != KEPT and hours[0] in (hours[1], _HOURS):
+            raise ValueError("the window begins at 24, or begins and ends at the same hour")
         return hours
 
     @field_validator("zone")
     @classmethod
-    def _zone_is_known(cls, zone: str) -> str:
+    def _zone_is_known(cls, zone: str, info: ValidationInfo) -> str:
+        if info.context == KEPT:
+            return zone
         try:
             ZoneInfo(zone)
         except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
@@ -49,8 +54,14 @@ class Window(Frozen):
         return zone
 
     def is_open(self, now: float) -> bool:
-        """Whether apps may move at this time, in seconds since the epoch. A night belongs to the day it begins on."""
-        local = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(self.zone))
+        """Whether apps may move at this time, in seconds since the epoch. A night belongs to the day it begins on.
+
+        Never on a machine whose database lacks the zone.
+        """
+        try:
+            local = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(self.zone))
+        except (ValueError, OSError, KeyError):
+            return False
         first, last = self.hours
         day = local.weekday()
         if first < last:

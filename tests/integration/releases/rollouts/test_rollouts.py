@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from buildfarm.errors import ConflictError, NotFoundError, RequestError
+from buildfarm.errors import ConflictError, NotFoundError, RequestError, UnconfirmedError
 from buildfarm.gc.choose import Reason
 from buildfarm.gc.farm_garbage import FarmGarbage
+from buildfarm.releases.rollouts.changes import Change
+from buildfarm.releases.rollouts.needed import digests_of_rollouts
+from buildfarm.releases.rollouts.rules import persons
 from buildfarm.releases.rollouts.rules.parameters import Parameters
+from buildfarm.releases.rollouts.rules.persons import Deed
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
+from buildfarm.releases.rollouts.store import Rollouts
 from tests.integration.lost_writes import go_back, remember
 from tests.integration.releases.rollouts.conftest import QUICK
 
@@ -151,6 +158,11 @@ def test_a_newer_base_supersedes_and_begins_with_a_canary(fleet):
     fleet.turn(2)
     assert sorted(fleet.bases().values()) == sorted([fleet.first] * 5 + [fleet.second] * 5)
     assert set(fleet.builds_on().values()) == {fleet.second}, "builds stay where their apps are"
+    assert fleet.second.partition("@")[2] in digests_of_rollouts(fleet.farm.database), "and need their base"
+    last = fleet.start(fleet.first)
+    assert fleet.finish(last.id).phase is Phase.COMPLETE
+    assert set(fleet.bases().values()) == {fleet.first}, "a rollout to the channel's own base takes them back"
+    assert fleet.builds_on() == {}
 
 
 def test_apps_that_cannot_move_are_listed_with_the_reason(fleet):
@@ -277,6 +289,66 @@ def test_a_channel_that_a_person_has_moved_is_left_alone(fleet):
     assert found.phase is Phase.PAUSED
     assert "a person has moved it" in found.reason
     assert fleet.farm.builder() == third
+
+
+def test_a_person_who_moves_the_channel_to_the_rollouts_own_base_does_no_harm(fleet):
+    rollout = fleet.start()
+    fleet.farm.promote_builder(fleet.second)
+    assert fleet.finish(rollout.id).phase is Phase.COMPLETE
+    assert fleet.farm.builder() == fleet.second
+
+
+def test_two_rollouts_that_are_started_at_once_do_not_both_run(fleet):
+    """The second one's maker has read the farm before the first one was started."""
+    first, second = (fleet.farm.plan_rollout(base, QUICK).id for base in (fleet.second, fleet.third))
+    fleet.turn()
+    rollouts = Rollouts(fleet.farm.database)
+    planned = rollouts.get(second)
+    begun, waiting, _ = persons.start(planned, rollouts.apps(second), [], Deed(fleet.farm.database.now(), "ops", ""))
+    fleet.farm.start_rollout(first)
+    assert rollouts.change(Change(planned, begun, waiting)) == "stale"
+    assert fleet.farm.start_rollout(second).phase is Phase.CANARY
+    assert fleet.farm.rollout(first).phase is Phase.SUPERSEDED
+
+
+def test_a_change_of_the_phase_waits_for_replicas(fleet):
+    rollout = fleet.start()
+    alone = replace(fleet.farm.database, replicas_min=9, replica_wait_seconds=0.1)
+    rollouts = Rollouts(alone)
+    before = rollouts.get(rollout.id)
+    with pytest.raises(UnconfirmedError, match=f"{rollout.id} is paused, but too few replicas"):
+        rollouts.change(Change(before, persons.pause(before, Deed(before.since, "ops", "lunch"))))
+    assert fleet.farm.rollout(rollout.id).phase is Phase.PAUSED
+
+
+def test_a_person_puts_an_app_back_during_a_rollout(fleet):
+    rollout = fleet.start(rules=Parameters(cohorts=("100%",), failure_budget=1))
+    fleet.turn()
+    fleet.report_all(rollout.id)
+    name = fleet.moved(rollout.id)[0]
+    tenant, _, app = name.partition("/")
+    fleet.farm.rebase(tenant, app, base=fleet.first, older=True)
+    fleet.turn(3)
+    assert fleet.state(rollout.id, name) is AppState.REVERTED
+    assert fleet.bases()[name] == fleet.first
+    assert name not in fleet.builds_on()
+
+
+def test_a_report_from_an_earlier_rollout_to_the_same_base_does_not_count(fleet):
+    """The same image again: a canary that failed then is not known to fail now."""
+    rules = Parameters(cohorts=("100%",), failure_budget=1)
+    first = fleet.start(rules=rules)
+    fleet.turn()
+    name = fleet.moved(first.id)[0]
+    image = fleet.farm.records.tag_target(f"apps/{name}")
+    earlier = fleet.farm.database.now() - 60
+    fleet.farm.abort_rollout(first.id, "wait")
+    fleet.turn(2)
+    assert fleet.report(name, Status.UNHEALTHY, at=earlier, image=image)
+    second = fleet.start(rules=rules)
+    fleet.turn(2)
+    assert fleet.farm.records.tag_target(f"apps/{name}") == image
+    assert fleet.state(second.id, name) is AppState.ANNOUNCED
 
 
 def test_what_cannot_be_planned_or_started(fleet):

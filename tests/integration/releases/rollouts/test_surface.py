@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from buildfarm.access import Audit
@@ -102,6 +103,21 @@ def test_a_tenant_reports_and_holds_its_own_apps_only(fleet, api):
             other.hold_app(tenant, app, "mine")
         assert other.holds() == []
         assert other.image_changes("0") == []
+    fleet.farm.hold_app(tenant, app, "an attack", days=30)
+    with Client(api.url, api.token(tenant, "read", "submit")) as own:
+        for change in (lambda: own.release_app(tenant, app), lambda: own.hold_app(tenant, app, "mine", days=0.1)):
+            with pytest.raises(ConflictError, match="operators hold"):
+                change()
+
+
+def test_a_reader_learns_where_to_go_on_though_no_change_is_its_own(fleet, api):
+    fleet.start()
+    fleet.turn()
+    [change] = fleet.farm.image_changes("0")
+    for tenant, count in (("shop", 1), ("another", 0)):
+        headers = {"Authorization": f"Bearer {api.token(tenant, 'read')}"}
+        answer = httpx.get(f"{api.url}/v1/images/changes", params={"after": "0"}, headers=headers)
+        assert (len(answer.json()), answer.headers["Buildfarm-Position"]) == (count, change.position)
 
 
 def test_the_asynchronous_client_reads_changes(fleet, api):

@@ -55,10 +55,26 @@ def test_a_change_says_what_it_was_made_of():
     change = Change(rollout(Phase.WAVE), rollout(Phase.WAVE), move=move)
     told = json.loads(change.encode())
     [one] = told["rollouts"]
-    assert (one["revision"], one["next"], one["active"]) == ("7", "8", True)
+    assert (one["revision"], one["active"]) == ("7", True)
+    assert one["next"] == str(change.written.revision)
+    assert change.written.revision > 7
     assert list(one["apps"]) == ["shop/web"]
     assert "log" not in one
     assert (told["move"]["before"], told["move"]["after"], told["move"]["base"]) == ("old", "new", "b@new")
+
+
+def test_a_revision_that_was_lost_does_not_come_again():
+    """Two changes of the same rollout: one is lost with a Redis, and the other one must not pass for it."""
+    before = rollout(Phase.WAVE)
+    assert len({Change(before, before).written.revision for _ in range(5)}) > 1
+
+
+def test_a_rollout_is_read_on_a_machine_that_does_not_know_its_zone():
+    kept = json.loads(encode(rollout(Phase.WAVE)))
+    kept["parameters"]["window"] = {"hours": [24, 0], "zone": "Mars/Base"}
+    read = decode(json.dumps(kept))
+    assert read.parameters.window.zone == "Mars/Base"
+    assert not read.parameters.window.is_open(0.0)
 
 
 def test_a_rollout_that_ends_another_changes_both_or_none():

@@ -16,7 +16,7 @@ from buildfarm.releases.rollouts.rules.machine import Move, Revert, Turn, announ
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.persons import Deed
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Observation, Status
-from buildfarm.releases.rollouts.rules.states import MOVED, App, AppState, Phase, Rollout
+from buildfarm.releases.rollouts.rules.states import MOVED, READY, App, AppState, Phase, Rollout
 
 NAMES = [f"t/a{number}" for number in range(30)]
 PARAMETERS = Parameters(cohorts=("1", "10%", "50%", "100%"), failure_budget=0.2, soak_seconds=60)
@@ -64,6 +64,7 @@ class Farm(RuleBasedStateMachine):
             self.rollout = step.rollout
             if self.rollout.phase is Phase.COMPLETE:
                 self.channel = self.rollout.number
+                assert not [app for app in self.apps.values() if app.state in READY], "an app is left behind"
         if isinstance(step, Move):
             assert self.rollout.phase in (Phase.CANARY, Phase.WAVE)
             assert len({app.wave for app in step.apps}) == 1
@@ -80,6 +81,7 @@ class Farm(RuleBasedStateMachine):
             assert self.rollout.phase is not Phase.PAUSED
             for app in step.apps:
                 assert app.state in MOVED
+                assert self.rollout.phase is Phase.ABORTING or app.wave == self.rollout.wave
                 self.apps[app.name] = reverted(app, "why")
                 self.base[app.name] = int(app.previous.rpartition("@")[2])
 
@@ -131,7 +133,7 @@ class Farm(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def a_person_releases_an_app(self, name):
-        self.apps[name] = persons.release(self.apps[name])
+        self.apps[name] = persons.release(self.apps[name], self.rollout)
 
     @rule()
     def a_person_aborts(self):

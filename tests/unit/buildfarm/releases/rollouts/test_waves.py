@@ -15,7 +15,7 @@ from buildfarm.releases.rollouts.rules.cohorts import in_waves
 from buildfarm.releases.rollouts.rules.machine import Move, Revert, Turn, Wait, announced, next_step, observe
 from buildfarm.releases.rollouts.rules.parameters import Parameters, Severity
 from buildfarm.releases.rollouts.rules.persons import Deed
-from buildfarm.releases.rollouts.rules.reports import AppHealth, Observation, Status, baseline
+from buildfarm.releases.rollouts.rules.reports import AppHealth, HealthReport, Observation, Status, excused
 from buildfarm.releases.rollouts.rules.states import App, AppState, Phase, Rollout
 from buildfarm.releases.rollouts.rules.window import Window
 
@@ -98,6 +98,7 @@ def test_a_night_belongs_to_the_day_it_begins_on(hour, is_open):
         {"window": {"zone": "Mars/Base"}},
         {"window": {"days": ("someday",)}},
         {"window": {"hours": (4, 4)}},
+        {"window": {"hours": (24, 0)}},
         {"min_reports": 0},
         {"unknown": 1},
     ],
@@ -155,8 +156,11 @@ def test_failures_that_apps_without_a_move_have_too_are_no_reason_to_stop():
     found = step(Phase.SOAKING, [*wave, *before], seen, wave=1, parameters=keep)
     assert isinstance(found, Turn)
     assert found.rollout.phase is Phase.WAVE
-    assert baseline({app.name: "old" for app in before}, seen, NOW) == 0.5
-    assert baseline({app.name: "old" for app in before}, seen, NOW + 3601) == 0
+    old = {app.name: "old" for app in before}
+    assert excused(old, seen, 4, NOW) == 2
+    assert excused(old, seen, 700, NOW) == 5, "no more than have turned"
+    assert excused(old, seen, 4, NOW + 3601) == 0
+    assert excused(dict(list(old.items())[:4]), seen, 700, NOW) == 0, "too few are known"
     alone = step(Phase.SOAKING, wave, seen, wave=1, parameters=keep)
     assert isinstance(alone, Turn)
     assert alone.rollout.phase is Phase.PAUSED
@@ -254,3 +258,100 @@ def test_a_resumed_rollout_whose_budget_is_used_up_needs_more():
     resumed = persons.resume(paused, apps(*back), {}, Deed(NOW, "ops", "go on"), 2)
     assert resumed.extra_budget == 2
     assert isinstance(next_step(resumed, apps(*back, replace(waiting(1)[0], wave=1)), {}, NOW), Move)
+
+
+def test_failures_of_earlier_waves_count_when_they_have_gone_back():
+    """750 apps move, and of the 250 that have moved before, all become unhealthy."""
+    earlier = [moved(f"t/e{number}", AppState.FAILED, wave=4) for number in range(250)]
+    later = [replace(app, wave=5) for app in waiting(750)]
+    found = step(Phase.WAVE, [*earlier, *later], wave=5)
+    assert isinstance(found, Revert)
+    assert {app.wave for app in found.apps} == {5}
+    back = [replace(app, state=AppState.REVERTED) for app in found.apps]
+    assert len(back) == 250
+    paused = step(Phase.WAVE, [*back, *later], wave=5)
+    assert isinstance(paused, Turn)
+    assert paused.rollout.phase is Phase.PAUSED
+    assert paused.rollout.reason.startswith("250 apps became unhealthy on the new base: t/e0")
+
+
+def test_failures_that_are_excused_do_not_go_back():
+    before = [replace(app, wave=2) for app in waiting(10)]
+    seen = {app.name: health("old", Status.UNHEALTHY, NOW) for app in before}
+    wave = [moved(f"t/m{number}", AppState.FAILED) for number in range(4)]
+    found = step(Phase.SOAKING, [*wave, *before], seen, wave=1)
+    assert isinstance(found, Wait)
+    half = seen | {app.name: health("old", Status.HEALTHY) for app in before[:5]}
+    found = step(Phase.SOAKING, [*wave, *before], half, wave=1)
+    assert isinstance(found, Revert)
+    assert len(found.apps) == 2, "two of four are excused"
+    back = [replace(app, state=AppState.REVERTED) for app in wave[:2]]
+    after = step(Phase.SOAKING, [*back, *wave[2:], *before], half, wave=1)
+    assert isinstance(after, Turn)
+    assert after.rollout.phase is Phase.PAUSED
+
+
+def test_one_app_that_has_not_moved_excuses_nothing():
+    """A tenant reports its own app healthy and then unhealthy; nothing is reported of the others."""
+    before = [replace(app, wave=2) for app in waiting(10)]
+    seen = {before[0].name: health("old", Status.UNHEALTHY, NOW)}
+    wave = [moved(f"t/m{number}", AppState.REVERTED) for number in range(700)]
+    found = step(Phase.WAVE, [*wave, *before], seen, wave=1)
+    assert isinstance(found, Turn)
+    assert found.rollout.phase is Phase.PAUSED
+
+
+def test_a_report_from_before_the_move_does_not_count():
+    """The same image again: a rollout to the same base was aborted, and its reports are still there."""
+    old = AppHealth((Observation("new", "o", Status.HEALTHY, until=NOW + 7200 - 60),))
+    assert old.status("new", NOW) is Status.HEALTHY
+    assert old.status("new", NOW, NOW) is None
+    assert old.status("new", NOW, NOW - 56) is Status.HEALTHY, "clocks differ"
+    found = step(Phase.CANARY, [moved("t/a0", AppState.HEALTHY, wave=0)], {"t/a0": old})
+    assert isinstance(found, Turn)
+    assert found.rollout.reason == "only 0 of the wave's 1 running apps are reported"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_report_is_observed_at_a_time(value):
+    with pytest.raises(ValidationError):
+        HealthReport(tenant="shop", app="web", status=Status.HEALTHY, observed_at=value)
+
+
+@pytest.mark.parametrize("state", [AppState.WAITING, AppState.COMPOSED])
+def test_a_rollout_is_not_complete_while_apps_are_on_the_old_base(state):
+    done = moved("t/a0", AppState.HEALTHY, wave=2, at=NOW - 9000)
+    late = App("t/late", state, wave=1, previous="old")
+    seen = {"t/a0": health("new", Status.HEALTHY)}
+    found = step(Phase.SOAKING, [done, late], seen, now=NOW + 3601, wave=2)
+    assert isinstance(found, Turn)
+    assert (found.rollout.phase, found.rollout.wave) == (Phase.WAVE, 2)
+    assert found.rollout.reason == "apps have come back to their old base, or are no longer held"
+    again = next_step(found.rollout, apps(done, late), seen, NOW + 3602)
+    assert isinstance(again, Move)
+    assert [app.name for app in again.apps] == ["t/late"]
+    over = step(Phase.SOAKING, [done, replace(late, state=AppState.HELD)], seen, now=NOW + 3601, wave=2)
+    assert isinstance(over, Turn)
+    assert over.rollout.phase is Phase.COMPLETE
+
+
+def test_apps_that_are_no_longer_held_move_in_the_last_wave():
+    held = App("t/a0", AppState.HELD, reasons=("an audit",))
+    assert persons.release(held, rollout(Phase.CANARY)) == App("t/a0", AppState.WAITING, wave=2)
+    assert persons.release(held, replace(rollout(Phase.PLANNED), waves=0)).wave == 0
+
+
+def test_a_rollout_whose_apps_have_all_gone_back_pauses():
+    back = moved("t/a0", AppState.REVERTED, wave=0)
+    found = step(Phase.WAVE, [back, App("t/a1", AppState.HELD)], wave=1)
+    assert isinstance(found, Turn)
+    assert found.rollout.phase is Phase.PAUSED
+    assert found.rollout.reason == "every app that was moved is on its previous image again"
+
+
+def test_a_rollout_that_was_superseded_has_not_moved_the_channel():
+    planned = replace(rollout(Phase.PLANNED), id="r3", number=3, base="b@old", source="b@old", checked=True)
+    ended = replace(rollout(Phase.SUPERSEDED), id="r1")
+    aborted = replace(rollout(Phase.ABORTED), id="r2", number=2, base="b@newer")
+    begun, _, _ = persons.start(planned, apps(*waiting(2)), [ended, aborted], Deed(NOW, "ops", ""))
+    assert begun.phase is Phase.CANARY
