@@ -20,6 +20,7 @@ BuildfarmError
 │   │   ├── StoreFullError          farm.redis_full: come back after retry_after_seconds
 │   │   └── UnconfirmedError        farm.unconfirmed: accepted, but too few replicas of Redis have it
 │   ├── ExpiredError            farm.expired
+│   ├── NoBaseError             farm.base
 │   ├── ClassRemovedError       farm.class_removed
 │   ├── VersionError            farm.version
 │   ├── ApiError                farm.api
@@ -188,6 +189,15 @@ class ExpiredError(FarmError):
     default_advice = "Submit it again with a longer time to wait; buildfarm queue shows how long builds wait now."
 
 
+class NoBaseError(FarmError):
+    """The build waited for a base that no node has; it is not built."""
+
+    code = "farm.base"
+    default_advice = (
+        "Point its app's channel to a base that nodes can pull (buildfarm channels list), and submit it again."
+    )
+
+
 class ClassRemovedError(FarmError):
     """The build waited in a class that the farm's settings no longer name; it is not built."""
 
@@ -310,6 +320,7 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         StoreFullError,
         UnconfirmedError,
         ExpiredError,
+        NoBaseError,
         ClassRemovedError,
         VersionError,
         InternalError,

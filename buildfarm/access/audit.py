@@ -36,7 +36,7 @@ class AuditEntry:
     tenant: str  # whose thing it was; empty: the farm's
     verb: str  # build.submit, build.cancel, token.make, …
     object: str
-    result: str  # done, denied, or an error's code
+    result: str  # done, denied, unfinished (it took effect, and a later step failed), or an error's code
     address: str = ""  # where the request came from
     request_id: str = ""
     at: float = 0  # seconds since the epoch; by the writer's clock

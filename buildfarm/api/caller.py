@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from buildfarm.access import AuditEntry, Scope, Token
 from buildfarm.api.problems import RefusedError
 from buildfarm.api.services import Services
-from buildfarm.errors import NotFoundError
+from buildfarm.errors import NotFoundError, RegistryError, UnconfirmedError
 from buildfarm.model import Build
 
 _HOUR = 3600
@@ -78,6 +79,17 @@ class Caller:
                 request_id=self.request_id,
             )
         )
+
+
+@contextmanager
+def noted(caller: Caller, verb: str, what: str, *, tenant: str | None = None) -> Iterator[None]:
+    """Notes a change that is made here as done; as unfinished if it took effect, and something after it failed."""
+    try:
+        yield
+    except (RegistryError, UnconfirmedError):
+        caller.note(verb, what, "unfinished", tenant=tenant)
+        raise
+    caller.note(verb, what, tenant=tenant)
 
 
 def authenticate(

@@ -19,7 +19,7 @@ from buildfarm.gc.storage import Storage
 from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.rollouts.needed import digests_of_rollouts
 from buildfarm.settings import Settings
-from buildfarm.store import BuildpackOrder, Database
+from buildfarm.store import BuildpackOrder, Database, Nodes
 from buildfarm.store.archive import History
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.rebuild.held import Rebuilt
@@ -59,6 +59,8 @@ class FarmGarbage:
         own = {reference.rpartition("@")[2] for reference in self.images} - {""}
         own = own.union(*map(digests_in, BuildpackOrder(self.database).get()))
         own |= {str(part.manifest) for part in AuditParts(self.database).all()} | digests_of_rollouts(self.database)
+        # A node builds on a channel's earlier base until it has the new one.
+        own |= {base for node in Nodes(self.database).all() for base in (node.builder, *node.builders) if base}
         reports = ImagesInUse(self.database)
         running = reports.digests()
         # A moved image has no record of its own: that of its build names the source.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError
+from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError, NoBaseError
 from buildfarm.model import Build, Failure, Fault, State
 from buildfarm.queue.view import Limits, QueuePosition, QueueRow, QueueView
 from buildfarm.queue.why import Standing
@@ -26,6 +26,7 @@ def _ended(error: BuildfarmError) -> str:
 
 
 EXPIRED = _ended(ExpiredError("The build waited longer than its request allowed."))
+NO_BASE = _ended(NoBaseError("For 15 minutes no build node had the base that the build was to stand on."))
 _CLASS_REMOVED = _ended(ClassRemovedError("The farm's operators removed the class that the build waited in."))
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from buildfarm.errors import Cancelled, LeaseLost, StoreError, VersionError
 from buildfarm.model import Build, BuildResult, Failure, Fault, Phase, State
-from buildfarm.store.admission import EXPIRED, Admission
+from buildfarm.store.admission import EXPIRED, NO_BASE, Admission
 from buildfarm.store.database import Database
 from buildfarm.store.records import decode
 
@@ -78,7 +78,7 @@ class Leases:
         """
         token = token or secrets.token_hex(16)  # chosen here: the connection repeats a call that got no answer
         answer, confirmed = self.admission.change_confirmed(
-            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else "", bases
+            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else "", bases, NO_BASE
         )
         attempt, told, *more = answer
         if not attempt:

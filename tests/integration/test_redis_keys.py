@@ -40,6 +40,7 @@ from buildfarm.store import (
     Nodes,
     ScannedLayers,
     Tags,
+    Unclaimed,
 )
 from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
@@ -123,6 +124,9 @@ class Full:
             self.life.leases.give_back(lease, FAILURE, wait_seconds=seconds)
             self.open.append(lease.build_id)
         self.open.append(self.life.begin("runs", lines=50).build_id)
+        self.client.hset(self.database.key("app-bases"), f"{self.life.tenant}/lacks", f"buildfarm/builder@{DIGEST}")
+        self.open.append(self.submit("lacks"))
+        assert self.life.leases.claim(self.open[-1], "node", bases='{"channels": {}, "has": {}}') == Unclaimed("base")
         self.farm.set_limits(self.life.tenant, running=1)
         self.open += [self.submit("ready"), self.submit("ready")]
         offers = self.database.key(node_queue("node"))
@@ -177,6 +181,7 @@ class Full:
         Usage(self.database).put_disk(1, 2, 60)
         ImagesInUse(self.database).sources([str(DIGEST)], {str(DIGEST): str(DIGEST)}, remember=True)
         Tally(self.database).note_damaged(f"{self.life.tenant}/gone {DIGEST}")
+        assert self.client.lock(self.database.key("collecting"), timeout=60).acquire()  # as a collection does
         Collections(self.database).farm_id()
         Collections(self.database).ended({"manifests": 1, "blobs": 1, "freed_bytes": 1})
 

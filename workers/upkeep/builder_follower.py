@@ -18,10 +18,11 @@ _LOOK_SECONDS = 5.0  # between two looks at what rollouts have chosen
 
 @dataclass
 class Follower:
-    """Pulls beside the builds, one builder at a time, and changes over when the engine has it.
+    """Pulls beside the builds, and changes over when the engine has it.
 
-    A channel's earlier builder stays in use until then. Others than the channel stable's are not pulled while the disk
-    lacks room. One that is no longer named stays on the engine until the disk needs room.
+    Stable's builder waits for no other; the others are pulled one at a time, and not while the disk lacks room. A
+    channel's earlier builder stays in use until then. One that is no longer named stays on the engine until the disk
+    needs room.
     """
 
     builders: Builders
@@ -35,7 +36,9 @@ class Follower:
     _looked_at: float = float("-inf")
     _not_before: dict[str, float] = field(default_factory=dict)
     _pulled: dict[str, Builder] = field(default_factory=dict)
-    _thread: threading.Thread | None = None
+    _told: bool = False
+    _pulling: set[str] = field(default_factory=set)
+    _threads: dict[bool, threading.Thread] = field(default_factory=dict)  # that of stable's builder, and of all others
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, channels: Mapping[str, str], moved: int = 0) -> None:
@@ -47,14 +50,19 @@ class Follower:
         if not moved:
             self._chosen = ()
         elif time.monotonic() >= self._looked_at + _LOOK_SECONDS:
-            self._looked_at = time.monotonic()
             self._chosen = tuple(sorted(self.moved()))
+            self._looked_at = time.monotonic()
+        self._told = True
         self._adopt()
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
+        self._start()
 
     def named(self) -> frozenset[str]:
-        """The bases that are ready here or wanted, as repository@digest: no clean-up removes them."""
+        """The bases that are ready here or wanted, as repository@digest: no clean-up removes them.
+
+        Empty until the node knows which are wanted; then no clean-up removes any.
+        """
+        if not self._told:
+            return frozenset()
         return frozenset({*self.builders.held.by_reference(), *self._channels.values(), *self._chosen})
 
     def _adopt(self) -> None:
@@ -77,10 +85,15 @@ class Follower:
     def _start(self) -> None:
         now, room = time.monotonic(), self.has_room()
         for base in self.missing:
-            if now >= self._not_before.get(base, 0.0) and (room or base == self._channels.get(STABLE)):
-                self._thread = threading.Thread(target=self._pull, args=(base,), name="prewarm", daemon=True)
-                self._thread.start()
-                return
+            is_stable = base == self._channels.get(STABLE)
+            running = self._threads.get(is_stable)
+            if base in self._pulling or (running and running.is_alive()):
+                continue
+            if now >= self._not_before.get(base, 0.0) and (room or is_stable):
+                thread = threading.Thread(target=self._pull, args=(base,), name="prewarm", daemon=True)
+                self._threads[is_stable] = thread
+                self._pulling.add(base)
+                thread.start()
 
     def _pull(self, base: str) -> None:
         try:
@@ -93,3 +106,5 @@ class Follower:
                 self._pulled[base] = builder
             self._adopt()
             self.logger.info("prewarmed", builder=base)
+        finally:
+            self._pulling.discard(base)

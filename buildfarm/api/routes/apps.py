@@ -9,7 +9,7 @@ import anyio
 from fastapi import APIRouter, Path
 
 from buildfarm.api.bodies import NewAppChannel, NewRebase
-from buildfarm.api.caller import Caller, Orchestrator, Reader
+from buildfarm.api.caller import Caller, Orchestrator, Reader, noted
 from buildfarm.api.problems import responses
 from buildfarm.errors import NotFoundError
 from buildfarm.fields import Name
@@ -41,9 +41,8 @@ def app_channel(tenant: PathName, app: PathName, caller: Reader) -> AppChannel:
 @router.put("/v1/apps/{tenant}/{app}/channel", tags=["apps"], responses=responses(400, 413, *_COMMON))
 def set_app_channel(tenant: PathName, app: PathName, new: NewAppChannel, caller: Orchestrator) -> AppChannel:
     """Choose the channel on whose base the app's builds stand, from the next one on."""
-    found = caller.services.farm.set_app_channel(tenant, app, new.channel)
-    caller.note("apps.channel", f"{tenant}/{app}: {found.channel}", tenant=tenant)
-    return found
+    with noted(caller, "apps.channel", f"{tenant}/{app}: {new.channel}", tenant=tenant):
+        return caller.services.farm.set_app_channel(tenant, app, new.channel)
 
 
 @router.post("/v1/apps/{tenant}/{app}/rebase", tags=["apps"], responses=responses(400, 413, *_COMMON))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from buildfarm.api.bodies import NewChannel
-from buildfarm.api.caller import Admin, Operator
+from buildfarm.api.caller import Admin, Operator, noted
 from buildfarm.api.problems import responses
 from buildfarm.fields import Name
 from buildfarm.releases.models import Channel, ChannelHistory
@@ -34,9 +34,10 @@ def channel(name: ChannelName, caller: Operator) -> ChannelHistory:
 @router.put("/v1/channels/{name}", tags=["channels"], responses=responses(400, 413, *_COMMON))
 def set_channel(name: ChannelName, new: NewChannel, caller: Admin) -> ChannelHistory:
     """Point a channel to a base, or make one. Nodes pull it beside their builds; its tag in the registry follows."""
-    farm = caller.services.farm
-    base = farm.channel_keeper.point(farm.registry, name, new.base, actor=caller.token.name, reason=new.reason)
-    caller.note("channels.set", _told(f"{name}: {base}", new.reason))
+    farm, keeper = caller.services.farm, caller.services.farm.channel_keeper
+    base = keeper.checked(farm.registry, name, new.base, new.reason)
+    with noted(caller, "channels.set", _told(f"{name}: {base}", new.reason)):
+        keeper.move(farm.registry, name, base, actor=caller.token.name, reason=new.reason)
     return farm.channel(name)
 
 
@@ -47,8 +48,8 @@ def remove_channel(
     """Forget a channel that no app follows; the answer is how it was."""
     farm = caller.services.farm
     found = farm.channel(name)
-    farm.channel_keeper.remove(name, actor=caller.token.name, reason=reason)
-    caller.note("channels.remove", _told(f"{name}: {found.base}", reason))
+    with noted(caller, "channels.remove", _told(f"{name}: {found.base}", reason)):
+        farm.channel_keeper.remove(name, actor=caller.token.name, reason=reason)
     return found
 
 

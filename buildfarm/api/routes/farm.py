@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from buildfarm import __version__
 from buildfarm.api.bodies import BuilderView, Draining, FarmView, HealthView, NewBuilder, NewOrder
-from buildfarm.api.caller import Admin, Caller, Operator, Reader
+from buildfarm.api.caller import Admin, Caller, Operator, Reader, noted
 from buildfarm.api.live.feeds import FeedEntry
 from buildfarm.api.live.server_sent import EVENT_STREAM, LiveStream, state_events
 from buildfarm.api.problems import responses
@@ -84,8 +84,9 @@ def builder(caller: Operator) -> BuilderView:
 def promote(new: NewBuilder, caller: Admin) -> BuilderView:
     """Make an image of the farm's registry the builder of every node. Builds go on; nodes pull it beside them."""
     farm = caller.services.farm
-    promoted = farm.channel_keeper.point(farm.registry, STABLE, new.reference, actor=caller.token.name)
-    caller.note("builder.promote", promoted)
+    promoted = farm.channel_keeper.checked(farm.registry, STABLE, new.reference)
+    with noted(caller, "builder.promote", promoted):
+        farm.channel_keeper.move(farm.registry, STABLE, promoted, actor=caller.token.name)
     return _builder(caller)
 
 

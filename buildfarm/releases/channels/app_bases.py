@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from buildfarm.model import STABLE
+from buildfarm.errors import RequestError, UnconfirmedError
+from buildfarm.model import IMAGES, STABLE
 from buildfarm.releases.channels.pointers import unknown
 from buildfarm.store.database import Database
 
@@ -37,9 +38,25 @@ class AppBases:
         return AppBase(str(channel), str(base) or (self.builder if channel == STABLE else ""), str(chosen))
 
     def follow(self, tenant: str, app: str, channel: str) -> None:
-        """From its next build on, the app stands on this channel's base. Raises NotFoundError."""
-        if not self.database.run("app_channel", [self.database.namespace], f"{tenant}/{app}", channel):
+        """From its next build on, the app stands on this channel's base.
+
+        Raises NotFoundError, RequestError for the farm's own images, and UnconfirmedError if too few replicas of Redis
+        have it.
+        """
+        if tenant == IMAGES:
+            raise RequestError(
+                "The farm's own images follow no channel.", advice="Name an app: they stand on no builder."
+            )
+        known, confirmed = self.database.run_confirmed(
+            "app_channel", [self.database.namespace], f"{tenant}/{app}", channel
+        )
+        if not known:
             raise unknown(channel)
+        if not confirmed:
+            raise UnconfirmedError(
+                f"The channel of {tenant}/{app} was changed, but too few replicas of Redis had it in time.",
+                advice=f"Look at it in a minute: buildfarm apps channel {tenant}/{app}",
+            )
 
     def followed(self) -> dict[str, str]:
         """The channels of the apps that have chosen one, by tenant/app."""

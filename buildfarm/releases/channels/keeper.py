@@ -50,15 +50,24 @@ class Channels:
 
     def point(self, registry: Registry, name: str, reference: str, *, actor: str, reason: str = "") -> str:
         """Points a channel to a base, as repository@digest; its tag follows. Raises RequestError and RegistryError."""
+        base = self.checked(registry, name, reference, reason)
+        self.move(registry, name, base, actor=actor, reason=reason)
+        return base
+
+    def checked(self, registry: Registry, name: str, reference: str, reason: str = "") -> str:
+        """What `point` would point the channel to; nothing is changed. Raises as it does."""
         check_name(name)
         check_reason(reason)
         base = check_builder(registry, reference)
         history = self.pointers.history(name)
         if name != STABLE:
             _check_tag(registry, name, base, {change.base.partition("@")[2] for change in history})
+        return base
+
+    def move(self, registry: Registry, name: str, base: str, *, actor: str, reason: str = "") -> None:
+        """Points a channel to a base that was `checked`, also where RegistryError or UnconfirmedError is raised."""
         self.pointers.set(name, base, actor=actor, reason=reason)
         move_channel(registry, base, lambda: self.pointers.get(name), tag=name)
-        return base
 
     def remove(self, name: str, *, actor: str, reason: str = "") -> str:
         """Forgets a channel, and returns its base; the tag stays.

@@ -15,6 +15,7 @@
 -- held:<c>:<t>/<a>    zset: held builds by their turn
 -- ready:<c>:<t>       zset: apps that have held builds and room for one, by the turn of their first
 -- waiting:<c>:<t>     zset: held and queued builds by when they were submitted
+-- lacking:<c>:<t>     set: queued builds whose base a node did not have; expires
 -- tenants:<c>         zset: tenants with waiting builds by when the oldest was submitted
 -- queued              zset: queued builds by when their message was sent
 -- retries             zset: queued builds that wait for another attempt, by when it may begin
@@ -41,6 +42,8 @@ local HAS_SLOT = {queued = true, running = true}
 local function key(name) return namespace .. name end
 
 local function held_key(class, tenant, app) return key('held:' .. class .. ':' .. tenant .. '/' .. app) end
+
+local function lacking_key(class, tenant) return key('lacking:' .. class .. ':' .. tenant) end
 
 -- A build's message. Wherever it is put: a node that leaves before it acknowledged the message returns it to this queue.
 local function message_of(id, queue, tag)
@@ -235,11 +238,26 @@ local function enter(build, state, turn)
   if not COUNTED[state] then end_record(build) end
 end
 
+-- How many of a tenant's queued builds wait for a base. They keep no others from the queues; those that wait no more are left out.
+local function count_lacking(class, tenant)
+  local count = 0
+  for _, id in ipairs(redis.call('SMEMBERS', lacking_key(class, tenant))) do
+    local state, lacks = unpack(redis.call('HMGET', key('build:' .. id), 'state', 'lacks'))
+    if state == 'queued' and lacks then
+      count = count + 1
+    else
+      redis.call('SREM', lacking_key(class, tenant), id)
+    end
+  end
+  return count
+end
+
 -- The class whose build a tenant gets next: the one that has least of what its weight gives it.
 local function next_class(tenant)
   local best, least
   for _, class in ipairs(terms.classes) do
     local queued, running = numbers(key('tenant:' .. tenant), 'queued:' .. class.name, 'running:' .. class.name)
+    if queued >= terms.ahead then queued = queued - count_lacking(class.name, tenant) end
     local share = (queued + running) / class.weight
     -- Only a few of a tenant's builds stand in Celery's queues, where builds of others would have to wait behind them.
     if queued < terms.ahead and (not least or share < least)

@@ -8,18 +8,24 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
+from buildfarm.api.bodies import NewAppChannel, NewBuilder, NewChannel
+from buildfarm.api.routes import channels as routes
+from buildfarm.api.routes.apps import set_app_channel
+from buildfarm.api.routes.farm import promote
 from buildfarm.errors import ConflictError, NotFoundError, RegistryError, RequestError, UnconfirmedError
 from buildfarm.farm import open_farm
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.model import BuildRequest, ImageRequest
 from buildfarm.node import Node, NodeState
 from buildfarm.releases.channels.pointers import HISTORY_MAX, Pointers
+from buildfarm.releases.models import Rebase
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Lease, Leases, Nodes, Unclaimed
-from testkit.archive import FAILURE
+from testkit.archive import FAILURE, Life
 from testkit.registry.builder import push_builder, push_patched
 from testkit.registry.fake import FakeRegistry
 
@@ -195,6 +201,39 @@ def test_a_registry_that_fails_changes_nothing_that_a_second_try_does_not_mend(f
     assert tag(farm, "next") == bases[1]
 
 
+def test_a_change_that_took_effect_is_in_the_audit_log_also_if_its_tag_does_not_follow(farm, bases):
+    notes = []
+    caller = SimpleNamespace(
+        services=SimpleNamespace(farm=farm),
+        token=SimpleNamespace(name="ada"),
+        note=lambda *entry, tenant: notes.append(entry),
+    )
+    with pytest.raises(RequestError):
+        routes.set_channel("next", NewChannel(base="builder:absent"), caller)
+    assert notes == [], "nothing was changed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(farm.registry), "move_tag", lambda *_: (_ for _ in ()).throw(RegistryError("away")))
+        with pytest.raises(RegistryError):
+            routes.set_channel("next", NewChannel(base=bases[0], reason="a trial"), caller)
+        with pytest.raises(RegistryError):
+            promote(NewBuilder(reference=bases[1]), caller)
+    routes.set_channel("next", NewChannel(base=bases[1]), caller)
+    impossible = farm.settings.model_copy(update={"replicas_min": 9, "replica_wait_seconds": 0.05})
+    with open_farm(impossible) as lonely:
+        caller.services.farm = lonely
+        with pytest.raises(UnconfirmedError):
+            routes.remove_channel("next", caller)
+        with pytest.raises(UnconfirmedError, match="The channel of t/a was changed, but"):
+            set_app_channel("t", "a", NewAppChannel(channel="stable"), caller)
+    assert notes == [
+        ("channels.set", f"next: {bases[0]} (a trial)", "unfinished"),
+        ("builder.promote", bases[1], "unfinished"),
+        ("channels.set", f"next: {bases[1]}"),
+        ("channels.remove", f"next: {bases[1]}", "unfinished"),
+        ("apps.channel", "t/a: stable", "unfinished"),
+    ]
+
+
 def test_a_channel_that_apps_follow_stays_and_stable_always(farm, bases):
     farm.promote_builder(bases[0])
     farm.set_channel("next", bases[1])
@@ -225,6 +264,8 @@ def test_an_app_follows_a_channel_and_a_rollout_goes_before_it(farm, bases):
     }  # fmt: skip
     with pytest.raises(NotFoundError, match="There is no channel beta"):
         farm.set_app_channel("t", "a", "beta")
+    with pytest.raises(RequestError, match="The farm's own images follow no channel"):
+        farm.set_app_channel("images", "redis", "next")
     assert farm.set_app_channel("t", "a", "next").base == second
     assert farm.app_channel("t", "b").base == first
     farm.database.client.hset(farm.database.key("app-bases"), "t/a", third)
@@ -285,6 +326,39 @@ def test_a_channel_that_has_just_moved_is_where_it_was_until_the_node_has_its_ne
     assert leases.claim(submitted(farm, "b"), "n", bases=has(first)) == Unclaimed("base"), "a rollout's is exact"
 
 
+def test_an_app_that_was_moved_to_the_channel_s_base_is_not_taken_back_by_a_node_that_lags(farm, bases, leases):
+    first, second, third = bases
+    farm.promote_builder(second)
+    for app, base in (("moved", second), ("earlier", third)):
+        moved = Rebase(
+            at=1, image=DIGEST, previous=DIGEST, built=DIGEST, base=base, previous_base=first, moved=True, notes=()
+        )
+        farm.database.client.lpush(farm.database.key("rebases", f"t/{app}"), moved.model_dump_json())
+    assert leases.claim(submitted(farm, "moved"), "n", bases=has(first)) == Unclaimed("base")
+    assert leases.claim(submitted(farm, "earlier"), "n", bases=has(first)).build.base == first
+    assert leases.claim(submitted(farm, "never"), "n", bases=has(first)).build.base == first
+
+
+def test_a_build_is_not_offered_to_a_node_that_lacks_its_base(farm, bases, leases):
+    first, second, _ = bases
+    farm.promote_builder(first)
+    lease = leases.claim(submitted(farm), "n", bases=has(first))
+    leases.succeed(lease, Life(farm).result("a"))
+    held = {first: (first,), second: (first, second)}
+
+    def claimed(newest):
+        digests = tuple(base.partition("@")[2] for base in held[newest])
+        node = Node(id="n", state=NodeState.READY, slots=9, builder=digests[0], builders=digests)
+        Nodes(farm.database).beat(node, "interactive")
+        return leases.claim(submitted(farm), "m", offer=True, bases=has(second))
+
+    farm.set_channel("stable", second)
+    lease = claimed(first)
+    assert isinstance(lease, Lease)
+    leases.cancel(lease)
+    assert claimed(second).reason == "offered"
+
+
 def test_a_node_without_the_base_leaves_the_build_to_others_and_the_next_one_is_not_late(farm, bases, leases):
     first, second, _ = bases
     farm.promote_builder(first)
@@ -316,6 +390,73 @@ def test_a_build_whose_base_no_node_has_ends_when_it_may_wait_no_longer(farm, ba
     assert leases.waiting_count() == 0
 
 
+def lacking(farm, leases, app="a", **fields):
+    """A build of an app on the channel next, whose base the node that claims it lacks."""
+    farm.set_app_channel("t", app, "next")
+    build = submitted(farm, app, **fields)
+    assert leases.claim(build, "n", bases=has(farm.builder())) == Unclaimed("base")
+    return build
+
+
+def waited(farm, build, seconds, ago=1.0):
+    """The build has waited for so many seconds for its base when a node last claimed it, so long ago."""
+    fields = {"lacked": seconds, "lacked_at": farm.database.now() - ago}
+    farm.database.client.hset(farm.database.key("build", build), mapping=fields)
+
+
+def test_builds_that_wait_for_a_base_keep_no_others_of_their_tenant_from_the_queues(farm, bases, leases):
+    farm.promote_builder(bases[0])
+    farm.set_channel("next", bases[1])
+    stuck = [lacking(farm, leases, f"a{number}") for number in range(6)]
+    other = submitted(farm, "other")
+    assert isinstance(leases.claim(other, "n", bases=has(bases[0])), Lease)
+    lease = leases.claim(stuck[0], "m", bases=has(bases[0], next=bases[1]))
+    assert lease.build.base == bases[1]
+    for build in stuck[1:]:
+        farm.cancel(build)
+    farm.cancel(stuck[0])
+    leases.cancel(lease)
+    # They are gone from the count too: as few builds as ever stand in the queues.
+    states = [farm.get(submitted(farm, f"b{number}")).state for number in range(6)]
+    assert states == ["queued"] * 4 + ["held"] * 2
+
+
+def test_a_build_fails_when_no_node_had_its_base_for_a_quarter_of_an_hour(farm, bases, leases):
+    first, second, _ = bases
+    farm.promote_builder(first)
+    farm.set_channel("next", second)
+    build = lacking(farm, leases)
+    waited(farm, build, 800.0, ago=3600.0)
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("base"), "an hour without a node counts as a minute"
+    waited(farm, build, 899.5)
+    digest = second.partition("@")[2]
+    other = Node(id="m", state=NodeState.READY, slots=1, builder=digest, builders=(digest,))
+    Nodes(farm.database).beat(other.model_copy(update={"classes": ("interactive", "bulk")}))
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("base"), "another node has it"
+    Nodes(farm.database).beat(other.model_copy(update={"classes": ("bulk",)}))
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("failed")
+    ended = farm.get(build)
+    assert (ended.state, ended.failure.code, ended.attempt) == ("failed", "farm.base", 0)
+    assert ended.failure.message == "For 15 minutes no build node had the base that the build was to stand on."
+    assert leases.waiting_count() == 0
+    assert not farm.database.client.exists(farm.database.key("lacking", "interactive", "t"))
+
+
+def test_the_wait_begins_anew_for_another_base_and_another_attempt_waits_no_longer(farm, bases, leases):
+    first, second, third = bases
+    farm.promote_builder(first)
+    farm.set_channel("next", second)
+    build = lacking(farm, leases)
+    waited(farm, build, 899.5)
+    farm.set_channel("next", third)
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("base")
+    lease = leases.claim(build, "m", bases=has(first, next=third))
+    leases.give_back(lease, FAILURE)
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("base")
+    waited(farm, build, 899.5)
+    assert leases.claim(build, "n", bases=has(first)) == Unclaimed("failed")
+
+
 def test_another_attempt_by_an_older_node_has_no_base_of_the_one_before(farm, bases, leases):
     farm.promote_builder(bases[0])
     build = submitted(farm)
@@ -340,6 +481,17 @@ def test_a_collection_keeps_what_builds_stand_on(farm, bases, leases):
     used = FarmGarbage(farm.history, farm.settings, farm.channel_keeper.named()).used()
     assert set(digests[1:]) <= set(used)
     assert digests[0] not in used
+
+
+def test_a_collection_keeps_what_a_node_builds_on_until_it_has_a_channel_s_new_base(farm, bases):
+    first, second, _ = bases
+    farm.promote_builder(first)
+    farm.set_channel("stable", second)
+    digest = first.partition("@")[2]
+    Nodes(farm.database).beat(Node(id="n", state=NodeState.READY, slots=1, builder=digest, builders=(digest,)))
+    assert digest in FarmGarbage(farm.history, farm.settings, farm.channel_keeper.named()).used()
+    Nodes(farm.database).leave("n")
+    assert digest not in FarmGarbage(farm.history, farm.settings, farm.channel_keeper.named()).used()
 
 
 # Nodes.

@@ -354,7 +354,7 @@ def test_a_report_from_an_earlier_rollout_to_the_same_base_does_not_count(fleet)
 def test_what_cannot_be_planned_or_started(fleet):
     with pytest.raises(RequestError, match="has no image"):
         fleet.farm.plan_rollout("builder:absent")
-    with pytest.raises(RequestError, match="no channel next"):
+    with pytest.raises(RequestError, match="of the channel stable, not of next"):
         fleet.farm.plan_rollout(fleet.second, channel="next")
     with pytest.raises(NotFoundError, match="no rollout r77"):
         fleet.farm.start_rollout("r77")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildfarm.errors import RegistryError
+from buildfarm.errors import RegistryError, StoreError
 from buildfarm.telemetry import logger
 from testkit.builds import wait_for
 from workers.builder import Builders
@@ -124,6 +124,44 @@ def test_while_the_disk_lacks_room_only_the_stable_one_is_pulled(engine):
     wait_for(ready, 10)
     node.follow(wanted)
     assert engine.asked == ["second"]
+
+
+def test_a_new_stable_one_does_not_wait_for_another_channel_s(engine):
+    engine.free.clear()
+    node = follower(engine)
+    node.follow({"stable": "first", "next": "newer", "last": "newest"})
+    node.follow({"stable": "first", "next": "newer", "last": "newest"})
+    assert engine.asked == ["newer"], "the others are pulled one at a time"
+    for _ in range(2):
+        node.follow({"stable": "second", "next": "newer", "last": "newest"})
+    assert engine.asked == ["newer", "second"]
+    engine.free.set()
+    until_ready(node, {"stable": "second", "next": "newer", "last": "newest"})
+    assert sorted(engine.asked) == ["newer", "newest", "second"]
+
+
+def test_one_that_is_being_pulled_and_becomes_the_stable_one_is_not_pulled_twice(engine):
+    engine.free.clear()
+    node = follower(engine)
+    node.follow({"stable": "first", "next": "newer"})
+    node.follow({"stable": "newer", "next": "newer"})
+    engine.free.set()
+    until_ready(node, {"stable": "newer", "next": "newer"})
+    assert engine.asked == ["newer"]
+
+
+def test_before_it_is_told_what_is_wanted_it_names_nothing_and_no_clean_up_removes_any(engine):
+    def away():
+        raise StoreError("Redis is away.")
+
+    node = follower(engine, moved=away)
+    assert node.named() == frozenset()
+    with pytest.raises(StoreError):
+        node.follow({"stable": "first", "next": "newer"}, 1)  # what rollouts chose is not known yet
+    assert node.named() == frozenset()
+    node.moved = lambda: {"chosen"}
+    node.follow({"stable": "first", "next": "newer"}, 1)
+    assert node.named() == {"first", "newer", "chosen"}
 
 
 def test_what_rollouts_chose_is_asked_for_only_if_there_is_something_and_not_at_each_heartbeat(engine):

@@ -54,6 +54,12 @@ def test_one_that_a_build_stands_on_keeps_no_other(disk):
     assert engine.there == {"host/builder@new", "host/builder@old"}
 
 
+def test_while_it_is_not_known_which_are_wanted_none_goes(disk):
+    engine = Images({"host/builder@new", "host/builder@old"})
+    disk(engine, set()).make_room()
+    assert len(engine.there) == 2
+
+
 def test_with_room_nothing_goes(disk):
     engine = Images({"host/builder@new", "host/builder@old"})
     roomy = disk(engine, {"host/builder@new"}, clean_bytes=0)
