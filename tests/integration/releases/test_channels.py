@@ -330,9 +330,7 @@ def test_an_app_that_was_moved_to_the_channel_s_base_is_not_taken_back_by_a_node
     first, second, third = bases
     farm.promote_builder(second)
     for app, base in (("moved", second), ("earlier", third)):
-        moved = Rebase(
-            at=1, image=DIGEST, previous=DIGEST, built=DIGEST, base=base, previous_base=first, moved=True, notes=()
-        )
+        moved = Rebase(at=1, image=DIGEST, previous=DIGEST, built=DIGEST, base=base, previous_base=first, moved=True)
         farm.database.client.lpush(farm.database.key("rebases", f"t/{app}"), moved.model_dump_json())
     assert leases.claim(submitted(farm, "moved"), "n", bases=has(first)) == Unclaimed("base")
     assert leases.claim(submitted(farm, "earlier"), "n", bases=has(first)).build.base == first
