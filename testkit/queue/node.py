@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import Build, BuildResult, Phase, Request
+from buildfarm.model import STABLE, Build, BuildResult, Phase, Request
 from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
 from buildfarm.queue.app import make_celery
@@ -50,12 +50,15 @@ class SleepingTools:
         """What builds would stand on."""
         return SimpleNamespace(digest=DIGEST)
 
+    channel = STABLE
+    builders = SimpleNamespace(held=SimpleNamespace(told=lambda: ""))  # it does not choose bases by app
+
     @property
     def exporter(self) -> SleepingTools:
         """The registry's part."""
         return self
 
-    def during(self, check: Callable[[], None]) -> SleepingTools:
+    def during(self, check: Callable[[], None], build: Build | None = None) -> SleepingTools:
         """The same tools: nothing here takes long."""
         return self
 
