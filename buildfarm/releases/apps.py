@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
@@ -14,14 +13,13 @@ from buildfarm.releases.models import AppChannel, AppImage, Channel, ChannelHist
 from buildfarm.releases.rollouts.fleet import Fleet
 
 if TYPE_CHECKING:
-    from buildfarm.oci.registry import Registry
     from buildfarm.releases import base as bases
     from buildfarm.releases import builder as builders
     from buildfarm.releases import rebase as rebasing
     from buildfarm.releases import shelf
     from buildfarm.releases.channels import app_bases, keeper, pointers
     from buildfarm.settings import Settings
-    from buildfarm.store import Database, Records
+    from buildfarm.store import Database
 else:  # most calls of most programs need none of it
     builders = LazyModule("buildfarm.releases.builder")
     bases = LazyModule("buildfarm.releases.base")
@@ -35,19 +33,8 @@ else:  # most calls of most programs need none of it
 class Apps(Fleet):
     """These methods of the farm; all raise StoreError and RegistryError, and NotFoundError if the app has no image."""
 
-    records: Records
     settings: Settings
     database: Database
-
-    @property
-    @abstractmethod
-    def registry(self) -> Registry:
-        """The farm's registry."""
-
-    @property
-    @abstractmethod
-    def quick_registry(self) -> Registry:
-        """The same one for calls that others wait for."""
 
     @property
     def app_bases(self) -> app_bases.AppBases:

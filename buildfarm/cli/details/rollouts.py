@@ -79,6 +79,8 @@ def list_rollouts(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in found]))
         return
+    if not found:
+        click.echo("There are no rollouts yet: buildfarm rollouts plan BASE makes one.")
     for one in found:
         click.echo(f"{one.id:<5} {one.phase:<10} wave {one.wave} of {one.waves or '?'}  {_time(one.since)}  {one.base}")
 

@@ -38,8 +38,9 @@ local function was_moved(place, base)
   return newest and cjson.decode(newest).base == base
 end
 
--- The channel, the base that a build stands on here, or nil if the node lacks it, and the base that it should have. A channel that has just moved counts
--- as where it was until the node has its new base; a base that a rollout has chosen for the app, or that its image was moved to, is exact.
+-- The channel, the base that a build stands on here, or nil if the node lacks it, and the base that it should have. A
+-- channel that has just moved counts as where it was until the node has its new base; a base that a rollout has chosen for
+-- the app, or that its image was moved to, is exact.
 local function base_here(build, told)
   local place = build.tenant .. '/' .. build.app
   local channel, base, chosen = bases_of_app(namespace, place)
