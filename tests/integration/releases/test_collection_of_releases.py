@@ -90,7 +90,9 @@ class ListedPlace(Place):
         return self.collect_listed(self.listing())
 
     def collect_listed(self, listing: Listing) -> Collected:
-        garbage = FarmGarbage(self.farm.history, self.farm.settings, self.bases)
+        # As the command does: distribution answers 500 to a GET of a manifest that is written again at that moment.
+        history = replace(self.farm.history, registry=lambda: self.farm.registry)
+        garbage = FarmGarbage(history, self.farm.settings, self.bases)
         return ListedGarbage(garbage, listing, self.settle_seconds).collect(EAGER, Budget())
 
     def listing(self) -> Listing:
