@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from buildfarm.store.archive.pack import Position
 
 _INPUTS = 20  # of an app, that an image is remembered for
-_BUCKETS = 4096  # as in scripts/_archived.lua
+BUCKETS = 4096  # as in scripts/_archived.lua
 _Fields = tuple[str | None, str | None, str | None, str | None, str | None]
 _LOOKED_UP = ["state", "finished_at", "place", "archived", "log_waits"]
 _FORGET = 500  # builds at once
@@ -151,7 +151,7 @@ class Catalog:
 
     def forget_builds(self, known: Mapping[str, Collection[str]]) -> None:
         """Forgets archived builds of each tenant/app in ``known`` that are not among these."""
-        for number in range(_BUCKETS):
+        for number in range(BUCKETS):
             key = self.database.key("archived", str(number))
             with self.database.failures():
                 found: Any = self.database.client.hgetall(key)
@@ -244,7 +244,7 @@ class Catalog:
         return self.database.key("archive", place)
 
     def _bucket(self, build_id: str) -> str:
-        number = int(hashlib.sha1(build_id.encode(), usedforsecurity=False).hexdigest()[:8], 16) % _BUCKETS
+        number = int(hashlib.sha1(build_id.encode(), usedforsecurity=False).hexdigest()[:8], 16) % BUCKETS
         return self.database.key("archived", str(number))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from buildfarm.errors import SetupError
 from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import read_recipe
 from buildfarm.recipes.parts import Dockerfile
+from buildfarm.store.archive.catalog import BUCKETS
 from localfarm.images import BUILDER, DEBIAN, SUITE, Distribution
 from localfarm.services import redis_service
 from localfarm.state import LocalState, forget, locked, make_directory, read_state, secret_file, write_file, write_state
@@ -116,3 +119,15 @@ def test_the_local_redis_has_a_bound_and_drops_nothing():
     command = redis_service("redis", LocalState(redis_password="x"), Path("password")).command
     options = dict(zip(command[::2], command[1::2], strict=True))
     assert (options["--maxmemory"], options["--maxmemory-policy"]) == ("1gb", "noeviction")
+
+
+def test_redis_keeps_16_million_archived_builds_in_hashes_of_one_piece_here_and_in_the_chart():
+    command = redis_service("redis", LocalState(redis_password="x"), Path("password")).command
+    chart = (Path(__file__).parents[3] / "helm/buildfarm/templates/redis.yaml").read_text()
+    arguments = re.search(r"args: (\[--appendfsync.*?\])\n", chart)[1]
+    arguments = yaml.safe_load(arguments.replace("{{ .Values.redis.maxMemory | quote }}", "1gb"))
+    longest_value = f"{'t' * 30}/{'a' * 30} {10**10}"
+    for given in (command, arguments):
+        options = dict(zip(given[::2], given[1::2], strict=True))
+        assert int(options["--hash-max-listpack-entries"]) * BUCKETS >= 16_000_000
+        assert int(options["--hash-max-listpack-value"]) >= len(longest_value)
