@@ -67,6 +67,7 @@ class Outcome:
     told: str = ""
     result: BuildResult | None = None  # of the build without a cache, after the change
     on_others: bool = False  # whether it came out the same on another app's cache
+    slow: bool = False  # whether its second compile took too long
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -176,6 +177,7 @@ def _time(built: Builds, app: App, build: Build) -> CompileTime:
 def _compare_times(outcome: Outcome) -> None:
     first, again = outcome.cold, outcome.again
     if first and again and not again.is_quick_after(first):
+        outcome.slow = True
         share, seconds = again.share_of(first), f"{again.farm_seconds:.1f} s of {first.farm_seconds:.1f} s"
         raise ShortError(
             f"without the app's own scripts, the second compile takes {share:.0%} of the first ({seconds})"
