@@ -127,7 +127,7 @@ def test_redis_keeps_16_million_archived_builds_in_hashes_of_one_piece_here_and_
     arguments = re.search(r"args: (\[--appendfsync.*?\])\n", chart)[1]
     arguments = yaml.safe_load(arguments.replace("{{ .Values.redis.maxMemory | quote }}", "1gb"))
     longest_value = f"{'t' * 30}/{'a' * 30} {10**10}"
-    for given in (command, arguments):
-        options = dict(zip(given[::2], given[1::2], strict=True))
+    for words in (command, arguments):
+        options = dict(zip(words[::2], words[1::2], strict=True))
         assert int(options["--hash-max-listpack-entries"]) * BUCKETS >= 16_000_000
         assert int(options["--hash-max-listpack-value"]) >= len(longest_value)
