@@ -130,6 +130,8 @@ def show_plan(console: Console, made: Plan) -> None:
             _line(console, "step", step)
         for warning in one.get("warnings", ()):
             _line(console, "warning", warning, "yellow")
+    if made.get("start_from"):
+        _line(console, "start", f"that of {made['start_from']}, as there is no Procfile")
     for name, command in made["processes"].items():
         _line(console, "process", f"{name}: {command}")
     for problem in made["problems"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.choice import Chosen
 from workers.buildpacks.cnb import CnbBuild, CnbLayer
 from workers.buildpacks.previous import PreviousImage
-from workers.buildpacks.procfile import merge_types
+from workers.buildpacks.procfile import dockerfile_hint, merge_types
 from workers.buildpacks.profile import Profile
 from workers.buildpacks.steps import FOLDER, Steps
 from workers.export.launch_layers import LaunchLayer, LaunchLayers
@@ -41,11 +42,12 @@ class Built:
     process_types: Mapping[str, str] = field(default_factory=dict)  # type to shell command
     config_vars: Mapping[str, str] = field(default_factory=dict)  # become the image's environment
     cnb: CnbBuild | None = None  # where Cloud Native Buildpacks made it
+    hint: str = ""  # on its start, where nothing that is followed names one
 
     @property
     def warning(self) -> str:
         """What is wrong with it though it was built; empty if nothing is."""
-        return "" if self.process_types else NO_PROCESS
+        return "" if self.process_types else NO_PROCESS + self.hint
 
     def variables_on(self, base: Iterable[str]) -> Mapping[str, str]:
         """What the image sets on a base with these variables, each NAME=VALUE."""
@@ -84,7 +86,14 @@ def build(
         used=_used(chosen, classic.report(chosen.classic, workspace, steps)),
         process_types=types,
         config_vars=released.config_vars,
+        hint="" if types else _hint(workspace),
     )
+
+
+def _hint(workspace: Workspace) -> str:
+    with suppress(CompileError):  # a Dockerfile that cannot be read does not matter: nothing needs it
+        return dockerfile_hint(read_file(workspace.app, "Dockerfile"))
+    return ""
 
 
 def _used(chosen: Chosen, reports: Reports) -> tuple[UsedBuildpack, ...]:

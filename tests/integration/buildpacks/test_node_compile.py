@@ -147,6 +147,23 @@ def test_without_a_lock_file_packages_come_from_the_cache_for_a_day(node):
     assert (node.app / "told").read_text().split() == ["2026-01-01"] * 2 + ["2026-01-02"] * 2
 
 
+def test_without_a_lock_file_an_app_whose_tree_is_made_in_every_build_has_the_days_versions(node):
+    # It says in its lock file what it takes, unless there is one already.
+    node.program("npm", 'if [ "$1" = install ] && [ ! -f package-lock.json ]; then date +%N >package-lock.json; fi')
+    node.program("date", 'if [ "$1" = -u ]; then echo 2026-01-01; else exec /bin/date "$@"; fi')
+    node.files({"package.json": json.dumps({"scripts": {"start": "node .", "dependencies": "true"}})})
+    node()
+    first, kept = (node.app / "package-lock.json").read_text(), tree(node.folder / "cache")
+    node.remove("package-lock.json")
+    assert RESTORED not in node()
+    assert (node.app / "package-lock.json").read_text() == first
+    assert tree(node.folder / "cache") == kept, "the cache changed, and no snapshot is left for the next build"
+    node.remove("package-lock.json")
+    node.program("date", 'if [ "$1" = -u ]; then echo 2026-01-02; else exec /bin/date "$@"; fi')
+    node()
+    assert (node.app / "package-lock.json").read_text() != first
+
+
 def test_an_apps_own_install_script_runs_in_every_build(node):
     node.files(package(scripts={"postinstall": "mkdir -p dist && cp source.ts dist/app.js"}) | {"source.ts": "one"})
     node()
@@ -297,6 +314,20 @@ def test_config_vars_win_and_may_have_any_name(node):
     assert (node.app / "told").read_text() == "false production --max-old-space-size=300 prod shop warn\n"
     node(NODE_ENV="test", NPM_CONFIG_LOGLEVEL="silent", key="k", plan="p", steps="s", tools="t")
     assert (node.app / "told").read_text() == "true test    \n"
+
+
+def test_create_react_app_is_not_told_to_take_warnings_for_errors(node):
+    node.files(package(devDependencies={"react-scripts": "5"}, scripts={"build": 'mkdir build && echo "${CI-}" >told'}))
+    node()
+    assert (node.app / "told").read_text() == "\n"
+
+
+def test_npm_before_7_is_not_told_to_keep_no_logs(node):
+    # It removes them then without a name, and fails.
+    node.program("npm", '[ "$1" != --version ] || echo 6.14.18; [ -z "${npm_config_logs_max:-}" ]')
+    node.files({"package.json": json.dumps({"packageManager": "npm@6.14.18", "scripts": {"start": "node ."}})})
+    node.files({"package-lock.json": LOCK})
+    node()
 
 
 def test_what_node_options_loads_is_not_asked_of_what_installs_it(node):

@@ -18,7 +18,7 @@ SERVE = "/usr/lib/buildfarm/serve-static"
 def planner():
     """The buildpack's own modules, which are no package: they run in the builder."""
     names = (
-        "app", "ranges", "versions", "managers", "install", "patches", "compiled", "functions", "starts", "members", "plan",
+        "app", "ranges", "versions", "managers", "install", "patches", "compiled", "functions", "starts", "members", "needs", "plan",
     )  # fmt: skip
     sys.path.insert(0, str(LIB))
     yield importlib.import_module("plan")
@@ -63,6 +63,8 @@ def berry(version):
         ({}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n", "pnpm-workspace.yaml": "onlyBuiltDependencies: [a]\n"}, "pnpm 10.34.9"),
         ({}, {"pnpm-lock.yaml": "lockfileVersion: '6.0'\n"}, "pnpm 8.15.9"),
         ({}, {"pnpm-lock.yaml": "lockfileVersion: 5.4\n"}, "pnpm 7.33.7"),
+        ({}, {"pnpm-lock.yaml": "lockfileVersion: 5.3\n"}, "pnpm 7.33.7"),
+        ({"engines": {"node": "12.x"}}, {"pnpm-lock.yaml": "lockfileVersion: 5.3\n"}, "pnpm 6.35.1"),
         ({"packageManager": "pnpm@9.1.0+sha512.abc"}, {}, "pnpm 9.1.0"),
         ({"devEngines": {"packageManager": {"name": "pnpm", "version": "^10.0.0"}}}, {}, "pnpm ^10.0.0"),
         ({"engines": {"pnpm": ">=10"}}, {"pnpm-lock.yaml": "lockfileVersion: '9.0'\n"}, "pnpm >=10"),
@@ -375,6 +377,48 @@ def test_without_a_lock_file_a_tree_is_kept_for_a_day_with_the_lock_file_that_wa
     assert (install["kept"], install["daily"], install["makes"]) == (True, daily, made)
 
 
+@pytest.mark.parametrize(
+    ("files", "installing", "made"),
+    [
+        ([], "npm install --include=dev", ["package-lock.json"]),
+        ([".yarnrc"], "yarn install --production=false", ["yarn.lock"]),
+        ([".yarnrc.yml"], "yarn install --no-immutable", ["yarn.lock"]),
+        (["pnpm-workspace.yaml"], "pnpm install --no-frozen-lockfile --prod=false", ["pnpm-lock.yaml"]),
+        (["bunfig.toml"], "bun install", ["bun.lock", "bun.lockb"]),
+    ],
+)
+def test_where_a_tree_is_not_kept_the_lock_file_that_was_made_is(plan, files, installing, made):
+    package = {"scripts": {"postinstall": "a", "dependencies": "b"}}
+    install = plan(package, files)["install"]
+    assert (install["kept"], install["makes_lock"]) == (False, True)
+    assert (install["run"], install["makes"]) == (installing, made)
+    assert plan(package, files, NODE_MODULES_CACHE="false")["install"]["makes_lock"] is False
+
+
+MEMBER = """{"name": "@shop/api", "devDependencies": {"tsx": "4"},
+  "scripts": {"start": "npm run serve", "serve": "tsx src/index.ts"}}"""
+
+
+@pytest.mark.parametrize(
+    ("package", "files", "needed"),
+    [
+        ({}, {}, "tsx"),
+        ({"scripts": {"start": "npm start --workspace @shop/api"}}, {}, "tsx"),
+        ({"scripts": {"start": "npm run serve -w packages/api"}}, {}, "tsx"),
+        ({"scripts": {"start": "pnpm -r start"}}, {}, "tsx"),
+        ({}, {"Procfile": "web: cd packages/api && npm start\n"}, "tsx"),
+        ({}, {"Procfile": "web: node packages/api/dist/index.js\n"}, ""),
+        ({"scripts": {"start": "node packages/api-client/index.js && npm run serve"}}, {}, ""),
+        ({"devDependencies": {"ts-node": "10"}}, {"packages/api/package.json": '{"scripts": {"start": "ts-node ."}}'}, "ts-node"),
+    ],
+)  # fmt: skip
+def test_what_a_workspace_is_started_with_is_not_dropped(plan, package, files, needed):
+    members = {"package-lock.json": "{}", "packages/api/package.json": MEMBER, **files}
+    made = plan({"workspaces": ["packages/*"], **package}, members)
+    told = f"the start needs {needed}, which is a development dependency" if needed else ""
+    assert made["prune"]["because"] == told
+
+
 def test_what_qwiks_server_loads_is_not_dropped(plan):
     package = {"scripts": {"build": "qwik build", "serve": "node server/entry.express"}}
     made = plan(package | {"devDependencies": {"@builder.io/qwik-city": "1"}}, ["package-lock.json"])
@@ -426,6 +470,8 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
         ({"scripts": {"build": "a", "heroku-postbuild": "b", "heroku-prebuild": "c", "heroku-cleanup": "d"}}, ["package-lock.json"],
          ["npm run heroku-prebuild", "npm ci --include=dev", "npm run heroku-postbuild", "npm run heroku-cleanup"]),
         ({"scripts": {"build": "a", "gcp-build": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run gcp-build"]),
+        ({"scripts": {"build": "a", "gcp-build": ""}}, ["package-lock.json"], ["npm ci --include=dev"]),
+        ({"scripts": {"build": "a", "gcp-build": "", "apphosting:build": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run apphosting:build"]),
         ({"scripts": {"build": "a", "prepare": "b", "postinstall": "c", "preinstall": "d"}}, ["package-lock.json"],
          ["npm ci --include=dev", "npm run preinstall --include=dev", "npm run postinstall --include=dev", "npm run prepare --include=dev", "npm run build"]),
         ({"scripts": {"install": "a", "postinstall": "b"}}, ["package-lock.json"], ["npm ci --include=dev", "npm run install --include=dev"]),
@@ -433,7 +479,9 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
          ["npm ci --include=dev", "npm exec -c 'node-gyp rebuild'", "npm run postinstall --include=dev"]),
         ({"scripts": {"install": "a"}}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev", "npm run install --include=dev"]),
         ({"gypfile": False}, ["package-lock.json", "binding.gyp"], ["npm ci --include=dev"]),
-        ({"scripts": {"postinstall": "a"}, "packageManager": "npm@6.14.18"}, ["package-lock.json"], ["npm ci --include=dev"]),
+        ({"scripts": {"postinstall": "a"}, "packageManager": "npm@6.14.18"}, ["package-lock.json"], ["npm ci --production=false"]),
+        (DEVELOPMENT | {"engines": {"node": "12.x"}}, [], ["npm install --no-package-lock --production=false", "npm prune --production"]),
+        (DEVELOPMENT | {"engines": {"npm": "10.x"}}, [], ["npm install --no-package-lock --include=dev", "npm prune --omit=dev"]),
         ({"scripts": {"postinstall": "a", "dependencies": "b"}}, ["package-lock.json"], ["npm ci --include=dev"]),
         ({"scripts": {"postinstall": "a"}}, [], ["npm install --no-package-lock --include=dev", "npm run postinstall --include=dev"]),
         ({"scripts": {"postinstall": "a"}}, ["pnpm-lock.yaml"], ["pnpm install --frozen-lockfile --prod=false"]),
@@ -441,6 +489,17 @@ DEVELOPMENT = {"devDependencies": {"tsx": "1"}}
 )  # fmt: skip
 def test_the_steps(plan, package, files, steps):
     assert plan(package, files)["steps"] == steps
+
+
+@pytest.mark.parametrize(("dependency", "ci"), [("react-scripts", False), ("next", True)])
+def test_warnings_are_no_errors_for_create_react_app(plan, dependency, ci):
+    assert plan({"devDependencies": {dependency: "5"}}, ["package-lock.json"])["ci"] is ci
+
+
+@pytest.mark.parametrize(("named", "steps"), [("lint, types", ["npm run lint", "npm run types"]), ("", [])])
+def test_googles_config_var_names_the_scripts_that_build(plan, named, steps):
+    scripts = {"build": "a", "gcp-build": "b", "lint": "c", "types": "d"}
+    assert plan({"scripts": scripts}, ["package-lock.json"], GOOGLE_NODE_RUN_SCRIPTS=named)["steps"][1:] == steps
 
 
 @pytest.mark.parametrize(
@@ -463,6 +522,14 @@ def test_bun_is_there_where_scripts_call_it_under_another_manager(plan, package,
 )
 def test_a_config_var_keeps_development_dependencies(plan, config):
     assert "npm prune --omit=dev" not in plan(DEVELOPMENT, ["package-lock.json"], **config)["steps"]
+
+
+@pytest.mark.parametrize(
+    ("node", "start", "taken"),
+    [("14.x", "npm start", True), ("24.x", "npm start", False), ("14.x", "node .", False), ("14.x", "npx serve", True)],
+)
+def test_an_npm_for_an_old_node_is_taken_along_where_a_process_calls_it(plan, node, start, taken):
+    assert plan({"engines": {"node": node}}, {"Procfile": f"web: {start}\n"})["runtime"] is taken
 
 
 def test_the_linker_is_told_where_yarn_has_one(plan):

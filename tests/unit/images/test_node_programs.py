@@ -58,7 +58,7 @@ def test_a_program_comes_into_the_image_from_the_cache_and_from_what_the_node_mo
 @pytest.mark.parametrize("version", ["10.9.2", "11.1.0"])
 def test_what_a_build_is_told_of_its_node_does_not_say_where_it_comes_from(tmp_path, version):
     def told(node_folder):
-        given = 'tools=$1 node_folder=$2 manager_version=$3 cache=/c manager=npm manager_linker=""'
+        given = 'tools=$1 node_folder=$2 manager_version=$3 cache=/c manager=npm manager_linker="" ci=true'
         script = f'{given}; source "$4"; set_defaults; env'
         tools = tmp_path / "tools"
         tools.mkdir()

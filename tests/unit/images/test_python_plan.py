@@ -88,6 +88,16 @@ INSTALLS = {
         "poetry",
         ["poetry install --no-interaction --only main --no-root", "poetry install --no-interaction --only-root"],
     ),
+    "pdm before 2.17": (
+        {"pyproject.toml": PROJECT, "pdm.lock": '[metadata]\nlock_version = "4.4.1"\n'},
+        "pdm",
+        ["pdm sync --prod --no-self"],
+    ),
+    "pdm since 2.17": (
+        {"pyproject.toml": PROJECT, "pdm.lock": '[metadata]\nlock_version = "4.5.0"\n'},
+        "pdm",
+        ["pdm install --check --prod --no-self"],
+    ),
     "pdm": ({"pyproject.toml": PROJECT, "pdm.lock": ""}, "pdm", ["pdm install --check --prod --no-self"]),
     "pipenv": ({"Pipfile": "[packages]", "Pipfile.lock": "{}"}, "pipenv", ["pipenv install --deploy"]),
     "a Pipfile beside a linter's settings": (
@@ -138,7 +148,10 @@ STARTS = {
         },
         "uvicorn --host 0.0.0.0 --port $PORT conf.asgi:application",
     ),
-    "Flask": ({"requirements.txt": "flask", "app.py": FLASK}, "flask --app app:app run --host 0.0.0.0 --port $PORT"),
+    "Flask": (
+        {"requirements.txt": "flask", "app.py": FLASK},
+        "env FLASK_APP=app:app flask run --host 0.0.0.0 --port $PORT",
+    ),
     "Flask with gunicorn": (
         {"requirements.txt": "Flask\ngunicorn", "wsgi.py": FLASK},
         "gunicorn --bind 0.0.0.0:$PORT wsgi:app",

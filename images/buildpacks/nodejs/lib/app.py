@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFESTS = ("package.json", "package.json5", "package.yaml")
+# The scripts that build an app; the first that it has counts. Google's, also an empty one, takes the place of `build`.
+BUILDS = ("heroku-postbuild", "scalingo-postbuild", "apphosting:build", "gcp-build", "build")
 # JSON5 is a part of JavaScript; a separate context has nothing to call.
 _JSON5 = (
     "const text = require('fs').readFileSync(0, 'utf8');"
@@ -44,6 +46,15 @@ class App:
     @property
     def scripts(self) -> dict[str, str]:
         return {key: text for key, text in self.table("scripts").items() if isinstance(text, str) and text.strip()}
+
+    @cached_property
+    def builds(self) -> list[str]:
+        """The scripts that run when the dependencies are there: those that Google's config var names, else one."""
+        if (named := self.config.get("GOOGLE_NODE_RUN_SCRIPTS")) is not None:
+            return [name.strip() for name in named.split(",") if name.strip()]
+        table = self.table("scripts")
+        first = next((name for name in BUILDS if name in self.scripts or (name == "gcp-build" and name in table)), "")
+        return [first] if first in self.scripts else []
 
     @cached_property
     def dependencies(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app import App
+from app import BUILDS, App
 
 _COMMENTS = r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/'  # and strings, which may hold what looks like one
 _ENDINGS = {"ts": "js", "mts": "mjs", "cts": "cjs"}
@@ -13,9 +13,7 @@ _ENDINGS = {"ts": "js", "mts": "mjs", "cts": "cjs"}
 def output(app: App, source: str) -> str:
     """The program that the build makes of this file; nothing if it makes none."""
     stem, _, ending = source.rpartition(".")
-    scripts = " ".join(
-        app.scripts.get(name, "") for name in ("build", "heroku-postbuild", "scalingo-postbuild", "gcp-build")
-    )
+    scripts = " ".join(app.scripts.get(name, "") for name in BUILDS)
     settings = re.sub(_COMMENTS, r"\1", app.text("tsconfig.json"), flags=re.DOTALL)
     called = re.search(r"(?<![\w-])tsc\b([^&|;]*)", scripts)
     if ending not in _ENDINGS or not called or re.search(r'"(noEmit|emitDeclarationOnly)"\s*:\s*true', settings):

@@ -12,14 +12,16 @@ default() {
 set_defaults() {
   local name
   mapfile -t given < <(compgen -e)
-  default CI true
+  # Create React App takes each warning for an error there.
+  if [ "$ci" = true ]; then default CI true; fi
   default NODE_ENV production
   default npm_config_cache "$cache/npm"
   default npm_config_update_notifier false
   default npm_config_fund false
   default npm_config_audit false
   default npm_config_loglevel warn
-  default npm_config_logs_max 0
+  # npm before 7 fails with 0.
+  if [ "$manager" != npm ] || [ "${manager_version%%.*}" -ge 7 ]; then default npm_config_logs_max 0; fi
   # Headers of this very Node, so that native modules compile without fetching them; npm warns of the older name since 11.
   # The place is part of what they compile to, and of the cache's key: it must not tell where this Node comes from.
   ln -s "$node_folder" "$tools/node"
@@ -27,7 +29,8 @@ set_defaults() {
   if [ "$manager" != npm ] || [ "${manager_version%%.*}" -lt 11 ]; then default npm_config_nodedir "$tools/node"; fi
   if [ "$manager" = pnpm ]; then set_pnpms_defaults; fi
   case $manager:$manager_linker in
-    yarn:) default YARN_CACHE_FOLDER "$cache/yarn" ;;
+    # As npm and pnpm do, it takes packages whose engines leave this Node out.
+    yarn:) default YARN_CACHE_FOLDER "$cache/yarn" && default YARN_IGNORE_ENGINES true ;;
     # Plug'n'Play runs the archives themselves: they become part of the app.
     yarn:pnp) default YARN_ENABLE_GLOBAL_CACHE false ;;
     yarn:*) if [ ! -d .yarn/cache ]; then default YARN_ENABLE_GLOBAL_CACHE true; fi ;;

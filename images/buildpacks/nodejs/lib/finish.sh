@@ -25,11 +25,11 @@ check_output() {
 
 # Another Node than the builder's, and a package manager that a process is started with
 take_along() {
-  local name folder root names=()
+  local name folder package names=()
   if [ -e "$tools/bin/node" ]; then
     mkdir -p .node/bin && cp "$node_folder/bin/node" .node/bin/node
   fi
-  if [ "$at_run_time" = true ]; then names=(yarn yarnpkg pnpm); fi
+  if [ "$at_run_time" = true ]; then names=(npm npx yarn yarnpkg pnpm); fi
   if [ "$at_run_time" = true ] || [ "$bun_at_run_time" = true ]; then names+=(bun bunx); fi
   if [ ${#names[@]} -gt 0 ]; then mkdir -p .node/bin .node/lib; fi
   for name in "${names[@]}"; do
@@ -38,9 +38,9 @@ take_along() {
     case $folder in
       "$build"/*) ln -s "../../${folder#"$build"/}" ".node/bin/$name" ;;
       /*)
-        root=${folders[$name]}
-        cp -R "$root" .node/lib/"$name"
-        ln -s "../lib/$name${folder#"$root"}" ".node/bin/$name"
+        package=${name/npx/npm}
+        if [ ! -d ".node/lib/$package" ]; then cp -R "${folders[$package]}" ".node/lib/$package"; fi
+        ln -s "../lib/$package${folder#"${folders[$package]}"}" ".node/bin/$name"
         ;;
       *) ln -s "$folder" ".node/bin/$name" ;;
     esac

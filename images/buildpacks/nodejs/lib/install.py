@@ -97,7 +97,7 @@ def _below(root: Path) -> list[str]:
     return found
 
 
-def install(app: App, manager: Manager) -> str:
+def install(app: App, manager: Manager, *, makes_lock: bool = False) -> str:
     """The command, or nothing for a plain program without a manifest."""
     if not app.has(app.manifest_name):
         return ""
@@ -105,23 +105,43 @@ def install(app: App, manager: Manager) -> str:
     if manager.berry:
         return f"yarn install --{'immutable' if locked else 'no-immutable'}"
     command, development = {
-        "npm": ("npm ci" if locked else "npm install --no-package-lock", " --include=dev"),
+        "npm": (f"npm {_npm_install(manager, makes_lock=makes_lock)}", _with_development(manager)),
         "pnpm": (f"pnpm install --{'' if locked else 'no-'}frozen-lockfile", " --prod=false"),
-        "yarn": (f"yarn install {_classic_lock(manager)}", " --production=false"),
+        "yarn": (f"yarn install{_classic_lock(manager, makes_lock=makes_lock)}", " --production=false"),
         "bun": ("bun install --frozen-lockfile" if locked else "bun install", ""),
     }[manager.name]
     return command + _unless_asked(app, development)
 
 
-def made_locks(manager: Manager) -> list[str]:
+def makes_lock(app: App, manager: Manager, not_kept: str) -> bool:
+    """Whether the lock file that the installing makes is kept for the day, because what it installs is not."""
+    return bool(not_kept) and not manager.lock and app.config.get("NODE_MODULES_CACHE") != "false"
+
+
+def made_locks(manager: Manager, *, makes_lock: bool = False) -> list[str]:
     """The lock files that the installing may write into an app without one."""
-    if manager.lock or manager.classic:
+    if manager.lock or ((manager.classic or manager.name == "npm") and not makes_lock):
         return []
-    return {"pnpm": ["pnpm-lock.yaml"], "yarn": ["yarn.lock"], "bun": ["bun.lock", "bun.lockb"]}.get(manager.name, [])
+    names = {
+        "npm": ["package-lock.json"],
+        "pnpm": ["pnpm-lock.yaml"],
+        "yarn": ["yarn.lock"],
+        "bun": ["bun.lock", "bun.lockb"],
+    }
+    return names[manager.name]
 
 
-def _classic_lock(manager: Manager) -> str:
-    return "--frozen-lockfile" if manager.lock else "--no-lockfile"
+def _with_development(manager: Manager) -> str:
+    """npm before 7 does not know the option of the later ones, and leaves them out without a message."""
+    return " --production=false" if manager.old_npm else " --include=dev"
+
+
+def _npm_install(manager: Manager, *, makes_lock: bool) -> str:
+    return "ci" if manager.lock else "install" if makes_lock else "install --no-package-lock"
+
+
+def _classic_lock(manager: Manager, *, makes_lock: bool) -> str:
+    return " --frozen-lockfile" if manager.lock else "" if makes_lock else " --no-lockfile"
 
 
 def _unless_asked(app: App, option: str) -> str:
@@ -130,7 +150,7 @@ def _unless_asked(app: App, option: str) -> str:
     return "" if named & _OF_DEVELOPMENT else option
 
 
-def prune(app: App, manager: Manager, packages: Packages, needed: str) -> tuple[str, str]:
+def prune(app: App, manager: Manager, packages: Packages, needed: str, *, makes_lock: bool = False) -> tuple[str, str]:
     """The command that drops development dependencies, or why there is none."""
     if not packages.development:
         return "", "there are no development dependencies"
@@ -142,7 +162,7 @@ def prune(app: App, manager: Manager, packages: Packages, needed: str) -> tuple[
     if app.config.get("NODE_ENV", "production") != "production":
         return "", "NODE_ENV is not production"
     why_not = _why_not_pruned(app, manager, packages)
-    return ("", why_not) if why_not else (_prune(manager, packages), "")
+    return ("", why_not) if why_not else (_prune(manager, packages, makes_lock=makes_lock), "")
 
 
 def _why_not_pruned(app: App, manager: Manager, packages: Packages) -> str:
@@ -155,21 +175,24 @@ def _why_not_pruned(app: App, manager: Manager, packages: Packages) -> str:
     return ""
 
 
-def _prune(manager: Manager, packages: Packages) -> str:
+def _prune(manager: Manager, packages: Packages, *, makes_lock: bool) -> str:
     if manager.berry:
         return "yarn workspaces focus --all --production"
     if manager.classic:
-        return f"yarn install --production --ignore-scripts --prefer-offline {_classic_lock(manager)}"
+        lock = _classic_lock(manager, makes_lock=makes_lock)
+        return f"yarn install --production --ignore-scripts --prefer-offline{lock}"
     if manager.name == "pnpm" and packages.workspaces:
         frozen = "" if manager.lock else "no-"
         return f"pnpm install --prod --ignore-scripts --prefer-offline --{frozen}frozen-lockfile"
-    return "pnpm prune --prod --ignore-scripts" if manager.name == "pnpm" else "npm prune --omit=dev"
+    if manager.name == "pnpm":
+        return "pnpm prune --prod --ignore-scripts"
+    return "npm prune --production" if manager.old_npm else "npm prune --omit=dev"
 
 
 def apart(app: App, manager: Manager, packages: Packages) -> list[str]:
     """The commands of the app's own install scripts, where they can be steps, on a tree from the cache too."""
     own = {f"{app.manifest_name}: {name}" for group in _AFTERWARDS for name in group}
-    if manager.name != "npm" or not ranges.satisfies(manager.version, ">=7"):
+    if manager.name != "npm" or manager.old_npm:
         return []
     if not own.issuperset(packages.own_scripts()) or _ignores_scripts(app):
         return []

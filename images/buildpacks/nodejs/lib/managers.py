@@ -31,8 +31,9 @@ TRACES = {
 BUN = "1.4.5"
 CLASSIC = "1.22.22"
 # The version of a lock file's format, and the last manager of those that write it.
-PNPM_BY_LOCK = {"5.3": "6.35.1", "5.4": "7.33.7", "6.0": "8.15.9", "6.1": "8.15.9", "9.0": "9.15.9"}
+PNPM_BY_LOCK = {"5.3": "7.33.7", "5.4": "7.33.7", "6.0": "8.15.9", "6.1": "8.15.9", "9.0": "9.15.9"}
 PNPM = "10.34.9"
+PNPM_BEFORE_NODE_14 = "6.35.1"  # on Node 20 it and the 7s until 7.33 reach no registry
 YARN_BY_LOCK = {"4": "2.4.2", "5": "3.8.7", "6": "3.8.7"}
 BERRY = "4.18.1"
 # The npm for a Node that the builder's npm does not run on.
@@ -64,6 +65,11 @@ class Manager(NamedTuple):
     @property
     def berry(self) -> bool:
         return self.name == "yarn" and not self.classic
+
+    @property
+    def old_npm(self) -> bool:
+        """Whether it is an npm with other options than today's."""
+        return self.name == "npm" and ranges.satisfies(_lowest(self.version), "<7")
 
     @property
     def linker(self) -> str:
@@ -175,14 +181,20 @@ def _default(app: App, manager: Manager, node: str, npm: str) -> str:
         case "bun":
             return BUN
         case "pnpm":
-            found = re.search(r"(?m)^lockfileVersion: '?([\d.]+)", text)
-            version = PNPM_BY_LOCK.get(found[1] if found else "", PNPM)
-            return PNPM if version == PNPM_BY_LOCK["9.0"] and _workspace_settings(app) else version
+            return _default_pnpm(app, text, node)
     if "# yarn lockfile v1" in text:
         return CLASSIC
     if found := re.search(r"(?m)^__metadata:\s+version: (\d+)", text):
         return YARN_BY_LOCK.get(found[1], BERRY)
     return BERRY if app.has(".yarnrc.yml") else CLASSIC
+
+
+def _default_pnpm(app: App, lock: str, node: str) -> str:
+    found = re.search(r"(?m)^lockfileVersion: '?([\d.]+)", lock)
+    version = PNPM_BY_LOCK.get(found[1] if found else "", PNPM)
+    if version.startswith("7.") and ranges.satisfies(_lowest(node), "<14.6"):
+        return PNPM_BEFORE_NODE_14
+    return PNPM if version == PNPM_BY_LOCK["9.0"] and _workspace_settings(app) else version
 
 
 def _workspace_settings(app: App) -> bool:

@@ -51,8 +51,9 @@ def start(app: App, found: Found) -> Start | None:
 
 def _build(app: App, member: Member) -> tuple[str, ...]:
     """Its build script, where the root has none that builds all of them."""
-    built = any(name in app.scripts for name in ("heroku-postbuild", "scalingo-postbuild", "gcp-build", "build"))
-    return () if built or not member.scripts.get("build") else (f"cd {shlex.quote(member.folder)} && npm run build",)
+    return (
+        () if app.builds or not member.scripts.get("build") else (f"cd {shlex.quote(member.folder)} && npm run build",)
+    )
 
 
 def warning(found: Found) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import install
 import managers
 import members
+import needs
 import starts
 import versions
 from app import MANIFESTS, App, WrongFileError, read_config, told_by
 
-# The programs of a package, where they are not called as it is.
-PROGRAMS = {
-    "nest": "@nestjs/cli", "ng": "@angular/cli", "remix-serve": "@remix-run/serve", "tsc": "typescript",
-    "react-router-serve": "@react-router/serve", "babel-node": "@babel/node", "strapi": "@strapi/strapi",
-}  # fmt: skip
-
-
-# What only starts another program
-RUNNERS = {"npx", "bunx", "pnpx", "exec", "dlx", "yarn", "pnpm", "bun", "run", "env"}
 _TOOL_FILES = (".nvmrc", ".node-version", ".tool-versions", "mise.toml", ".mise.toml")
 
 
@@ -75,8 +66,9 @@ def make(app: App) -> dict[str, Any]:
         **parts,
         "processes": {"web": start.command} if start else {},
         "environment": start.environment if start else {},
-        "runtime": at_run_time(app, manager, commands),
+        "runtime": at_run_time(app, manager, commands, npm),
         "bun": beside,
+        "ci": not app.uses("react-scripts"),
         "because": start.because if start else "",
         "warnings": warnings(app, manager, "" if start else members.warning(shared)),
         "problems": [*([problem] if problem else []), *problems],
@@ -105,20 +97,24 @@ def make_steps(
     commands: dict[str, str],
 ) -> tuple[list[str], dict[str, Any]]:
     """All commands in their order, and what the log says about the installing and the pruning one."""
-    installing = install.install(app, manager)
+    not_kept = install.why_not_kept(app, manager, packages)
+    makes_lock = install.makes_lock(app, manager, not_kept)
+    installing = install.install(app, manager, makes_lock=makes_lock)
     loaded = start.loads if start and start.loads in app.development else ""
-    pruning, why_not = install.prune(app, manager, packages, needed(app, commands) or loaded)
+    pruning, why_not = install.prune(
+        app, manager, packages, needs.find(app, commands, packages.manifests) or loaded, makes_lock=makes_lock
+    )
     scripts = [manager.run(name) for name in after(app)]
     before = [manager.run(name) for name in ("heroku-prebuild", "scalingo-prebuild") if name in app.scripts]
     own = install.apart(app, manager, packages)
     steps = [*before, installing, *own, *scripts, *(start.steps if start else ()), pruning]
-    not_kept = install.why_not_kept(app, manager, packages)
     kept = {
         "run": installing,
         "kept": not not_kept,
         "because": not_kept,
         "daily": not manager.lock,
-        "makes": install.made_locks(manager),
+        "makes": install.made_locks(manager, makes_lock=makes_lock),
+        "makes_lock": makes_lock,
         "inputs": install.inputs(app, manager, packages),
         "apart": own,
     }
@@ -127,58 +123,25 @@ def make_steps(
 
 def after(app: App) -> list[str]:
     """The app's scripts that run when the dependencies are there."""
-    names = ("heroku-postbuild", "scalingo-postbuild", "gcp-build", "build")
-    build = next((name for name in names if name in app.scripts), "")
-    cleanup = [name for name in ("heroku-cleanup", "scalingo-cleanup") if name in app.scripts]
-    return [*([build] if build else []), *cleanup]
+    return [*app.builds, *(name for name in ("heroku-cleanup", "scalingo-cleanup") if name in app.scripts)]
 
 
-def needed(app: App, commands: dict[str, str]) -> str:
-    """A development dependency whose program a process is started with."""
-    for command in all_scripts(app, commands):
-        for part in re.split(r"[;&|]+", command):
-            for word in called(part.split()):
-                name = "/".join(word.split("/")[: 2 if word.startswith("@") else 1])
-                if (package := PROGRAMS.get(name, name)) in app.development:
-                    return package
-    return ""
-
-
-def called(words: list[str]) -> list[str]:
-    """The words of a simple command that may name packages: its program, and what Node is to load before."""
-    programs = [word for word in words if not re.match(r"[A-Za-z_]+=|-", word) and word not in RUNNERS]
-    loaded = [after for word, after in pairwise(words) if word in ("-r", "--require", "--import", "--loader")]
-    return [*programs[:1], *loaded]
-
-
-def all_scripts(app: App, commands: dict[str, str]) -> list[str]:
-    """The commands, and the scripts that they run."""
-    told, left = [], list(commands.values())
-    seen: set[str] = set()
-    while left:
-        told.append(left.pop(0))
-        for name in re.findall(r"\b(?:run|npm|yarn|pnpm|bun)\s+(?:run\s+)?([\w:.-]+)", told[-1]):
-            if name in app.scripts and name not in seen:
-                seen.add(name)
-                left += [app.scripts[part] for part in (f"pre{name}", name, f"post{name}") if part in app.scripts]
-    return told
-
-
-def at_run_time(app: App, manager: managers.Manager, commands: dict[str, str]) -> bool:
-    """Whether the package manager itself must be in the image."""
+def at_run_time(app: App, manager: managers.Manager, commands: dict[str, str], npm: str) -> bool:
+    """Whether the package manager itself must be in the image; ``npm`` is the builder's, which is there."""
+    text = "\n".join(needs.all_scripts(app, commands))
     if manager.name == "npm":
-        return False
+        return fetched(manager, npm) and bool(re.search(r"\b(npm|npx)\b", text))
     if manager.name == "bun" or manager.plug_n_play:
         return True
-    text = "\n".join(all_scripts(app, commands))
     return bool(re.search(r"\b(pnpm|pnpx|yarn|yarnpkg)\b", text))
 
 
 def bun(app: App, manager: managers.Manager, commands: dict[str, str]) -> dict[str, Any]:
     """Where scripts call bun although another manager installs: its version, and whether a process calls it."""
-    scripts = {name: app.scripts[name] for name in after(app)}
+    scripts = {name: app.scripts.get(name, "") for name in after(app)}
     called = [
-        bool(re.search(r"(?m)(^|[\s;&|])bunx?\s", "\n".join(all_scripts(app, some)))) for some in (scripts, commands)
+        bool(re.search(r"(?m)(^|[\s;&|])bunx?\s", "\n".join(needs.all_scripts(app, some))))
+        for some in (scripts, commands)
     ]
     return {"version": managers.bun_beside(app, manager) if any(called) else "", "runtime": called[1]}
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import compiled
 import functions
-from app import App
+from app import BUILDS, App
 from managers import Manager
 
 SERVE = "/usr/lib/buildfarm/serve-static"
@@ -87,7 +87,7 @@ def _main(app: App, manager: Manager) -> Start | None:
     names = ("server", "app", "index", "main", "src/server", "src/index", "src/main")
     endings = ("js", "mjs", "cjs", "ts", "mts")
     candidates = [str(main).removeprefix("./")] if isinstance(main, str) and main else []
-    built = bool(app.scripts.get("build") or app.scripts.get("heroku-postbuild"))
+    built = bool(app.builds)
     for name in candidates:
         found = app.first(name, f"{name}.js", f"{name}/index.js")
         if found or (built and re.match(r"(dist|build|out|lib|output|\.output)/", name)):
@@ -290,8 +290,7 @@ _OUTPUTS = (
 
 
 def _output(app: App) -> Start | None:
-    names = ("build", "heroku-postbuild", "scalingo-postbuild", "gcp-build")
-    built = " ".join(app.scripts[name] for name in names if name in app.scripts)
+    built = " ".join(app.scripts[name] for name in BUILDS if name in app.scripts)
     if not built:
         return None
     if app.uses("vitepress"):

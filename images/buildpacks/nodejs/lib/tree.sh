@@ -4,7 +4,8 @@ keep=/usr/lib/buildfarm/keep
 
 install_dependencies() {
   find . -name node_modules -type d -prune -exec rm -rf {} +
-  if [ "$kept" = true ]; then make_key; fi
+  if [ "$kept" = true ] || [ "$makes_lock" = true ]; then make_key; fi
+  if [ "$makes_lock" = true ]; then restore_lock; fi
   echo "-----> $installing"
   if [ -n "$key" ] && "$keep" restore "$cache" node_modules "$key" "$build"; then
     echo "       Restored from the cache: nothing changed"
@@ -15,6 +16,7 @@ install_dependencies() {
     find_parts
     if [ -n "$key" ] && [ ${#parts[@]} -gt 0 ]; then "$keep" save "$cache" node_modules "$key" "$build" "${parts[@]}"; fi
   fi
+  if [ -n "$lock_key" ]; then keep_lock; fi
   installed=1
   if [ -n "$key" ] && [ -n "$pruning" ]; then
     : >/tmp/nodejs.installed
@@ -25,6 +27,20 @@ install_dependencies() {
       if [ -d "$cache/kept/node_modules" ]; then printf %s "$installed_marks" >"$cache/kept/node_modules/marks"; fi
     fi
   fi
+}
+
+# Where the tree is made in every build, its versions are those of the lock file that the day's first one made.
+restore_lock() {
+  lock_key=$key key=""
+  if "$keep" restore "$cache" lock "$lock_key" "$build"; then lock_key=""; fi
+}
+
+keep_lock() {
+  local name made=()
+  for name in "${made_locks[@]}"; do
+    if [ -f "$name" ]; then made+=("$name"); fi
+  done
+  if [ ${#made[@]} -gt 0 ]; then "$keep" save "$cache" lock "$lock_key" "$build" "${made[@]}"; fi
 }
 
 # The app's own scripts that are steps of their own run in every build, and what they make of the tree is not kept.

@@ -189,7 +189,10 @@ def _poetry_root(app: App) -> str:
 def _pdm(app: App, lock: str, because: str) -> Manager:
     distribution = app.table("tool", "pdm").get("distribution")
     package = app.says("build-system") if distribution is None else bool(distribution)
-    run = "pdm install --check --prod"
+    # Those of formats before 4.5 have a digest of pyproject.toml that pdm since 2.17 computes otherwise.
+    written = re.search(r'(?m)^lock_version = "(\d+)\.(\d+)', app.text(lock))
+    old = written is not None and (int(written[1]), int(written[2])) < (4, 5)
+    run = "pdm sync --prod" if old else "pdm install --check --prod"
     project = Project(run if package else "", "the project is a package" if package else "the project is not a package")
     not_kept = "pdm.lock names packages in folders of the app" if re.search(r'(?m)^path = "', app.text(lock)) else ""
     names = _direct(app) | _from_lock(app, lock)

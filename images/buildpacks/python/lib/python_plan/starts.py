@@ -265,7 +265,7 @@ def _wsgi(app: App, installed: set[str]) -> Start | None:
     module = f"{target.folder}/{target.module}".lstrip("/") if target.folder else target.module
     warning = "Flask's own server is for development. Add gunicorn to the dependencies."
     return Start(
-        f"flask --app {module}:{target.variable} run --host 0.0.0.0 --port $PORT",
+        f"env FLASK_APP={module}:{target.variable} flask run --host 0.0.0.0 --port $PORT",  # also before 2.2
         f"{target.name} in {target.file}",
         warning,
     )
