@@ -126,6 +126,7 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
         "BUILDFARM_CACHE_DIRECTORY": str(workspaces / f"{node_id}.caches"),
         "BUILDFARM_TOOL_DIRECTORY": str(workspaces / f"{node_id}.tools"),
         "BUILDFARM_LOG_FORMAT": "json",
+        "BUILDFARM_LAYER_FACTS": "false",  # or each node would read the whole builder
         "BUILDFARM_SANDBOX_NETWORK": farm.settings.sandbox_network,
         # What tests serve to builds, they serve on the builds' own bridge.
         "BUILDFARM_SANDBOX_ALLOW": f"{gateway_of(farm.settings.sandbox_network)}/32",

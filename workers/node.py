@@ -27,6 +27,7 @@ from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.serving import Probes, serve_metrics
 from buildfarm.telemetry.traces import open_tracer
 from workers.attempt.running import RunningAttempts
+from workers.caches.facts.reader import READ_SECONDS, FactsReader
 from workers.engine import open_engine
 from workers.pipeline import AppTools
 from workers.queue import submissions
@@ -49,6 +50,7 @@ from workers.wiring import (
     make_image_tools,
     make_spools,
     make_tools,
+    open_facts,
     open_rollouts,
     step_images,
 )
@@ -101,12 +103,13 @@ def run(settings: Settings) -> bool:
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
         spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log, metrics)
+        facts = open_facts(farm, tools, nodes, attempts.names, log)
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
-            *_ahead_jobs(tools, health),
+            *_ahead_jobs(tools, health, facts),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
             *farm_jobs(farm, leases, nodes, metrics, spools=spools),
             *_pod_jobs(settings, attempts),
@@ -173,10 +176,11 @@ def farm_jobs(
     yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 
 
-def _ahead_jobs(tools: AppTools, health: Health) -> Iterator[tuple[str, float, Callable[[], None]]]:
+def _ahead_jobs(tools: AppTools, health: Health, facts: FactsReader) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What the node has ready before a build needs it, likewise."""
     yield "pool", 0, PoolUpkeep(tools.pool, tools.builders, health.accepting).tend
     yield "snapshots", _AHEAD_SECONDS, tools.caches.snapshots.make
+    yield "facts", READ_SECONDS, facts.turn
 
 
 def _pod_jobs(settings: Settings, attempts: RunningAttempts) -> Iterator[tuple[str, float, Callable[[], None]]]:

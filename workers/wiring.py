@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 
 import docker
@@ -13,6 +13,9 @@ from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.channels.app_bases import AppBases
+from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.check import FactsCheck
+from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rollouts.engine import Engine
 from buildfarm.releases.rollouts.mover import Mover
@@ -25,6 +28,7 @@ from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies, Snapshots
+from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
 from workers.fetch import SourceLimits
@@ -48,6 +52,7 @@ from workers.upkeep.step_images import StepImages
 _IDLE_SECONDS = 60  # beyond the longest build, for its end
 # So much later another node goes on with rollouts after the death of the one that moved apps.
 _ROLLOUTS_LEAD_SECONDS = 5.0
+_FACTS_LEAD_SECONDS = 90.0  # likewise with looking for new layers
 
 
 def make_disk(
@@ -207,9 +212,26 @@ def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger,
 
 def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
     """The engine of this node; it connects at its first turn."""
-    mover = Mover(Rebaser(farm.registry, farm.records), Rollouts(farm.database))
+    facts = FactsCheck(FactsStore(farm.database)) if farm.settings.layer_facts else None
+    mover = Mover(Rebaser(farm.registry, farm.records, facts), Rollouts(farm.database))
     duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
     return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
+
+
+def open_facts(
+    farm: Farm, tools: AppTools, nodes: Nodes, builds: Callable[[], Collection[str]], log: Logger
+) -> FactsReader:
+    """What reads layers on this node; ``builds`` are those that run here."""
+
+    def bases() -> Set[str]:
+        known = {*Pointers(farm.database).all().values(), *AppBases(farm.database).moved(), farm.builder()}
+        return known - {""}
+
+    duty = Duty(nodes, farm.settings.node_id, "inspector", _FACTS_LEAD_SECONDS)
+    return FactsReader(
+        tools.pool, farm.registry, FactsStore(farm.database), lambda: tools.builders.current.image, bases,
+        duty.is_mine, lambda: bool(builds()), tools.caches.snapshots.has_ended, log, farm.settings.layer_facts,
+    )  # fmt: skip
 
 
 def _open_tools(settings: Settings, farm: Farm) -> ToolStore:

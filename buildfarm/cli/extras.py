@@ -20,6 +20,7 @@ EXTRAS = {
     "starlette": "api",
     "uvicorn": "api",
     "docker": "node",
+    "elftools": "node",
     "requests": "node",
     "yaml": "node",
     "opentelemetry": "traces",

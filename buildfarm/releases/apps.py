@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from buildfarm.releases import rebase as rebasing
     from buildfarm.releases import shelf
     from buildfarm.releases.channels import app_bases, keeper, pointers
+    from buildfarm.releases.facts import check, store
     from buildfarm.settings import Settings
     from buildfarm.store import Database
 else:  # most calls of most programs need none of it
@@ -28,6 +29,8 @@ else:  # most calls of most programs need none of it
     app_bases = LazyModule("buildfarm.releases.channels.app_bases")
     keeper = LazyModule("buildfarm.releases.channels.keeper")
     pointers = LazyModule("buildfarm.releases.channels.pointers")
+    check = LazyModule("buildfarm.releases.facts.check")
+    store = LazyModule("buildfarm.releases.facts.store")
 
 
 class Apps(Fleet):
@@ -116,7 +119,8 @@ class Apps(Fleet):
             found = bases.read_base(self.registry, repository, Digest(digest))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
-        return rebasing.Rebaser(self.registry, self.records).rebase(
+        facts = check.FactsCheck(store.FactsStore(self.database)) if self.settings.layer_facts else None
+        return rebasing.Rebaser(self.registry, self.records, facts).rebase(
             tenant, app, found, dry_run=dry_run, older=older, channel=follows.channel
         )
 

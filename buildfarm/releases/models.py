@@ -17,6 +17,7 @@ class Rebase(Frozen):
     base: str = Field(description="the new base, as repository@digest")
     previous_base: str = Field(description="the base before, likewise; empty if it is not known")
     moved: bool = Field(description="whether the tag moves to the image: not in a dry run, nor if it is on this base")
+    unchecked: str = Field("", description="why it is not known whether its files find all that they need")
 
 
 class AppImage(Frozen):

@@ -14,6 +14,7 @@ from buildfarm.oci.image import ComposedImage
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.compose import compose
+from buildfarm.releases.facts.check import FactsCheck, Verdict
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.movable import NewestImage, refusals
 from buildfarm.releases.rebases import Moves, Rebases
@@ -33,6 +34,7 @@ class Rebaser:
 
     registry: Registry
     records: Records
+    facts: FactsCheck | None = None  # None: nothing is known of what apps' files need
     _bases: dict[str, Base] = field(default_factory=dict)  # those that were read, by digest
 
     @property
@@ -76,17 +78,24 @@ class Rebaser:
         )
 
     def plan(
-        self, name: str, image: NewestImage, base: Base, *, older: bool, channel: str = ""
+        self, name: str, image: NewestImage, base: Base, *, older: bool, channel: str = "", needs_facts: bool = False
     ) -> tuple[Rebase, ComposedImage]:
-        """The move of a tenant/app and its image on ``base``; nothing is written."""
+        """The move of a tenant/app and its image on ``base``; nothing is written.
+
+        With ``needs_facts``, raises NoFactsError if too little is known of what the app's files need.
+        """
         release = read_release(self.registry, image.repository, image.manifest)
         before = self._base_of(image)
-        reasons = list(refusals(image, release, before, base, older=older))
+        where = f"{image.repository}@{image.digest}"
+        verdict = self.facts.look(where, release, before, base) if self.facts else Verdict()
+        reasons = [*refusals(image, release, before, base, older=older), *verdict.blockers]
         if reasons:
             raise NotRebasableError(
                 f"The app {name} cannot be moved to {base.reference}: {'; '.join(reasons)}.",
                 advice="Build the app again: builds use the base of its channel.",
             )
+        if needs_facts:
+            verdict.refuse(name)
         composed = compose(release, base, channel)
         planned = Rebase(
             at=self.records.database.now(),
@@ -96,6 +105,7 @@ class Rebaser:
             base=base.reference,
             previous_base="@".join(image.base).strip("@"),
             moved=composed.digest != image.digest,
+            unchecked=verdict.missing,
         )
         return planned, composed
 

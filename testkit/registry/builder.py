@@ -38,20 +38,29 @@ def push_builder(registry: Registry) -> Builder:
     return Builder("unused", REPOSITORY, digest, manifest, config)
 
 
-def push_patched(registry: Registry, builder: Builder, files: Mapping[str, str], created: str, **config: object) -> str:
+def archive_of(files: Mapping[str, str | bytes]) -> bytes:
+    """A tar archive of these files, which anybody may run."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, text in files.items():
+            content = text.encode() if isinstance(text, str) else text
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def push_patched(
+    registry: Registry, builder: Builder, files: Mapping[str, str | bytes], created: str, **config: object
+) -> str:
     """Pushes this builder with these files over its own; returns it as repository@digest. None of its tags moves.
 
     ``config`` are fields of its config: of its runtime config where they are in upper case.
     """
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text.encode()), 0o755
-            tar.addfile(entry, io.BytesIO(text.encode()))
-    packed = gzip.compress(archive.getvalue(), mtime=0)
+    archive = archive_of(files)
+    packed = gzip.compress(archive, mtime=0)
     told = json.loads(builder.config) | {"created": created}
-    told["rootfs"]["diff_ids"].append(Digest.of(archive.getvalue()))
+    told["rootfs"]["diff_ids"].append(Digest.of(archive))
     told["history"] = [*told.get("history", ()), {"created": created, "created_by": "a patch"}]
     for name, value in config.items():
         (told["config"] if name[0].isupper() else told)[name] = value

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildfarm.farm import Farm
 from buildfarm.oci.digest import Digest
@@ -15,7 +13,7 @@ from buildfarm.oci.manifest import LayerDigests
 from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.compose import release_of
 from buildfarm.releases.shelf import mount_base, put_image
-from testkit.registry.builder import push_builder, push_patched
+from testkit.registry.builder import archive_of, push_builder, push_patched
 
 LABELS = {"buildfarm.platform": "2", "io.buildpacks.stack.id": "buildfarm.trixie"}
 
@@ -25,26 +23,31 @@ class Deployed:
     """Apps of one farm."""
 
     farm: Farm
+    diff_ids: dict[str, None] = field(default_factory=dict)  # of the layers of apps, in their order
 
-    def base(self, created: str, labels: Mapping[str, str] = LABELS) -> str:
-        """A base with one file more than the smallest builder, as repository@digest."""
+    def base(
+        self, created: str, labels: Mapping[str, str] = LABELS, files: Mapping[str, str | bytes] | None = None
+    ) -> str:
+        """A base with one file more than the smallest builder, and with these ``files``, as repository@digest."""
         small = push_builder(self.farm.registry)
-        return push_patched(self.farm.registry, small, {"patch": created}, created, Labels=labels)
+        return push_patched(self.farm.registry, small, {"patch": created, **(files or {})}, created, Labels=labels)
 
     def app(
-        self, name: str, reference: str, *, code: str = "1", label: str = "", layers: int = 1, variables: int = 1
-    ) -> str:
+        self, name: str, reference: str, *, code: str = "1", label: str = "", layers: int = 1, variables: int = 1,
+        files: Mapping[str, str | bytes] | None = None,
+    ) -> str:  # fmt: skip
         """Publishes an image of tenant/app on a base, with so many own layers; returns its digest.
 
-        Apps with the same ``label`` have the same layers.
+        Apps with the same ``label`` have the same layers. Each layer has these ``files`` too.
         """
         registry, base = self.farm.registry, self.read(reference)
         repository = f"apps/{name}"
         added = []
         for number in range(layers):
-            archive = _archive(f"{label or name} {code} {number}")
+            archive = archive_of({"app/code": f"{label or name} {code} {number}", **(files or {})})
             packed = gzip.compress(archive, mtime=0)
             digest = registry.put_blob(repository, packed)
+            self.diff_ids[Digest.of(archive)] = None
             added.append(AddedLayer(LayerDigests(digest, Digest.of(archive), len(packed), len(archive)), "app"))
         changes = RuntimeConfig(cmd=("web",), env={f"VARIABLE_{n}": f"{name} {n}" for n in range(variables)})
         release = release_of(
@@ -64,12 +67,3 @@ class Deployed:
     def tags(self, names: list[str]) -> dict[str, str]:
         """Where the registry's tags of these apps are."""
         return {name: str(self.farm.registry.get_manifest(f"apps/{name}", "latest")[2]) for name in names}
-
-
-def _archive(text: str) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        entry = tarfile.TarInfo("app/code")
-        entry.size = len(text.encode())
-        tar.addfile(entry, io.BytesIO(text.encode()))
-    return archive.getvalue()

@@ -20,6 +20,8 @@ from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import SUBMIT_QUEUE, SUBMIT_TASK, node_queue
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.layer import LayerFacts
+from buildfarm.releases.facts.store import FactsStore, Unread
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.rollouts.changes import Announcement, Change
@@ -160,7 +162,7 @@ class Full:
         AppBases(self.database).follow(self.life.tenant, "web", "next")
         # As a rollout does it.
         self.client.hset(self.database.key("app-bases"), f"{self.life.tenant}/web", f"buildfarm/builder@{DIGEST}")
-        for duty in ("sweeper", "archivist", "roller"):
+        for duty in ("sweeper", "archivist", "roller", "inspector"):
             assert nodes.lead("node", 60, duty)
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
@@ -172,6 +174,11 @@ class Full:
         ScannedLayers(self.database, Seal("key")).add(
             f"apps/{self.life.tenant}/a", DIGEST, [str(n) for n in range(300)]
         )
+        facts, image = FactsStore(self.database), f"apps/{self.life.tenant}/a@{DIGEST}"
+        facts.put(DIGEST, LayerFacts())
+        facts.put(DIGEST, LayerFacts(unknown="it is damaged"), failed=True)
+        facts.want(image, [Unread(str(DIGEST), 1, str(DIGEST))])
+        assert facts.take()
         Tags(self.database).mark(f"apps/{self.life.tenant}/published")
         place = f"apps/{self.life.tenant}/published"
         self.client.hset(self.database.key("tags"), place, str(DIGEST))

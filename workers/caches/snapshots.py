@@ -159,6 +159,10 @@ class Snapshots:
         """Make no more, and stop making one: the node ends."""
         self._ended.set()
 
+    def has_ended(self) -> bool:
+        """Whether the node ends."""
+        return self._ended.is_set()
+
     def remove_all(self) -> None:
         """Remove also what an earlier process left. For the node's start and end."""
         self.forget(1 << 62)

@@ -41,6 +41,8 @@ def show(app: str, as_json: bool) -> None:
     click.echo(f"image    {found.image}\nbase     {found.base or 'not known'}{note}\nchannel  {found.channel}")
     if not found.release:
         click.echo("It has no release: build the app again before it can be moved to another base.")
+    for reason in found.reasons:
+        click.echo(f"rollout  {found.rollout} does not move it: {reason}")
     for one in found.rebases:
         click.echo(f"{_time(one.at)}  moved from {one.previous_base or 'another base'} to {one.base}")
 
@@ -67,6 +69,8 @@ def rebase(app: str, base: str, older: bool, dry_run: bool, as_json: bool) -> No
         click.echo(f"{app} is on {done.base} already.")
     else:
         click.echo(f"{app} {'would move' if dry_run else 'has moved'} to {done.base}.\n{done.image}")
+        if done.unchecked:
+            click.echo(f"It is not known whether its programs find all libraries there: {done.unchecked}.")
 
 
 @apps.command()

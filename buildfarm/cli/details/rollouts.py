@@ -43,14 +43,15 @@ def rollouts() -> None:
 @rollouts.command(short_help="Plan a rollout to BASE, and print which apps can be moved.")
 @click.argument("base", metavar="BASE")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter, such as soak_seconds=600.")
+@click.option("--without-facts", default="", metavar="REASON", help="Also move apps whose files could not be read.")
 @json_option
-def plan(base: str, values: tuple[str, ...], as_json: bool) -> None:
+def plan(base: str, values: tuple[str, ...], without_facts: str, as_json: bool) -> None:
     """Plan a rollout to BASE, and print which apps can be moved; nothing moves.
 
     BASE is repository:tag or repository@digest in the farm's registry. The values of parameters are JSON, such as
     cohorts='["1","10%","100%"]'; text needs no quotes. docs/rollouts.md lists them.
     """
-    rules = _parameters(values)
+    rules = _parameters([*values, *([f"without_facts={json.dumps(without_facts)}"] if without_facts else [])])
     with connected_farm() as farm:
         planned = farm.plan_rollout(base, rules)
         until = time.monotonic() + _LOOK_SECONDS

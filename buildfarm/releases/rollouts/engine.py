@@ -72,8 +72,9 @@ class Engine:
         while unchecked := self._spared(app for app in apps.values() if app.state is AppState.UNCHECKED):
             if not self.is_mine():
                 return
-            found = [one.app for one in self.mover.compose(unchecked, rollout, push=False)]
-            rollout = self._write(Change(rollout, rollout, found))
+            looked_at = [one.app for one in self.mover.compose(unchecked, rollout, push=False)]
+            if found := [app for app in looked_at if app.state is not AppState.UNCHECKED]:
+                rollout = self._write(Change(rollout, rollout, found))
         held = self.watch.changed(rollout, apps, self.mover.rollouts.database.now())
         checked = rollout.checked or all(app.state is not AppState.UNCHECKED for app in apps.values())
         if held or checked != rollout.checked:
@@ -94,8 +95,8 @@ class Engine:
             rollout = self._move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
 
     def _spared(self, apps: Iterable[App]) -> list[App]:
-        """The next batch of these, without those that the registry has failed for in this turn."""
-        return [app for app in apps if app.name not in self.mover.trouble][:_BATCH]
+        """The next batch of these, without those that are looked at later."""
+        return [app for app in apps if not self.mover.is_put_off(app)][:_BATCH]
 
     def _turned(self, rollout: Rollout, after: Rollout) -> Rollout:
         self.log.info("rollout", rollout=after.id, phase=after.phase, wave=after.wave + 1, reason=after.reason)

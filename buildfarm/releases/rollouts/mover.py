@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.image import ComposedImage
 from buildfarm.releases.base import Base
+from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rebases import Moves
@@ -20,6 +22,8 @@ from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
 from buildfarm.releases.rollouts.store import Rollouts
 
 THREADS = 8
+_LOOK_AGAIN_SECONDS = 10.0  # at an app whose files have not been read yet
+_UNREAD_SECONDS = 900.0  # so long a rollout waits for that
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,6 +50,8 @@ class Mover:
     rebaser: Rebaser
     rollouts: Rollouts
     trouble: dict[str, RegistryError] = field(default_factory=dict)  # by app, since the engine's turn began
+    unread: dict[str, tuple[float, float]] = field(default_factory=dict)  # apps whose files are: since, look again at
+    clock: Callable[[], float] = time.monotonic
 
     def base_of(self, rollout: Rollout) -> Base:
         """The rollout's base. Raises RegistryError."""
@@ -58,7 +64,14 @@ class Mover:
         To the channel's own base, apps go back from a base that the channel has never been on. Raises RegistryError.
         """
         base, older = self.base_of(rollout), rollout.base == rollout.source
-        return _side_by_side(lambda app: self._compose(app, base, push=push, older=older), apps)
+        needs_facts = not (older or rollout.parameters.without_facts)
+        return _side_by_side(
+            lambda app: self._compose(app, base, push=push, older=older, needs_facts=needs_facts), apps
+        )
+
+    def is_put_off(self, app: App) -> bool:
+        """Whether to look at it later: the registry failed for it, or its files have not been read yet."""
+        return app.name in self.trouble or self.unread.get(app.name, (0, 0))[1] > self.clock()
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
@@ -90,26 +103,39 @@ class Mover:
             app, state=AppState.WAITING, reasons=("a build that began before has published on another base",)
         )
 
-    def _compose(self, app: App, base: Base, *, push: bool, older: bool) -> Composed:
+    def _compose(self, app: App, base: Base, *, push: bool, older: bool, needs_facts: bool = False) -> Composed:
         try:
             image = self.rebaser.newest(*app.name.split("/"))
-            move, composed = self.rebaser.plan(app.name, image, base, older=older)
+            move, composed = self.rebaser.plan(app.name, image, base, older=older, needs_facts=needs_facts)
             if not move.moved:
                 return Composed(replace(app, state=AppState.UNMOVED, reasons=("it is on the base already",)))
             if push:
                 self.rebaser.push(image, base, composed)
         except NotFoundError as error:
             return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
+        except NoFactsError as error:
+            return Composed(self._unread(app, error))
         except NotRebasableError as error:
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
         except RegistryError as error:
             self.trouble[app.name] = error
             return Composed(app)
+        self.unread.pop(app.name, None)
         known = replace(
             app, state=AppState.COMPOSED if push else AppState.WAITING, image=move.image, previous=move.previous,
             previous_base=move.previous_base, built=move.built, rebuilt=False, reasons=(),
         )  # fmt: skip
         return Composed(known, move, composed)
+
+    def _unread(self, app: App, error: NoFactsError) -> App:
+        """The app as it is while its files are read; it does not move if that takes too long, or cannot be done."""
+        now = self.clock()
+        since, _ = self.unread.get(app.name, (now, now))
+        if not error.pending or now - since > _UNREAD_SECONDS:
+            self.unread.pop(app.name, None)
+            return replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,))
+        self.unread[app.name] = since, now + _LOOK_AGAIN_SECONDS
+        return app
 
     def _back(self, app: App, newest: str, base: str) -> Composed:
         if newest == app.image and not app.rebuilt:

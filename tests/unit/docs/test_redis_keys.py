@@ -12,7 +12,7 @@ from testkit.queue.key_list import ARCHIVED, EXPIRES, KeyRow, key_rows, rows_of
 ROOT = Path(__file__).parents[3]
 NO_KEYS = {"calls"}  # a channel
 CELERYS = {"_kombu.binding", "unacked", "unacked_index", "unacked_mutex"}
-DUTIES = {"sweeper", "archivist", "roller"}
+DUTIES = {"sweeper", "archivist", "roller", "inspector"}
 IN_PYTHON = re.compile(r"""\bkey\(\s*"([\w:.-]+)"((?:,\s*"[\w-]+")*)""")
 IN_LUA = re.compile(r"""(?:\bkey\(|\bprefix \.\. |\bnamespace \.\. |KEYS\[1\] \.\. )'([\w.:-]+)'""")
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 OWN = {"buildfarm", "workers", "localfarm"}
 # The names of imports that differ from their package's.
 DISTRIBUTIONS = {
+    "elftools": "pyelftools",
     "yaml": "pyyaml",
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",

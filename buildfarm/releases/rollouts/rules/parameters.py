@@ -44,6 +44,9 @@ class Parameters(Frozen):
     window: Window | None = Field(None, description="when apps may move; null: at any time")
     revert_failed: bool = Field(True, description="put an app that becomes unhealthy back at once")
     severity: Severity = Severity.NORMAL
+    without_facts: str = Field(
+        "", max_length=500, description="why apps may move of whose files it is not known what they need; empty: no"
+    )
 
     @field_validator("cohorts")
     @classmethod

@@ -111,7 +111,7 @@ def stock(services: Settings) -> Iterator[Stock]:
 
 @pytest.fixture
 def fleet(settings: Settings, stock: Stock) -> Iterator[Fleet]:
-    own = settings.model_copy(update={"registry_url": stock.url, "builder": ""})
+    own = settings.model_copy(update={"registry_url": stock.url, "builder": "", "layer_facts": False})
     with open_farm(own) as farm, ThreadPoolExecutor(8) as pool:
         targets = {f"apps/{name}": digest for name, digest in stock.images.items()}
         farm.database.client.hset(farm.database.key("tags"), mapping=targets)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from buildfarm.errors import RegistryError
+from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rollouts import channel, engine, watch
 from buildfarm.releases.rollouts.engine import Engine
@@ -78,7 +79,7 @@ class Rebaser:
         self._ask("base")
         return SimpleNamespace(digest=digest, reference=f"{repository}@{digest}")
 
-    def plan(self, name, image, base, *, older):
+    def plan(self, name, image, base, *, older, needs_facts=False):
         self.older = older
         move = SimpleNamespace(
             moved=True, image=f"new-{name}", previous=image.digest, previous_base="b@old", built="", base=NEW
@@ -232,3 +233,37 @@ def test_the_channels_tag_is_tried_again(made, monkeypatch):
     monkeypatch.setattr(channel, "Pointers", lambda database: SimpleNamespace(get=lambda name: "b@another"))
     engine.follow_channel(object(), object(), [NEW])
     assert asked == [NEW], "the channel has moved on"
+
+
+def test_an_app_whose_files_are_being_read_is_looked_at_again_and_does_not_move_if_that_takes_too_long(made):
+    class Unread(Rebaser):
+        def plan(self, name, image, base, *, older, needs_facts=False):
+            if needs_facts and name == "t/a0":
+                error = NoFactsError("its files have not been read yet")
+                error.pending = True
+                raise error
+            return super().plan(name, image, base, older=older)
+
+    apps, now = [App("t/a0"), App("t/a1")], [0.0]
+    found, store = made(Phase.PLANNED, apps, {one.name: "old" for one in apps}, Unread())
+    found.mover = found.watch.mover = replace(found.mover, clock=lambda: now[0])
+    for now[0] in (0.0, 1.0, 60.0, 899.0):
+        found.turn()
+        assert [store.kept[one.name].state for one in apps] == [AppState.UNCHECKED, AppState.WAITING]
+        assert not store.rollout.checked
+    now[0] = 1000.0
+    found.turn()
+    assert store.kept["t/a0"].state is AppState.NOT_MOVABLE
+    assert store.kept["t/a0"].reasons == ("its files have not been read yet",)
+    assert store.rollout.checked
+
+
+def test_a_reason_lets_apps_move_of_which_too_little_is_known(made):
+    class Unread(Rebaser):
+        def plan(self, name, image, base, *, older, needs_facts=False):
+            assert not needs_facts
+            return super().plan(name, image, base, older=older)
+
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread(), without_facts="it cannot wait")
+    found.turn()
+    assert store.kept["t/a0"].state is AppState.WAITING

@@ -1,0 +1,1 @@
+"""Reads layers in a sandbox for what their files need and bring."""

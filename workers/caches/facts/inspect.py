@@ -1,0 +1,79 @@
+"""Reads a layer of the registry in a sandbox: without network, without a process of a tenant, and within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from buildfarm.errors import AppError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.unpack import unpacked
+from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, decode
+from buildfarm.releases.facts.store import Unread
+from workers.caches.facts.bundle import COMMAND, inspector_bytes
+from workers.sandbox.container import Sandbox
+
+LAYER_SECONDS = 900.0  # on a busy machine; the process has 300 s of the processor
+
+
+class UnreadableError(Exception):
+    """The layer has no facts, and would have none if it were read again; the text says why."""
+
+
+@dataclass
+class _Output:
+    """What the inspector writes, as far as it is kept."""
+
+    content: bytearray = field(default_factory=bytearray)
+
+    def add(self, piece: bytes) -> None:
+        self.content += piece
+        if len(self.content) > BASE_PACKED_BYTES_MAX:
+            raise UnreadableError("the inspector has written too much")
+
+
+def inspect_layer(
+    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None]
+) -> LayerFacts:
+    """The layer's facts; if it cannot be read, facts that say so. What ``check`` raises ends it.
+
+    Raises RegistryError, and NodeError if the engine failed: then it is to be tried again.
+    """
+    until = time.monotonic() + LAYER_SECONDS
+
+    def go_on() -> None:
+        check()
+        if time.monotonic() > until:
+            raise UnreadableError("to read it takes too long")
+
+    try:
+        return _read(sandbox, registry, repository, layer, of_base=of_base, check=go_on)
+    except (UnreadableError, ValueError) as error:
+        return LayerFacts(unknown=str(error))
+    except AppError as error:  # out of memory, or silent
+        return LayerFacts(unknown=error.message)
+
+
+def _read(
+    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None]
+) -> LayerFacts:
+    output, total = _Output(), hashlib.sha256()
+    ended = sandbox.bound(output.add, check).run(COMMAND, stdin=_pieces(registry, repository, layer, total.update))
+    if ended.code != 0:
+        raise UnreadableError(f"the inspector ended with {ended.code}")
+    if total.hexdigest() != Digest(layer.diff_id).hex:
+        raise UnreadableError("its content is not that of its diff ID")
+    return decode(bytes(output.content), of_base=of_base)
+
+
+def _pieces(registry: Registry, repository: str, layer: Unread, seen: Callable[[bytes], object]) -> Iterator[bytes]:
+    yield inspector_bytes()
+    blob = registry.get_blob(repository, Digest(layer.digest), limit_bytes=layer.size_bytes)
+    with closing(unpacked(blob)) as pieces:
+        for piece in pieces:
+            seen(piece)
+            yield piece

@@ -1,0 +1,1 @@
+"""What runs in a sandbox and reads a layer. It imports the standard library and pyelftools alone."""

@@ -1,0 +1,118 @@
+"""Reads one layer, a tar stream, from standard input, and writes its facts, compressed JSON, to standard output."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from types import FrameType
+from typing import IO, Any, TypeVar
+
+from workers.caches.facts.inspector.elf import HEADER_BYTES, MAGIC, UnreadableError, read_elf
+from workers.caches.facts.inspector.findings import Findings
+from workers.caches.facts.inspector.runtimes import (
+    by_content,
+    by_path,
+    class_version,
+    interpreter,
+    is_read,
+    jar_version,
+    outside,
+)
+
+T = TypeVar("T")
+
+_HEAD_BYTES = 64 * 1024
+_IN_MEMORY_BYTES = 32 * 1024 * 1024
+_FILE_SECONDS = 10  # of the processor
+_LAYER_SECONDS = 300
+_ADDRESS_BYTES = 2 << 30
+_JARS = (".jar", ".war", ".ear")
+
+
+def main() -> None:
+    """The process's whole work; it ends with a code other than 0 if there are no facts."""
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_CPU, (_LAYER_SECONDS, _LAYER_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
+    found = read_layer(sys.stdin.buffer)
+    text = json.dumps(found.document(), sort_keys=True, separators=(",", ":"))
+    sys.stdout.buffer.write(zlib.compress(text.encode(), 9))
+
+
+def read_layer(stream: IO[bytes]) -> Findings:
+    """The facts of a layer. Raises what tarfile raises if it is not a whole tar stream."""
+    found = Findings()
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
+            name = member.name.removeprefix("./")
+            if member.isdir():
+                continue
+            found.entry(name, member.linkname if member.issym() else None)
+            if member.issym() and (need := outside(member.linkname)):
+                found.need(need, name)
+            content = tar.extractfile(member) if member.isreg() and member.size else None
+            if content is not None:
+                _read_file(found, name, member, content)
+    return found
+
+
+def _read_file(found: Findings, name: str, member: tarfile.TarInfo, content: IO[bytes]) -> None:
+    needs, brings = by_path(name)
+    head = content.read(_HEAD_BYTES if is_read(name) else 4096)
+    if is_read(name):
+        more = by_content(name, head)
+        needs, brings = [*needs, *more[0]], [*brings, *more[1]]
+    if member.mode & 0o111 and (script := interpreter(head)):
+        needs.append(script)
+    if name.endswith(".class"):
+        found.java(class_version(head), name)
+    if head.startswith(MAGIC) and member.size >= HEADER_BYTES:
+        both = _bounded(found, name, lambda: read_elf(_seekable(head, member, content), name))
+        found.elf(name, *(both or (set(), set())))
+    elif name.endswith(_JARS) and head.startswith(b"PK"):
+        found.java(_bounded(found, name, lambda: jar_version(_seekable(head, member, content))) or 0, name)
+    for need in needs:
+        found.need(need, name)
+    for brought in brings:
+        found.bring_once(brought, name)
+
+
+def _bounded(found: Findings, name: str, read: Callable[[], T]) -> T | None:
+    """What ``read`` returns; None, with a note that the layer is not wholly known, if the file is damaged."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise UnreadableError("to read it takes too long")
+
+    if found.unknown:  # one is enough, and each could take as long
+        return None
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _FILE_SECONDS)
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 - whatever untrusted bytes make the libraries raise
+        why = str(error) if isinstance(error, UnreadableError) else f"it is damaged ({type(error).__name__})"
+        found.unreadable(name, why)
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _seekable(head: bytes, member: tarfile.TarInfo, content: IO[bytes]) -> IO[bytes]:
+    if member.size <= _IN_MEMORY_BYTES:
+        return io.BytesIO(head + content.read())
+    file: Any = tempfile.TemporaryFile(dir="/tmp")  # noqa: SIM115 - it ends with its last reference
+    file.write(head)
+    shutil.copyfileobj(content, file, 1 << 20)
+    file.seek(0)
+    return file  # type: ignore[no-any-return]
