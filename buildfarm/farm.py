@@ -42,6 +42,7 @@ from buildfarm.telemetry import logger
 if TYPE_CHECKING:
     from buildfarm import input_digest as inputs
     from buildfarm.buildpacks import pin as pins
+    from buildfarm.config_vars.build_variables import BuildVariables
     from buildfarm.gc import rollback as rollbacks
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import Rollback
@@ -142,8 +143,10 @@ class Farm(Keeping, Apps):
             known = ", ".join(self.settings.classes)
             raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
         queue = shard_of(request.tenant, build_class, self.settings.shards)
-        cached = self._cached_result(request)
-        accepted = self.records.submit(build_id or secrets.token_hex(8), request, queue, cached)
+        variables = self.build_variables.of(request.tenant, request.app)
+        cached = self._cached_result(request, variables)
+        build_id = build_id or secrets.token_hex(8)
+        accepted = self.records.submit(build_id, request, queue, cached, has_variables=bool(variables))
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
         if not self.records.is_of(accepted, request):
@@ -283,12 +286,13 @@ class Farm(Keeping, Apps):
         """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
         known_nodes.Nodes(self.database).drain(node_id)
 
-    def _cached_result(self, request: Request) -> CachedResult | None:
+    def _cached_result(self, request: Request, variables: BuildVariables) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         if not getattr(request, "cached_result", False):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
-        digest = inputs.input_digest(request, follows.base.partition("@")[2], self.settings, follows.channel)
+        builder = follows.base.partition("@")[2]
+        digest = inputs.input_digest(request, builder, self.settings, follows.channel, variables)
         cached = self.history.cached_result(f"{request.tenant}/{request.app}", digest) if digest else None
         try:
             if cached and self.quick_registry.has_manifest(cached.result.repository, cached.result.digest):

@@ -6,6 +6,7 @@ import json
 import re
 
 from buildfarm.buildpacks.address import parse_buildpack
+from buildfarm.config_vars.build_variables import NO_VARIABLES, BuildVariables
 from buildfarm.model import STABLE, BuildRequest, Request
 from buildfarm.seal import Seal
 from buildfarm.settings import Settings
@@ -20,8 +21,14 @@ _VERSION = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def input_digest(request: Request, builder: str, settings: Settings, channel: str = STABLE) -> str:
-    """A keyed digest of tenant, app, source, config vars, buildpacks, the builder and the settings that matter.
+def input_digest(
+    request: Request,
+    builder: str,
+    settings: Settings,
+    channel: str = STABLE,
+    variables: BuildVariables = NO_VARIABLES,
+) -> str:
+    """A keyed digest of all that decides what the image is: also the build variables and the settings that matter.
 
     Empty where two builds of the same request may differ: an image build takes what its distribution has today, and a
     branch moves, also one that a buildpack comes from. Buildpacks that the app's own files name are not known here: see
@@ -37,6 +44,7 @@ def input_digest(request: Request, builder: str, settings: Settings, channel: st
         # An image in which something is found that is now a secret must not be taken for an equal one.
         **({"secrets": sorted(request.secrets)} if request.secrets else {}),
         **({"channel": channel} if channel != STABLE else {}),
+        **({"variables": variables.beside(request.env).content()} if variables else {}),
         "version": _VERSION,
         "request": request.model_dump(mode="json", include=set(_FIELDS)),
         "builder": builder,

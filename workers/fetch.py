@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 
-from buildfarm.errors import SourceError, TooLargeError
+from buildfarm.config_vars.build_variables import CERTIFICATES, FILES, BuildVariables
+from buildfarm.errors import NodeError, SourceError, TooLargeError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.manifest import Descriptor
 from buildfarm.oci.registry import Registry
@@ -20,6 +21,7 @@ from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, 
 from buildfarm.sources.remarks import remarks
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.sandbox.container import Ended, Sandbox
+from workers.sandbox.spec import CA_VARIABLES
 
 _BIN = "/usr/lib/buildfarm"
 _COMMIT = re.compile(rb"^Commit ([0-9a-f]{40,64})$", re.MULTILINE)  # as fetch-git says it
@@ -40,6 +42,16 @@ mv -T -- "$inside" "$hidden"
 find /app -mindepth 1 -maxdepth 1 ! -path "$hidden" -exec rm -rf -- {} +
 find "$hidden" -mindepth 1 -maxdepth 1 -exec mv -t /app -- {} +
 rmdir "$hidden"
+"""
+
+
+# All that the sandbox trusts anyway, and what came.
+_TRUST = f"""
+cd {FILES}
+if [ -f {CERTIFICATES} ]; then
+  {{ cat "${{SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}" && echo && cat {CERTIFICATES}; }} >.all
+  mv .all {CERTIFICATES}
+fi
 """
 
 
@@ -117,16 +129,36 @@ def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox) -> None:
     """Each config var as a file of /platform/env, its value without a newline added (Heroku, Buildpack API)."""
     if not variables:
         return
+    command = ["tar", "--extract", "--no-same-owner", "--directory", "/platform/env"]
+    ended = sandbox.run(command, stdin=[_packed(variables)])
+    if ended.code != 0:
+        raise TooLargeError("The config vars are larger than 16 MiB.", advice="Keep files in the source.")
+
+
+def with_build_variables(variables: BuildVariables, sandbox: Sandbox) -> Sandbox:
+    """The same sandbox, whose steps have the build variables in their environment and the files that these name.
+
+    Raises NodeError, and what the sandbox raises.
+    """
+    environment, files = variables.environment, variables.files
+    if files:
+        command = f"set -eu; tar --extract --no-same-owner --directory {FILES}; {_TRUST}"
+        if sandbox.run(["bash", "-c", command], stdin=[_packed(files)]).code != 0:
+            raise NodeError("The files of the build variables could not be written.")
+    if files.get(CERTIFICATES):
+        environment = {**dict.fromkeys(CA_VARIABLES, environment[CERTIFICATES]), **environment}
+    return sandbox.with_variables(environment)
+
+
+def _packed(files: Mapping[str, str]) -> bytes:
+    """Files by their names, as a tar archive."""
     archive = BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, value in sorted(variables.items()):
+        for name, value in sorted(files.items()):
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(value.encode()), 0o600
             tar.addfile(info, BytesIO(value.encode()))
-    command = ["tar", "--extract", "--no-same-owner", "--directory", "/platform/env"]
-    ended = sandbox.run(command, stdin=[archive.getvalue()])
-    if ended.code != 0:
-        raise TooLargeError("The config vars are larger than 16 MiB.", advice="Keep files in the source.")
+    return archive.getvalue()
 
 
 def _blob(source: ArtifactSource, registry: Registry, limit_bytes: int) -> Descriptor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from buildfarm.config_vars.build_variables import NO_VARIABLES, BuildVariables
 from buildfarm.model import Build, BuildRequest, BuildResult, Phase
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.builder import RELEASE_APART
@@ -38,6 +39,7 @@ class AppTools:
     caches: Caches
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
+    variables: BuildVariables = NO_VARIABLES  # of one attempt
 
     def during(self, check: Check, build: Build | None = None) -> AppTools:
         """The same tools for one attempt at a build: what ``check`` raises ends their long calls."""
@@ -100,7 +102,7 @@ def run(
                 left_out=source.left_out,
                 process_types=built.process_types,
                 launch=buildpacks.launch_layers(built, workspace, previous),
-                secrets=buildpacks.refuse_secrets(built, request),
+                secrets=buildpacks.refuse_secrets(built, request, tools.variables.secrets),
                 unchanged=restored.unchanged if restored else {},
                 variables=built.variables_on(tools.builder.base.variables),
                 labels=lambda sent: buildpacks.image_labels(built, request, source.version, sent),
@@ -141,7 +143,8 @@ class _Prepared:
 
 
 def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandbox: Sandbox) -> _Prepared:
-    """Fills the sandbox with the app's cache, its source and its config vars."""
+    """Fills the sandbox with the app's cache, its source, its variables and config vars."""
+    sandbox = fetch.with_build_variables(tools.variables, sandbox)
     restored = tools.caches.restore(request, tools.stack, workspace, sandbox)
     version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
     sandbox = sandbox.with_variables({"SOURCE_VERSION": version})

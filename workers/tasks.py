@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celery import Celery
 
+from buildfarm.config_vars.build_variables import BuildVariables
 from buildfarm.errors import (
     AppError,
     BuildfarmError,
@@ -28,6 +29,7 @@ from buildfarm.queue.names import TASK
 from buildfarm.recipes.catalogue import TOOLS
 from buildfarm.settings import Settings
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
+from buildfarm.store.keeping.variables import VariableStore
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.traces import Tracer
@@ -156,6 +158,8 @@ class Worker:
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = self._request(build, attempt)
+            variables = self._variables(request, attempt)
+            tools = replace(tools, variables=variables)
 
             def publish(result: BuildResult) -> None:
                 self._publish(lease, request, result, tools, attempt)
@@ -194,17 +198,25 @@ class Worker:
         """What makes the image of such a request."""
         if isinstance(request, ImageRequest):
             run = tool.run if request.image.startswith(f"{TOOLS}/") else image_pipeline.run
-            return run(build, request, self.image_tools.during(attempt.check), attempt, publish)
+            image_tools = replace(self.image_tools.during(attempt.check), variables=tools.variables)
+            return run(build, request, image_tools, attempt, publish)
         return pipeline.run(build, request, tools, attempt, publish)
 
     def _request(self, build: Build, attempt: Attempt) -> Request:
-        """What the build asks for; an app's with its config vars, of which the log hides the secret ones."""
+        """What the build asks for; an app's with its config vars."""
         request = build.request
         if isinstance(request, ImageRequest):
             return request
         env = attempt.persist(lambda: self.records.env(build))
-        attempt.log.hide([env[name] for name in request.secrets])
         return request.model_copy(update={"env": env})
+
+    def _variables(self, request: Request, attempt: Attempt) -> BuildVariables:
+        """The build variables as they are now; the log hides their values and the secret config vars from here on."""
+        store = VariableStore(self.records.database, self.records.seal)
+        env: Mapping[str, str] = getattr(request, "env", {})
+        found = attempt.persist(lambda: store.of(request.tenant, request.app)).beside(env)
+        attempt.log.hide([*(env[name] for name in getattr(request, "secrets", ())), *found.hidden])
+        return found
 
     def _publish(self, lease: Lease, request: Request, result: BuildResult, tools: AppTools, attempt: Attempt) -> None:
         """Makes the result the newest of its target, and moves the tag."""
@@ -227,7 +239,8 @@ class Worker:
     def _accept(self, lease: Lease, request: Request, finished: Finished, tools: AppTools, attempt: Attempt) -> None:
         """Writes that the build has succeeded; from here on there is no lease."""
         attempt.end_log()
-        same = input_digest(request, tools.builder.digest, self.settings, tools.exporter.channel)
+        builder, channel = tools.builder.digest, tools.exporter.channel
+        same = input_digest(request, builder, self.settings, channel, tools.variables)
         same = same if finished.pinned else ""
         attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
         attempt.release()

@@ -17,7 +17,7 @@ from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import log as log_page
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, webhook
+from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, variables, webhook
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -53,6 +53,7 @@ def make_application(services: Services) -> FastAPI:
         apps.router,
         rollouts.router,
         channels.router,
+        variables.router,
         farm.router,
         pages.router,
         form_page.router,

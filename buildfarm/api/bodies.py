@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonValue
 
 from buildfarm.buildpacks.address import parse_buildpack
+from buildfarm.config_vars.build_variables import BuildVariable
 from buildfarm.fields import Frozen, HttpUrl, Name
 from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX
 from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
@@ -132,6 +133,16 @@ class NewRebase(Frozen):
     )
     dry_run: bool = Field(False, description="only answer what would be done")
     older: bool = Field(False, description="also to a base that was made before the app's")
+
+
+class NewVariables(Frozen):
+    """Build variables to be set; null removes one, and what is left out stays."""
+
+    tenant: Name | None = Field(None, description="whose builds get them; null: all of the farm's")
+    app: Name | None = Field(None, description="an app of the tenant")
+    variables: dict[str, BuildVariable | None] = Field(
+        min_length=1, examples=[{"HTTPS_PROXY": {"value": "http://proxy.example.org:3128"}, "NO_PROXY": None}]
+    )
 
 
 class NewChannel(Frozen):

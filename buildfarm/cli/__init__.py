@@ -26,6 +26,9 @@ COMMANDS = {
     "compare": Entry("buildfarm.cli.details.compare:compare", "Show what differs between two builds."),
     "doctor": Entry("buildfarm.cli.local:doctor", "Check what this machine lacks for `up`."),
     "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),
+    "env": Entry(
+        "buildfarm.cli.details.variables:env", "Set variables for all builds: proxies, mirrors, certificates."
+    ),
     "gc": Entry("buildfarm.cli.gc:gc", "Remove from the registry what nothing refers to."),
     "images": Entry("buildfarm.cli.images:images", "Build the farm's own images."),
     "limits": Entry("buildfarm.cli.queue:limits", "Show and set the limits of tenants and apps."),

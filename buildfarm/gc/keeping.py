@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
 from buildfarm.store.archive import History
 
 if TYPE_CHECKING:
+    from buildfarm.config_vars import variable_rules
+    from buildfarm.config_vars.build_variables import BuildVariable, VariableView
     from buildfarm.gc import retention as rules
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import InUse, Retention, Running
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
     from buildfarm.store.keeping import policies as policies_kept
     from buildfarm.store.keeping import running as running_images
     from buildfarm.store.keeping import usage as bytes_used
+    from buildfarm.store.keeping import variables as variables_kept
 else:  # most calls of the farm decide nothing about keeping
     rules = LazyModule("buildfarm.gc.retention")
     rooms = LazyModule("buildfarm.gc.room")
     policies_kept = LazyModule("buildfarm.store.keeping.policies")
     running_images = LazyModule("buildfarm.store.keeping.running")
     bytes_used = LazyModule("buildfarm.store.keeping.usage")
+    variables_kept = LazyModule("buildfarm.store.keeping.variables")
+    variable_rules = LazyModule("buildfarm.config_vars.variable_rules")
 
 IMAGES_MAX = 800  # of one report: a request's body has 64 KiB
 LEASE_DAYS_MAX = 90
@@ -57,6 +62,29 @@ class Keeping(ABC):
     def room(self) -> Room:
         """Refuses what has no room in the registry."""
         return rooms.Room(self.admission)
+
+    @property
+    def build_variables(self) -> variables_kept.VariableStore:
+        """The variables that count for all builds of the farm, a tenant or an app."""
+        return variables_kept.VariableStore(self.database, self.records.seal)
+
+    def variables(self, tenant: str | None = None) -> list[VariableView]:
+        """The build variables of the farm, and of a tenant and its apps; without their values."""
+        return self.build_variables.views(tenant)
+
+    def set_variables(
+        self, changes: Mapping[str, BuildVariable | None], *, tenant: str | None = None, app: str | None = None
+    ) -> list[VariableView]:
+        """Sets build variables of the farm, a tenant or an app; None removes one. Raises RequestError.
+
+        They count for every attempt that begins from now on.
+        """
+        if app is not None and tenant is None:
+            raise RequestError("An app is named with its tenant.", advice="Name it as TENANT/APP.")
+        _check_owner(tenant, app, "See docs/company-network.md.")
+        variable_rules.check_variables(changes)
+        self.build_variables.change(tenant, app, changes)
+        return self.variables(tenant)
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What a tenant may have running and waiting, and this app of it."""
@@ -187,7 +215,7 @@ class Keeping(ABC):
         }
 
 
-def _check_owner(tenant: str, app: str | None, advice: str) -> None:
+def _check_owner(tenant: str | None, app: str | None, advice: str) -> None:
     for what, name in (("tenant", tenant), ("app", app)):
         if name is not None and not re.fullmatch(NAME_PATTERN, name):
             raise RequestError(f"{name[:80]!r} is not a valid {what}.", advice=advice)

@@ -55,7 +55,7 @@ class RegistryAuth(httpx.Auth):
             if response.status_code != 401 or not challenge.lower().startswith("bearer "):
                 return
             self._challenge = dict(_PARAMETER.findall(challenge))
-            if not _may_be_sent_again(request):
+            if not can_be_sent_again(request):
                 return
         token = self._known(scopes)
         if token is None:
@@ -65,7 +65,7 @@ class RegistryAuth(httpx.Auth):
         if response.status_code == 401:
             with self._lock:
                 self._tokens.pop(" ".join(scopes), None)
-            if _may_be_sent_again(request):
+            if can_be_sent_again(request):
                 token = yield from self._fetch(request, scopes)
                 request.headers["Authorization"] = f"Bearer {token}"
                 yield request
@@ -119,6 +119,6 @@ def scopes_of(request: httpx.Request) -> tuple[str, ...]:
     return tuple(scopes)
 
 
-def _may_be_sent_again(request: httpx.Request) -> bool:
+def can_be_sent_again(request: httpx.Request) -> bool:
     """Whether its body can be sent twice; a layer's, made while it is sent, cannot."""
     return not isinstance(request.stream, httpx.SyncByteStream) or isinstance(request.stream, httpx.ByteStream)

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 
 from buildfarm.errors import RegistryError
-from buildfarm.oci.auth import RegistryAuth
-from buildfarm.oci.retry import UnavailableError
+from buildfarm.oci.auth import RegistryAuth, can_be_sent_again
+from buildfarm.oci.elsewhere import REDIRECTS_MAX, Elsewhere, next_request
+from buildfarm.oci.retry import UnavailableError, retry_after_seconds
 
 # A request's method, how it ended (ok, refused by its status, failed without an answer), and its seconds.
 Observe = Callable[[str, str, float], object]
@@ -55,6 +56,7 @@ class Connection:
         self.host = _host(base)
         self.observe: Observe | None = None
         self.credentials = (base.username, base.password) if base.userinfo else None
+        self._elsewhere = Elsewhere(ca)
         self._client = httpx.Client(
             base_url=base.copy_with(userinfo=b""),
             auth=RegistryAuth(base.username, base.password),
@@ -68,6 +70,7 @@ class Connection:
 
     def close(self) -> None:
         self._client.close()
+        self._elsewhere.close()
 
     def request(
         self,
@@ -105,7 +108,9 @@ class Connection:
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else timeout_seconds
         started, answer = time.monotonic(), "failed"
         try:
-            with self._client.stream(method, url, content=content, headers=headers, timeout=timeout) as response:
+            with contextlib.ExitStack() as answers:
+                asked = self._client.stream(method, url, content=content, headers=headers, timeout=timeout)
+                response = self._followed(answers.enter_context(asked), answers)
                 answer = "ok" if response.status_code in expect or response.status_code == 404 else "refused"
                 self._tell(method, answer, started)
                 if response.status_code not in expect:
@@ -116,6 +121,19 @@ class Connection:
                 self._tell(method, answer, started)
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise UnavailableError(f"The registry {self.host} cannot be reached ({reason}).") from error
+
+    def _followed(self, response: httpx.Response, answers: contextlib.ExitStack) -> httpx.Response:
+        """The answer to a read of a blob, from wherever the registry has it."""
+        if "/blobs/" not in response.request.url.path:
+            return response
+        for _ in range(REDIRECTS_MAX):
+            request = next_request(response)
+            if request is None:
+                break
+            response.close()
+            response = self._elsewhere.send(request)
+            answers.callback(response.close)
+        return response
 
     def _tell(self, method: str, answer: str, started: float) -> None:
         if self.observe is not None:
@@ -133,6 +151,9 @@ class Connection:
             url = response.url.join(location)
         except httpx.InvalidURL as error:
             raise RegistryError(f"The registry {self.host} sends an upload to an address that is not valid.") from error
+        if response.url.scheme == "https" and (url.scheme, url.host) == ("http", response.url.host):
+            # A proxy ends TLS before it, and the registry names the address that it hears itself.
+            url = url.copy_with(scheme="https", port=response.url.port)
         if (url.scheme, url.host, url.port) != (response.url.scheme, response.url.host, response.url.port):
             raise RegistryError(f"The registry {self.host} redirects an upload to another host, {url.host!r}.")
         return str(url.copy_with(userinfo=b""))
@@ -140,25 +161,37 @@ class Connection:
     def _refusal(self, response: httpx.Response) -> RegistryError:
         # Without its query, which holds the secret of an upload.
         what = f"{response.request.method} {response.request.url.path}"
+        status = response.status_code
+        if response.request.url.netloc.decode("ascii") != self.host:
+            # Its address is signed for some minutes: the registry makes a new one for the next attempt.
+            storage = f"The storage {response.request.url.host} behind the registry {self.host}"
+            return UnavailableError(f"{storage} answers {status} to {what}.")
+        if status == 401 and not can_be_sent_again(response.request):
+            return UnavailableError(f"The registry {self.host} refuses {what}: its token has expired meanwhile.")
         reason = _reason(response)
-        sentence = f"The registry {self.host} answers {response.status_code} to {what}{reason}."
+        sentence = f"The registry {self.host} answers {status} to {what}{reason}."
         if response.request.method == "PUT" and reason.startswith(_LACKS_BLOB):
             return MissingBlobError(sentence)
-        link_is_empty = "/manifests/" in what and reason.startswith(_LINK_IS_EMPTY)
-        match response.status_code:
-            case 404:
-                return NotInRegistryError(sentence)
-            case 401 | 403:
-                return RegistryError(sentence, advice="Check the user and password in the farm's registry address.")
-            case status if status >= 500 or status == 429 or link_is_empty:
-                return UnavailableError(sentence)
-            case status if 300 <= status < 400:
-                # Followed, the farm's credentials and an app's source could go to any host that an answer names.
-                return RegistryError(
-                    f"The registry {self.host} redirects {what} ({status}), and the farm follows no redirects.",
-                    advice="Let the registry serve blobs itself: in distribution, set storage.redirect.disable: true.",
-                )
-        return RegistryError(sentence)
+        if status >= 500 or status == 429 or ("/manifests/" in what and reason.startswith(_LINK_IS_EMPTY)):
+            return UnavailableError(sentence, wait_seconds=retry_after_seconds(response.headers.get("Retry-After")))
+        return NotInRegistryError(sentence) if status == 404 else _final(status, what, sentence)
+
+
+def _final(status: int, what: str, sentence: str) -> RegistryError:
+    """A refusal that comes again however often the request is sent."""
+    match status:
+        case 401 | 403:
+            return RegistryError(sentence, advice="Check the user and password in the farm's registry address.")
+        case 405:
+            return RegistryError(sentence, advice="Let the registry allow it; docs/operating.md says what it needs.")
+        case status if 300 <= status < 400:
+            # Followed, the farm's credentials and an app's source could go to any host that an answer names.
+            return RegistryError(
+                f"The registry redirects {what} ({status}): the farm follows {REDIRECTS_MAX} redirects of blobs that it"
+                " reads, and no others.",
+                advice="Name the registry's final address.",
+            )
+    return RegistryError(sentence)
 
 
 def host_of(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
+
+import httpx
 
 from buildfarm.oci import retry, upload
 from buildfarm.oci.connection import Connection, NotInRegistryError, Observe, OtherContentError
@@ -147,23 +150,33 @@ class Registry:
         this digest. It is raised at once when there are more than ``limit_bytes``. A connection lost on the way is
         not repaired.
         """
+        with contextlib.ExitStack() as answers:
+            response = self._retry(lambda: answers.enter_context(self._blob_answer(repository, digest)))
+            yield from self._pieces(response, repository, digest, limit_bytes)
+
+    def _blob_answer(self, repository: str, digest: Digest) -> contextlib.AbstractContextManager[httpx.Response]:
+        return self._connection.stream("GET", _blob(repository, digest), expect=(200,))
+
+    def _pieces(self, response: httpx.Response, repository: str, digest: Digest, limit_bytes: int) -> Iterator[bytes]:
         total_bytes, total = 0, hashlib.sha256()
-        with self._connection.stream("GET", _blob(repository, digest), expect=(200,)) as response:
-            for chunk in response.iter_raw(_CHUNK_BYTES):
-                self._check()
-                total_bytes += len(chunk)
-                if total_bytes > limit_bytes:
-                    raise OtherContentError(
-                        f"The blob {digest} in {self.host}/{repository} is over {limit_bytes:,} bytes."
-                    )
-                total.update(chunk)
-                yield chunk
+        for chunk in response.iter_raw(_CHUNK_BYTES):
+            self._check()
+            total_bytes += len(chunk)
+            if total_bytes > limit_bytes:
+                raise OtherContentError(f"The blob {digest} in {self.host}/{repository} is over {limit_bytes:,} bytes.")
+            total.update(chunk)
+            yield chunk
         if total.hexdigest() != digest.hex:
             raise self._other_content(repository, digest, Digest(f"sha256:{total.hexdigest()}"))
 
     def read_blob(self, repository: str, digest: Digest, *, limit_bytes: int = MANIFEST_BYTES_MAX) -> bytes:
         """A small blob as a whole, verified."""
-        return self._retry(lambda: b"".join(self.get_blob(repository, digest, limit_bytes=limit_bytes)))
+
+        def read() -> bytes:
+            with self._blob_answer(repository, digest) as response:
+                return b"".join(self._pieces(response, repository, digest, limit_bytes))
+
+        return self._retry(read)
 
     def read_part(self, repository: str, digest: Digest, offset: int, size: int) -> bytes:
         """So many bytes of a blob from an offset on; not verified, since the digest is of the whole."""

@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from buildfarm.errors import RegistryError
@@ -14,12 +15,28 @@ _T = TypeVar("_T")
 
 _FIRST_WAIT_SECONDS = 0.2
 _WAIT_SECONDS_MAX = 10.0
+_RETRY_AFTER_SECONDS_MAX = 60.0
 
 
 class UnavailableError(RegistryError):
     """The registry cannot be reached, dropped the connection, or is out of order; the same request may work later."""
 
     default_advice = "Check that the registry runs and that this node reaches it; the farm tries again by itself."
+
+    def __init__(self, message: str, *, advice: str = "", wait_seconds: float = 0) -> None:
+        super().__init__(message, advice=advice)
+        self.wait_seconds = wait_seconds  # for so long the same request will fail
+
+
+def retry_after_seconds(header: str | None) -> float:
+    """How long a Retry-After asks to wait, at most a minute; 0 without one (RFC 9110, "Retry-After")."""
+    if header is None:
+        return 0
+    try:
+        seconds = float(header) if header.strip().isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0
+    return min(max(seconds, 0), _RETRY_AFTER_SECONDS_MAX)
 
 
 def waits(*, chance: Callable[[], float] = random.random) -> Iterator[float]:
@@ -42,10 +59,11 @@ def retry(
     ``pause`` waits so many seconds. Every other error ends it at once, and the last UnavailableError is the caller's.
     """
     until = time.monotonic() + patience_seconds
-    for attempt, wait_seconds in enumerate(waits(), start=1):
+    for attempt, usual_seconds in enumerate(waits(), start=1):
         try:
             return call()
-        except UnavailableError:
+        except UnavailableError as error:
+            wait_seconds = max(usual_seconds, error.wait_seconds)
             if attempt >= attempts and time.monotonic() + wait_seconds > until:
                 raise
             pause(wait_seconds)

@@ -12,6 +12,7 @@ import pytest
 from buildfarm.access import Audit, AuditEntry, Rates, Tokens
 from buildfarm.access.tokens import Scope
 from buildfarm.access.webhooks import Delivery, Webhooks
+from buildfarm.config_vars.build_variables import BuildVariable
 from buildfarm.model import BuildRequest, ImageRequest, Phase, RunPolicy, State
 from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
@@ -148,6 +149,8 @@ class Full:
         self.client.set(self.database.key("audit", "head"), "f" * 64)
         Audit(self.database).add(entry)
         farm.set_retention(tenant, images=3)
+        for owner in (None, tenant):
+            farm.set_variables({"GOPROXY": BuildVariable(value="off")}, tenant=owner)
         farm.report_in_use([str(DIGEST)], reporter="host-1")
         BuildpackOrder(self.database).put(["python", "node"])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.config_vars.build_variables import BuildVariable
 from buildfarm.errors import VersionError
 from buildfarm.model import BuildRequest, State
 from buildfarm.releases.channels.pointers import Pointers
@@ -203,6 +204,26 @@ def test_names_of_config_vars_that_an_older_node_refuses_are_left_to_a_newer_one
     told = {line.strip() for line in builds.log(build).split("\n")}
     assert {"==> ENV <==", "production", "==> UID <==", "7", "==> _X <==", "1"} <= told
     record_property("seen", f"the older node left it {left} and built the next; built in attempt {build.attempt}")
+
+
+@pytest.mark.parametrize("commit", [PREVIOUS, NO_RELEASES], ids=["reads strictly", "leaves it to others"])
+def test_a_build_with_build_variables_is_left_to_a_newer_node(farm, code_of, commit, tmp_path, record_property):
+    """An older one would build it without the proxy that it needs."""
+    builds = Builds(farm, None)
+    files = {**PRINTS_NAMES, "bin/compile": '#!/bin/bash\necho "it is ${GREETING#hel}"\n'}
+    source, _ = farm.pack(write_files(tmp_path, files), builds.tenant)
+    with build_node(farm, code=code_of(commit)) as old:
+        farm.set_variables({"GREETING": BuildVariable(value="hello")}, tenant=builds.tenant, app="with")
+        left = builds.submit(source=source, app="with")
+        other = builds.ended(builds.submit(source=source, app="without"))
+        assert (other.state, other.node) == (State.SUCCEEDED, old.id), builds.log(other)
+        assert farm.get(left).state in ({State.QUEUED, State.RUNNING} if commit == PREVIOUS else {State.QUEUED})
+        assert command_line(farm, code_of(NO_RELEASES), "list")  # it does without what it cannot read
+    with build_node(farm) as new:
+        build = builds.ended(left)
+    assert (build.state, build.node) == (State.SUCCEEDED, new.id), builds.log(build)
+    assert "it is lo" in builds.log(build)
+    record_property("seen", f"built in attempt {build.attempt}")
 
 
 def test_nodes_of_both_versions_share_the_work(farm, previous, tmp_path):

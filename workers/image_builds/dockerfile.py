@@ -75,6 +75,10 @@ class DockerfileBuild:
     limits: EngineLimits
     log: Log
     check: Check
+    proxies: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # their steps have them, and the image does not
+    certificates: str = ""  # PEM, trusted beside the bundle of the limits
 
     @contextmanager
     def held(self, note: Callable[[str], object]) -> Iterator[None]:
@@ -105,7 +109,7 @@ class DockerfileBuild:
         heard = _Heard(LastLine(self.log), made)
         with (
             engine_failures("build the image"),
-            packed(self.context, self.dockerfile, self.limits.ca_bundle) as pieces,
+            packed(self.context, self.dockerfile, self.limits.ca_bundle, self.certificates) as pieces,
             long_call(
                 self.client,
                 "POST",
@@ -130,7 +134,7 @@ class DockerfileBuild:
             "t": self.image,
             "dockerfile": self.dockerfile.file,
             "target": self.dockerfile.target,
-            "buildargs": json.dumps({**self.dockerfile.arguments, "BASE": self.base}),
+            "buildargs": json.dumps({**self.proxies, **self.dockerfile.arguments, "BASE": self.base}),
             "nocache": not cache,
             "rm": True,
             "forcerm": True,
@@ -138,12 +142,13 @@ class DockerfileBuild:
         }
 
 
-def packed(context: BuildFolder, dockerfile: Dockerfile, ca_bundle: Path | None) -> LayerStream:
+def packed(context: BuildFolder, dockerfile: Dockerfile, ca_bundle: Path | None, certificates: str = "") -> LayerStream:
     """The context as a tar stream: the same bytes from every checkout. Links in it stay links; none is followed."""
     trusted = []
     if dockerfile.trusts is not None:
         # Not written into the context: a link in it would lead to a file of the node.
-        trusted.append(Entry(dockerfile.trusts, ca_bundle.read_bytes() if ca_bundle else b""))
+        bundle = ca_bundle.read_bytes() if ca_bundle else b""
+        trusted.append(Entry(dockerfile.trusts, bundle + certificates.encode()))
     archive = context.archive(context.scan().found, owner=0, top=".", plain_modes=True)
     return LayerStream(archive.argv, prefix=header_entries(trusted), names=archive.names, compression="none")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
+from buildfarm.config_vars.build_variables import CERTIFICATES, NO_VARIABLES, BuildVariables
 from buildfarm.errors import NodeError, RecipeError, TooLargeError
 from buildfarm.model import IMAGES, Build, BuildResult, ImageRequest, Phase
 from buildfarm.oci.connection import NotInRegistryError
@@ -49,6 +50,7 @@ class ImageTools:
     imager: str  # the image that slim images are built in, repository@digest; pulled for the first one
     smokes: SmokeTests
     steps: StepImages
+    variables: BuildVariables = NO_VARIABLES  # of one attempt
 
     def during(self, check: Check) -> ImageTools:
         """The same tools for one attempt: what ``check`` raises ends their long calls."""
@@ -157,6 +159,7 @@ class _Steps:
         sandboxes, attempt = self.tools.sandboxes, self.attempt
         spec = sandboxes.spec
         limits = EngineLimits(spec.network, sandboxes.silence_seconds, spec.memory_bytes, spec.cpus, spec.ca_bundle)
+        trusted = self.tools.variables.files.get(CERTIFICATES, "")
         making = DockerfileBuild(
             sandboxes.client,
             read_checkout(self.workspace),
@@ -164,6 +167,8 @@ class _Steps:
             base,
             self.image,
             limits,
+            proxies=self.tools.variables.proxies,
+            certificates=trusted,
             log=attempt.write,
             check=attempt.check,
         )
@@ -189,7 +194,8 @@ class _Steps:
     @contextmanager
     def _sandbox(self, image: str) -> Iterator[Sandbox]:
         with self.tools.sandboxes.make(image, self.name, self.workspace, {"HOME": "/tmp"}) as sandbox:
-            yield sandbox.bound(self.attempt.write, self.attempt.check)
+            bound = sandbox.bound(self.attempt.write, self.attempt.check)
+            yield fetch.with_build_variables(self.tools.variables, bound)
 
 
 def _needed(plan: SlimPlan | DockerfilePlan, tools: ImageTools) -> str:

@@ -53,7 +53,7 @@ def run(
             workspace = resources.enter_context(tools.workspaces.make(name))
             image = tools.builders.current.image
             made = resources.enter_context(tools.sandboxes.make(image, name, workspace, {"HOME": "/tmp"}))
-            sandbox = made.bound(attempt.write, attempt.check)
+            sandbox = fetch.with_build_variables(tools.variables, made.bound(attempt.write, attempt.check))
             fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
             plan = read_plan(request, workspace)
         with attempt.phase(Phase.COMPILE):

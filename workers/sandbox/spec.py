@@ -13,6 +13,7 @@ from typing import Any
 
 from docker.types import LogConfig, Mount, Ulimit
 
+from buildfarm.config_vars.build_variables import FILES
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.workspace import Workspace
 
@@ -25,7 +26,7 @@ TOOLS = "/opt/buildfarm/tools"
 MERGED = "/run/buildfarm/merged"
 
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
-_CA_VARIABLES = (
+CA_VARIABLES = (
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
@@ -57,7 +58,7 @@ class SandboxSpec:
             Mount(inside, source, type="bind", propagation=seen) for inside, source in _bind_sources(workspace).items()
         ]
         mounts += [Mount(to, str(place), type="bind", read_only=True) for to, place in self._read_only.items()]
-        trusted = dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE) if self.ca_bundle is not None else {}
+        trusted = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if self.ca_bundle is not None else {}
         owner = workspace.owner
         return {
             "name": name,
@@ -69,7 +70,7 @@ class SandboxSpec:
             "user": f"{KEEPER_ID}:{KEEPER_ID}",
             "mounts": mounts,
             # Config vars live in memory only: they are secrets more often than not.
-            "tmpfs": {"/platform/env": f"size=16m,mode=0700,uid={owner},gid={owner}"},
+            "tmpfs": dict.fromkeys(("/platform/env", FILES), f"size=16m,mode=0700,uid={owner},gid={owner}"),
             "init": True,
             "read_only": True,
             "cap_drop": ["ALL"],

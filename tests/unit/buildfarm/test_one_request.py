@@ -22,11 +22,14 @@ from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
+from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
 from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
 from buildfarm.client import keeping_calls as keeping
+from buildfarm.client import variables as variable_calls
 from buildfarm.client.calls import Call
 from buildfarm.client.wire import LiveLog
+from buildfarm.config_vars.build_variables import BuildVariable
 from buildfarm.farm import Farm
 from buildfarm.model import BuildRequest, RunPolicy
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
@@ -56,7 +59,8 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    for part in (builds, sources, webhook, keeping_routes, apps_routes, channels_routes, rollout_routes, farm):
+    routes = (apps_routes, channels_routes, keeping_routes, rollout_routes, variable_routes)
+    for part in (builds, sources, webhook, *routes, farm):
         app.include_router(part.router)
     return app.openapi()
 
@@ -264,6 +268,8 @@ CALLS: Mapping[str, Call[Any]] = {
     "release_app": rollouts.release_app("shop", "web"),
     "holds": rollouts.holds(),
     "image_changes": rollouts.image_changes("0", 4),
+    "variables": variable_calls.variables("shop"),
+    "set_variables": variable_calls.set_variables({"A": BuildVariable(value="b"), "B": None}, "shop", "web"),
     "channels": channels.channels(),
     "channel": channels.channel("next"),
     "set_channel": channels.set_channel("next", "builder:v2", "a fix"),
@@ -350,6 +356,8 @@ COMMANDS = {
     "hold_app": ("apps", "hold"),
     "release_app": ("apps", "release"),
     "holds": ("apps", "holds"),
+    "variables": ("env", "list"),
+    "set_variables": ("env", "set"),
     "channels": ("channels", "list"),
     "channel": ("channels", "show"),
     "set_channel": ("channels", "set"),
