@@ -65,6 +65,11 @@ demo: $(STAMP) ## builds and runs two apps, and asks them over HTTP
 	$(BIN)/buildfarm up
 	$(BIN)/python examples/demo.py
 
+.PHONY: demo-fleet
+demo-fleet: $(STAMP) ## ten apps under an orchestrator get a patched base in waves; a bad one stops the first rollout
+	$(BIN)/buildfarm up --no-worker
+	PYTHONPATH=. $(BIN)/python -m examples.fleet
+
 verify-main: $(STAMP) ## the main job's promises, as a table of claims and figures
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.main

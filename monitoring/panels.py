@@ -186,4 +186,24 @@ REGISTRY = Board(
     ),
 )  # fmt: skip
 
-BOARDS = (OVERVIEW, PHASES, NODES, QUEUE, TENANT, REGISTRY)
+ROLLOUTS = Board(
+    "rollouts",
+    "Buildfarm: rollouts",
+    "Moves of apps to another base, in waves.",
+    (
+        ("Now", (
+            Panel("Rollouts under way", "none", "Those that are planned or have ended are not.", (("sum(max by (phase) (buildfarm_rollouts))", "under way"),), "number"),
+            Panel("Paused", "none", "They wait for a person.", (('max(buildfarm_rollouts{phase="paused"})', "paused"),), "number"),
+            Panel("Unhealthy on the new base", "none", "They were healthy before, and have not gone back.", (('max(buildfarm_rollout_apps{state="failed"})', "failed"),), "number"),
+            Panel("Reports overdue", "none", "Moved apps of which no report came in time.", (("max(buildfarm_rollout_silent_apps)", "silent"),), "number"),
+        )),
+        ("Waves", (
+            Panel("Phase", "none", "Of the rollouts under way.", (("max by (phase) (buildfarm_rollouts)", "{{phase}}"),), "stacked"),
+            Panel("Apps by state", "none", "Of these rollouts.", (("max by (state) (buildfarm_rollout_apps)", "{{state}}"),), "stacked"),
+            Panel("Apps on the new base", "percentunit", "Healthy there, of all that can be moved.", (('max(buildfarm_rollout_apps{state="healthy"}) / clamp_min(sum(max by (state) (buildfarm_rollout_apps{state!~"held|frozen|not_movable|unmoved"})), 1)', "healthy"),)),
+            Panel("Age of the oldest", "s", "Since it was planned; 0: none is under way.", (("(time() - max(buildfarm_rollout_created_timestamp_seconds)) * (sum(max by (phase) (buildfarm_rollouts)) > bool 0)", "age"),)),
+        )),
+    ),
+)  # fmt: skip
+
+BOARDS = (OVERVIEW, PHASES, NODES, QUEUE, TENANT, REGISTRY, ROLLOUTS)

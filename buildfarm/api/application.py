@@ -16,6 +16,7 @@ from buildfarm.api.page import apps as apps_page
 from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import log as log_page
+from buildfarm.api.page import rollouts as rollouts_page
 from buildfarm.api.request_limits import RequestLimits
 from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, variables, webhook
 from buildfarm.api.services import Services
@@ -61,6 +62,7 @@ def make_application(services: Services) -> FastAPI:
         finding.router,
         operating.router,
         log_page.router,
+        rollouts_page.router,
     ):
         app.include_router(part)
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")

@@ -15,6 +15,7 @@ from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
 from buildfarm.queue.names import queue_names
 from buildfarm.queue.view import QueueRow
+from buildfarm.releases.rollouts.rules.gate import silent_apps
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.store.archive.tally import Tally
@@ -174,11 +175,17 @@ def rollouts(farm: Farm) -> Iterator[Metric]:
     for phase in (phase for phase in Phase if phase.active):
         phases.add_metric([phase], sum(one.phase is phase for one in active))
     yield phases
-    counts = Counter(app.state for one in active for app in kept.apps(one.id).values())
-    apps = GaugeMetricFamily("buildfarm_rollout_apps", "Apps of these rollouts by state", labels=["state"])
+    found = [(one, kept.apps(one.id).values()) for one in active]
+    counts = Counter(app.state for _, apps in found for app in apps)
+    states = GaugeMetricFamily("buildfarm_rollout_apps", "Apps of these rollouts by state", labels=["state"])
     for state in AppState:
-        apps.add_metric([state], counts[state])
-    yield apps
+        states.add_metric([state], counts[state])
+    yield states
+    now = farm.database.now() if active else 0.0
+    unreported, silent = "Moved apps whose report is overdue", sum(silent_apps(*one, now) for one in found)
+    yield _gauge("buildfarm_rollout_silent_apps", unreported, silent)
+    oldest = min((one.created_at for one in active), default=0)
+    yield _gauge("buildfarm_rollout_created_timestamp_seconds", "When the oldest of them was planned", oldest)
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

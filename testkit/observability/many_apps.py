@@ -169,6 +169,7 @@ def pages_of(many: Many) -> dict[str, str]:
         "limits": f"/limits?owner={many.tenant}",
         "retention": "/retention",
         "tokens": "/tokens",
+        "rollouts": "/rollouts",
     }
 
 

@@ -118,7 +118,7 @@ def builds(request: Request, caller: Visitor, state: str = "", after: str = "", 
     archived = not chosen and not following and not caller.services.farm.history.catalog.is_empty()
     values = {"builds": found, "state": state, "next": following, "here": "/", "app": chosen, "lost": lost}
     place += f"&after={after}" if after else ""
-    return _live(request, caller, "builds", place, {**values, "archived": archived})
+    return live(request, caller, "builds", place, {**values, "archived": archived})
 
 
 @router.get("/builds/{build_id}")
@@ -145,7 +145,7 @@ def nodes(request: Request, caller: Visitor) -> Response:
     if caller.tenant is not None:
         raise RefusedError(403, "request.operator", "The nodes are shown to the farm's operators only.")
     values = {"nodes": caller.services.farm.nodes(), "here": "/nodes"}
-    return _live(request, caller, "nodes", "/nodes?", values)
+    return live(request, caller, "nodes", "/nodes?", values)
 
 
 @router.get("/queue")
@@ -155,7 +155,7 @@ def queue(request: Request, caller: Visitor) -> Response:
     if caller.tenant is not None:
         own = tuple(row for row in found.tenants if row.tenant == caller.tenant)
         found = found.model_copy(update={"classes": (), "tenants": own})
-    return _live(request, caller, "queue", "/queue?", {"queue": found, "here": "/queue"})
+    return live(request, caller, "queue", "/queue?", {"queue": found, "here": "/queue"})
 
 
 @router.get("/sign-in")
@@ -227,7 +227,7 @@ def _progress(caller: Caller, found: Build) -> str:
     return ""
 
 
-def _live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:
+def live(request: Request, caller: Caller, name: str, place: str, values: dict[str, Any]) -> Response:
     """A whole page, or its changing part where htmx asks for it; 204 if that has not changed."""
     part, seen = render(request, caller, f"_{name}.html", refresh="", **values), request.query_params.get("seen")
     version = hashlib.sha256(part.encode()).hexdigest()[:16]

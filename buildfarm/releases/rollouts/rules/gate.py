@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from buildfarm.releases.rollouts.rules.cohorts import in_order
@@ -55,7 +55,6 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
     failed = sum(app.state is AppState.FAILED or (app.state is AppState.REVERTED and app.wave == wave) for app in found)
     moved = [app for app in found if app.wave == wave and (app.state in MOVED or app.state is AppState.REVERTED)]
     waiting = {app.name: app.previous for app in found if app.state in READY}
-    patient_since = now - parameters.report_timeout_seconds
     running = [app for app in moved if not app.stopped]
     pending = [app for app in found if app.is_pending]
     return Gate(
@@ -63,12 +62,18 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
         failures=failed,
         excused=excused(waiting, health, len(moved), now),
         pending=len(pending),
-        silent=sum(max(app.announced_at, rollout.resumed_at) < patient_since for app in pending),
+        silent=silent_apps(rollout, pending, now),
         running=len(running),
         reported=sum(_is_reported(app, health, now) for app in running),
         max_in_flight=parameters.max_in_flight,
         min_reports=parameters.min_reports,
     )
+
+
+def silent_apps(rollout: Rollout, apps: Iterable[App], now: float) -> int:
+    """How many of these have moved, and are not reported since longer than the time for a report."""
+    since = now - rollout.parameters.report_timeout_seconds
+    return sum(app.is_pending and max(app.announced_at, rollout.resumed_at) < since for app in apps)
 
 
 def next_apps(rollout: Rollout, apps: Mapping[str, App]) -> list[App]:
