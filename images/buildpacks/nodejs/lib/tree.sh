@@ -83,10 +83,11 @@ drop_caches() { # of bundlers, with dates and random numbers in them
   for part in "${parts[@]}"; do rm -rf "$part/.cache" "$part/.vite" "$part/.vite-temp"; done
 }
 
-# A letter for each thing in the trees but caches; n for a file that was written since the installing
+# A letter for each thing in the trees but caches; n for what was written, renamed or moved since the installing. A folder named
+# node_modules does not count: that caches in it were dropped changes it, too.
 marks() {
   if [ ${#parts[@]} = 0 ]; then return; fi
-  find "${parts[@]}" \( -name .cache -o -name .vite -o -name .vite-temp \) -prune -o ! -type d -cnewer /tmp/nodejs.installed -printf n -o -printf .
+  find "${parts[@]}" \( -name .cache -o -name .vite -o -name .vite-temp \) -prune -o ! \( -type d -name node_modules \) -cnewer /tmp/nodejs.installed -printf n -o -printf .
 }
 
 # Everything in the trees, with what changes when it is written
