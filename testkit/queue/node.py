@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+from buildfarm.config_vars.build_variables import NO_VARIABLES
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import STABLE, Build, BuildResult, Phase, Request
 from buildfarm.node import Node, NodeState
@@ -51,6 +52,7 @@ class SleepingTools:
         return SimpleNamespace(digest=DIGEST)
 
     channel = STABLE
+    variables = NO_VARIABLES
     builders = SimpleNamespace(held=SimpleNamespace(told=lambda: ""))  # it does not choose bases by app
 
     @property
