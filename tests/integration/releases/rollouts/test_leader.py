@@ -38,6 +38,7 @@ def test_another_node_goes_on_when_the_leader_is_killed_in_a_wave(fleet):
         "BUILDFARM_NAMESPACE": settings.namespace,
         "BUILDFARM_REGISTRY_URL": settings.registry_url,
         "BUILDFARM_REDIS_URL": settings.redis_url.get_secret_value(),
+        "BUILDFARM_LAYER_FACTS": "false",  # as in the test's own engine: nothing reads layers here
     }
     fleet.farm.database.client.delete(fleet.farm.database.key("roller"))  # the test's own engine had the duty
     command = [sys.executable, "-c", LEADER]
