@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
-from buildfarm.config_vars.build_variables import NO_VARIABLES
+from buildfarm.config_vars.build_variables import NO_VARIABLES, BuildVariables
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import STABLE, Build, BuildResult, Phase, Request
 from buildfarm.node import Node, NodeState
@@ -43,8 +44,11 @@ DIGEST = Digest("sha256:" + "b" * 64)
 _LONG_PHASES = (Phase.PREPARE, Phase.DETECT, Phase.COMPILE, Phase.EXPORT)
 
 
+@dataclass(frozen=True)
 class SleepingTools:
     """What the worker asks of a node's tools when nothing is built."""
+
+    variables: BuildVariables = NO_VARIABLES
 
     @property
     def builder(self) -> Any:
@@ -52,7 +56,6 @@ class SleepingTools:
         return SimpleNamespace(digest=DIGEST)
 
     channel = STABLE
-    variables = NO_VARIABLES
     builders = SimpleNamespace(held=SimpleNamespace(told=lambda: ""))  # it does not choose bases by app
 
     @property
