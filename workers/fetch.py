@@ -49,7 +49,11 @@ rmdir "$hidden"
 _TRUST = f"""
 cd {FILES}
 if [ -f {CERTIFICATES} ]; then
-  {{ cat "${{SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}" && echo && cat {CERTIFICATES}; }} >.all
+  usual=${{SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
+  : >.all
+  if [ -f "$usual" ]; then cat "$usual" >.all; fi
+  echo >>.all
+  cat {CERTIFICATES} >>.all
   mv .all {CERTIFICATES}
 fi
 """

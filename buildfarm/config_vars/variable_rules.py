@@ -17,8 +17,8 @@ _RESERVED = re.compile(
     r"|buildfarm_\w*|CNB_\w+|IFS|ENV|CDPATH|GLOBIGNORE|POSIXLY_CORRECT|PS4|BASH|BASH_\w+|BASHOPTS|BASHPID|SHELLOPTS|SHLVL"
     r"|PWD|OLDPWD|_|E?UID|PPID|GROUPS|DIRSTACK|FUNCNAME|FUNCNEST|HISTCMD|LINENO|OPT(IND|ERR|ARG)|REPLY|S?RANDOM|SECONDS"
     r"|EPOCH\w+|MAPFILE|COMP_WORDBREAKS|PIPESTATUS|TMOUT|LD_\w+|GCONV_PATH|LOCPATH|GLIBC_TUNABLES|MALLOC_\w+"
-    r"|GIT_(DIR|WORK_TREE|CONFIG_(COUNT|KEY_\w+|VALUE_\w+|PARAMETERS)|SSH\w*|EXEC_PATH|TEMPLATE_DIR|EXTERNAL_DIFF)"
-    r"|TAR_OPTIONS|GZIP|XZ_(OPT|DEFAULTS)|PYTHON(PATH|HOME|STARTUP|INSPECT|PLATLIBDIR|EXECUTABLE)|word|left"
+    r"|GIT_(?!(SSL_\w+|CONFIG_GLOBAL|MIRROR\w*|AUTHOR_\w+|COMMITTER_\w+|HTTP_\w+)$)\w+"
+    r"|TAR_OPTIONS|GZIP|XZ_(OPT|DEFAULTS)|PYTHON(?!(UNBUFFERED|UTF8|IOENCODING|HASHSEED|DONTWRITEBYTECODE)$)\w+|word|left"
 )
 
 
@@ -45,9 +45,9 @@ def _check_certificates(text: str) -> None:
         raise RequestError(f"{CERTIFICATES} has a private key.", advice="Give the certificates alone.")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: not ASCII
         raise RequestError(
             f"{CERTIFICATES} is not a list of certificates in PEM: "
-            "each begins with -----BEGIN CERTIFICATE----- and must be whole.",
+            "each begins with -----BEGIN CERTIFICATE----- and must be whole, and all is ASCII, comments too.",
             advice=_ADVICE,
         ) from error

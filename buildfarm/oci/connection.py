@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from buildfarm.oci.retry import UnavailableError, retry_after_seconds
 
 # A request's method, how it ended (ok, refused by its status, failed without an answer), and its seconds.
 Observe = Callable[[str, str, float], object]
+
+_BLOB = re.compile(r"/blobs/[a-z0-9]+:[0-9a-f]+$")  # of a path: a repository may have the name blobs
 
 _ERROR_BODY_BYTES_MAX = 64 * 1024
 _ERROR_TEXT_LENGTH_MAX = 300
@@ -124,7 +127,7 @@ class Connection:
 
     def _followed(self, response: httpx.Response, answers: contextlib.ExitStack) -> httpx.Response:
         """The answer to a read of a blob, from wherever the registry has it."""
-        if "/blobs/" not in response.request.url.path:
+        if not _BLOB.search(response.request.url.path):
             return response
         for _ in range(REDIRECTS_MAX):
             request = next_request(response)
@@ -162,7 +165,7 @@ class Connection:
         # Without its query, which holds the secret of an upload.
         what = f"{response.request.method} {response.request.url.path}"
         status = response.status_code
-        if response.request.url.netloc.decode("ascii") != self.host:
+        if response.request.url.netloc.decode("ascii") != self.host and status != 404:
             # Its address is signed for some minutes: the registry makes a new one for the next attempt.
             storage = f"The storage {response.request.url.host} behind the registry {self.host}"
             return UnavailableError(f"{storage} answers {status} to {what}.")

@@ -56,15 +56,19 @@ def retry(
 ) -> _T:
     """Call until it raises no UnavailableError: ``attempts`` times, and on until ``patience_seconds`` are over.
 
-    ``pause`` waits so many seconds. Every other error ends it at once, and the last UnavailableError is the caller's.
+    Waits that the registry asks for take a minute at most, or as long as the patience. ``pause`` waits so many seconds.
+    Every other error ends it at once, and the last UnavailableError is the caller's.
     """
-    until = time.monotonic() + patience_seconds
+    started = time.monotonic()
+    until = started + patience_seconds
+    asked_until = started + max(patience_seconds, _RETRY_AFTER_SECONDS_MAX)
     for attempt, usual_seconds in enumerate(waits(), start=1):
         try:
             return call()
         except UnavailableError as error:
             wait_seconds = max(usual_seconds, error.wait_seconds)
-            if attempt >= attempts and time.monotonic() + wait_seconds > until:
+            then = time.monotonic() + wait_seconds
+            if (attempt >= attempts and then > until) or (error.wait_seconds and then > asked_until):
                 raise
             pause(wait_seconds)
     raise AssertionError("there is always another wait")

@@ -148,7 +148,8 @@ def packed(context: BuildFolder, dockerfile: Dockerfile, ca_bundle: Path | None,
     if dockerfile.trusts is not None:
         # Not written into the context: a link in it would lead to a file of the node.
         bundle = ca_bundle.read_bytes() if ca_bundle else b""
-        trusted.append(Entry(dockerfile.trusts, bundle + certificates.encode()))
+        more = b"\n" + certificates.encode() if certificates else b""
+        trusted.append(Entry(dockerfile.trusts, bundle + more))
     archive = context.archive(context.scan().found, owner=0, top=".", plain_modes=True)
     return LayerStream(archive.argv, prefix=header_entries(trusted), names=archive.names, compression="none")
 

@@ -81,7 +81,9 @@ def fleet(settings, tools) -> Iterator[Fleet]:
     with ExitStack() as stack:
         folder = stack.enter_context(storage_folder())
         registry = stack.enter_context(registry_on(folder, settings.docker_url))
-        own = settings.model_copy(update={"registry_url": f"http://{registry.host}", "builder": ""})
+        own = settings.model_copy(
+            update={"registry_url": f"http://{registry.host}", "builder": "", "layer_facts": True}
+        )
         farm = stack.enter_context(open_farm(own))
         reader = open_facts(farm, replace(tools, registry=farm.registry), Nodes(farm.database), list, logger())
         yield Fleet(farm, Deployed(farm), reader)

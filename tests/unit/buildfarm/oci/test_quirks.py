@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import RegistryError
-from buildfarm.oci.connection import Connection
+from buildfarm.oci.connection import Connection, NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.elsewhere import next_request
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry
-from buildfarm.oci.retry import UnavailableError, retry_after_seconds
+from buildfarm.oci.retry import UnavailableError, retry, retry_after_seconds
 from testkit.registry.quirks import Quirks, QuirkyRegistry
 
 CONFIG = b"{}"
@@ -115,6 +115,25 @@ def test_a_manifest_and_an_upload_are_not_sent_elsewhere(pauses):
             fake.faults += [(method, 307)]
             with pytest.raises(RegistryError, match="redirects of blobs that it reads, and no others"):
                 call()
+
+
+def test_a_blob_that_the_storage_does_not_have_is_not_in_the_registry(pauses):
+    with QuirkyRegistry(Quirks(redirects=True)) as fake, opened(fake, pauses) as registry:
+        digest = registry.put_blob("app", b"content", look=False)
+        fake.storage.server.faults += [("GET", 404)]
+        with pytest.raises(NotInRegistryError):
+            registry.read_blob("app", digest)
+
+
+def test_what_a_registry_asks_to_wait_is_bounded_as_a_whole():
+    waited = []
+
+    def refuse():
+        raise UnavailableError("busy", wait_seconds=60)
+
+    with pytest.raises(UnavailableError):
+        retry(refuse, attempts=5, pause=waited.append)
+    assert len(waited) <= 1
 
 
 def test_a_redirect_to_nowhere_ends(pauses):
