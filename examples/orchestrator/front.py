@@ -28,12 +28,15 @@ class Front:
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
-        """Starts nginx, if it does not run already. Raises OSError."""
+        """Starts nginx, if it does not run already. Raises OSError, which TimeoutError is."""
         (self.folder / "apps").mkdir(parents=True, exist_ok=True)
         (self.folder / "nginx.conf").write_text(_CONFIGURATION)
         if not self._workers():
             self._run()
+        until = time.monotonic() + DRAIN_SECONDS
         while not self._workers():
+            if time.monotonic() > until:
+                raise TimeoutError(f"nginx does not start: see {self.folder}/errors")
             time.sleep(0.05)
 
     def route(self, app: str, port: int, address: str) -> None:
