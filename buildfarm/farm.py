@@ -42,7 +42,6 @@ from buildfarm.telemetry import logger
 if TYPE_CHECKING:
     from buildfarm import input_digest as inputs
     from buildfarm.buildpacks import pin as pins
-    from buildfarm.config_vars.build_variables import BuildVariables
     from buildfarm.gc import rollback as rollbacks
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import Rollback
@@ -143,10 +142,10 @@ class Farm(Keeping, Apps):
             known = ", ".join(self.settings.classes)
             raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
         queue = shard_of(request.tenant, build_class, self.settings.shards)
-        variables = self.build_variables.of(request.tenant, request.app)
-        cached = self._cached_result(request, variables)
+        has_variables = self.build_variables.has_some(request.tenant, request.app)
+        cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
-        accepted = self.records.submit(build_id, request, queue, cached, has_variables=bool(variables))
+        accepted = self.records.submit(build_id, request, queue, cached, has_variables=has_variables)
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
         if not self.records.is_of(accepted, request):
@@ -286,12 +285,15 @@ class Farm(Keeping, Apps):
         """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
         known_nodes.Nodes(self.database).drain(node_id)
 
-    def _cached_result(self, request: Request, variables: BuildVariables) -> CachedResult | None:
+    def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         if not getattr(request, "cached_result", False):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
         builder = follows.base.partition("@")[2]
+        variables = self.build_variables.readable(request.tenant, request.app)
+        if variables is None:
+            return None
         digest = inputs.input_digest(request, builder, self.settings, follows.channel, variables)
         cached = self.history.cached_result(f"{request.tenant}/{request.app}", digest) if digest else None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from buildfarm.errors import NodeError, RegistryError
 from buildfarm.oci.registry import Registry
 
 CALL_SECONDS = 60
+_QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 def open_engine(url: str, *, call_seconds: int = CALL_SECONDS) -> docker.DockerClient:
@@ -31,7 +33,9 @@ def engine_failures(doing: str) -> Iterator[None]:
     try:
         yield
     except (DockerException, RequestException, OSError) as error:
-        raise NodeError(f"The node's Docker engine could not {doing}: {error}") from error
+        # An address may have secrets in its query: the build arguments of a Dockerfile.
+        reason = _QUERY.sub("?…", str(error))
+        raise NodeError(f"The node's Docker engine could not {doing}: {reason}") from error
 
 
 @contextmanager

@@ -248,7 +248,8 @@ class Worker:
 
     def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code
-        log.warning("attempt_failed", code=error.code, phase=attempt.current, reason=error.message)
+        reason = attempt.log.hidden(error.message)
+        log.warning("attempt_failed", code=error.code, phase=attempt.current, reason=reason)
         stopped = isinstance(error, NodeStopped)
         if isinstance(error, NodeError) and attempt.current is Phase.PREPARE and not stopped:
             # Nothing of the customer has run yet: this node is ill, and would fail one build after the other.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -77,9 +77,9 @@ class BuildVariables:
 
     @property
     def hidden(self) -> list[str]:
-        """What the log hides: every value but certificates, and passwords in addresses."""
+        """What the log hides: every value but certificates, and passwords in addresses, also as they are sent."""
         values = [each.value for name, each in self.found.items() if name not in {*self.own, CERTIFICATES}]
-        return [*values, *filter(None, map(_password, values))]
+        return [*values, *(secret for value in values for secret in _in_address(value))]
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -100,8 +100,12 @@ def _in_both_cases(scope: Mapping[str, BuildVariable]) -> dict[str, BuildVariabl
     return {**other, **scope}
 
 
-def _password(value: str) -> str | None:
+def _in_address(value: str) -> Iterator[str]:
+    """The password in an address, as written and as sent; and with its user, as `Proxy-Authorization` has both."""
     try:
-        return urlsplit(value).password
+        found = urlsplit(value)
     except ValueError:
-        return None
+        return
+    if found.password:
+        sent = unquote(found.password)
+        yield from (found.password, sent, f"{unquote(found.username or '')}:{sent}")

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from buildfarm.access import Scope
 from buildfarm.api.bodies import NewVariables
-from buildfarm.api.caller import Caller, Reader, Submitter
+from buildfarm.api.caller import Caller, Reader, authenticate
 from buildfarm.api.problems import RefusedError, responses
 from buildfarm.config_vars.build_variables import VariableView
 from buildfarm.fields import Name
 
 router = APIRouter()
+
+
+def _may_set(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """The caller, if its token has one of the scopes that set variables. Raises RefusedError."""
+    if Scope.ADMIN not in caller.token.scopes:
+        caller.require(Scope.SUBMIT)
+    return caller
+
+
+Setter = Annotated[Caller, Depends(_may_set)]
 
 _COMMON = (401, 403, 422, 429, 503)
 
@@ -25,7 +35,7 @@ def variables(caller: Reader, tenant: Annotated[Name | None, Query()] = None) ->
 
 
 @router.put("/v1/variables", tags=["variables"], responses=responses(400, 413, *_COMMON))
-def set_variables(new: NewVariables, caller: Submitter) -> list[VariableView]:
+def set_variables(new: NewVariables, caller: Setter) -> list[VariableView]:
     """Set build variables of the farm, a tenant or an app. They count for every attempt that begins from now on.
 
     The farm's and a tenant's are for operators with the scope `admin`; those of an app also for its tenant.

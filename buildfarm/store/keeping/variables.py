@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildfarm.config_vars.build_variables import BuildVariable, BuildVariables, VariableView
-from buildfarm.errors import RequestError
+from buildfarm.errors import NodeError, RequestError
 from buildfarm.seal import Seal
 from buildfarm.store.database import Database
+from buildfarm.telemetry import logger
 
 NAMES_MAX = 500  # of the farm, and of a tenant with all of its apps
 SEALED_BYTES_MAX = 524_288  # likewise; what a build gets must fit into the environment of a process
@@ -27,6 +28,19 @@ class VariableStore:
         farm, own = self._read(tenant)
         places = ((farm, None, None), (own, tenant, None), (own, tenant, app))
         return BuildVariables.merged(*(self._opened(*place) for place in places))
+
+    def readable(self, tenant: str, app: str) -> BuildVariables | None:
+        """What counts for a build of the app; None if this process cannot decrypt it, for the nodes may have the key."""
+        try:
+            return self.of(tenant, app)
+        except NodeError as error:
+            logger().warning("variables_not_read", reason=error.message)
+            return None
+
+    def has_some(self, tenant: str, app: str) -> bool:
+        """Whether any counts for a build of the app; no key is needed for that."""
+        farm, own = self._read(tenant)
+        return bool(farm) or any(place.rpartition(":")[0] in ("", app) for place in own)
 
     def views(self, tenant: str | None = None) -> list[VariableView]:
         """What is set for the farm, and for a tenant and each of its apps."""
@@ -64,7 +78,11 @@ class VariableStore:
             of_app, _, name = place.rpartition(":")
             flags, _, sealed = stored.partition(" ")
             if of_app == (app or ""):
-                value = self.seal.open(_scope(tenant, app), sealed)[name]
+                try:
+                    value = self.seal.open(_scope(tenant, app), sealed)[name]
+                except NodeError as error:
+                    message = f"The build variable {name} of {_owner(tenant, app)} cannot be decrypted here."
+                    raise NodeError(message, advice=error.advice) from error
                 opened[name] = BuildVariable(value=value, file="f" in flags, secret="s" in flags)
         return opened
 
@@ -84,6 +102,10 @@ class VariableStore:
 
 def _place(app: str | None, name: str) -> str:
     return f"{app}:{name}" if app else name
+
+
+def _owner(tenant: str | None, app: str | None) -> str:
+    return "/".join(filter(None, (tenant, app))) or "the farm"
 
 
 def _scope(tenant: str | None, app: str | None) -> str:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 
 from buildfarm.access import Audit
 from buildfarm.client import AsyncClient, Client
 from buildfarm.config_vars.build_variables import BuildVariable, VariableView
 from buildfarm.errors import NodeError, RequestError
+from buildfarm.farm import open_farm
 from buildfarm.model import BuildRequest, State
 from buildfarm.seal import Seal
 from buildfarm.store.keeping.variables import NAMES_MAX, VariableStore
@@ -146,6 +148,22 @@ def test_a_changed_mirror_is_another_input(farm):
     assert not farm.submit(request, build_id=after.id).result_of
     with pytest.raises(RequestError):
         farm.set_variables({"A": BuildVariable(value="x")}, app="a")
+
+
+def test_who_has_no_key_submits_too_where_variables_are_set(module_farm):
+    module_farm.set_variables({"A": BuildVariable(value="x")}, tenant="keyless", app="web")
+    with open_farm(module_farm.settings.model_copy(update={"farm_key": SecretStr("")})) as keyless:
+        build = keyless.submit(BuildRequest(tenant="keyless", app="web", source=SOURCE, cached_result=True))
+        with pytest.raises(NodeError, match="build variable .* cannot be decrypted"):
+            keyless.build_variables.of("keyless", "web")
+    raw = module_farm.database.client.hget(module_farm.database.key("build", build.id), "request")
+    assert json.loads(raw)["run_policy"].endswith("+variables")
+
+
+def test_an_operator_needs_the_scope_admin_alone(api):
+    with api.as_(None, "read", "admin") as admin:
+        assert admin.put("/v1/variables", json=body("shop", A="x")).status_code == 200
+        assert admin.put("/v1/variables", json={"tenant": "shop", "variables": {"A": None}}).status_code == 200
 
 
 def command(api, *words, url=True, **variables):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from buildfarm.input_digest import input_digest
 from buildfarm.model import BuildRequest
 from buildfarm.settings import Settings
 from buildfarm.sources.address import ArtifactSource
+from workers.attempt.mask import Mask
 
 NAMES = st.sampled_from(["HTTP_PROXY", "http_proxy", "NO_PROXY", "PIP_INDEX_URL", "CA_CERTIFICATES"])
 SCOPES = st.dictionaries(NAMES, st.text(max_size=3))
@@ -61,7 +64,15 @@ def test_files_are_named_by_their_paths_and_certificates_always_are_one():
 
 def test_the_log_hides_values_and_the_passwords_in_them_but_not_the_builds_own():
     found = merged({"HTTP_PROXY": "http://me:pass-word@proxy:1", "MIRROR": "m", "CA_CERTIFICATES": "PEM"})
-    assert set(found.beside({"MIRROR": "shown"}).hidden) == {"http://me:pass-word@proxy:1", "pass-word"}
+    assert set(found.beside({"MIRROR": "shown"}).hidden) == {
+        "http://me:pass-word@proxy:1", "pass-word", "me:pass-word",
+    }  # fmt: skip
+
+
+def test_a_password_is_hidden_as_it_is_sent_too():
+    log = Mask(merged({"HTTP_PROXY": "http://me%40corp:p%40ss%2Fword@proxy:1"}).hidden)
+    header = base64.b64encode(b"me@corp:p@ss/word").decode().rstrip("=")
+    assert log.hide(f"p%40ss%2Fword p@ss/word Basic {header}") == "[hidden] [hidden] Basic [hidden]"
 
 
 def test_only_marked_values_are_searched_for_in_images_and_none_that_the_build_replaces():
