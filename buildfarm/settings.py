@@ -87,7 +87,9 @@ class Settings(BaseModel):
         900, gt=0, description="a stopping node ends within this, its last builds back in the queue"
     )
     kubernetes_url: str = Field("", description="Kubernetes API that receives the pod's deletion cost; empty: none")
-    metrics_host: str = Field("127.0.0.1", description="address that /metrics is served on, by nodes and the API")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address that /metrics is served on, by nodes and the API; :: is all"
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on the node; 0: off")
 
     # Limits of one build
@@ -202,7 +204,7 @@ class Settings(BaseModel):
     in_use_file: Path | None = Field(None, description="running images by digest, one per line; never removed")
 
     # The API
-    api_host: str = Field("127.0.0.1", description="address that the API listens on")
+    api_host: str = Field("127.0.0.1", description="address that the API listens on; :: is all, of IPv4 too")
     api_port: int = Field(8088, ge=1, le=65535, description="port of the API and its page")
     api_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics of the API; 0: off")
     api_calls_per_hour: int = Field(4500, ge=1, description="requests of one token; more are refused for a while")

@@ -52,12 +52,14 @@ class Api:
 
 
 @contextmanager
-def serving(farm: Farm, *, port: int | str = 0, **variables: str) -> Iterator[Api]:
+def serving(farm: Farm, *, host: str = "127.0.0.1", port: int | str = 0, **variables: str) -> Iterator[Api]:
     """The API of this farm for the length of the block; it ends in good order."""
     port, metrics_port = port or free_port(), free_port()
     environment = {
         **os.environ,
         "BUILDFARM_NAMESPACE": farm.settings.namespace,
+        "BUILDFARM_API_HOST": host,
+        "BUILDFARM_METRICS_HOST": host,
         "BUILDFARM_API_PORT": str(port),
         "BUILDFARM_API_METRICS_PORT": str(metrics_port),
         "BUILDFARM_LOG_FORMAT": "json",
@@ -67,7 +69,8 @@ def serving(farm: Farm, *, port: int | str = 0, **variables: str) -> Iterator[Ap
         process = subprocess.Popen(
             [sys.executable, "-m", "buildfarm", "api"], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-        api = Api(farm, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics", process, Path(log.name))
+        at = f"http://[{host}]" if ":" in host else f"http://{host}"
+        api = Api(farm, f"{at}:{port}", f"{at}:{metrics_port}/metrics", process, Path(log.name))
         try:
             _wait(api)
             yield api

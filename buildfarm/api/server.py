@@ -28,6 +28,7 @@ from buildfarm.errors import SetupError
 from buildfarm.farm import open_farm
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
+from buildfarm.telemetry.listening import listen
 from buildfarm.telemetry.serving import serve_metrics
 from buildfarm.telemetry.traces import open_tracer
 
@@ -112,7 +113,7 @@ def _stood_in_for() -> set[str]:
 
 def _listen(settings: Settings) -> socket.socket:
     try:
-        listener = socket.create_server((settings.api_host, settings.api_port), backlog=1024)
+        listener = listen(settings.api_host, settings.api_port, backlog=1024)
     except OSError as error:
         raise SetupError(
             f"The API cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}.",

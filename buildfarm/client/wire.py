@@ -80,11 +80,21 @@ def check(answer: httpx.Response) -> httpx.Response:
         problem = answer.json()
         code, detail, advice = problem["code"], problem["detail"], problem.get("advice", "")
     except (ValueError, KeyError, TypeError):
-        host = answer.request.url.host
-        raise ApiError(
-            f"{host} answers {answer.status_code} without problem details: it is not the farm's API."
-        ) from None
+        raise _not_the_api(answer) from None
     raise error_of(answer, code, detail, advice)
+
+
+def _not_the_api(answer: httpx.Response) -> BuildfarmError:
+    """What else answered: a proxy before the API, or another server."""
+    host, status = answer.request.url.host, answer.status_code
+    if status == 413:
+        return RequestError(
+            f"The proxy at {host} does not pass on as much as was sent.",
+            advice="The farm's operator can raise its limit; in nginx: client_max_body_size 0;",
+        )
+    if status in (502, 504):
+        return ApiError(f"The proxy at {host} answers {status}: it does not reach the farm's API.")
+    return ApiError(f"{host} answers {status} without problem details: it is not the farm's API.")
 
 
 def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> BuildfarmError:

@@ -73,6 +73,11 @@ class Database:
             yield
         except redis.OutOfMemoryError as error:
             raise StoreFullError(f"Redis at {self.address} is out of memory.") from error
+        except redis.ReadOnlyError as error:
+            raise StoreError(
+                f"Redis at {self.address} takes no writes.",
+                advice="It is a replica: another may have become its master.",
+            ) from error
         except _FAILURES as error:
             raise StoreError(
                 f"Redis at {self.address} cannot be reached ({type(error).__name__}).",

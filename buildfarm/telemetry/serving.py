@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from socket import socket
 from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from buildfarm.telemetry.listening import listen
 
 
 @dataclass
@@ -41,7 +44,8 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int, probes: Pro
         start("503 Service Unavailable" if trouble else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{trouble or 'ok'}\n".encode()]
 
-    server = make_server(host, port, application, _Server, _Handler)
+    server = _Server(listen(host, port))
+    server.set_app(application)
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
@@ -54,6 +58,13 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int, probes: Pro
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def __init__(self, listener: socket) -> None:
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
 
 
 class _Handler(WSGIRequestHandler):

@@ -15,7 +15,7 @@ from buildfarm.sources.address import GitSource
 from testkit.serving import serving
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack
-from verify.slow_clients import answered, slowest, stalled_uploads, trickling
+from verify.network.slow_clients import answered, slowest, stalled_uploads, trickling
 
 UPLOADS = 200
 TOKENS = 50

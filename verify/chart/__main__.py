@@ -29,8 +29,7 @@ from testkit.chart.manifests import (
 )
 from testkit.chart.tools import HELM, checkov
 from testkit.table import Claims
-from verify import garbage
-from verify.chart import processes
+from verify.chart import garbage, processes
 from verify.chart.bad_values import BAD_COMBINATIONS, BAD_VALUES
 from verify.queue import sentinel, sizing
 

@@ -85,9 +85,14 @@ def same_origin(request: Request) -> None:
     """A form of another site changes nothing here. Raises RefusedError."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
+    # Browsers send the first over TLS and on this machine alone. A proxy may have replaced the host.
     own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-    if site not in (None, "same-origin", "none") or not own:
-        raise RefusedError(403, "request.origin", "The form was sent from another site.")
+    if site not in ("same-origin", "none") if site else not own:
+        raise RefusedError(
+            403, "request.origin", "The form was sent from another site.",
+            advice="If it was not, the proxy before this page changes the header Host; in nginx:"
+            " proxy_set_header Host $http_host;",
+        )  # fmt: skip
 
 
 Visitor = Annotated[Caller, Depends(visitor)]

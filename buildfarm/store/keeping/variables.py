@@ -30,7 +30,7 @@ class VariableStore:
         return BuildVariables.merged(*(self._opened(*place) for place in places))
 
     def readable(self, tenant: str, app: str) -> BuildVariables | None:
-        """What counts for a build of the app; None if this process cannot decrypt it, for the nodes may have the key."""
+        """What counts for a build of the app; None if this process cannot decrypt it: nodes may have the key."""
         try:
             return self.of(tenant, app)
         except NodeError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
@@ -19,19 +18,11 @@ from buildfarm.farm import Farm, open_farm
 from buildfarm.model import BuildRequest, State
 from buildfarm.sources.address import GitSource
 from buildfarm.store.keeping.usage import Usage
-from localfarm.packages import ensure_packages, find_program
-from testkit.builds import empty_namespace, wait_for
+from testkit.builds import empty_namespace
+from testkit.cluster.nginx import nginx
 from testkit.serving import Api, free_port, serving
 from tests.integration.api.test_api import Writer, archive, events
 
-NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1; events {{ }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; scgi_temp_path {folder}/scgi; uwsgi_temp_path {folder}/uwsgi;
-  include {folder}/cells.conf;
-}}
-"""
 NAME = "builds.example.org"
 
 
@@ -58,21 +49,9 @@ class Cells:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
 
 
-@contextmanager
-def nginx(folder, ports, port):
-    ensure_packages({"nginx": "nginx-light"}, print)
-    folder.chmod(0o755)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
+def configuration(ports, port):
     places = [f"{cell}=http://127.0.0.1:{number}" for cell, number in ports.items()]
-    made = CliRunner().invoke(main, ["cells", *places, f"--listen=127.0.0.1:{port}", f"--server-name={NAME}"])
-    (folder / "cells.conf").write_text(made.stdout)
-    process = subprocess.Popen([find_program("nginx"), "-c", str(folder / "nginx.conf"), "-e", str(folder / "errors")])
-    try:
-        wait_for((folder / "pid").exists, 30)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+    return CliRunner().invoke(main, ["cells", *places, f"--listen=127.0.0.1:{port}", f"--server-name={NAME}"]).stdout
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +65,7 @@ def cells(services, tmp_path_factory):
             apis[cell] = stack.enter_context(serving(farms[cell]))
         ports = {cell: int(api.url.rpartition(":")[2]) for cell, api in apis.items()}
         port = free_port()
-        stack.enter_context(nginx(tmp_path_factory.mktemp("nginx"), ports, port))
+        stack.enter_context(nginx(tmp_path_factory.mktemp("nginx"), configuration(ports, port)))
         yield Cells(farms, apis, port)
 
 

@@ -32,7 +32,7 @@ from buildfarm.sources.address import GitSource
 from buildfarm.store import Leases, Logs
 from testkit.builds import wait_for
 from testkit.serving import serving
-from verify.slow_clients import stalled_uploads
+from verify.network.slow_clients import stalled_uploads
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.sources.address import GitSource
 from testkit.builds import wait_for
 from testkit.serving import serving
-from verify.slow_clients import address_of, answered, slowest, stalled_uploads, upload_head
+from verify.network.slow_clients import address_of, answered, slowest, stalled_uploads, upload_head
 
 KEY = {"Idempotency-Key": "k"}
 GZIP = {"Content-Type": "application/gzip"}

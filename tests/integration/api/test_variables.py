@@ -154,7 +154,7 @@ def test_who_has_no_key_submits_too_where_variables_are_set(module_farm):
     module_farm.set_variables({"A": BuildVariable(value="x")}, tenant="keyless", app="web")
     with open_farm(module_farm.settings.model_copy(update={"farm_key": SecretStr("")})) as keyless:
         build = keyless.submit(BuildRequest(tenant="keyless", app="web", source=SOURCE, cached_result=True))
-        with pytest.raises(NodeError, match="build variable .* cannot be decrypted"):
+        with pytest.raises(NodeError, match=r"build variable .* cannot be decrypted"):
             keyless.build_variables.of("keyless", "web")
     raw = module_farm.database.client.hget(module_farm.database.key("build", build.id), "request")
     assert json.loads(raw)["run_policy"].endswith("+variables")

@@ -28,7 +28,7 @@ from buildfarm.model import BuildRequest
 from buildfarm.sources.address import GitSource
 from testkit.builds import promised, wait_for
 from testkit.serving import serving
-from verify.slow_clients import trickling
+from verify.network.slow_clients import trickling
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 

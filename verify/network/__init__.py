@@ -1,0 +1,1 @@
+"""What stands around a farm: proxies in front of it, an unsteady Redis, clocks that jump, and IPv6."""
