@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-fleet verify-network verify-restore soak
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images verify-supply-chain images-report verify-wheel verify-archive verify-fleet verify-network verify-restore verify-sizes soak
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ images-report: $(STAMP) ## the sizes of database images, beside the usual instal
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images.report
 
+verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.images.signatures
+
 verify-images: $(STAMP) ## what the database images do, on two engines, and under odd conditions; STARTS=10 interrupts fewer
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images
@@ -94,6 +98,13 @@ verify-apps: $(STAMP) ## builds, runs and queries every app of tests/apps; FAMIL
 verify-sources: $(STAMP) ## sources and buildpacks as they occur in the world, a table of kinds; KIND=log for a part
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.sources
+
+.PHONY: verify-git
+verify-git: $(STAMP) ## private repositories, push webhooks and git push, on real git servers, as tables of claims; needs root
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.git.credentials
+	$(BIN)/python -m verify.git.webhooks
+	$(BIN)/python -m verify.git.push
 
 builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
 	images/builder/list-installed >images/builder/installed.txt.new
@@ -158,6 +169,10 @@ verify-fleet: $(STAMP) ## what it costs to move 1,000 apps to another base, and 
 verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, an unsteady Redis, clocks that jump, IPv6
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.network
+
+verify-sizes: $(STAMP) ## a 6 GiB build on a large node while standard ones go on; takes 6 GiB of memory
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.queue.sizes
 
 verify-restore: $(STAMP) ## Redis lost, Redis an hour old, registry an hour old: what survives, as tables of claims
 	$(BIN)/buildfarm up --no-worker

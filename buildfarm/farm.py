@@ -19,7 +19,7 @@ from buildfarm.gc.keeping import Keeping
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
 from buildfarm.oci.reference import host_of
 from buildfarm.queue.messages import message_template
-from buildfarm.queue.names import TASK, shard_of
+from buildfarm.queue.names import TASK, kind_of, shard_of, size_of
 from buildfarm.queue.view import QueuePosition, QueueView
 from buildfarm.releases.apps import Apps
 from buildfarm.seal import Seal
@@ -45,12 +45,11 @@ if TYPE_CHECKING:
     from buildfarm.gc import rollback as rollbacks
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import Rollback
-    from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.queue import why as whys
+    from buildfarm.releases.signing import app_tags
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
-    from buildfarm.store import nodes as known_nodes
 else:  # most calls of most programs need only Redis, and of it the records
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
@@ -58,9 +57,9 @@ else:  # most calls of most programs need only Redis, and of it the records
     rooms = LazyModule("buildfarm.gc.room")
     registries = LazyModule("buildfarm.oci.registry")
     whys = LazyModule("buildfarm.queue.why")
+    app_tags = LazyModule("buildfarm.releases.signing.app_tags")
     packing = LazyModule("buildfarm.sources.packing")
     orders = LazyModule("buildfarm.store.buildpack_order")
-    known_nodes = LazyModule("buildfarm.store.nodes")
 
 _QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
@@ -136,19 +135,24 @@ class Farm(Keeping, Apps):
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
         self.room.check_submit(request, build_id)
-        request = self._pinned(request)
+        asked = self._pinned(request)
+        request = self.sizes.given(asked, lambda: self.room.accepted(asked, build_id))
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
             known = ", ".join(self.settings.classes)
             raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
-        queue = shard_of(request.tenant, build_class, self.settings.shards)
+        kind = kind_of(build_class, size_of(request))
+        queue = shard_of(request.tenant, kind, self.settings.shards)
         has_variables = self.build_variables.has_some(request.tenant, request.app)
         cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
-        accepted = self.records.submit(build_id, request, queue, cached, has_variables=has_variables)
+        private = self._is_private(request)
+        accepted = self.records.submit(
+            build_id, request, queue, cached, has_variables=has_variables, private=private, asked=asked
+        )
         if isinstance(accepted, Full):
-            raise self._full(request.tenant, build_class, accepted)
-        if not self.records.is_of(accepted, request):
+            raise self._full(request.tenant, kind, accepted)
+        if not self.records.is_of(accepted, asked):
             raise ConflictError(
                 "This idempotency key was already used for another request.",
                 advice=f"It made build {accepted.build_id}; use a new key for another request.",
@@ -275,19 +279,13 @@ class Farm(Keeping, Apps):
         With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError if it does not, and
         RequestError if the image is gone.
         """
-        return rollbacks.ImagesBefore(self.history, lambda: self.quick_registry).restore(build_id, seen)
-
-    def nodes(self) -> list[Node]:
-        """The build nodes of the last day; those that went silent are marked as gone."""
-        return known_nodes.Nodes(self.database).all()
-
-    def drain(self, node_id: str) -> None:
-        """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
-        known_nodes.Nodes(self.database).drain(node_id)
+        return rollbacks.ImagesBefore(self.history, lambda: self.quick_registry, self.settings.signs).restore(
+            build_id, seen
+        )
 
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
-        if not getattr(request, "cached_result", False):
+        if not getattr(request, "cached_result", False) or self._has_submodules(request):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
         builder = follows.base.partition("@")[2]
@@ -305,11 +303,10 @@ class Farm(Keeping, Apps):
 
     def _move_tag(self, build: Build) -> None:
         """The tag follows, should it have been at another image meanwhile; if it cannot, a node moves it later."""
-        request, result, registry = build.request, build.result, self.quick_registry
-        if result is None:
+        if build.result is None:
             return
         try:
-            registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
+            app_tags.AppTags(self.quick_registry, self.records, self.settings.signs).move(build.request.target)
         except RegistryError as error:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
 
@@ -318,8 +315,8 @@ class Farm(Keeping, Apps):
         error.build_id = build_id
         return error
 
-    def _full(self, tenant: str, build_class: str, full: Full) -> QueueFullError:
-        seconds = self.admission.retry_after_seconds(tenant, build_class)
+    def _full(self, tenant: str, kind: str, full: Full) -> QueueFullError:
+        seconds = self.admission.retry_after_seconds(tenant, kind)
         return QueueFullError(
             f"{tenant} has {full.waiting} builds waiting; the limit is {full.limit}.",
             advice=f"Try again in {seconds:.0f} s, or cancel some of them.",

@@ -34,6 +34,8 @@ ENV_FILE = STATE_DIRECTORY / "farm.env"  # `buildfarm up` writes it
 MIB = 1024 * 1024
 CELL_NAME = r"[a-z0-9]{1,16}"
 NOT_CELLS = frozenset({"default", "include"})  # words of nginx's own in a `map`
+_SIZES_MAX = 8  # they are labels of metrics
+_SIZE_PART = re.compile(r"(memory|disk):[1-9]\d{0,6}(MiB|GiB)|cpus:(?!0+(\.0+)?$)\d{1,3}(\.\d+)?|seconds:[1-9]\d{0,4}")
 SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
@@ -49,12 +51,19 @@ class Settings(BaseModel):
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis, the store and the queue")
     farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
+    signing_keys: SecretStr = Field(
+        SecretStr(""), description="for the signer alone: its keys as file:PATH or exec:COMMAND, one per line"
+    )
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
     cell: str = Field(
         "", pattern=rf"^({CELL_NAME})?$", description="name of this farm among several behind one address"
     )
     redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
+    signer_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics of the signer; 0: off")
+    signing: str = Field(
+        "", description="1, or the namespace of the one farm that it is for: images are signed before their tags move"
+    )
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
     imager: str = Field("", description="the image assembler, as repository@digest likewise; empty: images/imager")
     base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")
@@ -69,6 +78,13 @@ class Settings(BaseModel):
         frozenset(), description="classes of builds that this node serves, as bulk,interactive; empty: all"
     )
     slots: int = Field(2, ge=1, le=64, description="builds that run at once on this node")
+    node_sizes: frozenset[str] = Field(
+        frozenset({"standard"}), min_length=1, description="sizes of builds that this node serves, as large,standard"
+    )
+    node_memory_bytes: int = Field(
+        0, ge=0, description="memory of all sandboxes of this node; 0: slots times memory_bytes"
+    )
+    node_cpus: float = Field(0, ge=0, description="processors of its builds; 0: slots times cpus")
     workspace_directory: Path = Field(
         Path("/var/lib/buildfarm/workspaces"), description="builds' files; the engine must see the same path"
     )
@@ -111,6 +127,9 @@ class Settings(BaseModel):
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
     files_max: int = Field(16_384, gt=0, description="open files of a process in a sandbox")
+    sizes: dict[str, str] = Field(
+        {}, description="sizes beside standard, as large=memory:6GiB/cpus:4/disk:16GiB/seconds:1800,huge=memory:16GiB"
+    )
 
     # Isolation
     compile_network: bool = Field(True, description="whether buildpacks reach the network while they compile")
@@ -150,6 +169,12 @@ class Settings(BaseModel):
     classes: dict[str, int] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
     )
+    tenant_sizes: frozenset[str] = Field(
+        frozenset({"standard"}), description="sizes that tenants may use unless their limits say otherwise"
+    )
+    sizes_on_demand: frozenset[str] = Field(
+        frozenset(), description="sizes whose nodes start when builds wait: accepted while no node serves them"
+    )
     shards: int = Field(16, ge=1, le=256, description="queues that the tenants of a class are spread over")
     tenant_running_max: int = Field(10, ge=1, le=10_000, description="builds of a tenant that run at once")
     app_running_max: int = Field(1, ge=1, le=10_000, description="builds of an app that run at once")
@@ -176,7 +201,8 @@ class Settings(BaseModel):
     layer_min_bytes: int = Field(4 * MIB, ge=0, description="a made folder this large is its own layer")
     max_app_layers: int = Field(8, ge=1, le=64, description="layers of an app at most; 1: a single one")
     layer_facts: bool = Field(
-        False, description="nodes read what apps' files need of their base; off: apps move without that being checked"
+        True,
+        description="nodes read what apps need of their base and contain; off: apps move without that being checked",
     )
     media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")
@@ -217,6 +243,14 @@ class Settings(BaseModel):
     api_trusted_proxies: str = Field(
         "127.0.0.1/32", description="networks of the proxies whose X-Forwarded headers count, as CIDR,CIDR"
     )
+    git_push: bool = Field(False, description="whether the API accepts git push at /git/TENANT/APP")
+    git_push_branches: str = Field(
+        "main,master",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}(,[A-Za-z0-9][A-Za-z0-9._/-]{0,99}){0,9}$",
+        description="branches that a push builds, by commas; the first of them that is pushed",
+    )
+    git_push_bytes: int = Field(512 * MIB, gt=0, description="a push, files and history packed, is no larger than this")
+    git_pushes_max: int = Field(4, ge=1, le=64, description="pushes that one API process receives and packs at once")
     webhook_networks: str = Field("", description="private networks that webhooks may reach, as CIDR,CIDR")
 
     # The client
@@ -247,6 +281,24 @@ class Settings(BaseModel):
             raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
         return dict(pairs)
 
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _parse_sizes(cls, value: Any) -> Any:
+        pairs = [pair.partition("=")[::2] for pair in value.split(",") if pair] if isinstance(value, str) else None
+        found = value if pairs is None else dict(pairs)
+        named = (re.fullmatch(r"(?!standard$)[a-z][a-z0-9]{0,29}", name) for name in found)
+        if not all(named) or len(found) < len(pairs or ()) or len(found) > _SIZES_MAX:
+            raise ValueError(
+                f"name at most {_SIZES_MAX} sizes, each once and in lower-case letters, none of them standard"
+            )
+        for name, text in found.items():
+            parts = text.split("/")
+            if not all(map(_SIZE_PART.fullmatch, parts)) or len({part.partition(":")[0] for part in parts}) < len(
+                parts
+            ):
+                raise ValueError(f"write the size {name} as memory:6GiB/cpus:4/disk:16GiB/seconds:1800, or some of it")
+        return found
+
     @field_validator("cell")
     @classmethod
     def _check_cell(cls, value: str) -> str:
@@ -265,7 +317,7 @@ class Settings(BaseModel):
         farm = hashlib.sha256(f"{info.data.get('namespace')} {place}".encode()).hexdigest()
         return f"{SANDBOX_NETWORK}-{farm[:8]}"
 
-    @field_validator("node_classes", mode="before")
+    @field_validator("node_classes", "node_sizes", "tenant_sizes", "sizes_on_demand", mode="before")
     @classmethod
     def _parse_node_classes(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -283,12 +335,26 @@ class Settings(BaseModel):
         unknown = self.node_classes - set(self.classes)
         if unknown:
             raise ValueError(f"node_classes names {', '.join(sorted(unknown))}, which is not in classes")
+        for name in ("node_sizes", "tenant_sizes", "sizes_on_demand"):
+            if unknown := getattr(self, name) - {"standard", *self.sizes}:
+                raise ValueError(f"{name} names {', '.join(sorted(unknown))}, which is not in sizes")
         return self
+
+    @property
+    def longest_seconds(self) -> float:
+        """What a build of any size may take."""
+        found = re.findall(r"\bseconds:(\d+)", " ".join(self.sizes.values()))
+        return max(self.build_seconds, *map(float, found)) if found else self.build_seconds
 
     @property
     def grace_seconds(self) -> float:
         """The age below which a build may still need what no manifest names."""
-        return max(self.collect_grace_seconds, self.build_seconds + self.outage_seconds)
+        return max(self.collect_grace_seconds, self.longest_seconds + self.outage_seconds)
+
+    @property
+    def signs(self) -> bool:
+        """Whether this farm's images are signed before their tags move."""
+        return self.signing not in ("", "0") and self.signing in ("1", self.namespace)
 
     @property
     def served_classes(self) -> dict[str, int]:

@@ -78,6 +78,21 @@ ALERTS = (
         "No build node takes builds.",
     ),
     Alert(
+        "BuildfarmSizeUnserved",
+        'max by (size) (buildfarm_size_builds{state="queued",size!="standard"}) > 0'
+        " and max by (size) (buildfarm_size_slots) == 0",
+        "10m",
+        "page",
+        "{{ $value }} builds of the size {{ $labels.size }} wait, and no node serves it.",
+        (
+            ('buildfarm_size_builds{size="large",state="queued"}', "0 3x30"),
+            ('buildfarm_size_slots{size="large"}', "1 0x30"),
+        ),
+        "20m",
+        "3 builds of the size large wait, and no node serves it.",
+        (("size", "large"),),
+    ),
+    Alert(
         "BuildfarmPrewarmStuck",
         "buildfarm_builder_ready == 0",
         "10m",
@@ -209,6 +224,26 @@ ALERTS = (
         (("buildfarm_redis_up", "1 1 stale"),),
         "15m",
         "No API process is scraped.",
+    ),
+    Alert(
+        "BuildfarmSignerBehind",
+        "max(buildfarm_signing_oldest_seconds) > 60",
+        "2m",
+        "page",
+        "An image has waited for its signature for {{ $value | humanizeDuration }}.",
+        (("buildfarm_signing_oldest_seconds", "0+60x30"),),
+        "15m",
+        "An image has waited for its signature for 15m 0s.",
+    ),
+    Alert(
+        "BuildfarmSignaturesRefused",
+        "max(increase(buildfarm_signing_refused_total[1h])) > 0",
+        "0m",
+        "ticket",
+        "The signer refused {{ $value | humanize }} images in the last hour.",
+        (("buildfarm_signing_refused_total", "0 0 1x60"),),
+        "30m",
+        "The signer refused 1 images in the last hour.",
     ),
     Alert(
         "BuildfarmWebhooksGivenUp",

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+import docker
 from celery import Celery
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.gc.storage import Storage
 from buildfarm.queue.app import make_celery
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import farm_kinds, queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Database, Leases, Nodes, Wakeups
 from buildfarm.store.archive.archivist import Archivist
@@ -22,7 +23,7 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.catalog import Catalog
 from buildfarm.store.keeping.collections import Collections
-from buildfarm.telemetry import logger
+from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.serving import Probes, serve_metrics
 from buildfarm.telemetry.traces import open_tracer
@@ -32,6 +33,7 @@ from workers.engine import open_engine
 from workers.pipeline import AppTools
 from workers.queue import submissions
 from workers.queue.consumer import consume
+from workers.queue.sizes import NodeSizes
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
 from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving
@@ -41,7 +43,7 @@ from workers.upkeep.health import Health
 from workers.upkeep.janitor import Janitor
 from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
-from workers.upkeep.pool_upkeep import PoolUpkeep
+from workers.upkeep.pool_upkeep import PoolUpkeep, total_memory
 from workers.upkeep.spools import SPOOLS_SECONDS, Spools
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
@@ -72,11 +74,12 @@ def run(settings: Settings) -> bool:
     log = logger(node=settings.node_id)
     with ExitStack() as resources:
         resources.enter_context(_alone(settings))
+        sizes = NodeSizes.of(settings, total_memory())
         farm = resources.enter_context(open_farm(settings, patience_seconds=settings.outage_seconds))
         client = resources.enter_context(closing(open_engine(settings.docker_url)))
         pinging = resources.enter_context(closing(open_engine(settings.docker_url, call_seconds=_PING_SECONDS)))
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
-        metrics = Metrics(tenants=settings.metrics_tenants)
+        metrics = Metrics(tenants=settings.metrics_tenants, sizes=tuple(sizes.capacity.sizes))
         probes = Probes()
         resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port, probes))
         farm.registry.observe(metrics.registry_answered)
@@ -84,10 +87,9 @@ def run(settings: Settings) -> bool:
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
-        log.info("prewarmed", builder=tools.builders.current.image)
         tools.remove_partial()
-        running = lambda: attempts.names() | tools.pool.names()  # noqa: E731
-        janitor = Janitor(client, settings.node_id, tools.workspaces, running, log, step_images(settings, client))
+        log.info("prewarmed", builder=tools.builders.current.image)
+        janitor = _janitor(settings, client, tools, attempts, log)
         janitor.clean()
         isolation = make_isolation(
             settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
@@ -96,14 +98,14 @@ def run(settings: Settings) -> bool:
         disk, follower = make_followed(farm, client, tools, metrics, log)
         nodes = Nodes(farm.database)
         health = Health(
-            settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes,
+            settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes, sizes,
             network=isolation.rules.trouble,
         )  # fmt: skip
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
         spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log, metrics)
-        facts = open_facts(farm, tools, nodes, attempts.names, log)
+        facts = open_facts(farm, tools, nodes, attempts.names, metrics)
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("clean", _CLEAN_SECONDS, janitor.clean),
@@ -119,14 +121,24 @@ def run(settings: Settings) -> bool:
         image_tools = make_image_tools(settings, client, tools)
         worker = Worker(
             settings, tools, image_tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
-            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble, spools=spools,
+            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble, spools=spools, sizes=sizes,
         )  # fmt: skip
-        celery = resources.enter_context(closing(make_celery(settings)))
+        celery = resources.enter_context(closing(make_celery(settings, sizes.for_pops)))
         register(celery, worker)
         submissions.register(celery, farm)
         _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools, spools=spools)
         log.info("stopped")
     return drain.restart
+
+
+def _janitor(
+    settings: Settings, client: docker.DockerClient, tools: AppTools, attempts: RunningAttempts, log: Logger
+) -> Janitor:
+    steps = step_images(settings, client)
+    return Janitor(
+        client, settings.node_id, tools.workspaces, lambda: attempts.names() | tools.pool.names(), log, steps,
+        tools.pool.memory,
+    )  # fmt: skip
 
 
 def _consume_until_stopped(
@@ -160,11 +172,11 @@ def farm_jobs(
     """Upkeep of the whole farm, which every node does: name, pause and job."""
     settings, log = farm.settings, logger(node=farm.settings.node_id)
     registry = spools.registry
-    queues = queue_names(settings.classes, settings.shards)
+    queues = queue_names(farm_kinds(settings), settings.shards)
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
     yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, sweeper.duty, log)
-    yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
+    yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log, settings.signs).repair
     archivist = Archivist(
         Catalog(farm.database, settings.record_seconds), farm.log_streams, registry, settings.archive_seconds,
         settings.archive_seconds * _PATIENCE, settings.archive_kept_seconds, log,

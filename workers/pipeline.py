@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.releases.builder import RELEASE_APART
 from workers import buildpacks, fetch
 from workers.attempt.attempt import Attempt
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
 from workers.attempt.signals import Check
 from workers.builder import Builder, Builders
 from workers.caches import Caches, Restored
@@ -40,11 +40,14 @@ class AppTools:
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
     variables: BuildVariables = NO_VARIABLES  # of one attempt
+    private: fetch.Private | None = None  # likewise; None: no credential counts for the build
 
     def during(self, check: Check, build: Build | None = None) -> AppTools:
         """The same tools for one attempt at a build: what ``check`` raises ends their long calls."""
         return replace(
             self,
+            pool=self.pool.of(build),
+            source_limits=self.source_limits.of(self.pool.of(build).disk_bytes),
             # One and the same builder to the attempt's end, whatever becomes of its channel meanwhile.
             builders=Builders(self.builders.of(build.base if build else "")),
             registry=self.registry.during(check),
@@ -70,9 +73,7 @@ class AppTools:
 
 
 @contextmanager
-def run(
-    build: Build, request: BuildRequest, tools: AppTools, attempt: Attempt, publish: Callable[[BuildResult], None]
-) -> Iterator[Finished]:
+def run(build: Build, request: BuildRequest, tools: AppTools, attempt: Attempt, publish: Publish) -> Iterator[Finished]:
     """Builds, and yields the result while the workspace is there. After the block the cache is kept.
 
     ``request`` has its config vars. ``publish`` makes the image the newest. Raises AppError, FarmError, Interruption.
@@ -124,7 +125,7 @@ def run(
             warning=built.warning,
         )
         with attempt.phase(Phase.PUBLISH):
-            publish(result)
+            publish(result, pinned=source.manifest.pinned)
         with tools.caches.saving(request):
             yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
             tools.caches.save(request, tools.stack, chosen.names, workspace, restored)
@@ -146,7 +147,7 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
     """Fills the sandbox with the app's cache, its source, its variables and config vars."""
     sandbox = fetch.with_build_variables(tools.variables, sandbox)
     restored = tools.caches.restore(request, tools.stack, workspace, sandbox)
-    version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
+    version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits, tools.private)
     sandbox = sandbox.with_variables({"SOURCE_VERSION": version})
     if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
         fetch.enter(folder, sandbox)

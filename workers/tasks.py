@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from celery import Celery
 
@@ -19,27 +20,38 @@ from buildfarm.errors import (
     Interruption,
     NodeError,
     NodeStopped,
+    OutOfMemoryError,
     StoreError,
     VersionError,
 )
 from buildfarm.input_digest import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, Request, State
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.queue.names import TASK
+from buildfarm.queue.names import TASK, queue_of, size_of, size_of_queue
+from buildfarm.queue.sizes import sizes_of
 from buildfarm.recipes.catalogue import TOOLS
+from buildfarm.releases.signing.app_tags import AppTags
+from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.settings import Settings
-from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
+from buildfarm.sources.credentials import Credential
+from buildfarm.sources.credentials.submodules import addresses_of
+from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Nodes, Records, Tags, Unclaimed
+from buildfarm.store.keeping.credentials import CredentialStore
+from buildfarm.store.keeping.sizes import SizeRules
 from buildfarm.store.keeping.variables import VariableStore
 from buildfarm.telemetry import Logger, logger
-from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.metrics import HANDED_OVER, Metrics
 from buildfarm.telemetry.traces import Tracer
 from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
 from workers.attempt.claim import claim
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
+from workers.attempt.larger import with_next_size
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.attempt.spool import Spool
+from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX
+from workers.fetch.private import PrivateFetch
 from workers.image_builds import pipeline as image_pipeline
 from workers.image_builds import tool
 from workers.ownership import attempt_name
@@ -49,6 +61,13 @@ from workers.upkeep.spools import Spools
 _RETRY_WAIT_SECONDS_MAX = 60.0
 _TWICE_WAIT_SECONDS = 2.0
 _CLAIM_SECONDS = 15.0  # about as long as a failover takes
+
+
+class Sizes(Protocol):
+    """Builds of several sizes on one node."""
+
+    def begun(self, size: str) -> AbstractContextManager[bool]:
+        """A build of this size runs for the length of the block: False if it has no room."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +87,26 @@ class Worker:
     rest: Callable[[], None]  # the node takes no builds for a while
     unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
     spools: Spools | None = None  # None: the logs are what Redis keeps of them
+    sizes: Sizes | None = None  # None: whatever comes has room
 
-    def build(self, build_id: str) -> None:
-        """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
+    def build(self, build_id: str, size: str = "") -> None:
+        """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged.
+
+        ``size`` is that of the queue that its message came from; empty: any.
+        """
+        with self.sizes.begun(size) if self.sizes else nullcontext(True) as has_room:
+            self._build(build_id, size, "" if has_room else f"the node has no room for a build of the size {size}")
+
+    def _build(self, build_id: str, size: str, obstacle: str) -> None:
         log = logger(build=build_id, node=self.settings.node_id)
-        if reason := self.unsafe():
+        if reason := obstacle or self.unsafe():
             # As below: the record stays queued, and the sweeper sends a new message.
             log.warning("claim_refused", reason=reason)
             return
         try:
             lease = claim(
                 self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS, self.settings.offer_seconds,
-                bases=self.tools.builders.held.told(),
+                bases=self.tools.builders.held.told(), size=size,
             )  # fmt: skip
         except StoreError as error:
             # A sweeper sees that it has no message, or, if the claim arrived, that its lease ended, and sends one.
@@ -136,7 +163,7 @@ class Worker:
         attempt = Attempt(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
-            times=Times(settings.renew_seconds, settings.build_seconds, settings.outage_seconds),
+            times=Times(settings.renew_seconds, self._build_seconds(lease.build), settings.outage_seconds),
             observe=self._observer(lease.build_id, lease.attempt),
             logger=log,
         )
@@ -158,11 +185,16 @@ class Worker:
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = self._request(build, attempt)
-            variables = self._variables(request, attempt)
-            tools = replace(tools, variables=variables)
+            credentials = self._credentials(request, attempt)
+            tools = replace(tools, variables=self._variables(request, credentials, attempt))
+            if credentials:
+                tools = self._with_private(tools, request, credentials, attempt)
 
-            def publish(result: BuildResult) -> None:
-                self._publish(lease, request, result, tools, attempt)
+            def publish(result: BuildResult, *, pinned: bool = True) -> None:
+                if self.settings.signs:
+                    self._hand_over(lease, request, Finished(result, pinned), tools, attempt)
+                else:
+                    self._publish(lease, request, result, tools, attempt)
 
             with self.run_pipeline(build, request, tools, attempt, publish) as finished:
                 self._accept(lease, request, finished, tools, attempt)
@@ -170,6 +202,10 @@ class Worker:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
                 return self._give_back(lease, NodeError(f"The node failed: {trouble}."), attempt, log, ended)
+            if isinstance(error, OutOfMemoryError) and ended.build:
+                database = self.records.database
+                rules = SizeRules(database, self.settings, Nodes(database).all)
+                error = with_next_size(error, ended.build.request, rules)
             ended.code = error.code
             failure = _failure(error, Fault.APP, attempt)
             _end_log_with(failure, attempt)
@@ -185,7 +221,7 @@ class Worker:
             log.exception("farm_bug", phase=attempt.current)
             bug = InternalError(f"A bug in the farm: {type(error).__name__}.")
             return self._give_back(lease, bug, attempt, log, ended)
-        return State.SUCCEEDED
+        return HANDED_OVER if self.settings.signs else State.SUCCEEDED
 
     def run_pipeline(
         self,
@@ -193,14 +229,19 @@ class Worker:
         request: Request,
         tools: AppTools,
         attempt: Attempt,
-        publish: Callable[[BuildResult], None],
+        publish: Publish,
     ) -> AbstractContextManager[Finished]:
         """What makes the image of such a request."""
         if isinstance(request, ImageRequest):
             run = tool.run if request.image.startswith(f"{TOOLS}/") else image_pipeline.run
             image_tools = replace(self.image_tools.during(attempt.check), variables=tools.variables)
-            return run(build, request, image_tools, attempt, publish)
+            return _reserving(tools, attempt, run(build, request, image_tools, attempt, publish))
         return pipeline.run(build, request, tools, attempt, publish)
+
+    def _build_seconds(self, build: Build | None) -> float:
+        """What a build of its size may take."""
+        size = sizes_of(self.settings).get(size_of(build.request if build else None))
+        return size.seconds if size else self.settings.build_seconds
 
     def _request(self, build: Build, attempt: Attempt) -> Request:
         """What the build asks for; an app's with its config vars."""
@@ -210,12 +251,38 @@ class Worker:
         env = attempt.persist(lambda: self.records.env(build))
         return request.model_copy(update={"env": env})
 
-    def _variables(self, request: Request, attempt: Attempt) -> BuildVariables:
+    def _credentials(self, request: Request, attempt: Attempt) -> tuple[Credential, ...]:
+        """What an app's build may fetch with, as it is now."""
+        if isinstance(request, ImageRequest):
+            return ()
+        store = CredentialStore(self.records.database, self.records.seal)
+        return attempt.persist(lambda: store.of(request.tenant, request.app))
+
+    def _with_private(
+        self, tools: AppTools, request: Request, credentials: tuple[Credential, ...], attempt: Attempt
+    ) -> AppTools:
+        """The same tools, which fetch with these credentials where one is for an address."""
+        database, seal = self.records.database, self.records.seal
+        store = CredentialStore(database, seal)
+        # Without those of the app and the build: who sets these could read a token by a proxy and a certificate.
+        variables = attempt.persist(lambda: VariableStore(database, seal).of(request.tenant, ""))
+
+        def learn(credential: Credential, host_keys: list[str]) -> bool:
+            return attempt.persist(lambda: store.learn(credential, host_keys))
+
+        private = PrivateFetch(
+            tools.pool, tools.builder.image, f"{request.tenant}/{request.app}", credentials, variables, learn,
+            attempt.write, attempt.check, BUILDPACK_BYTES_MAX,
+        )  # fmt: skip
+        return replace(tools, private=private, fetcher=replace(tools.fetcher, private=private))
+
+    def _variables(self, request: Request, credentials: tuple[Credential, ...], attempt: Attempt) -> BuildVariables:
         """The build variables as they are now; the log hides their values and the secret config vars from here on."""
         store = VariableStore(self.records.database, self.records.seal)
         env: Mapping[str, str] = getattr(request, "env", {})
         found = attempt.persist(lambda: store.of(request.tenant, request.app)).beside(env)
-        attempt.log.hide([*(env[name] for name in getattr(request, "secrets", ())), *found.hidden])
+        keys = [value for credential in credentials for value in credential.hidden]
+        attempt.log.hide([*(env[name] for name in getattr(request, "secrets", ())), *found.hidden, *keys])
         return found
 
     def _publish(self, lease: Lease, request: Request, result: BuildResult, tools: AppTools, attempt: Attempt) -> None:
@@ -230,21 +297,39 @@ class Worker:
             return asked or result.digest  # Redis lost the publication: nothing says where else it should be
 
         try:
-            tools.exporter.move_tag(request.repository, request.tag, wanted)
+            AppTags(tools.exporter.registry, self.records).move(request.target, wanted, tools.exporter.sent)
         except BaseException:
             with suppress(StoreError):
                 Tags(self.records.database).mark(request.target)
             raise
 
+    def _hand_over(self, lease: Lease, request: Request, made: Finished, tools: AppTools, attempt: Attempt) -> None:
+        """Makes the build the signer's, which moves the tag and ends it; from here on there is no lease."""
+        attempt.end_log()
+        same = self._input(request, made, tools)
+        requests = SignRequests(self.records.admission)
+        documents = [content for _, content in tools.exporter.sent.values()]
+        attempt.persist(
+            lambda: requests.hand_over(lease, request.target, made.result, input_digest=same, documents=documents)
+        )
+        attempt.decide()
+        attempt.release()
+
     def _accept(self, lease: Lease, request: Request, finished: Finished, tools: AppTools, attempt: Attempt) -> None:
         """Writes that the build has succeeded; from here on there is no lease."""
-        attempt.end_log()
+        if not self.settings.signs:
+            attempt.end_log()
+            same = self._input(request, finished, tools)
+            attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
+            attempt.release()
+        self.metrics.image_made(finished.result, lease.build_id, is_ended=not self.settings.signs)
+
+    def _input(self, request: Request, finished: Finished, tools: AppTools) -> str:
         builder, channel = tools.builder.digest, tools.exporter.channel
         same = input_digest(request, builder, self.settings, channel, tools.variables)
-        same = same if finished.pinned else ""
-        attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
-        attempt.release()
-        self.metrics.image_made(finished.result, lease.build_id)
+        private, asked = tools.private, addresses_of(request)
+        used = [one.source for one in finished.result.buildpacks]
+        return same if finished.pinned and (private is None or private.repeatable(asked, used)) else ""
 
     def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code
@@ -285,7 +370,7 @@ class Worker:
 
     def _begun(self, build: Build) -> None:
         if build.attempt == 1 and build.started_at is not None:
-            self.metrics.waited(build.started_at - build.submitted_at, build.id)
+            self.metrics.waited(build.started_at - build.submitted_at, build.id, size_of(build.request))
             self.tracer.add(build.id, "queue", build.submitted_at, build.started_at)
 
     def _tell(self, lease: Lease, ended: Outcome, log: Logger) -> None:
@@ -314,6 +399,13 @@ class Outcome:
     build: Build | None = None  # the record, where it could be read
 
 
+@contextmanager
+def _reserving(tools: AppTools, attempt: Attempt, run: AbstractContextManager[Finished]) -> Iterator[Finished]:
+    """Memory for what an image build runs, which takes no sandbox from the pool."""
+    with tools.pool.reserve(f"image-{id(run):x}", attempt.check), run as finished:
+        yield finished
+
+
 def retry_wait_seconds(attempt: int) -> float:
     """How long a build waits after an attempt that failed by the farm's fault: an outage may be over then."""
     return min(_RETRY_WAIT_SECONDS_MAX, 2.0 * 4.0 ** (attempt - 1))
@@ -323,10 +415,10 @@ def register(app: Celery, worker: Worker) -> None:
     """Makes the worker's `build` the task that messages name."""
 
     # A client that can write to Redis can send anything; what is not a build's id ends here.
-    @app.task(name=TASK, ignore_result=True, typing=False)
-    def build(*args: object, **kwargs: object) -> None:
+    @app.task(name=TASK, ignore_result=True, typing=False, bind=True)
+    def build(task: Any, /, *args: object, **kwargs: object) -> None:
         if len(args) == 1 and not kwargs and isinstance(args[0], str):
-            worker.build(args[0])
+            worker.build(args[0], size_of_queue(queue_of(task.request.delivery_info)))
         else:
             logger(node=worker.settings.node_id).warning("message_dropped", reason="it names no build")
 

@@ -11,10 +11,12 @@ import docker
 
 from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
+from buildfarm.oci.memory import RememberedDocuments
 from buildfarm.oci.registry import Registry
+from buildfarm.queue.names import STANDARD
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
-from buildfarm.releases.facts.check import FactsCheck
+from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rollouts.engine import Engine
@@ -25,9 +27,14 @@ from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Nodes, ScannedLayers
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
+from workers.attempt.capacity import Capacity
+from workers.attempt.memory import SandboxMemory
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies, Snapshots
+from workers.caches.facts.inspect import LAYER_SECONDS
+from workers.caches.facts.newest import NewestImages
+from workers.caches.facts.notes import ImageNotes
 from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
@@ -37,7 +44,7 @@ from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
 from workers.sandbox.container import Sandboxes
 from workers.sandbox.network import ensure_builds_network
-from workers.sandbox.pool import SandboxPool
+from workers.sandbox.pool import Makers, SandboxPool
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
@@ -52,7 +59,7 @@ from workers.upkeep.step_images import StepImages
 _IDLE_SECONDS = 60  # beyond the longest build, for its end
 # So much later another node goes on with rollouts after the death of the one that moved apps.
 _ROLLOUTS_LEAD_SECONDS = 5.0
-_FACTS_LEAD_SECONDS = 90.0  # likewise with looking for new layers
+_FACTS_LEAD_SECONDS = LAYER_SECONDS + 90  # likewise with looking for new layers, which it does between two layers
 
 
 def make_disk(
@@ -121,7 +128,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
     sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
     builders = Builders(builder)
-    pool = SandboxPool(workspaces, sandboxes, ready_max(settings.warm_sandboxes, settings.slots, total_memory()))
+    pool = _open_pool(settings, workspaces, sandboxes)
     return AppTools(
         node_id=settings.node_id,
         compile_network=settings.compile_network,
@@ -147,6 +154,29 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         fetcher=BuildpackFetcher(
             farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),
+    )
+
+
+def _open_pool(settings: Settings, workspaces: Workspaces, sandboxes: Sandboxes) -> SandboxPool:
+    """The node's sandboxes. One of several sizes, or with a setting of its memory, counts that of all of them."""
+    capacity = Capacity.of(settings)
+    makers = {
+        name: Makers(
+            workspaces.limited(size.disk_bytes),
+            sandboxes.sized(size.memory_bytes, min(size.cpus, os.cpu_count() or 1)),
+            size.memory_bytes,
+        )
+        for name, size in capacity.sizes.items()
+        if name != STANDARD
+    }
+    return SandboxPool(
+        workspaces,
+        sandboxes,
+        ready_max(settings.warm_sandboxes, settings.slots, total_memory()),
+        makers,
+        SandboxMemory(capacity.memory_bytes if capacity.is_counted else 0),
+        settings.memory_bytes,
+        tuple(capacity.sizes),
     )
 
 
@@ -212,32 +242,39 @@ def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger,
 
 def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
     """The engine of this node; it connects at its first turn."""
-    facts = FactsCheck(FactsStore(farm.database)) if farm.settings.layer_facts else None
-    mover = Mover(Rebaser(farm.registry, farm.records, facts), Rollouts(farm.database))
+    # A plan looks at each app, and a wave moves it later: the documents are the same.
+    remembered = RememberedDocuments(farm.registry)
+    rebaser = Rebaser(farm.registry, farm.records, farm.facts, remembered, signing=farm.settings.signs)
+    mover = Mover(rebaser, Rollouts(farm.database))
     duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
     return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
 
 
 def open_facts(
-    farm: Farm, tools: AppTools, nodes: Nodes, builds: Callable[[], Collection[str]], log: Logger
+    farm: Farm, tools: AppTools, nodes: Nodes, builds: Callable[[], Collection[str]], metrics: Metrics
 ) -> FactsReader:
     """What reads layers on this node; ``builds`` are those that run here."""
 
     def bases() -> Set[str]:
+        rollouts = [one for one in Rollouts(farm.database).all() if not one.phase.final]
+        moving = {base for one in rollouts for base in (one.base, one.source)}
         known = {*Pointers(farm.database).all().values(), *AppBases(farm.database).moved(), farm.builder()}
-        return known - {""}
+        return (known | moving | notes.bases) - {""}
 
+    store, components = FactsStore(farm.database), ComponentStore(farm.database)
+    notes = ImageNotes(farm.registry, components)
     duty = Duty(nodes, farm.settings.node_id, "inspector", _FACTS_LEAD_SECONDS)
+    newest = NewestImages(farm.registry, store, bases, duty.is_mine, notes.note, components.is_asked)
     return FactsReader(
-        tools.pool, farm.registry, FactsStore(farm.database), lambda: tools.builders.current.image, bases,
-        duty.is_mine, lambda: bool(builds()), tools.caches.snapshots.has_ended, log, farm.settings.layer_facts,
+        tools.pool, farm.registry, store, lambda: tools.builders.current.image, newest, lambda: bool(builds()),
+        tools.caches.snapshots.has_ended, logger(), farm.settings.layer_facts, metrics.layer_reading_stopped.set,
     )  # fmt: skip
 
 
 def _open_tools(settings: Settings, farm: Farm) -> ToolStore:
     """The node's build tools. Raises NodeError."""
     directory = settings.tool_directory
-    tools = ToolStore(farm.registry, directory, settings.tool_copies_bytes, settings.build_seconds + _IDLE_SECONDS)
+    tools = ToolStore(farm.registry, directory, settings.tool_copies_bytes, settings.longest_seconds + _IDLE_SECONDS)
     try:
         tools.open()
     except OSError as error:

@@ -13,12 +13,29 @@ from fastapi.staticfiles import StaticFiles
 from buildfarm import __version__
 from buildfarm.api import problems
 from buildfarm.api.page import apps as apps_page
+from buildfarm.api.page import components as components_page
+from buildfarm.api.page import credentials as credentials_page
 from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import log as log_page
 from buildfarm.api.page import rollouts as rollouts_page
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, variables, webhook
+from buildfarm.api.routes import (
+    apps,
+    builds,
+    channels,
+    components,
+    credentials,
+    farm,
+    hooks,
+    keeping,
+    rollouts,
+    sizes,
+    sources,
+    variables,
+    webhook,
+)
+from buildfarm.api.routes.git_push import push as git_push
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -54,17 +71,25 @@ def make_application(services: Services) -> FastAPI:
         apps.router,
         rollouts.router,
         channels.router,
+        components.router,
         variables.router,
+        credentials.router,
+        hooks.router,
+        sizes.router,
         farm.router,
         pages.router,
         form_page.router,
         apps_page.router,
         finding.router,
         operating.router,
+        credentials_page.router,
         log_page.router,
+        components_page.router,
         rollouts_page.router,
     ):
         app.include_router(part)
+    if services.farm.settings.git_push:
+        app.include_router(git_push.make_router(services.farm.settings))
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(RequestLimits, metrics=services.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

@@ -7,11 +7,12 @@ from pydantic.config import JsonValue
 
 from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.config_vars.build_variables import BuildVariable
-from buildfarm.fields import Frozen, HttpUrl, Name
+from buildfarm.fields import ClassName, Frozen, HttpUrl, Name
 from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX
 from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
 from buildfarm.sources.address import ArtifactSource
+from buildfarm.sources.credentials import NewCredential
 from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"
@@ -97,6 +98,7 @@ class NewLimits(Frozen):
     running: int | None = Field(None, ge=1, le=LIMIT_MAX)
     waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
     bytes: int | None = Field(None, ge=1, le=2**50, description="of the tenant in the registry")
+    sizes: tuple[ClassName, ...] | None = Field(None, min_length=1, description="that the tenant's builds may have")
 
 
 class NewRetention(Frozen):
@@ -145,6 +147,15 @@ class NewVariables(Frozen):
     )
 
 
+class CredentialChange(Frozen):
+    """A credential to be set or replaced; null removes it."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$", examples=["deploy-key"])
+    tenant: Name | None = Field(None, description="whose it is; a tenant's token may leave it out")
+    app: Name | None = Field(None, description="only for this app; null: for all of the tenant's")
+    credential: NewCredential | None
+
+
 class NewChannel(Frozen):
     """To which base a channel points."""
 
@@ -158,6 +169,12 @@ class NewAppChannel(Frozen):
     """The channel that an app is to follow."""
 
     channel: Name
+
+
+class AppSize(Frozen):
+    """The size of an app's builds that ask for none."""
+
+    size: ClassName = Field(examples=["large"])
 
 
 class Draining(Frozen):
@@ -218,6 +235,7 @@ class FarmView(Frozen):
     source_bytes: int  # how large a source may be
     tenant: str | None  # the token's; null: all
     scopes: tuple[str, ...]  # the token's
+    signing_keys: tuple[str, ...] = ()  # public keys that images are signed with, in PEM form
 
 
 class HealthView(Frozen):

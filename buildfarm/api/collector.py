@@ -13,11 +13,13 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import STANDARD, farm_kinds, queue_names
+from buildfarm.queue.sizes import sizes_of
 from buildfarm.queue.view import QueueRow
 from buildfarm.releases.rollouts.rules.gate import silent_apps
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
 from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
 
@@ -41,7 +43,7 @@ class Standing(Collector):
         yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
             found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm), *archive(self._farm)]
-            found += rollouts(self._farm)
+            found += [*rollouts(self._farm), *signing(self._farm)]
         except BuildfarmError:
             yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
@@ -56,12 +58,14 @@ class Standing(Collector):
             "How long the oldest queued build has waited; 0: none is queued",
             labels=["build_class"],
         )
-        for row in view.classes:
+        for name in self._farm.settings.classes:
+            rows = [row for row in view.classes if row.build_class == name]
             for state in _WAITING:
-                builds.add_metric([row.build_class, state], getattr(row, state))
-            oldest.add_metric([row.build_class], row.oldest_seconds or 0)
+                builds.add_metric([name, state], sum(getattr(row, state) for row in rows))
+            oldest.add_metric([name], max(row.oldest_seconds or 0 for row in rows))
         yield builds
         yield oldest
+        yield from _by_size(view.classes)
         if self._tenants:
             yield _by_tenant(view.tenants)
 
@@ -72,6 +76,11 @@ class Standing(Collector):
             states.add_metric([state], sum(node.state is state for node in nodes))
         yield states
         living = [node for node in nodes if node.state is not NodeState.GONE]
+        sizes = GaugeMetricFamily("buildfarm_size_slots", "Builds of each size that nodes can run", labels=["size"])
+        for size in sizes_of(self._farm.settings):
+            slots = sum(node.sizes.get(size, 0) if node.sizes else node.slots * (size == STANDARD) for node in living)
+            sizes.add_metric([size], slots)
+        yield sizes
         yield _gauge("buildfarm_farm_slots", "Slots of all living nodes", sum(node.slots for node in living))
         yield _gauge("buildfarm_farm_slots_busy", "Slots in use on live nodes", sum(node.busy for node in living))
         # A name that dashboards for Celery know.
@@ -85,7 +94,7 @@ class Standing(Collector):
         with database.failures():
             info: Any = database.client.info("memory")
             pipeline = database.client.pipeline(transaction=False)
-            names = queue_names(settings.classes, settings.shards)
+            names = queue_names(farm_kinds(settings), settings.shards)
             for name in names:
                 pipeline.llen(database.key(name))
             lengths = pipeline.execute()
@@ -154,6 +163,21 @@ def make_standing(farm: Farm) -> Standing:
     return Standing(farm, tenants=farm.settings.metrics_tenants)
 
 
+def _by_size(rows: tuple[QueueRow, ...]) -> Iterator[Metric]:
+    """The builds of all classes by their size; labels are the sizes of the settings."""
+    builds = GaugeMetricFamily("buildfarm_size_builds", "Builds by size and state", labels=["size", "state"])
+    oldest = GaugeMetricFamily(
+        "buildfarm_size_oldest_seconds", "How long the oldest queued build of a size has waited", labels=["size"]
+    )
+    for size in dict.fromkeys(row.size for row in rows):
+        found = [row for row in rows if row.size == size]
+        for state in _WAITING:
+            builds.add_metric([size, state], sum(getattr(row, state) for row in found))
+        oldest.add_metric([size], max(row.oldest_seconds or 0 for row in found))
+    yield builds
+    yield oldest
+
+
 def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
     builds = GaugeMetricFamily(
         "buildfarm_tenant_queue_builds", "Builds by tenant and state", labels=["tenant", "state"]
@@ -165,6 +189,18 @@ def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
     for (tenant, state), count in totals.items():
         builds.add_metric([tenant, state], count)
     return builds
+
+
+def signing(farm: Farm) -> Iterator[Metric]:
+    """What waits for the signer; nothing if signing is off and nothing waits."""
+    requests = SignRequests(farm.admission)
+    count, seconds = requests.waiting()
+    if farm.settings.signs or count:
+        yield _gauge("buildfarm_signing_waiting", "Images that wait for the signer", count)
+        yield _gauge("buildfarm_signing_oldest_seconds", "How long the oldest of them has waited", seconds)
+        yield CounterMetricFamily(
+            "buildfarm_signing_refused", "Images that signers refused to sign", requests.refused()
+        )
 
 
 def rollouts(farm: Farm) -> Iterator[Metric]:

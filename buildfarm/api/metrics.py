@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WEBHOOK_RESULTS = ("delivered", "retried", "given_up", "refused")
+_PUSH_RESULTS = ("new", "seen", "ignored", "refused")
 
 
 class ApiMetrics:
@@ -22,7 +23,7 @@ class ApiMetrics:
         )
         self.request_seconds = Histogram(
             "buildfarm_api_request_seconds",
-            "Time of a request; live streams are not counted",
+            "Time of a request; live streams and pushes are not counted",
             ["route"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -34,9 +35,12 @@ class ApiMetrics:
         )
         for result in _WEBHOOK_RESULTS:
             self.webhooks.labels(result)
+        self.pushes = Counter("buildfarm_pushes", "Deliveries to push hooks", ["result"], registry=self.registry)
+        for result in _PUSH_RESULTS:
+            self.pushes.labels(result)
 
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered with this status; 0 if the client left before."""
         self.requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        if not route.endswith("/live"):
+        if not route.endswith(("/live", "/git-receive-pack")):
             self.request_seconds.labels(route).observe(seconds)

@@ -17,6 +17,7 @@ COMMANDS = {
     "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, choose its base, or move it to another."),
     "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
+    "base": Entry("buildfarm.cli.details.base:base", "Show how current the images are that apps stand on."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
     "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
     "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
@@ -24,12 +25,16 @@ COMMANDS = {
     "cells": Entry("buildfarm.cli.api:cells", "Configure a proxy for several farms."),
     "channels": Entry("buildfarm.cli.details.channels:channels", "Show and set the bases that apps follow."),
     "compare": Entry("buildfarm.cli.details.compare:compare", "Show what differs between two builds."),
+    "credentials": Entry(
+        "buildfarm.cli.details.credentials:credentials", "Set keys and tokens for private repositories and buildpacks."
+    ),
     "doctor": Entry("buildfarm.cli.local:doctor", "Check what this machine lacks for `up`."),
     "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),
     "env": Entry(
         "buildfarm.cli.details.variables:env", "Set variables for all builds: proxies, mirrors, certificates."
     ),
     "gc": Entry("buildfarm.cli.gc:gc", "Remove from the registry what nothing refers to."),
+    "hooks": Entry("buildfarm.cli.details.hooks:hooks", "Build what is pushed to a repository."),
     "images": Entry("buildfarm.cli.images:images", "Build the farm's own images."),
     "limits": Entry("buildfarm.cli.queue:limits", "Show and set the limits of tenants and apps."),
     "list": Entry("buildfarm.cli.builds:list_builds", "List the newest builds."),
@@ -42,11 +47,15 @@ COMMANDS = {
     "rollback": Entry("buildfarm.cli.details.rollback:rollback", "Point an app's tag at an earlier image."),
     "rollouts": Entry("buildfarm.cli.details.rollouts:rollouts", "Move all apps to another base in waves."),
     "run": Entry("buildfarm.cli.local:run", "Run a process of an image on this machine."),
+    "sbom": Entry("buildfarm.cli.details.components:sbom", "Print what is in an image: its bill of materials."),
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
     "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),
     "tokens": Entry("buildfarm.cli.api:tokens", "Make, list and revoke the tokens of the API."),
     "tools": Entry("buildfarm.cli.images:tools", "Make the build tools that nodes provide to builds."),
     "up": Entry("buildfarm.cli.local:up", "Bring the whole farm up on this machine."),
+    "verify": Entry("buildfarm.cli.details.verify:verify", "Check that an image is signed by the farm."),
+    "vulns": Entry("buildfarm.cli.details.vulns:vulns", "Match an image with a file of known vulnerabilities."),
+    "where": Entry("buildfarm.cli.details.components:where", "List the apps that contain a component."),
 }
 
 

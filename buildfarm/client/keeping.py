@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from buildfarm.client import keeping_calls as kept
@@ -29,9 +29,14 @@ class Keeping(ABC):
         """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
         return self._ask(kept.limits_set())
 
-    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
-        return self._ask(kept.set_limits(tenant, app, values))
+    def set_limits(
+        self, tenant: str, app: str | None = None, *, sizes: Sequence[str] | None = (), **values: int | None
+    ) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``, ``bytes`` and ``sizes``; None: as the settings. RequestError.
+
+        Without ``sizes`` they stay as they are.
+        """
+        return self._ask(kept.set_limits(tenant, app, values, sizes))
 
     def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""
@@ -55,6 +60,10 @@ class Keeping(ABC):
         With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError and RequestError.
         """
         return self._ask(kept.roll_back(build_id, seen))
+
+    def signing_keys(self) -> tuple[str, ...]:
+        """The public keys of the farm's signer, in PEM form; none if it never ran."""
+        return self._ask(kept.signing_keys())
 
     def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""
@@ -80,9 +89,14 @@ class AsyncKeeping(ABC):
         """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
         return await self._ask(kept.limits_set())
 
-    async def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
-        return await self._ask(kept.set_limits(tenant, app, values))
+    async def set_limits(
+        self, tenant: str, app: str | None = None, *, sizes: Sequence[str] | None = (), **values: int | None
+    ) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``, ``bytes`` and ``sizes``; None: as the settings. RequestError.
+
+        Without ``sizes`` they stay as they are.
+        """
+        return await self._ask(kept.set_limits(tenant, app, values, sizes))
 
     async def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""
@@ -106,6 +120,10 @@ class AsyncKeeping(ABC):
         With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError and RequestError.
         """
         return await self._ask(kept.roll_back(build_id, seen))
+
+    async def signing_keys(self) -> tuple[str, ...]:
+        """As `Client`'s."""
+        return await self._ask(kept.signing_keys())
 
     async def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""

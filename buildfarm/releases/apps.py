@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+from abc import abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
@@ -13,12 +15,16 @@ from buildfarm.releases.models import AppChannel, AppImage, Channel, ChannelHist
 from buildfarm.releases.rollouts.fleet import Fleet
 
 if TYPE_CHECKING:
+    from buildfarm.model import Build
     from buildfarm.releases import base as bases
     from buildfarm.releases import builder as builders
     from buildfarm.releases import rebase as rebasing
     from buildfarm.releases import shelf
     from buildfarm.releases.channels import app_bases, keeper, pointers
     from buildfarm.releases.facts import check, store
+    from buildfarm.releases.facts.components import inventory as inventories
+    from buildfarm.releases.facts.components.models import Contents, Places
+    from buildfarm.releases.signing import known_bases, public_keys
     from buildfarm.settings import Settings
     from buildfarm.store import Database
 else:  # most calls of most programs need none of it
@@ -31,6 +37,9 @@ else:  # most calls of most programs need none of it
     pointers = LazyModule("buildfarm.releases.channels.pointers")
     check = LazyModule("buildfarm.releases.facts.check")
     store = LazyModule("buildfarm.releases.facts.store")
+    inventories = LazyModule("buildfarm.releases.facts.components.inventory")
+    known_bases = LazyModule("buildfarm.releases.signing.known_bases")
+    public_keys = LazyModule("buildfarm.releases.signing.public_keys")
 
 
 class Apps(Fleet):
@@ -38,6 +47,31 @@ class Apps(Fleet):
 
     settings: Settings
     database: Database
+
+    @abstractmethod
+    def get(self, build_id: str) -> Build:
+        """A build."""
+
+    @property
+    def inventory(self) -> inventories.Inventory:
+        """What is in images."""
+        return inventories.Inventory(self.quick_registry, self.records, self.get, self.settings)
+
+    def sbom(self, image: str, *, form: str = "cyclonedx", with_base: bool = False) -> bytes:
+        """An image's bill of materials, ``form`` being cyclonedx (1.6) or spdx (2.3), both as JSON.
+
+        ``image`` is tenant/app, tenant/app@digest, the id of a build, or repository:tag of a base. Raises RequestError
+        if nodes read no layers, and NotReadYetError if they are still to read some.
+        """
+        return self.inventory.sbom(image, form, with_base=with_base)
+
+    def contents(self, image: str, *, with_base: bool = False) -> Contents:
+        """An image's components. See `sbom`."""
+        return self.inventory.contents(image, with_base=with_base)
+
+    def where(self, expression: str, *, limit: int = 1000) -> Places:
+        """Which apps' newest images have a component, such as npm/lodash@<4.17.21. Raises RequestError."""
+        return self.inventory.where(expression, tenant=None, limit=limit)
 
     @property
     def app_bases(self) -> app_bases.AppBases:
@@ -48,6 +82,10 @@ class Apps(Fleet):
     def channel_keeper(self) -> keeper.Channels:
         """The channels, for changes in the name of somebody else than this process's user."""
         return keeper.Channels(self.database, self.settings.builder)
+
+    def signing_keys(self) -> tuple[str, ...]:
+        """The public keys of the farm's signer, in PEM form; none if it never ran."""
+        return public_keys.SigningKeys(self.database).all()
 
     def builder(self) -> str:
         """The base of the channel stable, as repository@digest; empty if the farm has none yet."""
@@ -87,9 +125,14 @@ class Apps(Fleet):
         self.app_bases.follow(tenant, app, channel)
         return self.app_channel(tenant, app)
 
+    @cached_property
+    def facts(self) -> check.FactsCheck | None:
+        """What is known of apps' files; None if it does not count."""
+        return check.FactsCheck(store.FactsStore(self.database)) if self.settings.layer_facts else None
+
     def app_image(self, tenant: str, app: str) -> AppImage:
         """The app's newest image, its base, and its newest moves to other bases."""
-        rebaser = rebasing.Rebaser(self.quick_registry, self.records)
+        rebaser = rebasing.Rebaser(self.quick_registry, self.records, signing=self.settings.signs)
         found = rebaser.newest(tenant, app)
         base = "@".join(found.base).strip("@")
         moves, follows = rebaser.rebases.of(tenant, app), self.app_bases.of(tenant, app)
@@ -119,8 +162,9 @@ class Apps(Fleet):
             found = bases.read_base(self.registry, repository, Digest(digest))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
-        facts = check.FactsCheck(store.FactsStore(self.database)) if self.settings.layer_facts else None
-        return rebasing.Rebaser(self.registry, self.records, facts).rebase(
+        if self.settings.signs and not dry_run:
+            known_bases.KnownBases(self.database).add(reference)
+        return rebasing.Rebaser(self.registry, self.records, self.facts, signing=self.settings.signs).rebase(
             tenant, app, found, dry_run=dry_run, older=older, channel=follows.channel
         )
 

@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from buildfarm.fields import Frozen, GitRef, HttpUrl, Sha256, check_address
+from buildfarm.fields import Frozen, GitRef, HttpUrl, Sha256, as_url, check_address
 from buildfarm.oci.digest import Digest
 
 GitUrl = Annotated[
     str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048), AfterValidator(check_address)
 ]
+
+CommitId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")]
 
 
 class ArtifactSource(Frozen):
@@ -20,11 +22,13 @@ class ArtifactSource(Frozen):
     kind: Literal["artifact"] = "artifact"
     repository: str
     digest: Digest
+    # Left out if it is empty, so that the input digest of other builds stays what it was.
+    commit: CommitId = Field("", description="the commit that was packed", exclude_if=lambda commit: not commit)
 
     @property
     def version(self) -> str:
         """What the build sees as SOURCE_VERSION."""
-        return self.digest.hex
+        return self.commit or self.digest.hex
 
 
 class GitSource(Frozen):
@@ -37,8 +41,14 @@ class GitSource(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, fields: Any) -> Any:
-        """``URL#REF`` is an address with its ref. The first # ends the address: a ref can contain others."""
-        if not isinstance(fields, dict) or "#" not in str(fields.get("url")):
+        """``URL#REF`` is an address with its ref, and ``git@host:path`` one of ssh.
+
+        The first # ends the address: a ref can contain others.
+        """
+        if not isinstance(fields, dict) or not isinstance(fields.get("url"), str):
+            return fields
+        fields = {**fields, "url": as_url(fields["url"])}
+        if "#" not in fields["url"]:
             return fields
         url, _, ref = str(fields["url"]).partition("#")
         if fields.get("ref", "HEAD") not in ("HEAD", ref):

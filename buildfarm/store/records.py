@@ -11,6 +11,7 @@ from typing import Any
 
 from buildfarm.errors import NotFoundError, StoreFullError, TooLateError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
+from buildfarm.queue.names import parts_of
 from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
 from buildfarm.store.database import Database
@@ -27,9 +28,11 @@ _SCAN_COUNT = 1000
 # Stored requests start with these, in this order, whatever order the classes declare: the digest of a request, by which
 # an idempotency key finds it again, is made of this text.
 _REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires_in_seconds", "tenant")
-# Behind the run policy of a request that build variables count for. Older versions know none, and would build without
-# them: they cannot read such a policy, and leave the build to others.
+# Behind the run policy of a request that build variables or credentials count for. Older versions know none, and would
+# build without them: they cannot read such a policy, and leave the build to others.
 _HAS_VARIABLES = "+variables"
+_HAS_CREDENTIALS = "+credentials"
+_HAS_SIZE = "+size"  # likewise, before it: of a request for another size than standard
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,25 @@ class Records:
         cached: CachedResult | None = None,
         *,
         has_variables: bool = False,
+        private: bool = False,
+        asked: Request | None = None,
     ) -> Accepted | Full:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
         With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
-        config vars are kept apart and encrypted. A build that ``has_variables`` is left to nodes that have heard of
-        them. Raises RequestError if there is no key for config vars, and StoreFullError if Redis is nearly full.
+        config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because credentials
+        count for it, is left to nodes that have heard of them. Its key stands for what was ``asked``, before the farm
+        chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is nearly full.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
-        stored = _stored(shown, has_variables=has_variables)
+        marks = _HAS_VARIABLES * has_variables + _HAS_CREDENTIALS * private
+        stored = _stored(shown, marks=marks)
         answer, confirmed = self.admission.change_confirmed(
             "submit", build_id, stored, f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
-            self.seal.digest(_content(request)), cached.result.model_dump_json() if cached else "",
+            self.seal.digest(_content(asked or request)), cached.result.model_dump_json() if cached else "",
             cached.build_id if cached else "", cached.result.digest if cached else "", self.seal.close(build_id, env),
         )  # fmt: skip
         if answer[0] == "full":
@@ -167,7 +174,7 @@ class Records:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError and TooLateError.
 
         A waiting build is cancelled at once; a running one within a second or two, once its node sees it. Once it
-        publishes its image it is too late.
+        publishes its image it is too late, unless it waits for a signer and none has looked at it for a minute.
         """
         state = self.admission.change("cancel", build_id)
         if not state:
@@ -202,11 +209,15 @@ class Records:
             return str(self.database.client.hget(self.database.key("tags"), repository) or "")
 
 
-def _stored(request: Request, exclude: set[str] | None = None, *, has_variables: bool = False) -> str:
+def _stored(request: Request, exclude: set[str] | None = None, *, marks: str = "") -> str:
     """The request as records have it, under the names that nodes of the version before read."""
     values = request.model_dump(mode="json", exclude=exclude)
-    if has_variables:
-        values["run_policy"] += _HAS_VARIABLES
+    if values.get("size"):
+        values["run_policy"] += _HAS_SIZE
+    else:
+        values.pop("size", None)  # the text of a request without one is as versions before sizes wrote it
+    if marks:
+        values["run_policy"] += marks
     if "cached_result" in values:
         values["memo"] = values.pop("cached_result")
     values = {name: values[name] for name in (*_REQUEST_STARTS_WITH, *values) if name in values}
@@ -261,14 +272,16 @@ def _content(request: Request) -> bytes:
 
 def _decode(fields: dict[str, str]) -> Build:
     values: dict[str, Any] = {name: fields[name] for name in _PLAIN if fields.get(name)}
-    values["build_class"] = fields.get("queue", "").removeprefix("build.").partition(".")[0]
+    values["build_class"], _ = parts_of(fields.get("queue", "").removeprefix("build.").partition(".")[0])
     if "memo_of" in values:
         values["result_of"] = values.pop("memo_of")
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])
-    if str(policy := values.get("request", {}).get("run_policy", "")).endswith(_HAS_VARIABLES):
-        values["request"]["run_policy"] = policy.removesuffix(_HAS_VARIABLES)
+    if "+" in (policy := str(values.get("request", {}).get("run_policy", ""))):
+        for mark in (_HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE):
+            policy = policy.removesuffix(mark)
+        values["request"]["run_policy"] = policy
     attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]
     if attempt and attempt == fields.get("attempt"):  # else a node of an older version has claimed it since
         values |= {"channel": channel, "base": base}

@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from buildfarm.errors import BUILD_ERRORS, AppError, DeadlineError, OutOfMemoryError, TooLargeError
 from buildfarm.model import BuildResult, Phase, State
 
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 900)
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 900)
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 _ANSWERS = ("ok", "refused", "failed")
 # Outcomes of an attempt beside a build's final states.
-_UNFINISHED = ("given_back", "lost")
+HANDED_OVER = "handed_over"  # to the signer, which ends the build
+_UNFINISHED = ("given_back", "lost", HANDED_OVER)
 # The builder's own; all others share one label.
 _BUILDPACKS = ("apt", "inline", "java", "nodejs", "perl", "php", "procfile", "python", "ruby", "static")
 _REPORTED_SECONDS_MAX = 86_400
@@ -28,11 +29,14 @@ _LIMITS = {kind.code: kind.code.rpartition(".")[2] for kind in (DeadlineError, O
 
 
 class Metrics:
-    """A node's metrics for Prometheus. ``tenants`` adds a counter by tenant; the operator must bound their number."""
+    """A node's metrics for Prometheus. ``tenants`` adds a counter by tenant; the operator must bound their number.
 
-    def __init__(self, *, tenants: bool = False) -> None:
+    ``sizes`` are those of the builds that the node takes.
+    """
+
+    def __init__(self, *, tenants: bool = False, sizes: Sequence[str] = ("standard",)) -> None:
         self.registry = CollectorRegistry()
-        self._tenants = tenants
+        self._tenants, self._sizes = tenants, tuple(sizes)
         self._of_attempts()
         self._of_images()
         self._of_the_node()
@@ -50,7 +54,7 @@ class Metrics:
             "buildfarm_farm_seconds", "A successful build's farm time: prepare, export, publish"
         )
         self.queue_wait_seconds = self._histogram(
-            "buildfarm_queue_wait_seconds", "From submit to a build's first attempt"
+            "buildfarm_queue_wait_seconds", "From submit to a build's first attempt", ["size"]
         )
         self.limits_hit = self._counter("buildfarm_limits_hit", "Builds that ended at a limit", ["limit"])
         self.leases_expired = self._counter(
@@ -79,6 +83,8 @@ class Metrics:
             self.phase_seconds.labels(phase)
         for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED):
             self.build_seconds.labels(state)
+        for size in self._sizes:
+            self.queue_wait_seconds.labels(size)
         for place in ("yes", "no", "none"):
             self.placements.labels(place)
         for kind_of_attempt in ("first", "again"):
@@ -133,6 +139,9 @@ class Metrics:
         self.logs_waiting = self._gauge("buildfarm_log_spools", "Ended builds' logs that wait on this node")
         self.logs_waiting_bytes = self._gauge("buildfarm_log_spool_bytes", "Their bytes")
         self.snapshot_bytes = self._gauge("buildfarm_snapshot_bytes", "Unpacked build caches on this node, together")
+        self.layer_reading_stopped = self._gauge(
+            "buildfarm_layer_reading_stopped", "1 if Redis has too little memory for what nodes find in layers, else 0"
+        )
         self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
         self.upkeep_failures = self._counter("buildfarm_upkeep_failures", "Upkeep jobs that failed once", ["job"])
 
@@ -143,7 +152,7 @@ class Metrics:
         return Gauge(name, told, registry=self.registry)
 
     def _histogram(
-        self, name: str, told: str, labels: Sequence[str] = (), buckets: Sequence[float] = _SECONDS
+        self, name: str, told: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
     ) -> Histogram:
         return Histogram(name, told, labels, registry=self.registry, buckets=buckets)
 
@@ -172,13 +181,16 @@ class Metrics:
         """A build is in a final state, ``seconds`` after it was submitted."""
         self.build_seconds.labels(outcome).observe(max(seconds, 0), {"build": build_id})
 
-    def waited(self, seconds: float, build_id: str) -> None:
-        """A build's first attempt began, ``seconds`` after it was submitted."""
-        self.queue_wait_seconds.observe(max(seconds, 0), {"build": build_id})
+    def waited(self, seconds: float, build_id: str, size: str = "standard") -> None:
+        """A first attempt at a build of this size began, ``seconds`` after it was submitted."""
+        self.queue_wait_seconds.labels(size if size in self._sizes else "other").observe(
+            max(seconds, 0), {"build": build_id}
+        )
 
-    def image_made(self, result: BuildResult, build_id: str) -> None:
-        """A build succeeded with this result."""
-        self.farm_seconds.observe(result.farm_seconds, {"build": build_id})
+    def image_made(self, result: BuildResult, build_id: str, *, is_ended: bool = True) -> None:
+        """A build succeeded with this result, or was handed over with it: then the signer knows its farm time."""
+        if is_ended:
+            self.farm_seconds.observe(result.farm_seconds, {"build": build_id})
         for layer in result.layers:
             if layer.origin != "builder":
                 moved = "reused" if layer.reused else "uploaded"

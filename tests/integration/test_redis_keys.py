@@ -21,8 +21,11 @@ from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import SUBMIT_QUEUE, SUBMIT_TASK, node_queue
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.components.layer import LayerComponents
+from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.layer import LayerFacts
-from buildfarm.releases.facts.store import FactsStore, Unread
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.rollouts.changes import Announcement, Change
@@ -31,7 +34,16 @@ from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.releases.rollouts.rules.states import Phase as RolloutPhase
 from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.adopted import Adopted
+from buildfarm.releases.signing.known_bases import KnownBases
+from buildfarm.releases.signing.public_keys import SigningKeys
+from buildfarm.releases.signing.requests import BuildRequested, SignRequests
 from buildfarm.seal import Seal
+from buildfarm.sources.credentials import Kind, NewCredential
+from buildfarm.sources.pushes.choose import Wanted
+from buildfarm.sources.pushes.event import Kind as PushKind
+from buildfarm.sources.pushes.hook import NewHook, Provider
+from buildfarm.sources.pushes.state import State as PushState
 from buildfarm.store import (
     BuildpackOrder,
     CachedResult,
@@ -49,6 +61,7 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
+from buildfarm.store.keeping.push_inbox import PushInbox
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from testkit.archive import FAILURE, SOURCE, Life
@@ -75,11 +88,13 @@ class Full:
         """Builds of every kind, and whatever people and nodes leave in Redis."""
         self.farm.set_limits(self.life.tenant, running=100)
         self._builds_that_end()
+        self._signing()
         self._open_builds()
         self._people()
         self._nodes()
         self._registry()
         self._webhooks()
+        self._push_hooks()
 
     def submit(self, app: str, **fields: object) -> str:
         request = BuildRequest(tenant=self.life.tenant, app=app, source=SOURCE, cached_result=False, **fields)
@@ -115,6 +130,35 @@ class Full:
         image = ImageRequest(image="redis", version="7.2", source=SOURCE)
         self.farm.cancel(self.farm.records.submit(secrets.token_hex(8), image, "build.bulk.1").build_id)
 
+    def _signing(self) -> None:
+        """A build that is signed, one that is refused, and one that waits."""
+        SigningKeys(self.database).replace(["a public key"])
+        adopted = Adopted(self.database)
+        adopted.take({"apps/t/a": DIGEST})
+        adopted.begin()
+        KnownBases(self.database).add(f"b@{DIGEST}")
+        self._hand_over("signed")
+        self.sign()
+        self._hand_over("refused")
+        assert (request := self.requests.claim())
+        assert self.requests.refuse(request, FAILURE, 1) == State.FAILED
+        self._hand_over("waits")
+
+    def _hand_over(self, app: str) -> None:
+        lease, result = self.life.begin(app), self.life.result(app)
+        self.requests.hand_over(lease, f"apps/{self.life.tenant}/{app}", result, documents=[b"{}"])
+
+    @property
+    def requests(self) -> SignRequests:
+        return SignRequests(self.farm.admission)
+
+    def sign(self) -> None:
+        """As the signer does with a build that waits."""
+        request = self.requests.claim()
+        assert isinstance(request, BuildRequested)
+        self.requests.signed(request)
+        self.requests.end(request, request.published)
+
     def _open_builds(self) -> None:
         self.farm.set_limits(self.life.tenant, "busy", running=2)
         self.open = [
@@ -149,8 +193,11 @@ class Full:
         self.client.set(self.database.key("audit", "head"), "f" * 64)
         Audit(self.database).add(entry)
         farm.set_retention(tenant, images=3)
+        farm.set_limits(tenant, sizes=["standard"])
         for owner in (None, tenant):
             farm.set_variables({"GOPROXY": BuildVariable(value="off")}, tenant=owner)
+        credential = NewCredential(kind=Kind.TOKEN, address="git.example.org", value="a-token-of-a-host")
+        farm.set_credential("token", credential, tenant=tenant)
         farm.report_in_use([str(DIGEST)], reporter="host-1")
         BuildpackOrder(self.database).put(["python", "node"])
 
@@ -169,6 +216,7 @@ class Full:
             assert nodes.lead("node", 60, duty)
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
+        self.client.hset(self.database.key("kinds"), "bulkXlarge", self.database.now())  # likewise, on a farm of sizes
         self.client.set(self.database.key("confirmed"), 1)  # as Database.run_confirmed does with replicas
 
     def _registry(self) -> None:
@@ -180,8 +228,14 @@ class Full:
         facts, image = FactsStore(self.database), f"apps/{self.life.tenant}/a@{DIGEST}"
         facts.put(DIGEST, LayerFacts())
         facts.put(DIGEST, LayerFacts(unknown="it is damaged"), failed=True)
-        facts.want(image, [Unread(str(DIGEST), 1, str(DIGEST))])
-        assert facts.take()
+        facts.wanted.add(image, Urgency.APP)
+        assert facts.wanted.take()
+        facts.wanted.put_off(image)
+        facts.progress.stopped("it is full")
+        components = ComponentStore(self.database)
+        components.put(DIGEST, LayerComponents.unknown("it is damaged").encode_unread())
+        components.note_image(f"apps/{self.life.tenant}/a", str(DIGEST), f"b@{DIGEST}", [DIGEST])
+        components.ask()
         Tags(self.database).mark(f"apps/{self.life.tenant}/published")
         place = f"apps/{self.life.tenant}/published"
         self.client.hset(self.database.key("tags"), place, str(DIGEST))
@@ -218,8 +272,23 @@ class Full:
         self.farm.events.join("webhooks")
         self.farm.events.take("webhooks", "member")
 
+    def _push_hooks(self) -> None:
+        address = "https://git.example.org/shop/web.git"
+        made = self.farm.make_hook(
+            NewHook(tenant=self.life.tenant, app="web", provider=Provider.GITEA, repository=address)
+        )
+        self.farm.push_hooks.note(made.id, "new")
+        inbox = PushInbox(self.database)
+        pushed = Wanted(key="body 1", kind=PushKind.PUSHED, branch="main", commit="c" * 40)
+        assert inbox.accept(made.id, made.tenant, "body 1", [pushed]) == "new"
+        assert inbox.save(made.id, 0, PushState(), 0) == 1
+        inbox.note_status("0" * 16, hook=made.id, name="shop/web", commit="c" * 40, app="web")
+        assert inbox.mark_preview(made.id, self.life.tenant, "web-pr-1")
+        inbox.keep_preview(made.id, self.life.tenant, "web-pr-1", self.database.now() + 60)
+
     def end_all(self) -> None:
         """Every build has ended."""
+        self.sign()
         leases = self.life.leases
         self.farm.set_limits(self.life.tenant, running=100)
         for build_id in self.open:

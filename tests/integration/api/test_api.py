@@ -98,6 +98,11 @@ ROUTES = {
     ("GET", "/v1/apps/shop/web/image"): (401, 404, 403, 404, 404, 404, 404),
     ("GET", "/v1/apps/shop/web/channel"): (401, 200, 403, 200, 404, 200, 200),
     ("PUT", "/v1/apps/shop/web/channel"): (401, 403, 403, 403, 403, 403, 422),
+    ("GET", "/v1/sbom"): (401, 422, 403, 422, 422, 422, 422),
+    ("GET", "/v1/components"): (401, 422, 403, 422, 422, 422, 422),
+    ("GET", "/v1/where"): (401, 422, 403, 422, 422, 422, 422),
+    ("GET", "/v1/apps/shop/web/size"): (401, 200, 403, 200, 404, 200, 200),
+    ("PUT", "/v1/apps/shop/web/size"): (401, 403, 422, 422, 422, 403, 422),
     ("GET", "/v1/channels"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/channels/none"): (401, 403, 403, 403, 403, 404, 404),
     ("PUT", "/v1/channels/none"): (401, 403, 403, 403, 403, 403, 422),
@@ -127,6 +132,11 @@ ROUTES = {
     ("DELETE", "/v1/webhook"): (401, 403, 204, 204, 204, 403, 422),
     ("GET", "/v1/variables"): (401, 200, 403, 200, 200, 200, 200),
     ("PUT", "/v1/variables"): (401, 403, 422, 422, 422, 403, 422),
+    ("GET", "/v1/credentials"): (401, 200, 403, 200, 200, 422, 422),
+    ("PUT", "/v1/credentials"): (401, 403, 422, 422, 422, 403, 422),
+    ("GET", "/v1/hooks"): (401, 200, 403, 200, 200, 200, 200),
+    ("POST", "/v1/hooks"): (401, 403, 422, 422, 422, 403, 422),
+    ("DELETE", "/v1/hooks/" + "0" * 16): (401, 403, 404, 404, 404, 403, 404),
     ("POST", "/v1/builds"): (401, 403, 422, 422, 422, 403, 422),
     ("POST", "/v1/sources"): (401, 403, 415, 415, 415, 403, 415),
     ("GET", "/v1/sources/sha256:" + "0" * 64): (401, 403, 404, 404, 404, 403, 422),
@@ -151,6 +161,7 @@ def test_no_route_is_missing_from_the_table(api):
         "/absent": "/{node}",
         "/r7": "/{rollout_id}",
         "/none": "/{name}",
+        "/hooks/" + "0" * 16: "/hooks/{hook_id}",
     }
     tried = set()
     for method, tried_path in ROUTES:
@@ -161,6 +172,7 @@ def test_no_route_is_missing_from_the_table(api):
     elsewhere = {  # streams, health, and what changes a build: tests of their own
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/builds/{build_id}/log/live"), ("GET", "/v1/events/live"),
         ("POST", "/v1/builds/{build_id}/cancel"), ("POST", "/v1/builds/{build_id}/rollback"),
+        ("POST", "/v1/hooks/{hook_id}"),
     }  # fmt: skip
     there = {(method.upper(), path) for path, routes in described.items() for method in routes}
     assert there == tried | elsewhere
@@ -169,6 +181,8 @@ def test_no_route_is_missing_from_the_table(api):
 def test_without_a_token_only_health_is_told(api):
     with httpx.Client(base_url=api.url, trust_env=False) as client:
         problem(client.get("/v1/builds"), 401, "request.unauthenticated")
+        # git push is off unless a setting turns it on
+        assert client.get("/git/shop/web/info/refs?service=git-receive-pack").status_code == 404
         assert client.get("/healthz").status_code == 204
         assert client.get("/readyz").json() == {"ok": True, "redis": True, "registry": True}
 

@@ -20,11 +20,17 @@ from buildfarm.api.page import form
 from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
+from buildfarm.api.routes import components as component_routes
+from buildfarm.api.routes import credentials as credential_routes
+from buildfarm.api.routes import hooks as hook_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
+from buildfarm.api.routes import sizes as sizes_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
+from buildfarm.client import AsyncClient, Client, apps, calls, channels, components, rollouts, sizes
+from buildfarm.client import credentials as credential_calls
+from buildfarm.client import hooks as hook_calls
 from buildfarm.client import keeping_calls as keeping
 from buildfarm.client import variables as variable_calls
 from buildfarm.client.calls import Call
@@ -35,10 +41,13 @@ from buildfarm.model import BuildRequest, RunPolicy
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.sources.address import ArtifactSource, GitSource
+from buildfarm.sources.credentials import Kind, NewCredential
+from buildfarm.sources.pushes.hook import NewHook
 
 FIELDS = set(BuildRequest.model_fields)
 DIGEST = "sha256:" + "a" * 64
 REPORT = HealthReport(tenant="shop", app="web", status=Status.HEALTHY, observed_at=1.0)
+CREDENTIAL = NewCredential(kind=Kind.TOKEN, address="git.example.org", value="a-token-of-it")
 SOURCE = ArtifactSource(repository="sources/shop", digest=DIGEST)
 FULL = BuildRequest(
     tenant="shop",
@@ -49,7 +58,8 @@ FULL = BuildRequest(
     buildpacks=("nodejs",),
     buildpack_order=("python", "https://git.example.org/buildpack.git#v2"),
     cached_result=False,
-    build_class="large",
+    build_class="bulk",
+    size="large",
     run_policy=RunPolicy.ALL,
     expires_in_seconds=60,
     idempotency_key="push-1",
@@ -59,7 +69,17 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    routes = (apps_routes, channels_routes, keeping_routes, rollout_routes, variable_routes)
+    routes = (
+        apps_routes,
+        channels_routes,
+        hook_routes,
+        component_routes,
+        keeping_routes,
+        rollout_routes,
+        sizes_routes,
+        variable_routes,
+        credential_routes,
+    )
     for part in (builds, sources, webhook, *routes, farm):
         app.include_router(part.router)
     return app.openapi()
@@ -136,6 +156,7 @@ OPTIONS = {
     "buildpack_order": {"buildpack_order"},
     "cached_result": {"rebuild"},
     "build_class": {"build_class"},
+    "size": {"size"},
     "run_policy": {"run_policy"},
     "expires_in_seconds": {"expires_in"},
     "idempotency_key": {"idempotency_key"},
@@ -168,6 +189,7 @@ INPUTS = {
     "secrets": {"secrets"},
     "buildpacks": {"buildpacks"},
     "buildpack_order": {"buildpack_order"},
+    "size": {"size"},
     "cached_result": {"again"},
     "idempotency_key": {"key"},
 }
@@ -246,6 +268,7 @@ CALLS: Mapping[str, Call[Any]] = {
     "limits": keeping.limits("shop", None),
     "limits_set": keeping.limits_set(),
     "set_limits": keeping.set_limits("shop", None, {"running": 1}),
+    "signing_keys": keeping.signing_keys(),
     "usage": keeping.usage("shop"),
     "retention": keeping.retention("shop", None),
     "retention_set": keeping.retention_set(),
@@ -254,6 +277,9 @@ CALLS: Mapping[str, Call[Any]] = {
     "images_in_use": keeping.images_in_use(),
     "report_in_use": keeping.report_in_use([], 3, "n"),
     "app_image": apps.app_image("shop", "web"),
+    "sbom": components.sbom("shop/web", "spdx", with_base=True),
+    "contents": components.contents("shop/web", with_base=True),
+    "where": components.where("npm/lodash", 5),
     "rebase": apps.rebase("shop", "web", "", dry_run=True, older=False),
     "plan_rollout": rollouts.plan_rollout("builder:v2", None, "stable"),
     "start_rollout": rollouts.deed("r1", "start", ""),
@@ -270,12 +296,19 @@ CALLS: Mapping[str, Call[Any]] = {
     "image_changes": rollouts.image_changes("0", 4),
     "variables": variable_calls.variables("shop"),
     "set_variables": variable_calls.set_variables({"A": BuildVariable(value="b"), "B": None}, "shop", "web"),
+    "credentials": credential_calls.credentials("shop"),
+    "set_credential": credential_calls.set_credential("key", CREDENTIAL, "shop", "web"),
+    "hooks": hook_calls.hooks("shop"),
+    "make_hook": hook_calls.make_hook(NewHook(app="web", provider="github", repository="https://github.com/a/b")),
+    "remove_hook": hook_calls.remove_hook("0" * 16),
     "channels": channels.channels(),
     "channel": channels.channel("next"),
     "set_channel": channels.set_channel("next", "builder:v2", "a fix"),
     "remove_channel": channels.remove_channel("next", "the trial is over"),
     "app_channel": channels.app_channel("shop", "web"),
     "set_app_channel": channels.set_app_channel("shop", "web", "next"),
+    "app_size": sizes.app_size("shop", "web"),
+    "set_app_size": sizes.set_app_size("shop", "web", "large"),
 }
 NOT_IN_THE_CLIENTS = {
     ("GET", "/healthz"): "for probes",
@@ -283,6 +316,7 @@ NOT_IN_THE_CLIENTS = {
     ("GET", "/v1/webhook"): "belongs to the API, which sends webhooks; Farm has none",
     ("PUT", "/v1/webhook"): "the same",
     ("DELETE", "/v1/webhook"): "the same",
+    ("POST", "/v1/hooks/{hook_id}"): "for forges, whose signature it needs",
     ("GET", "/v1/events/live"): "Farm.events is a stream with groups of readers, which HTTP does not offer",
 }
 
@@ -335,6 +369,7 @@ COMMANDS = {
     "limits": ("limits",),
     "limits_set": ("limits",),
     "set_limits": ("limits", "set"),
+    "signing_keys": ("verify",),
     "usage": ("limits", "usage"),
     "retention": ("retention", "show"),
     "retention_set": ("retention", "show"),
@@ -342,6 +377,9 @@ COMMANDS = {
     "images_in_use": ("retention", "in-use"),
     "report_in_use": ("retention", "in-use"),
     "app_image": ("apps", "show"),
+    "sbom": ("sbom",),
+    "contents": ("compare",),
+    "where": ("where",),
     "rebase": ("apps", "rebase"),
     "plan_rollout": ("rollouts", "plan"),
     "start_rollout": ("rollouts", "start"),
@@ -358,12 +396,19 @@ COMMANDS = {
     "holds": ("apps", "holds"),
     "variables": ("env", "list"),
     "set_variables": ("env", "set"),
+    "credentials": ("credentials", "list"),
+    "set_credential": ("credentials", "set"),
+    "hooks": ("hooks", "list"),
+    "make_hook": ("hooks", "make"),
+    "remove_hook": ("hooks", "remove"),
     "channels": ("channels", "list"),
     "channel": ("channels", "show"),
     "set_channel": ("channels", "set"),
     "remove_channel": ("channels", "remove"),
     "app_channel": ("apps", "channel"),
     "set_app_channel": ("apps", "channel"),
+    "app_size": ("apps", "size"),
+    "set_app_size": ("apps", "size"),
     "nodes": ("nodes",),
     "drain": ("nodes", "drain"),
     "builder": ("builder",),

@@ -13,10 +13,11 @@ import pytest
 from buildfarm.cli.extras import EXTRAS
 
 ROOT = Path(__file__).parents[3]
-OWN = {"buildfarm", "workers", "localfarm"}
+OWN = {"buildfarm", "workers", "localfarm", "signer"}
 # The names of imports that differ from their package's.
 DISTRIBUTIONS = {
     "elftools": "pyelftools",
+    "packageurl": "packageurl-python",
     "yaml": "pyyaml",
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",
@@ -25,7 +26,16 @@ DISTRIBUTIONS = {
 # Modules of the library that need their own extra.
 API_ONLY = ("buildfarm/api/",)
 WITH_METRICS = ("buildfarm/telemetry/metrics.py", "buildfarm/telemetry/serving.py", "buildfarm/queue/")
-FARM = ("buildfarm/store/", "buildfarm/access/", "buildfarm/seal.py", "buildfarm/farm.py", "buildfarm/gc/")
+FARM = (
+    "buildfarm/store/",
+    "buildfarm/access/",
+    "buildfarm/seal.py",
+    "buildfarm/farm.py",
+    "buildfarm/gc/",
+    "buildfarm/sources/credentials/rules.py",
+    "buildfarm/releases/facts/components/",
+    "buildfarm/oci/signatures/",
+)  # fmt: skip
 TRACES = ("buildfarm/telemetry/traces.py",)
 
 
@@ -49,7 +59,7 @@ def extra_of(path):
     for extra, places in (("traces", TRACES), ("api", API_ONLY), ("node", WITH_METRICS), ("farm", FARM)):
         if path.startswith(places):
             return extra
-    return {"workers": "node", "localfarm": "local"}.get(path.partition("/")[0], "")
+    return {"workers": "node", "signer": "node", "localfarm": "local"}.get(path.partition("/")[0], "")
 
 
 def imports(path):

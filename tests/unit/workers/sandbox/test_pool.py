@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.sandbox.pool import STEPS_AHEAD, SandboxPool, shares
+from workers.attempt.memory import SandboxMemory
+from workers.sandbox.pool import STEPS_AHEAD, Makers, SandboxPool, Wanted, shares
 from workers.sandbox.workspace import SLOTS_MAX
 
 
@@ -33,6 +34,7 @@ class Maker:
         self.ahead = {}
         self.broken = False
         self.kept = []  # names of sandboxes that the engine fails to remove
+        self.removing = lambda: None
 
     @contextmanager
     def make(self, *names, steps_ahead=None):
@@ -46,6 +48,7 @@ class Maker:
             yield self.made.setdefault((name, len(names)), Made(name))
         finally:
             self.there.remove(name)
+            self.removing()
             if steps_ahead is not None and name in self.kept:
                 raise NodeError("no engine")
 
@@ -177,6 +180,8 @@ def test_each_image_has_as_many_as_its_share_and_the_others_stay(maker):
     images = sorted(ready.image for ready in pool._ready)
     assert images == ["n", "n"]
     assert not before & pool.names()
+    with pool.take("facts", "n", {}, for_build=False):  # nor takes it what waits for them
+        assert len(pool._ready) == 2
     with pool.take("build-5", "s", {}), pool.take("build-6", "s", {}), pool.take("build-7", "s", {}):
         pass
     pool.remove_used()
@@ -184,3 +189,131 @@ def test_each_image_has_as_many_as_its_share_and_the_others_stay(maker):
     pool.fill("s", ["s", "n"])
     assert sorted(ready.image for ready in pool._ready) == ["n", "s"]
     assert len(kept & pool.names()) == 1
+
+
+def sized_pool(ready_max, limit_bytes):
+    """Sandboxes of 2 bytes, and large ones of 6, within so many together."""
+    small, large = Maker(), Maker()
+    others = {"large": Makers(large, large, 6)}
+    sizes = ("standard", "large")
+    return SandboxPool(small, small, ready_max, others, SandboxMemory(limit_bytes), 2, sizes), small, large
+
+
+def test_ready_sandboxes_make_room_for_a_build_of_another_size_and_memory_is_never_exceeded():
+    pool, small, large = sized_pool(ready_max=3, limit_bytes=8)
+    pool.fill("image")
+    assert (len(small.there) // 2, pool.memory.used_bytes) == (3, 6)
+    with replace(pool, size="large").take("build-1", "image", {}):
+        assert large.there == ["build-1", "build-1"]
+        assert (len(small.there) // 2, pool.memory.used_bytes) == (1, 8)
+        pool.fill("image")
+        assert pool.memory.used_bytes == 8  # what the build has is not filled again
+    assert pool.memory.used_bytes == 8  # until it is gone
+    pool.remove_used()
+    assert pool.memory.used_bytes == 2
+
+
+def test_ready_sandboxes_are_of_the_sizes_that_the_newest_builds_had():
+    pool, _, large = sized_pool(ready_max=2, limit_bytes=100)
+    for number in range(3):
+        with replace(pool, size="large").take(f"build-{number}", "image", {}):
+            pass
+    pool.remove_used()
+    pool.fill("image")
+    assert sorted(ready.wanted.size for ready in pool._ready) == ["large", "large"]
+    with replace(pool, size="large").take("build-9", "image", {}) as (_, sandbox):
+        assert sandbox.name.startswith("buildfarm-ready-")
+    assert large.there
+
+
+def test_upkeep_gets_only_memory_that_none_uses():
+    pool, _, _ = sized_pool(ready_max=0, limit_bytes=7)
+    large, facts = replace(pool, size="large"), pool.take("facts", "image", {}, for_build=False)
+    with large.take("build-1", "image", {}), pytest.raises(NodeError, match="in use"), facts:
+        pass
+    assert pool.memory.used_bytes == 6
+
+
+def test_a_build_waits_for_upkeep_and_sees_that_it_was_cancelled():
+    pool, _, _ = sized_pool(ready_max=0, limit_bytes=7)
+    asked = []
+
+    def check():
+        asked.append(pool.memory.used_bytes)
+        raise NodeError("cancelled")
+
+    build = replace(pool, size="large").take("build-1", "image", {}, check=check)
+    with pool.take("facts", "image", {}, for_build=False), pytest.raises(NodeError, match="cancelled"), build:
+        pass
+    assert asked == [2]
+
+
+def test_an_image_build_counts_like_a_sandbox():
+    pool, _, _ = sized_pool(ready_max=1, limit_bytes=3)
+    pool.fill("image")
+    with pool.reserve("image-1", lambda: None):
+        assert (pool.has_ready, pool.memory.used_bytes) == (False, 2)
+    assert pool.memory.used_bytes == 0
+
+
+def test_a_build_that_waits_for_memory_gets_it_before_the_pool_fills_again():
+    """Upkeep fills the pool while a large build removes what is ready: they must not go on for ever."""
+    pool, small, _ = sized_pool(ready_max=1, limit_bytes=8)
+    pool.fill("image")
+    removed = []
+
+    def remove():
+        removed.append(True)
+        assert len(removed) < 9, "the pool makes again what the build removes"
+        pool.fill("image")
+
+    with pool.take("build-1", "image", {}):
+        pool.fill("image")
+        small.removing = remove
+        with replace(pool, size="large").take("build-2", "image", {}):
+            assert pool.memory.used_bytes == 8
+    small.removing = lambda: None
+    pool.remove_used()
+    pool.fill("image")
+    assert pool.has_ready  # none waits any more
+
+
+def test_a_build_that_waits_takes_a_sandbox_that_became_ready_meanwhile():
+    pool, _, _ = sized_pool(ready_max=1, limit_bytes=2)
+    pool.memory.enter("upkeep", 2)
+
+    def check():
+        pool.memory.leave("upkeep")
+        made = pool._make("ready-1", Wanted("image"))
+        pool.memory.enter(made.name, 2)
+        pool._ready.append(made)
+
+    with pool.take("build-1", "image", {}, check=check) as (_, sandbox):
+        assert sandbox.name == "ready-1"
+    assert pool.memory.used_bytes == 2
+
+
+def test_a_sandbox_that_shares_a_builds_memory_is_made_although_none_is_free():
+    """A build fetches private sources in a second one while its own waits idle."""
+    pool, small, _ = sized_pool(ready_max=0, limit_bytes=2)
+    fetch = pool.take("fetch-1", "image", {}, for_build=False, shares_memory=True)
+    with pool.take("build-1", "image", {}), fetch as (_, sandbox):
+        assert (sandbox.name, pool.memory.used_bytes) == ("fetch-1", 2)
+    pool.remove_used()
+    assert (pool.memory.used_bytes, small.there) == (0, [])
+
+
+def test_memory_counts_until_a_sandbox_that_could_not_be_removed_is_gone():
+    pool, small, _ = sized_pool(ready_max=0, limit_bytes=2)
+    with pool.take("build-1", "image", {}):
+        pass
+    small.kept = ["build-1"]
+    asked = []
+
+    def check():
+        asked.append(pool.memory.used_bytes)
+        [left] = pool.memory.left_behind()
+        pool.memory.leave(left)  # as the janitor does when it has removed it
+
+    with pool.take("build-2", "image", {}, check=check):  # whose fault it is not
+        assert (asked, pool.memory.used_bytes, pool.memory.left_behind()) == ([2], 2, set())
