@@ -95,6 +95,11 @@ verify-sources: $(STAMP) ## sources and buildpacks as they occur in the world, a
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.sources
 
+.PHONY: verify-git
+verify-git: $(STAMP) ## private repositories, submodules and buildpacks, over real git servers, as a table of claims; needs root
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.git.credentials
+
 builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
 	images/builder/list-installed >images/builder/installed.txt.new
 	mv images/builder/installed.txt.new images/builder/installed.txt

@@ -145,7 +145,9 @@ class Farm(Keeping, Apps):
         has_variables = self.build_variables.has_some(request.tenant, request.app)
         cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
-        accepted = self.records.submit(build_id, request, queue, cached, has_variables=has_variables)
+        accepted = self.records.submit(
+            build_id, request, queue, cached, has_variables=has_variables, private=self._is_private(request)
+        )
         if isinstance(accepted, Full):
             raise self._full(request.tenant, build_class, accepted)
         if not self.records.is_of(accepted, request):
@@ -287,7 +289,7 @@ class Farm(Keeping, Apps):
 
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
-        if not getattr(request, "cached_result", False):
+        if not getattr(request, "cached_result", False) or self._has_submodules(request):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
         builder = follows.base.partition("@")[2]

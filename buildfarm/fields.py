@@ -36,6 +36,16 @@ HttpUrl = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048), AfterValidator(check_address)
 ]
 
+# git@host:path, as scp writes it
+_SCP = re.compile(r"([A-Za-z0-9._-]+@[A-Za-z0-9.-]+):(?!//)([^\s:]\S*)")
+
+
+def as_url(address: str) -> str:
+    """``git@host:path`` as an address of ssh; any other address as it is."""
+    found = _SCP.fullmatch(address)
+    return f"ssh://{found[1]}/{found[2].lstrip('/')}" if found else address
+
+
 REF_BYTES_MAX = 1024
 # A control character or one of space ~ ^ : ? * [ \\, a component that begins with a dot or ends with .lock or is empty,
 # two dots, @{, or a dot at the end (git-check-ref-format). A dash at the front would be an option of git's programs.

@@ -40,6 +40,7 @@ class AppTools:
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
     variables: BuildVariables = NO_VARIABLES  # of one attempt
+    private: fetch.Private | None = None  # likewise; None: no credential counts for the build
 
     def during(self, check: Check, build: Build | None = None) -> AppTools:
         """The same tools for one attempt at a build: what ``check`` raises ends their long calls."""
@@ -146,7 +147,7 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
     """Fills the sandbox with the app's cache, its source, its variables and config vars."""
     sandbox = fetch.with_build_variables(tools.variables, sandbox)
     restored = tools.caches.restore(request, tools.stack, workspace, sandbox)
-    version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits)
+    version = fetch.fetch(request.source, tools.registry, sandbox, tools.source_limits, tools.private)
     sandbox = sandbox.with_variables({"SOURCE_VERSION": version})
     if tools.profile.project_dir and (folder := request.env.get("PROJECT_DIR")):
         fetch.enter(folder, sandbox)

@@ -28,7 +28,9 @@ from buildfarm.oci.retry import UnavailableError
 from buildfarm.queue.names import TASK
 from buildfarm.recipes.catalogue import TOOLS
 from buildfarm.settings import Settings
+from buildfarm.sources.credentials import Credential
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
+from buildfarm.store.keeping.credentials import CredentialStore
 from buildfarm.store.keeping.variables import VariableStore
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
@@ -40,6 +42,8 @@ from workers.attempt.finished import Finished
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.attempt.spool import Spool
+from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX
+from workers.fetch.private import PrivateFetch
 from workers.image_builds import pipeline as image_pipeline
 from workers.image_builds import tool
 from workers.ownership import attempt_name
@@ -158,8 +162,10 @@ class Worker:
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
             self._begun(build)
             request = self._request(build, attempt)
-            variables = self._variables(request, attempt)
-            tools = replace(tools, variables=variables)
+            credentials = self._credentials(request, attempt)
+            tools = replace(tools, variables=self._variables(request, credentials, attempt))
+            if credentials:
+                tools = self._with_private(tools, request, credentials, attempt)
 
             def publish(result: BuildResult) -> None:
                 self._publish(lease, request, result, tools, attempt)
@@ -210,12 +216,38 @@ class Worker:
         env = attempt.persist(lambda: self.records.env(build))
         return request.model_copy(update={"env": env})
 
-    def _variables(self, request: Request, attempt: Attempt) -> BuildVariables:
+    def _credentials(self, request: Request, attempt: Attempt) -> tuple[Credential, ...]:
+        """What an app's build may fetch with, as it is now."""
+        if isinstance(request, ImageRequest):
+            return ()
+        store = CredentialStore(self.records.database, self.records.seal)
+        return attempt.persist(lambda: store.of(request.tenant, request.app))
+
+    def _with_private(
+        self, tools: AppTools, request: Request, credentials: tuple[Credential, ...], attempt: Attempt
+    ) -> AppTools:
+        """The same tools, which fetch with these credentials where one is for an address."""
+        database, seal = self.records.database, self.records.seal
+        store = CredentialStore(database, seal)
+        # Without those of the app and the build: who sets these could read a token by a proxy and a certificate.
+        variables = attempt.persist(lambda: VariableStore(database, seal).of(request.tenant, ""))
+
+        def learn(credential: Credential, host_keys: list[str]) -> bool:
+            return attempt.persist(lambda: store.learn(credential, host_keys))
+
+        private = PrivateFetch(
+            tools.pool, tools.builder.image, f"{request.tenant}/{request.app}", credentials, variables, learn,
+            attempt.write, attempt.check, BUILDPACK_BYTES_MAX,
+        )  # fmt: skip
+        return replace(tools, private=private, fetcher=replace(tools.fetcher, private=private))
+
+    def _variables(self, request: Request, credentials: tuple[Credential, ...], attempt: Attempt) -> BuildVariables:
         """The build variables as they are now; the log hides their values and the secret config vars from here on."""
         store = VariableStore(self.records.database, self.records.seal)
         env: Mapping[str, str] = getattr(request, "env", {})
         found = attempt.persist(lambda: store.of(request.tenant, request.app)).beside(env)
-        attempt.log.hide([*(env[name] for name in getattr(request, "secrets", ())), *found.hidden])
+        keys = [value for credential in credentials for value in credential.hidden]
+        attempt.log.hide([*(env[name] for name in getattr(request, "secrets", ())), *found.hidden, *keys])
         return found
 
     def _publish(self, lease: Lease, request: Request, result: BuildResult, tools: AppTools, attempt: Attempt) -> None:
@@ -241,7 +273,8 @@ class Worker:
         attempt.end_log()
         builder, channel = tools.builder.digest, tools.exporter.channel
         same = input_digest(request, builder, self.settings, channel, tools.variables)
-        same = same if finished.pinned else ""
+        private, url = tools.private, getattr(request.source, "url", "")
+        same = same if finished.pinned and not (private and private.with_submodules(url)) else ""
         attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
         attempt.release()
         self.metrics.image_made(finished.result, lease.build_id)

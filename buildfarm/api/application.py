@@ -13,12 +13,24 @@ from fastapi.staticfiles import StaticFiles
 from buildfarm import __version__
 from buildfarm.api import problems
 from buildfarm.api.page import apps as apps_page
+from buildfarm.api.page import credentials as credentials_page
 from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
 from buildfarm.api.page import log as log_page
 from buildfarm.api.page import rollouts as rollouts_page
 from buildfarm.api.request_limits import RequestLimits
-from buildfarm.api.routes import apps, builds, channels, farm, keeping, rollouts, sources, variables, webhook
+from buildfarm.api.routes import (
+    apps,
+    builds,
+    channels,
+    credentials,
+    farm,
+    keeping,
+    rollouts,
+    sources,
+    variables,
+    webhook,
+)
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -55,12 +67,14 @@ def make_application(services: Services) -> FastAPI:
         rollouts.router,
         channels.router,
         variables.router,
+        credentials.router,
         farm.router,
         pages.router,
         form_page.router,
         apps_page.router,
         finding.router,
         operating.router,
+        credentials_page.router,
         log_page.router,
         rollouts_page.router,
     ):

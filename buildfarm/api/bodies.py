@@ -12,6 +12,7 @@ from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX
 from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
 from buildfarm.sources.address import ArtifactSource
+from buildfarm.sources.credentials import NewCredential
 from buildfarm.store import LIMIT_MAX
 
 HIDDEN = "***"
@@ -143,6 +144,15 @@ class NewVariables(Frozen):
     variables: dict[str, BuildVariable | None] = Field(
         min_length=1, examples=[{"HTTPS_PROXY": {"value": "http://proxy.example.org:3128"}, "NO_PROXY": None}]
     )
+
+
+class CredentialChange(Frozen):
+    """A credential to be set or replaced; null removes it."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$", examples=["deploy-key"])
+    tenant: Name | None = Field(None, description="whose it is; a tenant's token may leave it out")
+    app: Name | None = Field(None, description="only for this app; null: for all of the tenant's")
+    credential: NewCredential | None
 
 
 class NewChannel(Frozen):

@@ -3,8 +3,10 @@
 ==================================  ===========================================================
 ``python``                          one of the builder's own; ``heroku/python`` is the same
 ``https://host/x.git#REF``          a git repository at a branch, tag, full ref or commit; without one, its HEAD
+``git@host:x.git#REF``              likewise, over ssh; a credential must be for it
 ``https://host/x.tar.gz#sha256=H``  a tar archive; without the digest, whatever is there
 ``oci:buildpacks/x@sha256:H``       an artifact or buildpackage in the farm's registry, or its tag
+``oci://host/x@sha256:H``           one in another registry, or its tag; a credential must be for it
 ==================================  ===========================================================
 
 The first # ends the address: a ref can contain others, as well as @ and +, and is not percent-decoded.
@@ -16,12 +18,15 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from buildfarm.fields import check_ref
+from buildfarm.fields import as_url, check_ref
 
 ARTIFACTS = "buildpacks/"  # repositories that buildpacks may come from; others hold what tenants own
 
 _NAME = re.compile(r"(?:heroku/|scalingo/)?([a-z0-9][a-z0-9._-]{0,63})")
 _ARTIFACT = re.compile(r"oci:(buildpacks/[a-z0-9][a-z0-9._/-]{0,127})(?:@(sha256:[0-9a-f]{64})|:([\w][\w.-]{0,127}))")
+_ELSEWHERE = re.compile(
+    r"oci://([a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?)/([a-z0-9][a-z0-9._/-]{0,200})(?:@(sha256:[0-9a-f]{64})|:([\w][\w.-]{0,127}))"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
 _ARCHIVE = (".tgz", ".tar.gz", ".tar", ".tar.xz", ".tar.bz2", ".tbz", ".tar.zst")
@@ -97,6 +102,26 @@ class ArtifactBuildpack:
 
 
 @dataclass(frozen=True)
+class RegistryBuildpack:
+    """An artifact or buildpackage of another registry; ``reference`` is a digest or a tag."""
+
+    host: str
+    repository: str
+    reference: str
+
+    def __str__(self) -> str:
+        return f"oci://{self.host}/{self.repository}{'@' if self.pinned else ':'}{self.reference}"
+
+    @property
+    def name(self) -> str:
+        return _plain(self.repository.rpartition("/")[2])
+
+    @property
+    def pinned(self) -> bool:
+        return self.reference.startswith("sha256:")
+
+
+@dataclass(frozen=True)
 class FolderBuildpack:
     """A folder of the app's own source, by its path below the app. Only the app's project.toml can name one."""
 
@@ -111,7 +136,7 @@ class FolderBuildpack:
         return _plain(self.path.rpartition("/")[2].lower())
 
 
-Buildpack = BundledBuildpack | GitBuildpack | ArchiveBuildpack | ArtifactBuildpack | FolderBuildpack
+Buildpack = BundledBuildpack | GitBuildpack | ArchiveBuildpack | ArtifactBuildpack | RegistryBuildpack | FolderBuildpack
 
 
 def parse_buildpack(text: str) -> Buildpack:
@@ -120,7 +145,10 @@ def parse_buildpack(text: str) -> Buildpack:
         return BundledBuildpack(found[1])
     if found := _ARTIFACT.fullmatch(text):
         return ArtifactBuildpack(found[1], found[2] or found[3])
+    if found := _ELSEWHERE.fullmatch(text):
+        return RegistryBuildpack(found[1], found[2], found[3] or found[4])
     url, _, fragment = text.partition("#")
+    url = as_url(url)
     if (
         not re.match(r"(https?|git|ssh)://[^\s/]", url)
         or re.search(r"\s", url)
@@ -129,7 +157,7 @@ def parse_buildpack(text: str) -> Buildpack:
     ):
         raise ValueError(
             f"{text[:200]!r} does not name a buildpack: write a name, https://host/repository.git#ref, "
-            "https://host/archive.tar.gz#sha256=… or oci:buildpacks/name@sha256:…"
+            "git@host:repository.git#ref, https://host/archive.tar.gz#sha256=…, oci:buildpacks/name@sha256:… or oci://host/name:tag"
         )
     if url.startswith("http") and urlsplit(url).path.endswith(_ARCHIVE):
         digest = _SHA256.fullmatch(fragment)

@@ -23,6 +23,7 @@ from buildfarm.buildpacks.address import (
     BundledBuildpack,
     FolderBuildpack,
     GitBuildpack,
+    RegistryBuildpack,
     parse_buildpack,
 )
 from buildfarm.errors import RequestError
@@ -56,8 +57,8 @@ def pin(text: str, registry: Registry | None) -> Buildpack:
             return replace(buildpack, sha256=_sha256(buildpack.url))
         case ArtifactBuildpack():
             return replace(buildpack, reference=_artifact_digest(buildpack, registry))
-        case BundledBuildpack() | FolderBuildpack():
-            return buildpack
+        case BundledBuildpack() | FolderBuildpack() | RegistryBuildpack():
+            return buildpack  # another registry's tag is resolved by the node, which has the credential
 
 
 def parsed(text: str) -> Buildpack:

@@ -24,6 +24,9 @@ COMMANDS = {
     "cells": Entry("buildfarm.cli.api:cells", "Configure a proxy for several farms."),
     "channels": Entry("buildfarm.cli.details.channels:channels", "Show and set the bases that apps follow."),
     "compare": Entry("buildfarm.cli.details.compare:compare", "Show what differs between two builds."),
+    "credentials": Entry(
+        "buildfarm.cli.details.credentials:credentials", "Set keys and tokens for private repositories and buildpacks."
+    ),
     "doctor": Entry("buildfarm.cli.local:doctor", "Check what this machine lacks for `up`."),
     "down": Entry("buildfarm.cli.local:down", "Take the farm down; running builds end first."),
     "env": Entry(

@@ -18,7 +18,7 @@ def sentence_of(error: ValidationError) -> str:
 _GRAMMARS = {
     "tenant": "1 to 30 lower-case letters, digits and dashes, not at the ends",
     "app": "1 to 30 lower-case letters, digits and dashes, not at the ends",
-    "url": "an address that starts with https://, http://, ssh:// or git://",
+    "url": "an address that starts with https://, http://, ssh:// or git://, or git@host:path",
     "sha256": "64 hexadecimal digits in lower case",
     "build_class": "lower-case letters and digits",
     "idempotency_key": "1 to 255 printable characters without a space",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from buildfarm import LazyModule
 from buildfarm.errors import RequestError
 from buildfarm.fields import NAME_PATTERN
-from buildfarm.model import Build
+from buildfarm.model import Build, BuildRequest, Request
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings
 from buildfarm.store import LIMIT_MAX, Admission, Database, Pages, Records
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import InUse, Retention, Running
     from buildfarm.gc.room import Room
+    from buildfarm.sources.credentials import CredentialView, NewCredential
+    from buildfarm.sources.credentials import matching as credential_matching
+    from buildfarm.sources.credentials import rules as credential_rules
+    from buildfarm.store.keeping import credentials as credentials_kept
     from buildfarm.store.keeping import policies as policies_kept
     from buildfarm.store.keeping import running as running_images
     from buildfarm.store.keeping import usage as bytes_used
@@ -37,6 +41,9 @@ else:  # most calls of the farm decide nothing about keeping
     bytes_used = LazyModule("buildfarm.store.keeping.usage")
     variables_kept = LazyModule("buildfarm.store.keeping.variables")
     variable_rules = LazyModule("buildfarm.config_vars.variable_rules")
+    credentials_kept = LazyModule("buildfarm.store.keeping.credentials")
+    credential_matching = LazyModule("buildfarm.sources.credentials.matching")
+    credential_rules = LazyModule("buildfarm.sources.credentials.rules")
 
 IMAGES_MAX = 800  # of one report: a request's body has 64 KiB
 LEASE_DAYS_MAX = 90
@@ -85,6 +92,47 @@ class Keeping(ABC):
         variable_rules.check_variables(changes)
         self.build_variables.change(tenant, app, changes)
         return self.variables(tenant)
+
+    @property
+    def fetch_credentials(self) -> credentials_kept.CredentialStore:
+        """What private repositories and buildpacks are fetched with."""
+        return credentials_kept.CredentialStore(self.database, self.records.seal)
+
+    def credentials(self, tenant: str) -> list[CredentialView]:
+        """The credentials of a tenant and its apps; without their values."""
+        return self.fetch_credentials.views(tenant)
+
+    def set_credential(
+        self, name: str, new: NewCredential | None, *, tenant: str, app: str | None = None
+    ) -> list[CredentialView]:
+        """Sets a credential of a tenant or an app, or replaces it; None removes it. Raises RequestError.
+
+        It counts for every attempt that begins from now on.
+        """
+        _check_owner(tenant, app, "See docs/private-repositories.md.")
+        self.fetch_credentials.change(tenant, app, name, credential_rules.checked(name, new) if new else None)
+        return self.credentials(tenant)
+
+    def _is_private(self, request: Request) -> bool:
+        """Whether credentials count for the build. Raises RequestError if it needs one that is not there."""
+        if not isinstance(request, BuildRequest):
+            return False
+        views = self.credentials(request.tenant)
+        found = [one for one in views if one.app in (None, request.app)]
+        addresses = [getattr(request.source, "url", ""), *(name.partition("#")[0] for name in request.buildpacks)]
+        if url := credential_matching.lacking(found, addresses):
+            raise RequestError(
+                f"{url} needs a credential, and {request.tenant}/{request.app} has none for it.",
+                advice=credential_matching.advice_for(url, f"{request.tenant}/{request.app}"),
+            )
+        return bool(found)
+
+    def _has_submodules(self, request: Request) -> bool:
+        """Whether the build fetches submodules, which its request does not say."""
+        url = getattr(request.source, "url", "")
+        views = self.credentials(request.tenant) if url else ()
+        chosen = credential_matching.choose([one for one in views if one.app in (None, request.app)], url)
+        return chosen is not None and chosen.submodules
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What a tenant may have running and waiting, and this app of it."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from buildfarm.fields import Frozen, GitRef, HttpUrl, Sha256, check_address
+from buildfarm.fields import Frozen, GitRef, HttpUrl, Sha256, as_url, check_address
 from buildfarm.oci.digest import Digest
 
 GitUrl = Annotated[
@@ -37,8 +37,14 @@ class GitSource(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, fields: Any) -> Any:
-        """``URL#REF`` is an address with its ref. The first # ends the address: a ref can contain others."""
-        if not isinstance(fields, dict) or "#" not in str(fields.get("url")):
+        """``URL#REF`` is an address with its ref, and ``git@host:path`` one of ssh.
+
+        The first # ends the address: a ref can contain others.
+        """
+        if not isinstance(fields, dict) or not isinstance(fields.get("url"), str):
+            return fields
+        fields = {**fields, "url": as_url(fields["url"])}
+        if "#" not in fields["url"]:
             return fields
         url, _, ref = str(fields["url"]).partition("#")
         if fields.get("ref", "HEAD") not in ("HEAD", ref):

@@ -27,9 +27,10 @@ _SCAN_COUNT = 1000
 # Stored requests start with these, in this order, whatever order the classes declare: the digest of a request, by which
 # an idempotency key finds it again, is made of this text.
 _REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires_in_seconds", "tenant")
-# Behind the run policy of a request that build variables count for. Older versions know none, and would build without
-# them: they cannot read such a policy, and leave the build to others.
+# Behind the run policy of a request that build variables or credentials count for. Older versions know none, and would
+# build without them: they cannot read such a policy, and leave the build to others.
 _HAS_VARIABLES = "+variables"
+_HAS_CREDENTIALS = "+credentials"
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,20 @@ class Records:
         cached: CachedResult | None = None,
         *,
         has_variables: bool = False,
+        private: bool = False,
     ) -> Accepted | Full:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
         With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
-        config vars are kept apart and encrypted. A build that ``has_variables`` is left to nodes that have heard of
-        them. Raises RequestError if there is no key for config vars, and StoreFullError if Redis is nearly full.
+        config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because credentials
+        count for it, is left to nodes that have heard of them. Raises RequestError if there is no key for config vars,
+        and StoreFullError if Redis is nearly full.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
-        stored = _stored(shown, has_variables=has_variables)
+        marks = _HAS_VARIABLES * has_variables + _HAS_CREDENTIALS * private
+        stored = _stored(shown, marks=marks)
         answer, confirmed = self.admission.change_confirmed(
             "submit", build_id, stored, f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
@@ -202,11 +206,11 @@ class Records:
             return str(self.database.client.hget(self.database.key("tags"), repository) or "")
 
 
-def _stored(request: Request, exclude: set[str] | None = None, *, has_variables: bool = False) -> str:
+def _stored(request: Request, exclude: set[str] | None = None, *, marks: str = "") -> str:
     """The request as records have it, under the names that nodes of the version before read."""
     values = request.model_dump(mode="json", exclude=exclude)
-    if has_variables:
-        values["run_policy"] += _HAS_VARIABLES
+    if marks:
+        values["run_policy"] += marks
     if "cached_result" in values:
         values["memo"] = values.pop("cached_result")
     values = {name: values[name] for name in (*_REQUEST_STARTS_WITH, *values) if name in values}
@@ -267,8 +271,8 @@ def _decode(fields: dict[str, str]) -> Build:
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])
-    if str(policy := values.get("request", {}).get("run_policy", "")).endswith(_HAS_VARIABLES):
-        values["request"]["run_policy"] = policy.removesuffix(_HAS_VARIABLES)
+    if "+" in (policy := str(values.get("request", {}).get("run_policy", ""))):
+        values["request"]["run_policy"] = policy.removesuffix(_HAS_CREDENTIALS).removesuffix(_HAS_VARIABLES)
     attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]
     if attempt and attempt == fields.get("attempt"):  # else a node of an older version has claimed it since
         values |= {"channel": channel, "base": base}

@@ -49,6 +49,7 @@ class SleepingTools:
     """What the worker asks of a node's tools when nothing is built."""
 
     variables: BuildVariables = NO_VARIABLES
+    private: None = None
 
     @property
     def builder(self) -> Any:

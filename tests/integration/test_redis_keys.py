@@ -32,6 +32,7 @@ from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.releases.rollouts.rules.states import Phase as RolloutPhase
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.seal import Seal
+from buildfarm.sources.credentials import Kind, NewCredential
 from buildfarm.store import (
     BuildpackOrder,
     CachedResult,
@@ -151,6 +152,8 @@ class Full:
         farm.set_retention(tenant, images=3)
         for owner in (None, tenant):
             farm.set_variables({"GOPROXY": BuildVariable(value="off")}, tenant=owner)
+        credential = NewCredential(kind=Kind.TOKEN, address="git.example.org", value="a-token-of-a-host")
+        farm.set_credential("token", credential, tenant=tenant)
         farm.report_in_use([str(DIGEST)], reporter="host-1")
         BuildpackOrder(self.database).put(["python", "node"])
 

@@ -6,9 +6,10 @@ Addresses are fetched by the sandbox, as sources are; the node itself asks only 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from buildfarm.buildpacks.address import (
     ArchiveBuildpack,
@@ -17,14 +18,16 @@ from buildfarm.buildpacks.address import (
     BundledBuildpack,
     FolderBuildpack,
     GitBuildpack,
+    RegistryBuildpack,
 )
 from buildfarm.buildpacks.pin import ARTIFACT_TYPE
-from buildfarm.errors import DetectError, NodeError, RegistryError
+from buildfarm.errors import DetectError, NodeError, RegistryError, SourceError, TooLargeError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Manifest
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.catalogue import own_catalogue
+from buildfarm.sources.credentials.matching import advice_for, needs_one
 from buildfarm.telemetry import logger
 from workers.attempt.signals import Check
 from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
@@ -33,6 +36,7 @@ from workers.sandbox.tool_store import NoToolError, ToolStore
 
 _ENTRIES_MAX = 100_000
 _TOO_LARGE = (73, 74)
+_LOG = "The log's last lines say why."
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,24 @@ class FetchedBuildpack:
     folders: tuple[str, ...] = ()  # of Cloud Native Buildpacks, where each buildpack.toml is
 
 
+class Fetched(Protocol):
+    """What a fetching sandbox has fetched."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def pieces(self) -> Iterator[bytes]: ...
+
+
+class Private(Protocol):
+    """Fetches with credentials, in another sandbox: `workers.fetch.private`."""
+
+    def has(self, url: str) -> bool: ...
+    def stamp(self, url: str) -> str: ...
+    def pin(self, url: str, ref: str) -> str: ...
+    def fetched(self, url: str, ref: str) -> AbstractContextManager[Fetched]: ...
+
+
 @dataclass(frozen=True)
 class BuildpackFetcher:
     """Brings buildpacks into sandboxes; one a node."""
@@ -53,6 +75,7 @@ class BuildpackFetcher:
     registry: Registry
     cache: BuildpackCache
     tools: ToolStore
+    private: Private | None = None  # of one attempt
 
     def during(self, check: Check) -> BuildpackFetcher:
         """The same fetcher for one attempt: what ``check`` raises ends a download within a second."""
@@ -98,6 +121,8 @@ class BuildpackFetcher:
         name = folder_name(number, wanted.name)
         if isinstance(wanted, FolderBuildpack):  # a copy of it is there: see slugignore.leave_out
             return _described(name, str(wanted), _digest(name, steps), steps)
+        if isinstance(wanted, GitBuildpack | RegistryBuildpack) and (private := self._private(wanted)):
+            return self._fetch_private(name, private, wanted, tenant, steps)
         pinned = self._pin(wanted, steps)
         source = str(pinned) if pinned.pinned else ""
         digest = self.cache.find(tenant, source) if source else None
@@ -105,6 +130,38 @@ class BuildpackFetcher:
             steps.say(f"Fetching the buildpack {pinned}")
             self._fetch(name, pinned, steps)
             digest = self.cache.keep(tenant, source, lambda take: _give(name, take, steps))
+        return _described(name, str(pinned), digest, steps)
+
+    def _private(self, wanted: GitBuildpack | RegistryBuildpack) -> Private | None:
+        """What fetches this buildpack, if a credential is for it. Raises DetectError if one is missing."""
+        url = wanted.url if isinstance(wanted, GitBuildpack) else str(wanted)
+        if self.private is not None and self.private.has(url):
+            return self.private
+        if needs_one(url):
+            raise DetectError(f"The buildpack {url} needs a credential, and there is none.", advice=advice_for(url))
+        return None
+
+    def _fetch_private(
+        self, name: str, private: Private, wanted: GitBuildpack | RegistryBuildpack, tenant: str, steps: Steps
+    ) -> FetchedBuildpack:
+        """As any other; what the node keeps of it is found again with the same credential alone."""
+        url, ref = (wanted.url, wanted.ref) if isinstance(wanted, GitBuildpack) else (str(wanted), wanted.reference)
+        try:
+            reference = ref if wanted.pinned else private.pin(url, ref)
+            if not reference:
+                raise DetectError(f"The buildpack's repository {url} has no branch or tag {ref!r}.")
+            pinned = _at(wanted, reference)
+            owner = f"{tenant} {private.stamp(url)}"
+            digest = self.cache.find(owner, str(pinned))
+            if digest is None or not self._take(name, digest, steps):
+                with private.fetched(url, reference) as fetched:
+                    if fetched.size_bytes > BUILDPACK_BYTES_MAX:
+                        raise DetectError(f"The buildpack {wanted} is larger than {BUILDPACK_BYTES_MAX:,} bytes.")
+                    if steps.run("take", name, "1", stdin=fetched.pieces).code != 0:
+                        raise DetectError(f"The buildpack {wanted} cannot be unpacked.", advice=_LOG)
+                digest = self.cache.keep(owner, str(pinned), lambda take: _give(name, take, steps))
+        except (SourceError, TooLargeError) as error:
+            raise DetectError(f"The buildpack {error.message}", advice=error.advice) from error
         return _described(name, str(pinned), digest, steps)
 
     def _pin(self, wanted: Buildpack, steps: Steps) -> Buildpack:
@@ -115,7 +172,7 @@ class BuildpackFetcher:
                 if ended.code != 0:
                     raise DetectError(
                         f"The buildpack's repository {wanted.url} cannot be reached.",
-                        advice="The log's last lines say why.",
+                        advice=_LOG,
                     )
                 commit = ended.stdout.decode(errors="replace").strip()
                 if not commit:
@@ -146,7 +203,7 @@ class BuildpackFetcher:
         if ended.code in _TOO_LARGE:
             raise DetectError(f"The buildpack {wanted} is larger than the farm's limit, or than the build's workspace.")
         if ended.code != 0:
-            raise DetectError(f"The buildpack {wanted} could not be fetched.", advice="The log's last lines say why.")
+            raise DetectError(f"The buildpack {wanted} could not be fetched.", advice=_LOG)
         return None
 
     def _fetch_artifact(self, name: str, wanted: ArtifactBuildpack, steps: Steps) -> None:
@@ -158,7 +215,7 @@ class BuildpackFetcher:
         for layer in manifest.layers:
             pieces = self.registry.get_blob(wanted.repository, layer.digest, limit_bytes=layer.size)
             if steps.run("take", name, strip, stdin=pieces).code != 0:
-                raise DetectError(f"The buildpack {wanted} cannot be unpacked.", advice="The log's last lines say why.")
+                raise DetectError(f"The buildpack {wanted} cannot be unpacked.", advice=_LOG)
 
     def _manifest(self, wanted: ArtifactBuildpack) -> tuple[Manifest, Digest]:
         try:
@@ -169,6 +226,12 @@ class BuildpackFetcher:
             ) from error
         except (OtherContentError, ValueError) as error:
             raise DetectError(f"The buildpack {wanted} is not an artifact: {error}.") from error
+
+
+def _at(buildpack: GitBuildpack | RegistryBuildpack, reference: str) -> GitBuildpack | RegistryBuildpack:
+    if isinstance(buildpack, GitBuildpack):
+        return replace(buildpack, ref=reference)
+    return replace(buildpack, reference=reference)
 
 
 def _described(name: str, source: str, digest: Digest, steps: Steps) -> FetchedBuildpack:

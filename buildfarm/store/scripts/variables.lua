@@ -1,5 +1,6 @@
 -- Changes the build variables of the farm, or of a tenant and its apps, if there is room for all of the changes.
--- KEYS: 1 variables or variables:<t> (hash: NAME or app:NAME -> flags and the encrypted value)
+-- Credentials are changed likewise.
+-- KEYS: 1 variables, variables:<t> or credentials:<t> (hash: NAME or app:NAME -> flags and the encrypted value)
 -- ARGV: 1 how many there may be  2 of how many bytes together; then pairs of a field and its value, '' to remove it
 -- Answers {} if it is done, or {how many there would be, bytes}.
 local kept, names, bytes = {}, 0, 0

@@ -162,3 +162,26 @@ def test_forms_of_other_sites_change_nothing(api, module_farm, life):
         for path in ("/limits", "/retention", f"/tokens/{'0' * 16}/revoke", f"/builds/{build_id}/rollback"):
             assert tab.post(path, data={"owner": "shop", "running": "3"}, headers=forged).status_code == 403
     assert module_farm.limits_set() == {}
+
+
+def test_credentials_are_set_and_removed_on_the_page_and_never_shown(api, module_farm):
+    place, secret = "/apps/shop/web/credentials", "canary-on-a-page-31"
+    form = {"name": "deploy", "scope": "app", "kind": "token", "address": "git.example.org/me/", "value": secret}
+    with browser(api, "shop", "read", "submit") as tab:
+        assert tab.post(place, data=form).status_code == 303
+        assert tab.post(place, data={**form, "name": "team", "scope": "tenant"}).status_code == 303
+        page = tab.get(place).text
+        assert ("git.example.org/me" in page, "all apps of shop" in page, secret in page) == (True, True, False)
+        wrong = tab.post(place, data={**form, "kind": "ssh-key", "value": f"{secret}-wrong"})
+        assert (wrong.status_code, "The credential deploy was not set" in wrong.text) == (422, True)
+        assert secret not in wrong.text
+        assert secret not in tab.post(place, data={**form, "kind": secret}).text
+        assert tab.post(place, data={"remove": "yes", "name": "deploy", "scope": "app"}).status_code == 303
+        assert tab.get("/apps/acme/web/credentials").status_code == 404
+    with browser(api, "shop", "read") as tab:
+        assert "Set or replace one" not in tab.get(place).text
+        assert tab.post(place, data=form).status_code == 403
+    assert [(one.name, one.app) for one in module_farm.credentials("shop")] == [("team", None)]
+    assert ("credentials.remove", "shop/web deploy") in [
+        (entry.verb, entry.object) for entry in Audit(module_farm.database).newest(5)
+    ]

@@ -20,11 +20,13 @@ from buildfarm.api.page import form
 from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
+from buildfarm.api.routes import credentials as credential_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
 from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
+from buildfarm.client import credentials as credential_calls
 from buildfarm.client import keeping_calls as keeping
 from buildfarm.client import variables as variable_calls
 from buildfarm.client.calls import Call
@@ -35,10 +37,12 @@ from buildfarm.model import BuildRequest, RunPolicy
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.sources.address import ArtifactSource, GitSource
+from buildfarm.sources.credentials import Kind, NewCredential
 
 FIELDS = set(BuildRequest.model_fields)
 DIGEST = "sha256:" + "a" * 64
 REPORT = HealthReport(tenant="shop", app="web", status=Status.HEALTHY, observed_at=1.0)
+CREDENTIAL = NewCredential(kind=Kind.TOKEN, address="git.example.org", value="a-token-of-it")
 SOURCE = ArtifactSource(repository="sources/shop", digest=DIGEST)
 FULL = BuildRequest(
     tenant="shop",
@@ -59,7 +63,7 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    routes = (apps_routes, channels_routes, keeping_routes, rollout_routes, variable_routes)
+    routes = (apps_routes, channels_routes, keeping_routes, rollout_routes, variable_routes, credential_routes)
     for part in (builds, sources, webhook, *routes, farm):
         app.include_router(part.router)
     return app.openapi()
@@ -270,6 +274,8 @@ CALLS: Mapping[str, Call[Any]] = {
     "image_changes": rollouts.image_changes("0", 4),
     "variables": variable_calls.variables("shop"),
     "set_variables": variable_calls.set_variables({"A": BuildVariable(value="b"), "B": None}, "shop", "web"),
+    "credentials": credential_calls.credentials("shop"),
+    "set_credential": credential_calls.set_credential("key", CREDENTIAL, "shop", "web"),
     "channels": channels.channels(),
     "channel": channels.channel("next"),
     "set_channel": channels.set_channel("next", "builder:v2", "a fix"),
@@ -358,6 +364,8 @@ COMMANDS = {
     "holds": ("apps", "holds"),
     "variables": ("env", "list"),
     "set_variables": ("env", "set"),
+    "credentials": ("credentials", "list"),
+    "set_credential": ("credentials", "set"),
     "channels": ("channels", "list"),
     "channel": ("channels", "show"),
     "set_channel": ("channels", "set"),

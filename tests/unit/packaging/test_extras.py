@@ -25,7 +25,14 @@ DISTRIBUTIONS = {
 # Modules of the library that need their own extra.
 API_ONLY = ("buildfarm/api/",)
 WITH_METRICS = ("buildfarm/telemetry/metrics.py", "buildfarm/telemetry/serving.py", "buildfarm/queue/")
-FARM = ("buildfarm/store/", "buildfarm/access/", "buildfarm/seal.py", "buildfarm/farm.py", "buildfarm/gc/")
+FARM = (
+    "buildfarm/store/",
+    "buildfarm/access/",
+    "buildfarm/seal.py",
+    "buildfarm/farm.py",
+    "buildfarm/gc/",
+    "buildfarm/sources/credentials/rules.py",
+)
 TRACES = ("buildfarm/telemetry/traces.py",)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testkit.table import Claims
-from verify.start_up import CODES, LIMITS, LIST, Run, _judge, _run
+from verify.wheel.start_up import CODES, LIMITS, LIST, Run, _judge, _run
 
 
 @pytest.mark.parametrize(

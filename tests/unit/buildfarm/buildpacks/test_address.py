@@ -13,6 +13,7 @@ from buildfarm.buildpacks.address import (
     ArtifactBuildpack,
     BundledBuildpack,
     GitBuildpack,
+    RegistryBuildpack,
     parse_buildpack,
 )
 from buildfarm.buildpacks.pin import pin
@@ -33,6 +34,9 @@ COMMIT = "b" * 40
         ("https://h/o/heroku-buildpack-Go.git#v1", GitBuildpack("https://h/o/heroku-buildpack-Go.git", "v1"),
          "heroku-buildpack-go", False),
         ("https://h/o/x", GitBuildpack("https://h/o/x", "HEAD"), "x", False),
+        (f"git@h:x.git#{COMMIT}", GitBuildpack("ssh://git@h/x.git", COMMIT), "x", True),
+        ("oci://h:5000/a/b:v1", RegistryBuildpack("h:5000", "a/b", "v1"), "b", False),
+        (f"oci://h/a/b@sha256:{HEX}", RegistryBuildpack("h", "a/b", f"sha256:{HEX}"), "b", True),
         (f"ssh://git@h/x#{COMMIT}", GitBuildpack("ssh://git@h/x", COMMIT), "x", True),
         ("https://h/x.tgz?a=b", ArchiveBuildpack("https://h/x.tgz?a=b"), "x", False),
         (f"https://h/x.tar.gz#sha256={HEX}", ArchiveBuildpack("https://h/x.tar.gz", HEX), "x", True),
@@ -49,7 +53,7 @@ def test_a_buildpacks_name_says_where_it_comes_from(text, buildpack, name, pinne
 @pytest.mark.parametrize(
     "text",
     ["", "Python", "../x", "ftp://h/x", "https://", "https://h/a b", "oci:apps/t/a@sha256:" + HEX, "oci:buildpacks/x",
-     "https://h/x.tgz#sha256=00", "https://h/x.git#-option", "file:///etc", "ext::sh -c x", "git@h:x.git"],
+     "https://h/x.tgz#sha256=00", "https://h/x.git#-option", "file:///etc", "ext::sh -c x", "git@h::x.git"],
 )  # fmt: skip
 def test_what_names_none_is_refused_with_how_to_write_it(text):
     with pytest.raises(ValueError, match=r"buildpack|#"):

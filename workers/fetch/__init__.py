@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Protocol
 
 from buildfarm.config_vars.build_variables import CERTIFICATES, FILES, BuildVariables
 from buildfarm.errors import NodeError, SourceError, TooLargeError
@@ -18,6 +20,7 @@ from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.manifest import Descriptor
 from buildfarm.oci.registry import Registry
 from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, Source
+from buildfarm.sources.credentials.matching import advice_for, needs_one
 from buildfarm.sources.remarks import remarks
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.sandbox.container import Ended, Sandbox
@@ -68,9 +71,29 @@ class SourceLimits:
     entries: int
 
 
-def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits) -> str:
+class Fetched(Protocol):
+    """What a fetching sandbox has fetched."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def pieces(self) -> Iterator[bytes]: ...
+
+
+class Private(Protocol):
+    """Fetches with credentials: `workers.fetch.private`."""
+
+    def has(self, url: str) -> bool: ...
+    def with_submodules(self, url: str) -> bool: ...
+    def fetched(self, url: str, ref: str) -> AbstractContextManager[Fetched]: ...
+
+
+def fetch(
+    source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLimits, private: Private | None = None
+) -> str:
     """Fills /app, and returns what the build sees as SOURCE_VERSION: of a git repository the commit.
 
+    What a credential is for is fetched by ``private``, in another sandbox.
     Raises SourceError, TooLargeError, RegistryError, and what the sandbox raises.
     """
     version = source.version
@@ -80,6 +103,13 @@ def fetch(source: Source, registry: Registry, sandbox: Sandbox, limits: SourceLi
             blob = _blob(source, registry, limits.packed_bytes)
             pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
             ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], stdin=pieces)
+        case GitSource() if private is not None and private.has(source.url):
+            with private.fetched(source.url, source.ref) as fetched:
+                version = fetched.version
+                sandbox.log(f"Commit {version}\n".encode())
+                ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], stdin=fetched.pieces)
+        case GitSource() if needs_one(source.url):
+            raise SourceError(f"{source.url} needs a credential, and there is none.", advice=advice_for(source.url))
         case GitSource():
             ended = sandbox.run([f"{_BIN}/fetch-git", source.url, source.ref], capture=True)
             sandbox.log(ended.stdout)

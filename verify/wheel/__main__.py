@@ -27,9 +27,9 @@ from examples import demo
 from localfarm.waiting import wait_until
 from testkit.builds import empty_namespace
 from testkit.table import Claims
-from verify.start_up import measure_start_up
+from verify.wheel.start_up import measure_start_up
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 APPS = ("python", "node")
 BASE_PACKAGES_MAX = 40
 INSTALL_SECONDS = 600

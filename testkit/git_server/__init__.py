@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -57,6 +59,9 @@ class GitServer:
     folder: Path
     url: str = ""
     asked: list[str] = field(default_factory=list)
+    logins: set[str] = field(default_factory=set)  # as user:password; empty: open to all
+    moved: dict[str, str] = field(default_factory=dict)  # where a path was moved to
+    shown: list[str] = field(default_factory=list)  # the logins that came
 
     def repository(self, name: str) -> Repository:
         """A new repository, served as ``url/name``."""
@@ -65,22 +70,43 @@ class GitServer:
 
 
 @contextmanager
-def git_server(folder: Path, address: str = "127.0.0.1", *, smart: bool = True) -> Iterator[GitServer]:
-    """Serves a folder for the length of the block; with ``smart`` by git's own server."""
+def git_server(
+    folder: Path, address: str = "127.0.0.1", *, smart: bool = True, tls: ssl.SSLContext | None = None
+) -> Iterator[GitServer]:
+    """Serves a folder for the length of the block; with ``smart`` by git's own server, with ``tls`` over HTTPS."""
     served = GitServer(folder)
+    handler = _handler(served, smart=smart)
+    server = http.server.ThreadingHTTPServer((address, 0), handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    served.url = f"{'https' if tls else 'http'}://{address}:{server.server_address[1]}"
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
+
+def _handler(served: GitServer, *, smart: bool) -> type[http.server.SimpleHTTPRequestHandler]:
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object, **options: object) -> None:
-            super().__init__(*arguments, directory=str(folder), **options)  # type: ignore[arg-type]
+            super().__init__(*arguments, directory=str(served.folder), **options)  # type: ignore[arg-type]
 
         def do_GET(self) -> None:
             served.asked.append(self.path)
-            if smart:
-                return self._by_git()
-            return super().do_GET()
+            if not self._may():
+                return self._answer(401, "WWW-Authenticate", 'Basic realm="git"')
+            if to := next((to for path, to in served.moved.items() if self.path.startswith(path)), None):
+                return self._answer(302, "Location", to + self.path)
+            return self._by_git() if smart else super().do_GET()
 
         def do_POST(self) -> None:
-            self._by_git()
+            if self._may():
+                return self._by_git()
+            return self._answer(401, "WWW-Authenticate", 'Basic realm="git"')
 
         def log_message(self, *_: object) -> None:
             pass
@@ -89,7 +115,7 @@ def git_server(folder: Path, address: str = "127.0.0.1", *, smart: bool = True) 
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             environment = {
-                **os.environ, "GIT_PROJECT_ROOT": str(folder), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
+                **os.environ, "GIT_PROJECT_ROOT": str(served.folder), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
                 "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_ADDR": "127.0.0.1",
                 "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
                 "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
@@ -105,18 +131,21 @@ def git_server(folder: Path, address: str = "127.0.0.1", *, smart: bool = True) 
             status = next((value for name, value in lines if name == "Status"), "200 OK")
             self.send_response(int(status.split()[0]))
             for name, value in lines:
-                if name != "Status":
+                if name not in ("Status", "Content-Length"):
                     self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-    server = http.server.ThreadingHTTPServer((address, 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    served.url = f"http://{address}:{server.server_address[1]}"
-    try:
-        yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        def _answer(self, status: int, name: str, value: str) -> None:
+            self.send_response(status)
+            self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _may(self) -> bool:
+            if coded := self.headers.get("Authorization", "").removeprefix("Basic "):
+                served.shown.append(base64.b64decode(coded).decode())
+            return not served.logins or bool(coded and served.shown[-1] in served.logins)
+
+    return Handler

@@ -1,0 +1,88 @@
+"""Which credential an address gets: the app's before its tenant's, then the one with the longest path. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from buildfarm.fields import as_url
+from buildfarm.sources.credentials import Kind
+
+_KINDS = {"ssh": Kind.SSH_KEY, "https": Kind.TOKEN, "oci": Kind.REGISTRY}
+_USUAL_PORTS = {"ssh": 22, "https": 443, "oci": 443}
+
+
+class Scoped(Protocol):
+    """What a choice needs of a credential."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def app(self) -> str | None: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def address(self) -> str: ...
+
+
+S = TypeVar("S", bound=Scoped)
+
+
+def place_of(url: str) -> tuple[Kind, str] | None:
+    """The kind of credential that opens an address, and the address as credentials name it; None if none can."""
+    try:
+        parts = urlsplit(as_url(url))
+        kind, host, port = _KINDS.get(parts.scheme), parts.hostname, parts.port
+    except ValueError:
+        return None
+    if kind is None or not host:
+        return None
+    place = host if port in (None, _USUAL_PORTS[parts.scheme]) else f"{host}:{port}"
+    path = re.split(r"[@:]", parts.path)[0] if kind is Kind.REGISTRY else parts.path
+    if ".." in path.split("/") or "%" in path:
+        return None  # it leads elsewhere than it says
+    return kind, posixpath.join(place, path.strip("/")).rstrip("/").removesuffix(".git")
+
+
+def choose(credentials: Iterable[S], url: str) -> S | None:
+    """The credential for this address, or None."""
+    place = place_of(url)
+    if place is None:
+        return None
+    kind, wanted = place
+    fitting = [one for one in credentials if one.kind is kind and _covers(one.address, wanted)]
+    return min(fitting, key=lambda one: (one.app is None, -len(one.address), one.name), default=None)
+
+
+def lacking(credentials: Iterable[S], urls: Iterable[str]) -> str:
+    """The first of these addresses that nothing but a credential opens, and that has none; empty if there is none."""
+    known = list(credentials)
+    return next((url for url in urls if needs_one(url) and choose(known, url) is None), "")
+
+
+def needs_one(url: str) -> bool:
+    """Whether an address cannot be fetched without a credential."""
+    return as_url(url).startswith(("ssh://", "oci://"))
+
+
+def advice_for(url: str, owner: str = "TENANT/APP") -> str:
+    """What to do for an address that has no credential."""
+    kind, place = place_of(url) or (Kind.SSH_KEY, "HOST/PATH")
+    return f"Set one: buildfarm credentials set NAME --app {owner} --kind {kind} --for {place}."
+
+
+def submodule_url(parent: str, url: str) -> str:
+    """A submodule's address, which is relative to its repository's if it begins with a dot (gitmodules(5))."""
+    if not url.startswith(("./", "../")):
+        return as_url(url)
+    parts = urlsplit(as_url(parent))
+    path = posixpath.normpath(posixpath.join(parts.path, url))
+    return parts._replace(path=path).geturl()
+
+
+def _covers(address: str, wanted: str) -> bool:
+    mine = address.removesuffix(".git")
+    return wanted == mine or wanted.startswith(mine + "/")

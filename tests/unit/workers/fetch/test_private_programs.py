@@ -1,0 +1,105 @@
+"""The programs of a fetching sandbox: what git and a registry are given, and what a refusal says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from buildfarm.errors import SourceError, TooLargeError
+from buildfarm.sources.credentials import Credential, Kind
+from workers.fetch.inside import git
+from workers.fetch.program import command_of
+from workers.fetch.refusals import refusal
+
+TOKEN = "canary-4b1e77"
+JOB = {
+    "url": "https://h.org/a/b.git", "ref": "main", "into": "/app", "resolve": False, "kind": "token", "value": TOKEN,
+    "user": "me", "host": "h.org", "host_keys": [], "address": "h.org/a",
+}  # fmt: skip
+CREDENTIAL = Credential(name="deploy", tenant="shop", app="web", kind=Kind.SSH_KEY, address="h.org/a", value=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({"protocol": "https", "host": "h.org", "path": "a/b.git"}, True),
+        ({"protocol": "https", "host": "h.org", "path": "a.git"}, True),
+        ({"protocol": "https", "host": "h.org", "path": "other/b.git"}, False),
+        ({"protocol": "https", "host": "h.org:8443", "path": "a/b.git"}, False),
+        ({"protocol": "https", "host": "elsewhere.org", "path": "a/b.git"}, False),
+        ({"protocol": "http", "host": "h.org", "path": "a/b.git"}, False),
+        ({"protocol": "https", "host": "h.org"}, False),
+    ],
+)
+@pytest.mark.parametrize("deed", ["get", "store", "erase"])
+def test_git_gets_the_login_for_the_credentials_address_alone(tmp_path, asked, given, deed):
+    """After a redirect it asks for the other host's."""
+    (tmp_path / "login.json").write_text(json.dumps(JOB))
+    text = "".join(f"{name}={value}\n" for name, value in asked.items())
+    command = [sys.executable, "-c", git._HELPER, str(tmp_path / "login.json"), deed]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    assert (done.stdout == f"username=me\npassword={TOKEN}\n") is (given and deed == "get")
+    assert (TOKEN in done.stdout) is (given and deed == "get")
+
+
+def test_git_sees_nothing_of_the_environment_but_proxies_and_certificates(tmp_path, monkeypatch):
+    for name in ("GIT_SSL_NO_VERIFY", "GIT_TRACE_CURL", "GIT_PROXY_COMMAND", "LD_PRELOAD", "SSH_AUTH_SOCK"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("https_proxy", "http://proxy")
+    made = git.Git(JOB, tmp_path).environment
+    assert not {"GIT_SSL_NO_VERIFY", "GIT_TRACE_CURL", "GIT_PROXY_COMMAND", "LD_PRELOAD", "SSH_AUTH_SOCK"} & set(made)
+    assert made["https_proxy"] == "http://proxy"
+    assert made["GIT_ALLOW_PROTOCOL"] == "https"
+    assert made["GIT_SSH_COMMAND"] == "/bin/false"
+    assert TOKEN not in str(made)
+
+
+@pytest.mark.parametrize(("known", "checking"), [([], "accept-new"), (["ssh-ed25519 AAAA"], "yes")])
+def test_ssh_has_one_key_and_known_hosts_of_its_own(tmp_path, known, checking):
+    job = {**JOB, "kind": "ssh-key", "host": "h.org:2222", "host_keys": known}
+    made = git.Git(job, tmp_path).environment
+    assert f"StrictHostKeyChecking={checking}" in made["GIT_SSH_COMMAND"]
+    assert "IdentitiesOnly=yes" in made["GIT_SSH_COMMAND"]
+    assert made["GIT_ALLOW_PROTOCOL"] == "ssh"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "known_hosts").read_text() == "".join(f"[h.org]:2222 {key}\n" for key in known)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("git@h: Permission denied (publickey).", "refused"),
+        ("remote: Invalid username or token.\nfatal: Authentication failed for 'https://h/'", "refused"),
+        ("ERROR: Repository not found.", "refused"),
+        ("fatal: could not read Username for 'https://h': terminal prompts disabled", "refused"),
+        ("The requested URL returned error: 403", "refused"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "host-key"),
+        ("fatal: write error: No space left on device", "space"),
+        ("fatal: unable to access 'https://h/': Could not resolve host: h", "failed"),
+    ],
+)
+def test_what_git_says_becomes_a_code(said, code, capsys):
+    assert str(git.refused(said)) == code
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("code", ["refused", "host-key", "space", "submodules", "failed", "path", "digest", "platform"])
+def test_each_refusal_names_the_address_the_credential_and_what_to_do(code):
+    error = refusal(code, "ssh://h.org/a/b", "main", CREDENTIAL)
+    assert isinstance(error, SourceError | TooLargeError)
+    assert "ssh://h.org/a/b" in error.message
+    assert "deploy" in error.message
+    assert error.advice
+    assert TOKEN not in str(error)
+
+
+def test_the_programs_need_only_the_standard_library():
+    for name in ("git", "oci"):
+        command = command_of(name)
+        assert command[:3] == ("python3", "-I", "-S")
+        done = subprocess.run([sys.executable, *command[1:]], input="{}", capture_output=True, text=True, check=False)
+        assert "KeyError" in done.stderr or "FileNotFoundError" in done.stderr, done.stderr
+        assert len(command[-1].encode()) < 128 * 1024  # the longest argument that Linux passes on

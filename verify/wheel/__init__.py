@@ -1,0 +1,1 @@
+"""The wheel by itself, and what its commands cost."""
