@@ -96,9 +96,11 @@ verify-sources: $(STAMP) ## sources and buildpacks as they occur in the world, a
 	$(BIN)/python -m verify.sources
 
 .PHONY: verify-git
-verify-git: $(STAMP) ## private repositories, submodules and buildpacks, over real git servers, as a table of claims; needs root
+verify-git: $(STAMP) ## private repositories, push webhooks and git push, on real git servers, as tables of claims; needs root
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.git.credentials
+	$(BIN)/python -m verify.git.webhooks
+	$(BIN)/python -m verify.git.push
 
 builder-packages: $(STAMP) ## writes images/builder/installed.txt anew from the builder that is there
 	images/builder/list-installed >images/builder/installed.txt.new

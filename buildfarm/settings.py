@@ -217,6 +217,14 @@ class Settings(BaseModel):
     api_trusted_proxies: str = Field(
         "127.0.0.1/32", description="networks of the proxies whose X-Forwarded headers count, as CIDR,CIDR"
     )
+    git_push: bool = Field(False, description="whether the API accepts git push at /git/TENANT/APP")
+    git_push_branches: str = Field(
+        "main,master",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}(,[A-Za-z0-9][A-Za-z0-9._/-]{0,99}){0,9}$",
+        description="branches that a push builds, by commas; the first of them that is pushed",
+    )
+    git_push_bytes: int = Field(512 * MIB, gt=0, description="a push, files and history packed, is no larger than this")
+    git_pushes_max: int = Field(2, ge=1, le=64, description="pushes that one API process receives and packs at once")
     webhook_networks: str = Field("", description="private networks that webhooks may reach, as CIDR,CIDR")
 
     # The client

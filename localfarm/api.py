@@ -49,6 +49,15 @@ def answers(settings: Settings) -> bool:
         return False
 
 
+def takes_pushes(settings: Settings) -> bool:
+    """Whether the running one accepts `git push`."""
+    path = "/git/tenant/app/info/refs?service=git-receive-pack"
+    try:
+        return httpx.get(f"{address(settings)}{path}", timeout=5, trust_env=False).status_code == 401
+    except httpx.TransportError:
+        return False
+
+
 def address(settings: Settings) -> str:
     """Where it is."""
     return f"http://{settings.api_host}:{settings.api_port}"

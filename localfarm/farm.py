@@ -220,7 +220,7 @@ def _ensure_worker(client: docker.DockerClient, directory: Path, say: Say) -> No
 def _ensure_api(directory: Path, *, moved: bool, say: Say) -> None:
     settings = read_settings()
     if api.running_api(directory) is not None:
-        if not moved and api.answers(settings):
+        if not moved and api.answers(settings) and (not settings.git_push or api.takes_pushes(settings)):
             return
         api.stop_api(directory)
     say(f"api: starting on {api.address(settings)}; `buildfarm tokens make` makes a token for it")

@@ -31,6 +31,7 @@ from buildfarm.api.routes import (
     variables,
     webhook,
 )
+from buildfarm.api.routes.git_push import push as git_push
 from buildfarm.api.services import Services
 
 _ABOUT = """
@@ -79,6 +80,8 @@ def make_application(services: Services) -> FastAPI:
         rollouts_page.router,
     ):
         app.include_router(part)
+    if services.farm.settings.git_push:
+        app.include_router(git_push.make_router(services.farm.settings))
     app.mount("/static", StaticFiles(packages=[("buildfarm.api", "static")]), name="static")
     app.add_middleware(RequestLimits, metrics=services.metrics)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

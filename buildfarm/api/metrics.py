@@ -22,7 +22,7 @@ class ApiMetrics:
         )
         self.request_seconds = Histogram(
             "buildfarm_api_request_seconds",
-            "Time of a request; live streams are not counted",
+            "Time of a request; live streams and pushes are not counted",
             ["route"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -38,5 +38,5 @@ class ApiMetrics:
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered with this status; 0 if the client left before."""
         self.requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        if not route.endswith("/live"):
+        if not route.endswith(("/live", "/git-receive-pack")):
             self.request_seconds.labels(route).observe(seconds)

@@ -13,6 +13,8 @@ GitUrl = Annotated[
     str, StringConstraints(pattern=r"^(https?|ssh|git)://[^\s]+$", max_length=2048), AfterValidator(check_address)
 ]
 
+CommitId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")]
+
 
 class ArtifactSource(Frozen):
     """A packed directory in the farm's registry, by the digest of its OCI manifest."""
@@ -20,11 +22,13 @@ class ArtifactSource(Frozen):
     kind: Literal["artifact"] = "artifact"
     repository: str
     digest: Digest
+    # Left out if it is empty, so that the input digest of other builds stays what it was.
+    commit: CommitId = Field("", description="the commit that was packed", exclude_if=lambda commit: not commit)
 
     @property
     def version(self) -> str:
         """What the build sees as SOURCE_VERSION."""
-        return self.digest.hex
+        return self.commit or self.digest.hex
 
 
 class GitSource(Frozen):

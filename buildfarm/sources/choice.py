@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,18 @@ def choose(directory: Path, limit_bytes: int) -> Choice:
         raise _nothing(directory, left_out)
     _check(directory, files, limit_bytes)
     return Choice(tuple(os.fsdecode(name) for name in with_folders(files)), left_out)
+
+
+def everything(directory: Path, limit_bytes: int) -> Choice:
+    """All files and links of a directory that has nothing else in it. Raises as `choose` does."""
+    top = os.fsencode(directory)
+    kinds = stat.S_IFLNK, stat.S_IFREG
+    paths = (place + b"/" + name for place, folders, names in os.walk(top) for name in (*folders, *names))
+    files = [path[len(top) + 1 :] for path in paths if stat.S_IFMT(os.lstat(path).st_mode) in kinds]
+    if not files:
+        raise _nothing(directory, ())
+    _check(directory, files, limit_bytes)
+    return Choice(tuple(os.fsdecode(name) for name in with_folders(files)), ())
 
 
 def _listings(directory: Path, tree: Tree) -> Iterator[tuple[bytes, Listing]]:

@@ -22,6 +22,7 @@ ARTIFACT_TYPE = "application/vnd.buildfarm.source.v1"
 TOP = "source"
 
 Seen = Callable[[Choice], object]
+Chooser = Callable[[Path, int], Choice]  # of a directory's files, with so many bytes at most
 
 _OWNER = 1000
 _AT_HAND_BYTES = 4 * 1024 * 1024
@@ -36,15 +37,23 @@ def pack(
     seen: Seen | None = None,
     *,
     before_sending: Callable[[], object] = lambda: None,
+    chooser: Chooser = choose,
 ) -> tuple[ArtifactSource, int]:
     """The directory's source in the registry, and how many bytes had to be sent for it: 0 if it was there already.
 
-    ``seen`` is called with the choice of files, and ``before_sending`` if there is something to send. Raises
-    SourceError if there is nothing to pack, TooLargeError, and RegistryError.
+    ``chooser`` chooses its files, ``seen`` is called with them, and ``before_sending`` if there is something to send.
+    Raises SourceError if there is nothing to pack, TooLargeError, and RegistryError.
     """
     repository = f"sources/{tenant}"
     digest, sent_bytes = pack_into(
-        registry, directory, repository, ARTIFACT_TYPE, limit_bytes, seen=seen, before_sending=before_sending
+        registry,
+        directory,
+        repository,
+        ARTIFACT_TYPE,
+        limit_bytes,
+        seen=seen,
+        before_sending=before_sending,
+        chooser=chooser,
     )
     return ArtifactSource(repository=repository, digest=digest), sent_bytes
 
@@ -58,6 +67,7 @@ def pack_into(
     *,
     seen: Seen | None = None,
     before_sending: Callable[[], object] = lambda: None,
+    chooser: Chooser = choose,
 ) -> tuple[Digest, int]:
     """The directory as an artifact of this type: its manifest's digest, and how many bytes had to be sent.
 
@@ -65,7 +75,7 @@ def pack_into(
     """
     # The digest is what reports whether it must be sent, so it is made once before.
     content = bytearray()
-    made, stream = packed(directory, limit_bytes, seen, content)
+    made, stream = packed(directory, limit_bytes, seen, content, chooser=chooser)
     manifest = _manifest(made.digest, made.size_bytes, artifact_type)
     digest = Digest.of(manifest)
     if registry.has_manifest(repository, digest):
@@ -104,13 +114,18 @@ def take(
 
 
 def packed(
-    directory: Path, limit_bytes: int, seen: Seen | None = None, content: bytearray | None = None
+    directory: Path,
+    limit_bytes: int,
+    seen: Seen | None = None,
+    content: bytearray | None = None,
+    *,
+    chooser: Chooser = choose,
 ) -> tuple[LayerDigests, Callable[[], LayerStream]]:
     """What the directory is when it is packed, and what packs it again; ``seen`` is called with the choice of files.
 
     ``content`` gets its first bytes, which of a small one are all. Raises SourceError and TooLargeError.
     """
-    choice = choose(directory, limit_bytes)
+    choice = chooser(directory, limit_bytes)
     if seen is not None:
         seen(choice)
     root, names = directory.resolve(), choice.names

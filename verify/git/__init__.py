@@ -1,0 +1,1 @@
+"""Private repositories, push webhooks and ``git push``, as claims that are tried on a real farm."""

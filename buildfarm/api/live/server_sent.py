@@ -57,11 +57,11 @@ async def log_events(
         yield _event("end", {"state": build.state})
         return
     stream, record = f"build:{build.id}:log", f"build:{build.id}"
-    async with feeds.follow(stream, _line, record=record, ended=_has_ended) as feed:
+    async with feeds.follow(stream, encoded_line, record=record, ended=has_ended) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
         told: dict[str, str] = {}
         told_line = ""
-        async for entries in _batches(feed, after):
+        async for entries in batches(feed, after):
             status = {name: feed.record[name] for name in _STATUS if name in feed.record}
             if status and status != told:
                 told = status
@@ -89,13 +89,16 @@ async def state_events(feeds: Feeds, after: str, visible: Callable[[FeedEntry], 
     """Changes of builds' states after a position, those that the caller may see; it never ends by itself."""
     async with feeds.follow("events", _change) as feed:
         yield f"retry: {_AGAIN_MILLISECONDS}\n\n".encode()
-        async for entries in _batches(feed, after):
+        async for entries in batches(feed, after):
             # A beat has no fields.
             yield b"".join(entry.encoded for entry in entries if not entry.fields or visible(entry))
 
 
-async def _batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
-    """What is new, as often as there is; an empty one where only the record changed."""
+async def batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
+    """What is new, as often as there is; an empty one where only the record changed.
+
+    When nothing was new for a while there is one entry without fields: a sign of life.
+    """
     while True:
         ended = feed.ended
         entries = await feed.after(after)
@@ -112,7 +115,8 @@ async def _batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
             yield [FeedEntry(after, {}, b": still here\n\n")]
 
 
-def _line(position: str, fields: Mapping[str, str]) -> bytes:
+def encoded_line(position: str, fields: Mapping[str, str]) -> bytes:
+    """A line of a log as an event; all followers of one build must give this to its feed."""
     line = {"position": position, "attempt": int(fields["a"]), "phase": fields["p"], "text": fields["t"]}
     return _event("line", line, position)
 
@@ -127,6 +131,7 @@ def _event(name: str, data: Mapping[str, object], position: str = "") -> bytes:
     return f"{identity}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-def _has_ended(record: Mapping[str, str]) -> bool:
+def has_ended(record: Mapping[str, str]) -> bool:
+    """Whether a build with this record writes no more lines."""
     # No record: it expired while it was followed.
     return not record or record.get("state") in _FINAL

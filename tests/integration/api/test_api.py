@@ -171,6 +171,8 @@ def test_no_route_is_missing_from_the_table(api):
 def test_without_a_token_only_health_is_told(api):
     with httpx.Client(base_url=api.url, trust_env=False) as client:
         problem(client.get("/v1/builds"), 401, "request.unauthenticated")
+        # git push is off unless a setting turns it on
+        assert client.get("/git/shop/web/info/refs?service=git-receive-pack").status_code == 404
         assert client.get("/healthz").status_code == 204
         assert client.get("/readyz").json() == {"ok": True, "redis": True, "registry": True}
 

@@ -1,0 +1,73 @@
+"""Work in a thread while a client waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import aclosing, suppress
+
+import anyio
+import pytest
+
+from buildfarm.api.routes.git_push import work as module
+from buildfarm.api.routes.git_push.work import Work, in_thread
+
+
+def test_there_is_a_sign_of_life_until_the_work_has_ended(monkeypatch):
+    monkeypatch.setattr(module, "_BEAT_SECONDS", 0.01)
+    go = threading.Event()
+
+    async def main():
+        work = Work(lambda: go.wait(10), anyio.CapacityLimiter(1))
+        seen = []
+        async for beat in work.beats(b"alive"):
+            seen.append(beat)
+            if len(seen) == 3:
+                go.set()
+        return seen, work.result()
+
+    seen, result = asyncio.run(main())
+    assert seen[:3] == [b"alive"] * 3
+    assert result is True
+
+
+def test_a_client_that_leaves_waits_for_the_end_of_the_work():
+    started, go, done = threading.Event(), threading.Event(), []
+
+    def call():
+        started.set()
+        done.append(go.wait(10))
+        raise ValueError("nobody asks for it")
+
+    async def main():
+        work = Work(call, anyio.CapacityLimiter(1))
+        async with aclosing(work.beats(b"")) as beats:
+            beat = asyncio.ensure_future(anext(beats))
+            await asyncio.to_thread(started.wait)
+            beat.cancel()
+            asyncio.get_running_loop().call_later(0.05, go.set)
+            with suppress(asyncio.CancelledError):
+                await beat
+        return list(done)
+
+    assert asyncio.run(main()) == [True]
+
+
+def test_pieces_of_a_body_reach_a_thread_and_so_do_its_errors():
+    async def body():
+        yield b"a"
+        yield b"b"
+        raise ConnectionError("gone")
+
+    async def main(taken):
+        def call():
+            for piece in in_thread(pieces):
+                taken.append(piece)
+
+        pieces = body()
+        await anyio.to_thread.run_sync(call)
+
+    taken = []
+    with pytest.raises(ConnectionError):
+        asyncio.run(main(taken))
+    assert taken == [b"a", b"b"]
