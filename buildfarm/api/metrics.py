@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WEBHOOK_RESULTS = ("delivered", "retried", "given_up", "refused")
+_PUSH_RESULTS = ("new", "seen", "ignored", "refused")
 
 
 class ApiMetrics:
@@ -34,6 +35,9 @@ class ApiMetrics:
         )
         for result in _WEBHOOK_RESULTS:
             self.webhooks.labels(result)
+        self.pushes = Counter("buildfarm_pushes", "Deliveries to push hooks", ["result"], registry=self.registry)
+        for result in _PUSH_RESULTS:
+            self.pushes.labels(result)
 
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered with this status; 0 if the client left before."""

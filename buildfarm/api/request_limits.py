@@ -23,7 +23,7 @@ _BODY_SECONDS = 30
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 # Paths whose body is streamed, and bound by the route itself.
-_STREAMED = ("/v1/sources", "/submit", "/git/")
+_STREAMED = ("/v1/sources", "/v1/hooks/", "/submit", "/git/")
 
 # The page runs its own scripts and styles and nothing else; no other page may frame it.
 _HEADERS = {

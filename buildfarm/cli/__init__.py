@@ -33,6 +33,7 @@ COMMANDS = {
         "buildfarm.cli.details.variables:env", "Set variables for all builds: proxies, mirrors, certificates."
     ),
     "gc": Entry("buildfarm.cli.gc:gc", "Remove from the registry what nothing refers to."),
+    "hooks": Entry("buildfarm.cli.details.hooks:hooks", "Build what is pushed to a repository."),
     "images": Entry("buildfarm.cli.images:images", "Build the farm's own images."),
     "limits": Entry("buildfarm.cli.queue:limits", "Show and set the limits of tenants and apps."),
     "list": Entry("buildfarm.cli.builds:list_builds", "List the newest builds."),

@@ -16,6 +16,7 @@ from buildfarm.client import calls, wire
 from buildfarm.client.apps import AsyncApps
 from buildfarm.client.channels import AsyncChannels
 from buildfarm.client.credentials import AsyncCredentials
+from buildfarm.client.hooks import AsyncHooks
 from buildfarm.client.keeping import AsyncKeeping
 from buildfarm.client.variables import AsyncVariables
 from buildfarm.errors import ApiError
@@ -29,7 +30,7 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncKeeping, AsyncApps, AsyncChannels, AsyncVariables, AsyncCredentials):
+class AsyncClient(AsyncKeeping, AsyncApps, AsyncChannels, AsyncVariables, AsyncCredentials, AsyncHooks):
     """The farm as its users see it, from outside; an asynchronous context manager.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

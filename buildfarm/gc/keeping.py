@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from buildfarm.sources.credentials import CredentialView, NewCredential
     from buildfarm.sources.credentials import matching as credential_matching
     from buildfarm.sources.credentials import rules as credential_rules
+    from buildfarm.sources.pushes.hook import HookView, NewHook
     from buildfarm.store.keeping import credentials as credentials_kept
     from buildfarm.store.keeping import policies as policies_kept
+    from buildfarm.store.keeping import push_hooks, push_inbox
     from buildfarm.store.keeping import running as running_images
     from buildfarm.store.keeping import usage as bytes_used
     from buildfarm.store.keeping import variables as variables_kept
@@ -37,6 +39,8 @@ else:  # most calls of the farm decide nothing about keeping
     rules = LazyModule("buildfarm.gc.retention")
     rooms = LazyModule("buildfarm.gc.room")
     policies_kept = LazyModule("buildfarm.store.keeping.policies")
+    push_hooks = LazyModule("buildfarm.store.keeping.push_hooks")
+    push_inbox = LazyModule("buildfarm.store.keeping.push_inbox")
     running_images = LazyModule("buildfarm.store.keeping.running")
     bytes_used = LazyModule("buildfarm.store.keeping.usage")
     variables_kept = LazyModule("buildfarm.store.keeping.variables")
@@ -133,6 +137,29 @@ class Keeping(ABC):
         views = self.credentials(request.tenant) if url else ()
         chosen = credential_matching.choose([one for one in views if one.app in (None, request.app)], url)
         return chosen is not None and chosen.submodules
+
+    @property
+    def push_hooks(self) -> push_hooks.HookStore:
+        """The push hooks of all tenants, for what receives pushes."""
+        return push_hooks.HookStore(self.database, self.records.seal)
+
+    def hooks(self, tenant: str | None = None) -> list[HookView]:
+        """The push hooks of a tenant, or of all; without their secrets."""
+        return self.push_hooks.views(tenant)
+
+    def make_hook(self, new: NewHook) -> HookView:
+        """Makes a push hook and its secret, which is shown now alone. Raises RequestError."""
+        if new.tenant is None:
+            raise RequestError("A push hook is of a tenant's app.", advice="Name it as TENANT/APP.")
+        page = self.settings.url or f"http://{self.settings.api_host}:{self.settings.api_port}"
+        return self.push_hooks.make(new, new.tenant, new.page or page)
+
+    def remove_hook(self, hook_id: str) -> HookView:
+        """Removes a push hook; its previews end. Raises NotFoundError."""
+        hook = self.push_hooks.view(hook_id)
+        self.push_hooks.remove(hook_id)
+        push_inbox.PushInbox(self.database).end_previews_of(hook_id)
+        return hook
 
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What a tenant may have running and waiting, and this app of it."""

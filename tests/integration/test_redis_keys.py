@@ -33,6 +33,10 @@ from buildfarm.releases.rollouts.rules.states import Phase as RolloutPhase
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.seal import Seal
 from buildfarm.sources.credentials import Kind, NewCredential
+from buildfarm.sources.pushes.choose import Wanted
+from buildfarm.sources.pushes.event import Kind as PushKind
+from buildfarm.sources.pushes.hook import NewHook, Provider
+from buildfarm.sources.pushes.state import State as PushState
 from buildfarm.store import (
     BuildpackOrder,
     CachedResult,
@@ -50,6 +54,7 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
+from buildfarm.store.keeping.push_inbox import PushInbox
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from testkit.archive import FAILURE, SOURCE, Life
@@ -81,6 +86,7 @@ class Full:
         self._nodes()
         self._registry()
         self._webhooks()
+        self._push_hooks()
 
     def submit(self, app: str, **fields: object) -> str:
         request = BuildRequest(tenant=self.life.tenant, app=app, source=SOURCE, cached_result=False, **fields)
@@ -220,6 +226,19 @@ class Full:
         self.client.lpush(self.database.key("webhooks"), str(due))
         self.farm.events.join("webhooks")
         self.farm.events.take("webhooks", "member")
+
+    def _push_hooks(self) -> None:
+        address = "https://git.example.org/shop/web.git"
+        made = self.farm.make_hook(
+            NewHook(tenant=self.life.tenant, app="web", provider=Provider.GITEA, repository=address)
+        )
+        self.farm.push_hooks.note(made.id, "new")
+        inbox = PushInbox(self.database)
+        pushed = Wanted(key="body 1", kind=PushKind.PUSHED, branch="main", commit="c" * 40)
+        assert inbox.accept(made.id, "body 1", [pushed]) == "new"
+        assert inbox.save(made.id, 0, PushState(), 0) == 1
+        inbox.note_status("0" * 16, hook=made.id, name="shop/web", commit="c" * 40, app="web")
+        inbox.keep_preview(made.id, self.life.tenant, "web-pr-1", self.database.now() + 60)
 
     def end_all(self) -> None:
         """Every build has ended."""

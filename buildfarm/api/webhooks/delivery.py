@@ -140,14 +140,14 @@ def make_webhook_celery(settings: Settings) -> Celery:
     return app
 
 
-def register(app: Celery, deliveries: Deliveries, send_next: Callable[[], None]) -> None:
+def register(app: Celery, try_one: Callable[[Delivery], str], send_next: Callable[[], None]) -> None:
     """Makes a try of a delivery the task that messages name; ``send_next`` sends what is due after it."""
 
     @app.task(name=TASK, ignore_result=True)
     def deliver(text: str) -> None:
         delivery = Delivery.parse(text)
         try:
-            if deliveries.deliver(delivery):
+            if try_one(delivery):
                 send_next()
         except (BuildfarmError, OperationalError) as error:
             # What was not tried comes again within a minute, and what was not sent within a second.

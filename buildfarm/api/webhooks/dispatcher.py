@@ -10,6 +10,7 @@ from collections.abc import Callable
 from kombu.exceptions import OperationalError
 
 from buildfarm.api.webhooks.delivery import GROUP, QUEUE, TASK, Deliveries, make_webhook_celery, register
+from buildfarm.api.webhooks.pushes.work import make_push_work
 from buildfarm.errors import BuildfarmError
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
@@ -26,16 +27,17 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
+        self._work = make_push_work(deliveries)
         self._events = deliveries.farm.events
         self._celery = make_webhook_celery(settings)
         self._member = secrets.token_hex(4)
         self._closed = threading.Event()
-        register(self._celery, deliveries, self._send_what_is_due)
+        register(self._celery, self._work.deliver, self._send_what_is_due)
         self._worker = self._celery.WorkController(
             hostname=f"webhooks@{self._member}", pool="threads", concurrency=_SENDERS, queues=[QUEUE],
             without_gossip=True, without_mingle=True, without_heartbeat=True,
         )  # fmt: skip
-        jobs = (("events", self._follow), ("due", self._send_due))
+        jobs = (("events", self._follow), ("due", self._send_due), ("previews", self._work.previews.end_due))
         self._threads = [
             threading.Thread(target=self._worker.start, name="webhook worker", daemon=True),
             *(threading.Thread(target=self._repeat, args=(name, job), name=name, daemon=True) for name, job in jobs),
@@ -65,7 +67,7 @@ class Dispatcher:
                 self._events.forget_members(GROUP, idle_seconds=_FORGOTTEN_SECONDS)
                 abandoned_at = time.monotonic()
             for event in taken:
-                self._deliveries.plan(event)
+                self._work.plan(event)
             self._events.done(GROUP, taken)
 
     def _send_due(self) -> None:

@@ -129,6 +129,9 @@ ROUTES = {
     ("PUT", "/v1/variables"): (401, 403, 422, 422, 422, 403, 422),
     ("GET", "/v1/credentials"): (401, 200, 403, 200, 200, 422, 422),
     ("PUT", "/v1/credentials"): (401, 403, 422, 422, 422, 403, 422),
+    ("GET", "/v1/hooks"): (401, 200, 403, 200, 200, 200, 200),
+    ("POST", "/v1/hooks"): (401, 403, 422, 422, 422, 403, 422),
+    ("DELETE", "/v1/hooks/" + "0" * 16): (401, 403, 404, 404, 404, 403, 404),
     ("POST", "/v1/builds"): (401, 403, 422, 422, 422, 403, 422),
     ("POST", "/v1/sources"): (401, 403, 415, 415, 415, 403, 415),
     ("GET", "/v1/sources/sha256:" + "0" * 64): (401, 403, 404, 404, 404, 403, 422),
@@ -153,6 +156,7 @@ def test_no_route_is_missing_from_the_table(api):
         "/absent": "/{node}",
         "/r7": "/{rollout_id}",
         "/none": "/{name}",
+        "/hooks/" + "0" * 16: "/hooks/{hook_id}",
     }
     tried = set()
     for method, tried_path in ROUTES:
@@ -163,6 +167,7 @@ def test_no_route_is_missing_from_the_table(api):
     elsewhere = {  # streams, health, and what changes a build: tests of their own
         ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/v1/builds/{build_id}/log/live"), ("GET", "/v1/events/live"),
         ("POST", "/v1/builds/{build_id}/cancel"), ("POST", "/v1/builds/{build_id}/rollback"),
+        ("POST", "/v1/hooks/{hook_id}"),
     }  # fmt: skip
     there = {(method.upper(), path) for path, routes in described.items() for method in routes}
     assert there == tried | elsewhere

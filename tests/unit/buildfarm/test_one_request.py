@@ -21,12 +21,14 @@ from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
 from buildfarm.api.routes import credentials as credential_routes
+from buildfarm.api.routes import hooks as hook_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
 from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
 from buildfarm.client import credentials as credential_calls
+from buildfarm.client import hooks as hook_calls
 from buildfarm.client import keeping_calls as keeping
 from buildfarm.client import variables as variable_calls
 from buildfarm.client.calls import Call
@@ -38,6 +40,7 @@ from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.sources.address import ArtifactSource, GitSource
 from buildfarm.sources.credentials import Kind, NewCredential
+from buildfarm.sources.pushes.hook import NewHook
 
 FIELDS = set(BuildRequest.model_fields)
 DIGEST = "sha256:" + "a" * 64
@@ -63,7 +66,15 @@ FULL = BuildRequest(
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     app = FastAPI()
-    routes = (apps_routes, channels_routes, keeping_routes, rollout_routes, variable_routes, credential_routes)
+    routes = (
+        apps_routes,
+        channels_routes,
+        hook_routes,
+        keeping_routes,
+        rollout_routes,
+        variable_routes,
+        credential_routes,
+    )
     for part in (builds, sources, webhook, *routes, farm):
         app.include_router(part.router)
     return app.openapi()
@@ -276,6 +287,9 @@ CALLS: Mapping[str, Call[Any]] = {
     "set_variables": variable_calls.set_variables({"A": BuildVariable(value="b"), "B": None}, "shop", "web"),
     "credentials": credential_calls.credentials("shop"),
     "set_credential": credential_calls.set_credential("key", CREDENTIAL, "shop", "web"),
+    "hooks": hook_calls.hooks("shop"),
+    "make_hook": hook_calls.make_hook(NewHook(app="web", provider="github", repository="https://github.com/a/b")),
+    "remove_hook": hook_calls.remove_hook("0" * 16),
     "channels": channels.channels(),
     "channel": channels.channel("next"),
     "set_channel": channels.set_channel("next", "builder:v2", "a fix"),
@@ -289,6 +303,7 @@ NOT_IN_THE_CLIENTS = {
     ("GET", "/v1/webhook"): "belongs to the API, which sends webhooks; Farm has none",
     ("PUT", "/v1/webhook"): "the same",
     ("DELETE", "/v1/webhook"): "the same",
+    ("POST", "/v1/hooks/{hook_id}"): "for forges, whose signature it needs",
     ("GET", "/v1/events/live"): "Farm.events is a stream with groups of readers, which HTTP does not offer",
 }
 
@@ -366,6 +381,9 @@ COMMANDS = {
     "set_variables": ("env", "set"),
     "credentials": ("credentials", "list"),
     "set_credential": ("credentials", "set"),
+    "hooks": ("hooks", "list"),
+    "make_hook": ("hooks", "make"),
+    "remove_hook": ("hooks", "remove"),
     "channels": ("channels", "list"),
     "channel": ("channels", "show"),
     "set_channel": ("channels", "set"),
