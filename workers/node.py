@@ -103,7 +103,7 @@ def run(settings: Settings) -> bool:
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))
         spools = make_spools(settings, farm, resources.enter_context(open_registry(settings)), log, metrics)
-        facts = open_facts(farm, tools, nodes, attempts.names, log)
+        facts = open_facts(farm, tools, nodes, attempts.names, metrics)
         for name, pause_seconds, job in (
             ("beat", _BEAT_SECONDS, health.beat),
             ("clean", _CLEAN_SECONDS, janitor.clean),

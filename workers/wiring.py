@@ -11,10 +11,10 @@ import docker
 
 from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
+from buildfarm.oci.memory import RememberedDocuments
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
-from buildfarm.releases.facts.check import FactsCheck
 from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rollouts.engine import Engine
@@ -28,6 +28,8 @@ from buildfarm.telemetry.metrics import Metrics
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies, Snapshots
+from workers.caches.facts.inspect import LAYER_SECONDS
+from workers.caches.facts.newest import NewestImages
 from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
@@ -52,7 +54,7 @@ from workers.upkeep.step_images import StepImages
 _IDLE_SECONDS = 60  # beyond the longest build, for its end
 # So much later another node goes on with rollouts after the death of the one that moved apps.
 _ROLLOUTS_LEAD_SECONDS = 5.0
-_FACTS_LEAD_SECONDS = 90.0  # likewise with looking for new layers
+_FACTS_LEAD_SECONDS = LAYER_SECONDS + 90  # likewise with looking for new layers, which it does between two layers
 
 
 def make_disk(
@@ -212,25 +214,30 @@ def make_spools(settings: Settings, farm: Farm, registry: Registry, log: Logger,
 
 def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
     """The engine of this node; it connects at its first turn."""
-    facts = FactsCheck(FactsStore(farm.database)) if farm.settings.layer_facts else None
-    mover = Mover(Rebaser(farm.registry, farm.records, facts), Rollouts(farm.database))
+    # A plan looks at each app, and a wave moves it later: the documents are the same.
+    remembered = RememberedDocuments(farm.registry)
+    mover = Mover(Rebaser(farm.registry, farm.records, farm.facts, remembered), Rollouts(farm.database))
     duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
     return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
 
 
 def open_facts(
-    farm: Farm, tools: AppTools, nodes: Nodes, builds: Callable[[], Collection[str]], log: Logger
+    farm: Farm, tools: AppTools, nodes: Nodes, builds: Callable[[], Collection[str]], metrics: Metrics
 ) -> FactsReader:
     """What reads layers on this node; ``builds`` are those that run here."""
 
     def bases() -> Set[str]:
+        rollouts = [one for one in Rollouts(farm.database).all() if not one.phase.final]
+        moving = {base for one in rollouts for base in (one.base, one.source)}
         known = {*Pointers(farm.database).all().values(), *AppBases(farm.database).moved(), farm.builder()}
-        return known - {""}
+        return (known | moving) - {""}
 
+    store = FactsStore(farm.database)
     duty = Duty(nodes, farm.settings.node_id, "inspector", _FACTS_LEAD_SECONDS)
     return FactsReader(
-        tools.pool, farm.registry, FactsStore(farm.database), lambda: tools.builders.current.image, bases,
-        duty.is_mine, lambda: bool(builds()), tools.caches.snapshots.has_ended, log, farm.settings.layer_facts,
+        tools.pool, farm.registry, store, lambda: tools.builders.current.image,
+        NewestImages(farm.registry, store, bases, duty.is_mine), lambda: bool(builds()),
+        tools.caches.snapshots.has_ended, logger(), farm.settings.layer_facts, metrics.layer_reading_stopped.set,
     )  # fmt: skip
 
 

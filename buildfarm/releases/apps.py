@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
@@ -87,6 +88,11 @@ class Apps(Fleet):
         self.app_bases.follow(tenant, app, channel)
         return self.app_channel(tenant, app)
 
+    @cached_property
+    def facts(self) -> check.FactsCheck | None:
+        """What is known of apps' files; None if it does not count."""
+        return check.FactsCheck(store.FactsStore(self.database)) if self.settings.layer_facts else None
+
     def app_image(self, tenant: str, app: str) -> AppImage:
         """The app's newest image, its base, and its newest moves to other bases."""
         rebaser = rebasing.Rebaser(self.quick_registry, self.records)
@@ -119,8 +125,7 @@ class Apps(Fleet):
             found = bases.read_base(self.registry, repository, Digest(digest))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
-        facts = check.FactsCheck(store.FactsStore(self.database)) if self.settings.layer_facts else None
-        return rebasing.Rebaser(self.registry, self.records, facts).rebase(
+        return rebasing.Rebaser(self.registry, self.records, self.facts).rebase(
             tenant, app, found, dry_run=dry_run, older=older, channel=follows.channel
         )
 

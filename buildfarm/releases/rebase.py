@@ -23,6 +23,7 @@ from buildfarm.store import Records, Tags
 from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
+    from buildfarm.oci.memory import Documents
     from buildfarm.oci.registry import Registry
 
 _TRIES = 3  # of builds that publish meanwhile
@@ -35,7 +36,13 @@ class Rebaser:
     registry: Registry
     records: Records
     facts: FactsCheck | None = None  # None: nothing is known of what apps' files need
+    remembered: Documents | None = None  # where apps' documents are read; None: in the registry
     _bases: dict[str, Base] = field(default_factory=dict)  # those that were read, by digest
+
+    @property
+    def documents(self) -> Documents:
+        """Where apps' manifests, configs and releases are read."""
+        return self.remembered or self.registry
 
     @property
     def rebases(self) -> Rebases:
@@ -48,8 +55,8 @@ class Rebaser:
         if not (digest := self.records.tag_target(repository)):
             raise NotFoundError(f"The app {tenant}/{app} has no image.", advice="Build it first.")
         try:
-            manifest, found = self.registry.read_manifest(repository, digest)
-            config = ImageConfig.parse(self.registry.read_blob(repository, manifest.config.digest))
+            manifest, found = self.documents.read_manifest(repository, digest)
+            config = ImageConfig.parse(self.documents.read_blob(repository, manifest.config.digest))
         except NotInRegistryError as error:
             raise NotRebasableError(
                 f"The registry no longer has the image {digest} of {tenant}/{app}.", advice="Build the app again."
@@ -84,7 +91,7 @@ class Rebaser:
 
         With ``needs_facts``, raises NoFactsError if too little is known of what the app's files need.
         """
-        release = read_release(self.registry, image.repository, image.manifest)
+        release = read_release(self.documents, image.repository, image.manifest)
         before = self._base_of(image)
         where = f"{image.repository}@{image.digest}"
         verdict = self.facts.look(where, release, before, base) if self.facts else Verdict()
@@ -126,7 +133,7 @@ class Rebaser:
         """Sends the image, and mounts the layers of its base; no tag moves."""
         for there in ({layer.digest for layer in image.manifest.layers}, frozenset[Digest]()):
             mount_base(self.registry, image.repository, base, there)
-            self.registry.put_blob(image.repository, composed.config)
+            self.registry.put_blob(image.repository, composed.config, look=False)  # it is new in most cases
             with suppress(MissingBlobError):  # then the base's layers are all asked for
                 self.registry.put_manifest(image.repository, composed.manifest, composed.media_type, tag=None)
                 return

@@ -17,6 +17,7 @@ from buildfarm.releases.document import RELEASE_ANNOTATION, Encoded, decode, enc
 from buildfarm.releases.release import Release
 
 if TYPE_CHECKING:
+    from buildfarm.oci.memory import Documents
     from buildfarm.oci.registry import Registry
 
 
@@ -60,7 +61,7 @@ def release_digest(manifest: Manifest) -> str:
     return manifest.annotations.get(RELEASE_ANNOTATION, "")
 
 
-def read_release(registry: Registry, repository: str, image: Manifest) -> Release:
+def read_release(registry: Documents, repository: str, image: Manifest) -> Release:
     """The release that an image of this repository names.
 
     Raises RegistryError, and NotRebasableError if there is none or only another version of the farm can read it.

@@ -133,6 +133,9 @@ class Metrics:
         self.logs_waiting = self._gauge("buildfarm_log_spools", "Ended builds' logs that wait on this node")
         self.logs_waiting_bytes = self._gauge("buildfarm_log_spool_bytes", "Their bytes")
         self.snapshot_bytes = self._gauge("buildfarm_snapshot_bytes", "Unpacked build caches on this node, together")
+        self.layer_reading_stopped = self._gauge(
+            "buildfarm_layer_reading_stopped", "1 if Redis has too little memory for what nodes find in layers, else 0"
+        )
         self.disk_size_bytes = self._gauge("buildfarm_disk_size_bytes", "Size of the disk where workspaces are")
         self.upkeep_failures = self._counter("buildfarm_upkeep_failures", "Upkeep jobs that failed once", ["job"])
 

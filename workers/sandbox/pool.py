@@ -61,13 +61,15 @@ class SandboxPool:
     ) -> Iterator[tuple[Workspace, Sandbox]]:
         """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError.
 
-        What is not ``for_build`` says nothing about which image the next builds need.
+        What is not ``for_build`` gets one that is made now: those that are ready are for the next builds.
         """
-        self._taken_at.append(time.monotonic())
+        pooled = None
         if for_build:
+            self._taken_at.append(time.monotonic())
             with self._lock:
                 self._demand.append(image)
-        pooled = self._ready_one(image) or self._make_now(name, image)
+            pooled = self._ready_one(image)
+        pooled = pooled or self._make_now(name, image)
         try:
             yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
         finally:

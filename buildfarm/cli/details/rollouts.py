@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _LOOK_SECONDS = 120.0
 _PAUSE_SECONDS = 0.3
 _WAIT_SECONDS = 4.0
 _LISTED_MAX = 50
+_WAITS_MAX = 5
+_WAITS = ("unchecked", "waiting")
 _OUTSIDE = ("not_movable", "held", "frozen", "failed", "reverted")
 
 reason_option = click.option("--reason", default="", help="Why; other people read it later. Required.")
@@ -161,7 +164,8 @@ def _parameters(values: Sequence[str]) -> parameters.Parameters:
 
 
 def _tell(farm: Farm | Client, found: RolloutView, as_json: bool) -> None:
-    outside = farm.rollout_apps(found.id, [states.AppState(name) for name in _OUTSIDE])
+    apps = farm.rollout_apps(found.id, [states.AppState(name) for name in _OUTSIDE + _WAITS])
+    outside = [one for one in apps if one.state in _OUTSIDE]
     if as_json:
         shown = [one.model_dump(mode="json") for one in outside]
         click.echo(json.dumps(found.model_dump(mode="json") | {"apps": shown}))
@@ -169,10 +173,13 @@ def _tell(farm: Farm | Client, found: RolloutView, as_json: bool) -> None:
     at = f", wave {found.wave} of {found.waves}" if found.waves else ""
     click.echo(f"{found.id} of the channel {found.channel} to {found.base}")
     click.echo(f"{found.phase}{at} since {_time(found.since)}, by {found.actor or 'unknown'}: {found.reason}")
+    for lacked in found.differences:
+        click.echo(f"lacks  {lacked}")
     if not found.checked:
         click.echo("A node is still looking which apps can be moved: buildfarm rollouts show prints it.")
     if found.next:
         click.echo(f"next   {found.next}")
+    _tell_waits([one for one in apps if one.state in _WAITS])
     click.echo("apps   " + ", ".join(f"{count} {state}" for state, count in found.counts.items()))
     if found.gate:
         gate = found.gate
@@ -183,6 +190,12 @@ def _tell(farm: Farm | Client, found: RolloutView, as_json: bool) -> None:
     _tell_apps(outside)
     if found.phase == "planned" and found.checked:
         click.echo(f"buildfarm rollouts start {found.id} starts it.")
+
+
+def _tell_waits(apps: Sequence[RolloutApp]) -> None:
+    waits = Counter(reason for one in apps for reason in one.reasons)
+    for reason, count in waits.most_common(_WAITS_MAX):
+        click.echo(f"waits  {count} apps: {reason}")
 
 
 def _tell_apps(outside: Sequence[RolloutApp]) -> None:

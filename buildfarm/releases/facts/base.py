@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from buildfarm.releases.facts.layer import LayerFacts
 
 _LINKS_MAX = 40  # as the kernel has it
+_COMMANDS = re.compile(r"(?:usr/)?(?:local/)?s?bin/([^/]+)")
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class BaseFacts:
     files: frozenset[str]  # without a slash in front
     folders: frozenset[str]
     links: Mapping[str, str]
+    commands: frozenset[str] = frozenset()  # those of the usual PATH
     unknown: str = ""
 
     @classmethod
@@ -38,13 +41,15 @@ class BaseFacts:
             # A damaged file in a base is one that no app loads. Of a layer that could not be read there is nothing.
             unknown = unknown or ("" if layer.files else layer.unknown)
         return cls(frozenset(one for what in brings.values() for one in what), frozenset(files),
-                   frozenset(_folders(files)), links, unknown)  # fmt: skip
+                   frozenset(_folders(files)), links, frozenset(commands(files)), unknown)  # fmt: skip
 
     def has(self, need: str) -> bool:
         """Whether it meets a need. One of ``same:`` is about two bases, and is not met by one."""
         kind, _, value = need.partition(":")
         if kind == "path":
             return self.has_path(value)
+        if kind == "command":
+            return value in self.commands
         return need in self.brings or (kind == "java" and java_runs(self.brings, need))
 
     def has_path(self, path: str) -> bool:
@@ -69,6 +74,11 @@ class BaseFacts:
         return found in self.files or found in self.folders
 
 
+def commands(files: Iterable[str]) -> set[str]:
+    """The commands among these files."""
+    return {found[1] for name in files if (found := _COMMANDS.fullmatch(name))}
+
+
 def java_runs(brings: Iterable[str], need: str) -> bool:
     """Whether a Java among these runs class files of this version."""
     wanted = int(need.partition(":")[2])
@@ -76,7 +86,8 @@ def java_runs(brings: Iterable[str], need: str) -> bool:
 
 
 def _hidden(layer: LayerFacts, below: set[str]) -> set[str]:
-    gone = below.intersection(layer.files)
+    # A folder in the place of a file or a link hides it.
+    gone = below.intersection(layer.files) | below.intersection(_folders(layer.files))
     trees = tuple(one if one.endswith("/") else f"{one}/" for one in layer.removed)
     # A file in the place of a folder hides all that was in it.
     replaced = tuple(f"{name}/" for name in set(layer.files) & _folders(below))

@@ -12,17 +12,21 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor
 from buildfarm.releases.base import Base
 from buildfarm.releases.facts.base import BaseFacts
-from buildfarm.releases.facts.compare import blockers, shown
-from buildfarm.releases.facts.layer import LayerFacts
-from buildfarm.releases.facts.store import FactsStore, Unread
+from buildfarm.releases.facts.compare import blockers
+from buildfarm.releases.facts.layer import LayerFacts, Unread
+from buildfarm.releases.facts.pair import differences
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency
+from buildfarm.releases.facts.words import shown
 from buildfarm.releases.release import Release
 
 _BASES_MAX = 4
 
 
 class NoFactsError(NotRebasableError):
-    """Too little is known of an app's files; with ``pending`` a node is to read them."""
+    """Too little is known of an app's files: ``why``; with ``pending`` a node is to read them."""
 
+    why = ""
     pending = False
 
 
@@ -41,7 +45,7 @@ class Verdict:
                 f"It is not known whether {name} may move: {self.missing}.",
                 advice="A node reads new layers within minutes: try again then. See docs/rebase.md.",
             )
-            error.pending = self.pending
+            error.why, error.pending = self.missing, self.pending
             raise error
 
 
@@ -61,28 +65,40 @@ class FactsCheck:
             return Verdict()
         layers = {layer.diff_id: unread(layer.blob, layer.diff_id) for layer in release.layers}
         known = self.store.get(layers)
-        bases = [self._base(base) for base in (before, after)]
-        if lacking := [layer for diff_id, layer in layers.items() if diff_id not in known]:
-            self.store.want(image, lacking)
-            return Verdict(missing="its files have not been read yet", pending=True)
-        facts = [known[layer.diff_id] for layer in release.layers]
-        old, new = bases
+        old, new = (self._base(base) for base in (before, after))
+        if len(known) < len(layers):
+            self.store.wanted.add(image, Urgency.APP)
+            return self._pending("its files have not been read yet")
         if old is None or new is None:
-            return Verdict(missing="the files of a base have not been read yet", pending=True)
-        if reason := old.unknown or new.unknown:
-            return Verdict(missing=f"the files of a base could not be read: {shown(reason)}")
+            return self._pending("the files of a base have not been read yet")
+        if reason := old.unknown or new.unknown:  # it is tried again: no app could move
+            return self._pending(f"the files of a base could not be read: {shown(reason)}")
+        facts = [known[layer.diff_id] for layer in release.layers]
         found = tuple(blockers(facts, old, new))
         unreadable = next((layer.unknown for layer in facts if layer.unknown), "")
         return Verdict(found, f"its files could not be read: {shown(unreadable)}" if unreadable else "")
 
+    def differences(self, before: Base, after: Base) -> tuple[str, ...]:
+        """What the base ``after`` lacks that ``before`` has, for a person to look at."""
+        return differences(before, after, self._base(before), self._base(after))
+
+    def is_read(self) -> bool:
+        """Whether nodes go on reading what was asked for."""
+        return self.store.progress.goes_on()
+
+    def _pending(self, missing: str) -> Verdict:
+        stopped = self.store.progress.why_stopped()
+        return Verdict(missing=f"{missing}; {stopped}" if stopped else missing, pending=True)
+
     def _base(self, base: Base) -> BaseFacts | None:
+        """None, and nodes are asked to read it, if it is not known; if a node could not read it, it says why."""
         with self._lock:
             if base.digest in self._bases:
                 return self._bases[base.digest]
         layers = base_layers(base)
         known = self.store.get(layers, of_base=True)
-        if lacking := [layer for diff_id, layer in layers.items() if diff_id not in known]:
-            self.store.want(base.reference, lacking)
+        if len(known) < len(layers):
+            self.store.wanted.add(base.reference, Urgency.BASE)
             return None
         return self._kept(base, known, list(layers))
 

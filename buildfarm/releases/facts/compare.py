@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from buildfarm.releases.facts.base import BaseFacts, java_runs
+from buildfarm.releases.facts.base import BaseFacts, commands, java_runs
 from buildfarm.releases.facts.layer import LayerFacts
+from buildfarm.releases.facts.words import shown, words
 
 REASONS_MAX = 10
-_TEXT_CHARS_MAX = 160
 _FARMS_OWN = ("etc/buildfarm/processes/", "cnb/process/")
-_NAMES = {"python": "Python", "ruby": "Ruby", "php": "the PHP API", "perl": "Perl", "node": "Node's module version",
-          "glibc": "the C library"}  # fmt: skip
 
 
 def blockers(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> list[str]:
@@ -34,14 +32,9 @@ def lost(needs: Iterable[str], brought: frozenset[str], before: BaseFacts, after
         if need not in brought
         and need.removeprefix("same:").partition(":")[0] not in own
         and not (need.startswith("java:") and java_runs(brought, need))
+        and not (need.startswith("command:") and "command:*" in brought)
         and _is_lost(need, brought, before, after)
     }
-
-
-def shown(text: str) -> str:
-    """Text of a tenant for a sentence: short, and without anything that a terminal would obey."""
-    short = text if len(text) <= _TEXT_CHARS_MAX else f"{text[:60]}…{text[-90:]}"
-    return ascii(short)[1:-1] if not short.isascii() or not short.isprintable() else short
 
 
 def _is_lost(need: str, brought: frozenset[str], before: BaseFacts, after: BaseFacts) -> bool:
@@ -54,6 +47,7 @@ def _is_lost(need: str, brought: frozenset[str], before: BaseFacts, after: BaseF
 
 def _lacking(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> Iterator[str]:
     brought = frozenset[str]().union(*(layer.brought for layer in app))
+    brought |= {f"command:{name}" for layer in app for name in commands(layer.files)}
     needs: dict[str, tuple[str, int]] = {}
     for layer in app:
         for need, (file, files) in layer.needs.items():
@@ -66,25 +60,21 @@ def _lacking(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> 
             continue
         where, files = needs[need]
         more = "" if files == 1 else f" (as {files - 1} other files)"
-        yield f"{shown(f'/{where}')} needs {_words(need, before)}, which the new base lacks{more}"
+        yield f"{shown(f'/{where}')} needs {words(need, before.brings)}, which the new base lacks{more}"
 
 
 def _shadows(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> Iterator[str]:
-    both = before.files | after.files
     for layer in app:
-        hidden = {name for name in layer.files if name in both and not name.startswith(_FARMS_OWN)}
-        for name in sorted(hidden.union(layer.removed)):
+        hidden = {
+            name
+            for name in layer.files
+            if (name in before.files or name in after.files) and not name.startswith(_FARMS_OWN)
+        }
+        removed = {name for name in layer.removed for base in (before, after) if _below(name, base)}
+        for name in sorted(hidden | removed):
             yield f"its layers have {shown(f'/{name}')}, which hides what the new base has there"
 
 
-def _words(need: str, before: BaseFacts) -> str:
-    kind, _, value = need.partition(":")
-    if kind == "same":
-        mine = sorted(one.partition(":")[2] for one in before.brings if one.startswith(f"{value}:"))
-        return f"exactly {_NAMES.get(value, value)} {', '.join(mine)}"
-    if kind == "lib":
-        library, bracket, version = value.partition("/")[2].partition("(")
-        return shown(library) + (f" with {shown(version[:-1])}" if bracket else "")
-    if kind == "java":
-        return f"Java {int(value) - 44} or newer"
-    return f"{_NAMES[kind]} {shown(value)}" if kind in _NAMES else shown(value)
+def _below(removed: str, base: BaseFacts) -> bool:
+    """Whether a base has what a layer removes; "x/" is all that is in x."""
+    return removed.rstrip("/") in base.folders or removed in base.files

@@ -1,8 +1,9 @@
 """The facts of one layer: what its files need and bring. A function of the layer alone. Pure.
 
 A need or what is brought is a text, KIND:VALUE: ``lib:x86_64/libssl.so.3``, ``lib:x86_64/libc.so.6(GLIBC_2.38)``,
-``path:/usr/bin/perl``, ``python:3.13``, ``ruby:3.3.0``, ``node:115``, ``php:20230831``, ``perl:5.40``, ``java:65`` (the
-version of class files), ``same:node`` (whatever version the base has), ``own:node`` (a program).
+``path:/usr/bin/perl``, ``command:perl`` (found by the PATH; ``command:*`` is brought by a layer with very many),
+``python:3.13``, ``ruby:3.3.0``, ``node:115``, ``php:20230831``, ``perl:5.40``, ``java:65`` (of class files),
+``same:node`` (whatever version the base has), ``own:node`` (a program).
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 1
-PACKED_BYTES_MAX = 32 * 1024  # of an app's layer
+VERSION = 2
+PACKED_BYTES_MAX = 40 * 1024  # of an app's layer
 BASE_PACKED_BYTES_MAX = 4 * 1024 * 1024  # of a base's, which lists all of its files
 _TEXT_BYTES_MAX = 64 * 1024 * 1024
 _APP_TEXT_BYTES_MAX = 2 * 1024 * 1024
 _PATH_CHARS_MAX = 4096
 _NEED_CHARS_MAX = 512
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A layer without facts: its blob and what identifies its content."""
+
+    digest: str
+    size_bytes: int
+    diff_id: str
 
 
 @dataclass(frozen=True)

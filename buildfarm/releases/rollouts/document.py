@@ -26,6 +26,7 @@ def decode(text: str) -> Rollout:
     """What a newer version adds is left out."""
     values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in _ROLLOUT}
     values["parameters"] = Parameters.model_validate(values["parameters"], extra="ignore", context=KEPT)
+    values["differences"] = tuple(values.get("differences", ()))
     values["phase"] = Phase(values["phase"])
     values["paused_in"] = Phase(values["paused_in"]) if values["paused_in"] else None
     return Rollout(**values)

@@ -38,9 +38,10 @@ class Engine:
         if not self.is_mine():
             self._is_behind = True
             return
-        self.mover.trouble.clear()
         newest = self.mover.rollouts.all()
-        unfinished = [one for one in newest if not one.phase.final]
+        # Plans come last: those that move must not wait while all apps are looked at.
+        unfinished = sorted((one for one in newest if not one.phase.final), key=lambda one: one.phase is Phase.PLANNED)
+        self.mover.begin({one.id for one in unfinished})
         self._known = {one.id: self._known[one.id] for one in unfinished if one.id in self._known}
         if unfinished:
             self.watch.refresh(self.mover.rollouts.database.now())
@@ -69,16 +70,18 @@ class Engine:
 
     def _look(self, rollout: Rollout) -> None:
         apps = self._apps(rollout)
-        while unchecked := self._spared(app for app in apps.values() if app.state is AppState.UNCHECKED):
+        unchecked = self._spared((app for app in apps.values() if app.state is AppState.UNCHECKED), rollout)
+        for start in range(0, len(unchecked), _BATCH):
             if not self.is_mine():
                 return
-            looked_at = [one.app for one in self.mover.compose(unchecked, rollout, push=False)]
-            if found := [app for app in looked_at if app.state is not AppState.UNCHECKED]:
+            looked_at = [one.app for one in self.mover.compose(unchecked[start : start + _BATCH], rollout, push=False)]
+            if found := [app for app in looked_at if app != apps[app.name]]:
                 rollout = self._write(Change(rollout, rollout, found))
         held = self.watch.changed(rollout, apps, self.mover.rollouts.database.now())
         checked = rollout.checked or all(app.state is not AppState.UNCHECKED for app in apps.values())
+        differences = self.mover.differences(rollout) if checked and not rollout.checked else rollout.differences
         if held or checked != rollout.checked:
-            self._write(Change(rollout, replace(rollout, checked=checked), held))
+            self._write(Change(rollout, replace(rollout, checked=checked, differences=differences), held))
 
     def _go(self, rollout: Rollout) -> None:
         apps, now = self._apps(rollout), self.mover.rollouts.database.now()
@@ -86,17 +89,18 @@ class Engine:
             kept = {app.name: app.kept_base for app in known if app.state is AppState.REVERTED}
             rollout = self._write(Change(rollout, rollout, known, builds_on=kept))
         while self.is_mine():
-            step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now())
+            put_off = {app.name for app in apps.values() if self.mover.is_put_off(app, rollout)}
+            step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now(), put_off)
             if isinstance(step, Turn):
                 rollout = self._turned(rollout, step.rollout)
                 continue
-            if isinstance(step, Wait) or not (spared := self._spared(step.apps)):
+            if isinstance(step, Wait) or not (spared := self._spared(step.apps, rollout)[:_BATCH]):
                 return
             rollout = self._move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
 
-    def _spared(self, apps: Iterable[App]) -> list[App]:
-        """The next batch of these, without those that are looked at later."""
-        return [app for app in apps if not self.mover.is_put_off(app)][:_BATCH]
+    def _spared(self, apps: Iterable[App], rollout: Rollout) -> list[App]:
+        """These without those that are looked at later."""
+        return [app for app in apps if not self.mover.is_put_off(app, rollout)]
 
     def _turned(self, rollout: Rollout, after: Rollout) -> Rollout:
         self.log.info("rollout", rollout=after.id, phase=after.phase, wave=after.wave + 1, reason=after.reason)

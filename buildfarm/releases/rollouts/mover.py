@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -13,6 +13,7 @@ from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.image import ComposedImage
 from buildfarm.releases.base import Base
 from buildfarm.releases.facts.check import NoFactsError
+from buildfarm.releases.facts.progress import UNREAD_SECONDS
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rebases import Moves
@@ -23,7 +24,6 @@ from buildfarm.releases.rollouts.store import Rollouts
 
 THREADS = 8
 _LOOK_AGAIN_SECONDS = 10.0  # at an app whose files have not been read yet
-_UNREAD_SECONDS = 900.0  # so long a rollout waits for that
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -50,13 +50,29 @@ class Mover:
     rebaser: Rebaser
     rollouts: Rollouts
     trouble: dict[str, RegistryError] = field(default_factory=dict)  # by app, since the engine's turn began
-    unread: dict[str, tuple[float, float]] = field(default_factory=dict)  # apps whose files are: since, look again at
+    # Apps whose files are not read yet, by rollout and app: since, look again at.
+    unread: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
+
+    def begin(self, rollouts: Collection[str]) -> None:
+        """A turn of the engine, with these rollouts."""
+        self.trouble.clear()
+        for key in [key for key in self.unread if key[0] not in rollouts]:
+            del self.unread[key]
+
+    def differences(self, rollout: Rollout) -> tuple[str, ...]:
+        """What the new base lacks of the channel's. Raises RegistryError."""
+        if self.rebaser.facts is None:
+            return ()
+        try:
+            source = self.rebaser.base(*split(rollout.source))
+        except (NotInRegistryError, ValueError):
+            return ("the two bases were not compared: the registry no longer has the channel's",)
+        return self.rebaser.facts.differences(source, self.base_of(rollout))
 
     def base_of(self, rollout: Rollout) -> Base:
         """The rollout's base. Raises RegistryError."""
-        repository, _, digest = rollout.base.partition("@")
-        return self.rebaser.base(repository, digest)
+        return self.rebaser.base(*split(rollout.base))
 
     def compose(self, apps: Sequence[App], rollout: Rollout, *, push: bool) -> Iterator[Composed]:
         """Sends the image of each on the new base; no tag moves. Without ``push``: whether each app can be moved.
@@ -66,12 +82,12 @@ class Mover:
         base, older = self.base_of(rollout), rollout.base == rollout.source
         needs_facts = not (older or rollout.parameters.without_facts)
         return _side_by_side(
-            lambda app: self._compose(app, base, push=push, older=older, needs_facts=needs_facts), apps
+            lambda app: self._compose(app, base, push=push, older=older, needs_facts=needs_facts, of=rollout.id), apps
         )
 
-    def is_put_off(self, app: App) -> bool:
+    def is_put_off(self, app: App, rollout: Rollout) -> bool:
         """Whether to look at it later: the registry failed for it, or its files have not been read yet."""
-        return app.name in self.trouble or self.unread.get(app.name, (0, 0))[1] > self.clock()
+        return app.name in self.trouble or self.unread.get((rollout.id, app.name), (0, 0))[1] > self.clock()
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
@@ -103,7 +119,9 @@ class Mover:
             app, state=AppState.WAITING, reasons=("a build that began before has published on another base",)
         )
 
-    def _compose(self, app: App, base: Base, *, push: bool, older: bool, needs_facts: bool = False) -> Composed:
+    def _compose(
+        self, app: App, base: Base, *, push: bool, older: bool, needs_facts: bool = False, of: str = ""
+    ) -> Composed:
         try:
             image = self.rebaser.newest(*app.name.split("/"))
             move, composed = self.rebaser.plan(app.name, image, base, older=older, needs_facts=needs_facts)
@@ -114,28 +132,31 @@ class Mover:
         except NotFoundError as error:
             return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
         except NoFactsError as error:
-            return Composed(self._unread(app, error))
+            return Composed(self._unread((of, app.name), app, error))
         except NotRebasableError as error:
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
         except RegistryError as error:
             self.trouble[app.name] = error
             return Composed(app)
-        self.unread.pop(app.name, None)
+        self.unread.pop((of, app.name), None)
         known = replace(
             app, state=AppState.COMPOSED if push else AppState.WAITING, image=move.image, previous=move.previous,
             previous_base=move.previous_base, built=move.built, rebuilt=False, reasons=(),
         )  # fmt: skip
         return Composed(known, move, composed)
 
-    def _unread(self, app: App, error: NoFactsError) -> App:
-        """The app as it is while its files are read; it does not move if that takes too long, or cannot be done."""
+    def _unread(self, key: tuple[str, str], app: App, error: NoFactsError) -> App:
+        """The app with what it waits for; it does not move if that cannot be known, or if nodes read no more layers."""
         now = self.clock()
-        since, _ = self.unread.get(app.name, (now, now))
-        if not error.pending or now - since > _UNREAD_SECONDS:
-            self.unread.pop(app.name, None)
+        since, _ = self.unread.get(key, (now, now))
+        if not error.pending or (now - since > UNREAD_SECONDS and not self._is_read()):
+            self.unread.pop(key, None)
             return replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,))
-        self.unread[app.name] = since, now + _LOOK_AGAIN_SECONDS
-        return app
+        self.unread[key] = since, now + _LOOK_AGAIN_SECONDS
+        return replace(app, reasons=(error.why,))
+
+    def _is_read(self) -> bool:
+        return self.rebaser.facts is not None and self.rebaser.facts.is_read()
 
     def _back(self, app: App, newest: str, base: str) -> Composed:
         if newest == app.image and not app.rebuilt:
@@ -156,9 +177,8 @@ class Mover:
         return self._build_back(app)
 
     def _build_back(self, app: App) -> Composed:
-        repository, _, digest = app.previous_base.partition("@")
         try:
-            found = self._compose(app, self.rebaser.base(repository, digest), push=True, older=True)
+            found = self._compose(app, self.rebaser.base(*split(app.previous_base)), push=True, older=True)
         except (ValueError, NotInRegistryError):
             why = f"a build has published since, and its old base {app.previous_base} is gone: build the app again"
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(why,)))
@@ -176,6 +196,12 @@ def announcement(rollout: Rollout, app: App, move: Rebase) -> Announcement:
 def withdrawal(app: App, move: Rebase, why: str) -> Announcement:
     """The way back."""
     return Announcement(reverted(app, why), move, builds_on=app.kept_base, reason=why)
+
+
+def split(base: str) -> tuple[str, str]:
+    """A base's repository and its digest."""
+    repository, _, digest = base.partition("@")
+    return repository, digest
 
 
 def _side_by_side(do: Callable[[S], T], apps: Sequence[S]) -> Iterator[T]:

@@ -42,6 +42,7 @@ class RolloutView(Frozen):
     wave: int = Field(description="the newest wave, from 1")
     waves: int
     checked: bool = Field(description="whether every app was looked at: then it can be started")
+    differences: tuple[str, ...] = Field((), description="packages, commands and variables that the new base lacks")
     created_at: float
     since: float = Field(description="when the phase began")
     actor: str = Field(description="who made the newest change")
@@ -104,6 +105,7 @@ def rollout_view(rollout: Rollout) -> RolloutView:
         wave=rollout.wave + 1,
         waves=rollout.waves,
         checked=rollout.checked,
+        differences=rollout.differences,
         created_at=rollout.created_at,
         since=rollout.since,
         actor=rollout.actor,

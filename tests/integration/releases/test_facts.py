@@ -15,7 +15,9 @@ from buildfarm.errors import NotRebasableError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.oci.digest import Digest
 from buildfarm.releases.facts.check import base_layers
-from buildfarm.releases.facts.store import FactsStore, Unread
+from buildfarm.releases.facts.layer import LayerFacts, Unread
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency, WantedImages
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.store import Nodes
@@ -46,11 +48,11 @@ class Fleet:
 
     def read_all(self) -> None:
         for _ in range(20):
-            self.reader._look_at = 0.0
+            self.reader.newest._look_at = 0.0
             self.reader.turn()
             if self.reader.pool:
                 self.reader.pool.remove_used()
-            if not self.farm.database.client.hlen(self.farm.database.key("facts-wanted")):
+            if not self.farm.database.client.exists(self.farm.database.key("facts-wanted", "images")):
                 return
         raise AssertionError("layers are still unread")
 
@@ -85,7 +87,7 @@ def fleet(settings, tools) -> Iterator[Fleet]:
             update={"registry_url": f"http://{registry.host}", "builder": "", "layer_facts": True}
         )
         farm = stack.enter_context(open_farm(own))
-        reader = open_facts(farm, replace(tools, registry=farm.registry), Nodes(farm.database), list, logger())
+        reader = open_facts(farm, replace(tools, registry=farm.registry), Nodes(farm.database), list, Metrics())
         yield Fleet(farm, Deployed(farm), reader)
         empty_namespace(own)
 
@@ -121,7 +123,7 @@ def test_an_app_whose_files_were_not_read_waits_and_then_does_not_move(fleet):
     first, second = fleet.deployed.base(FIRST, files=FOO), fleet.deployed.base(SECOND)
     fleet.farm.promote_builder(first)
     fleet.deployed.app("shop/a", first)
-    assert fleet.plan(second, read=False) == {"shop/a": (AppState.UNCHECKED, "")}
+    assert fleet.plan(second, read=False) == {"shop/a": (AppState.UNCHECKED, "its files have not been read yet")}
     engine = open_rollouts(fleet.farm, Nodes(fleet.farm.database), logger())
     now = [0.0]
     engine.mover = replace(engine.mover, clock=lambda: now[0])
@@ -155,12 +157,12 @@ def test_facts_that_are_lost_are_read_again_and_are_equal(fleet):
     base = fleet.deployed.base(FIRST, files=FOO)
     fleet.farm.promote_builder(base)
     fleet.deployed.app("shop/a", base, files=NEEDS_FOO)
-    client, keys = fleet.farm.database.client, fleet.farm.database.key("facts", "1", "*")
+    client, keys = fleet.farm.database.client, fleet.farm.database.key("facts", "2", "*")
     fleet.read_all()
     before = {key: client.get(key) for key in client.keys(keys)}
     assert len(before) == 4  # three of the base, one of the app
     client.delete(*before)
-    fleet.reader._seen.clear()
+    fleet.reader.newest._seen.clear()
     fleet.read_all()
     assert {key: client.get(key) for key in client.keys(keys)} == before
 
@@ -180,24 +182,68 @@ def test_a_layer_that_was_read_is_not_read_again(fleet):
 
 
 def test_content_that_is_not_that_of_the_diff_id_gives_no_facts(fleet):
-    registry = fleet.farm.registry
     content = archive_of({"app/x": "1"})
-    digest = registry.put_blob("apps/shop/a", content)
+    digest = fleet.farm.registry.put_blob("apps/shop/a", content)
     forged = Digest.of(b"another layer")
-    store = FactsStore(fleet.farm.database)
-    store.want(f"apps/shop/a@{digest}", [Unread(str(digest), len(content), str(forged))])
-    fleet.reader.turn()
-    assert store.get([forged])[forged].unknown == "its content is not that of its diff ID"
+    with fleet.reader._sandbox() as sandbox:
+        fleet.reader._inspect(sandbox, "apps/shop/a@x", Unread(str(digest), len(content), str(forged)))
+    assert fleet.reader.store.get([forged])[forged].unknown == "its content is not that of its diff ID"
 
 
 def test_a_layer_that_cannot_be_read_is_tried_again_later(fleet):
     registry, store = fleet.farm.registry, FactsStore(fleet.farm.database)
     noise = os.urandom(1 << 16)
-    digest = registry.put_blob("apps/shop/a", noise)
-    store.want(f"apps/shop/a@{digest}", [Unread(str(digest), len(noise), str(Digest.of(noise)))])
-    fleet.reader.turn()
-    assert store.get([Digest.of(noise)])[Digest.of(noise)].unknown == "the inspector ended with 1"
-    layer = {Digest.of(noise): Unread(str(digest), len(noise), str(Digest.of(noise)))}
-    assert store.lacking(layer) == []
-    fleet.farm.database.client.delete(fleet.farm.database.key("facts-failed", Digest.of(noise).hex))
-    assert store.lacking(layer) == [*layer.values()]
+    digest, diff_id = registry.put_blob("apps/shop/a", noise), Digest.of(noise)
+    layer = Unread(str(digest), len(noise), str(diff_id))
+    with fleet.reader._sandbox() as sandbox:
+        fleet.reader._inspect(sandbox, "apps/shop/a@x", layer)
+    assert store.get([diff_id])[diff_id].unknown == "the inspector ended with 1"
+    assert store.lacking({diff_id: layer}) == []
+    fleet.farm.database.client.delete(fleet.farm.database.key("facts-failed", "2", diff_id.hex))
+    assert store.lacking({diff_id: layer}) == [layer]
+    store.put(diff_id, LayerFacts(files=("a",)))
+    assert store.progress.goes_on()
+
+
+def test_what_a_plan_waits_for_is_read_first(fleet):
+    queue = WantedImages(fleet.farm.database)
+    queue.add("apps/t/old@x", Urgency.LATER)
+    queue.add("apps/t/app@x", Urgency.LATER)
+    queue.add("apps/t/app@x", Urgency.APP)
+    queue.add("apps/t/app@x", Urgency.LATER)  # it stays urgent
+    queue.add("builder@x", Urgency.BASE)
+    assert queue.take(Urgency.APP) == "builder@x"
+    assert queue.take(Urgency.APP) == "apps/t/app@x"
+    assert queue.take(Urgency.APP) is None
+    queue.done("builder@x")
+    queue.put_back("apps/t/app@x")
+    assert [queue.take(), queue.take(), queue.take()] == ["apps/t/app@x", "apps/t/old@x", None]
+    assert [queue.put_off("apps/t/old@x") for _ in range(5)] == [1, 2, 3, 4, 5]
+    client, key = fleet.farm.database.client, fleet.farm.database.key
+    assert 300 < client.ttl(key("facts-taken", "apps/t/old@x")) <= 600
+    assert client.ttl(key("facts-wanted", "images")) > 80_000
+
+
+def test_facts_that_a_process_remembers_do_not_expire(fleet):
+    now = [0.0]
+    store = FactsStore(fleet.farm.database, clock=lambda: now[0])
+    diff_id = Digest.of(b"layer")
+    store.put(diff_id, LayerFacts(needs={"path:/bin/sh": ("app/x", 1)}))
+    key = fleet.farm.database.key("facts", "2", diff_id.hex)
+    store.get([diff_id])
+    fleet.farm.database.client.expire(key, 100)
+    store.get([diff_id])
+    assert fleet.farm.database.client.ttl(key) <= 100, "not at each look"
+    now[0] = 4000.0
+    assert store.get([diff_id])[diff_id].needs
+    assert fleet.farm.database.client.ttl(key) > 86_400
+
+
+def test_a_plan_lists_what_the_new_base_lacks_of_the_old_one(fleet):
+    packages = {f"var/lib/dpkg/info/{name}:amd64.list": "" for name in ("libc6", "perl")}
+    first = fleet.deployed.base(FIRST, files={**FOO, **packages, "usr/bin/perl": "1"})
+    second = fleet.deployed.base(SECOND, files={**FOO, "var/lib/dpkg/info/libc6:amd64.list": ""})
+    fleet.farm.promote_builder(first)
+    fleet.deployed.app("shop/a", first)
+    assert fleet.plan(second) == {"shop/a": (AppState.WAITING, "")}
+    assert fleet.farm.rollout("r1").differences == ("1 packages: perl", "1 commands: perl")

@@ -8,16 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from buildfarm.errors import AppError
+from buildfarm.errors import AppError, NodeError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.unpack import unpacked
-from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, decode
-from buildfarm.releases.facts.store import Unread
+from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, Unread, decode
 from workers.caches.facts.bundle import COMMAND, inspector_bytes
 from workers.sandbox.container import Sandbox
 
 LAYER_SECONDS = 900.0  # on a busy machine; the process has 300 s of the processor
+
+
+_KILLED = 128  # and the number of the signal, such as of the limit on the processor
+
+
+class NotReadError(NodeError):
+    """This node could not read the layer now; another one, or this one later, may."""
 
 
 class UnreadableError(Exception):
@@ -39,23 +45,23 @@ class _Output:
 def inspect_layer(
     sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None]
 ) -> LayerFacts:
-    """The layer's facts; if it cannot be read, facts that say so. What ``check`` raises ends it.
+    """The layer's facts; if its bytes cannot be read, facts that say so. What ``check`` raises ends it.
 
-    Raises RegistryError, and NodeError if the engine failed: then it is to be tried again.
+    Raises NotReadError if it took too long or too much memory, RegistryError, and NodeError if the engine failed.
     """
     until = time.monotonic() + LAYER_SECONDS
 
     def go_on() -> None:
         check()
         if time.monotonic() > until:
-            raise UnreadableError("to read it takes too long")
+            raise NotReadError("To read it takes too long.")
 
     try:
         return _read(sandbox, registry, repository, layer, of_base=of_base, check=go_on)
     except (UnreadableError, ValueError) as error:
         return LayerFacts(unknown=str(error))
     except AppError as error:  # out of memory, or silent
-        return LayerFacts(unknown=error.message)
+        raise NotReadError(error.message) from error
 
 
 def _read(
@@ -63,6 +69,8 @@ def _read(
 ) -> LayerFacts:
     output, total = _Output(), hashlib.sha256()
     ended = sandbox.bound(output.add, check).run(COMMAND, stdin=_pieces(registry, repository, layer, total.update))
+    if ended.code > _KILLED:
+        raise NotReadError(f"The inspector was killed by the signal {ended.code - _KILLED}.")
     if ended.code != 0:
         raise UnreadableError(f"the inspector ended with {ended.code}")
     if total.hexdigest() != Digest(layer.diff_id).hex:

@@ -1,125 +1,139 @@
-"""Reads new layers of apps' newest images, and of the bases that they can stand on, beside the builds."""
+"""Reads layers of apps' images, and of the bases that they can stand on, beside the builds: the most urgent first."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from buildfarm.errors import BuildfarmError, NodeStopped, NotRebasableError
+from buildfarm.errors import BuildfarmError, NodeError, NodeStopped, NotRebasableError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
-from buildfarm.releases.base import read_base
-from buildfarm.releases.facts.check import base_layers, unread
-from buildfarm.releases.facts.store import FactsStore, Unread
-from buildfarm.releases.shelf import read_release
-from buildfarm.store.tags import tag_targets
+from buildfarm.releases.facts.layer import LayerFacts, Unread
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency
 from buildfarm.telemetry import Logger
-from workers.caches.facts.inspect import inspect_layer
+from workers.caches.facts.inspect import NotReadError, inspect_layer
+from workers.caches.facts.newest import NewestImages, is_app, layers_of
+from workers.sandbox.container import Sandbox
 from workers.sandbox.pool import SandboxPool
 
 READ_SECONDS = 2.0  # between two looks at what is wanted
 
-_LOOK_SECONDS = 30.0  # between two looks at the newest images
-_FIRST_LOOK_SECONDS = 60.0  # after the node's start, which has more urgent work
-_AGAIN_SECONDS = 86_400.0  # then all are looked at again, so that their facts do not expire
-_LOOKED_AT_ONCE = 100
-_APPS = "apps/"
+_TRIES_MAX = 3  # of an image with a layer that no node could read in time; then that is what is known of the layer
+_ILL_SECONDS = 60.0  # other nodes read meanwhile
+_FULL = "nodes read none while Redis uses too much of its memory"
 
 
 @dataclass
 class FactsReader:
-    """One node's. Nodes share the work; one of them, whose duty it is, looks for new images."""
+    """One node's. Nodes share the work."""
 
     pool: SandboxPool
     registry: Registry
     store: FactsStore
     image: Callable[[], str]  # of the sandbox
-    bases: Callable[[], Iterable[str]]  # that apps can stand on, as repository@digest
-    is_mine: Callable[[], bool]
+    newest: NewestImages
     is_busy: Callable[[], bool]  # whether builds run here
     has_ended: Callable[[], bool]  # whether the node ends
     log: Logger
     is_on: bool = True
+    stopped: Callable[[bool], object] = bool  # is called with whether Redis lacks memory for facts
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[str, str] = field(default_factory=dict)  # the newest image that was looked at, by repository
-    _seen_since: float = 0.0
-    _look_at: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_SECONDS)
+    _is_full: bool = False
     _rest_until: float = 0.0
+    _ill_until: float = 0.0
 
     def turn(self) -> None:
         """Looks for new images, and reads the layers of one. Raises StoreError, RegistryError and NodeError."""
         if not self.is_on or self.has_ended():
             return
-        if self.clock() >= self._look_at:
-            self._look_at = self.clock() + _LOOK_SECONDS
-            if self.is_mine():
-                self._look()
-        # A layer is read at the lowest priority, but builds need the disk too.
-        if self.is_busy() and self.clock() < self._rest_until:
+        self.newest.look()
+        now = self.clock()
+        # Reading takes the processor and the disk, which builds need more.
+        if now < self._ill_until or (self.is_busy() and now < self._rest_until):
             return
-        started = self.clock()
-        if self.store.has_room() and (taken := self.store.take()) is not None:
-            self._read(*taken)
-            self._rest_until = self.clock() + (self.clock() - started)
-
-    def _look(self) -> None:
-        if self.clock() - self._seen_since > _AGAIN_SECONDS:
-            self._seen, self._seen_since = {}, self.clock()
-        newest = {name: digest for name, digest in tag_targets(self.store.database).items() if name.startswith(_APPS)}
-        newest |= {base: base for base in self.bases()}
-        unseen = [name for name, digest in newest.items() if self._seen.get(name) != digest]
-        for name in unseen[:_LOOKED_AT_ONCE]:
+        room = self.store.room()
+        self._tell_full(room)
+        if room is not None and (image := self.store.wanted.take(room)) is not None:
             try:
-                image = name if "@" in name else f"{name}@{newest[name]}"
-                if lacking := self.store.lacking(self._layers(image)):
-                    self.store.want(image, lacking)
-            except (NotInRegistryError, NotRebasableError, ValueError):
-                pass  # it is gone, or cannot be moved anyway
-            self._seen[name] = newest[name]
-        if len(unseen) > _LOOKED_AT_ONCE:
-            self._look_at = self.clock()
+                self._read(image)
+            finally:
+                self._rest_until = self.clock() + (self.clock() - now)
 
-    def _layers(self, image: str) -> dict[Digest, Unread]:
-        repository, _, digest = image.partition("@")
-        if not repository.startswith(_APPS):
-            return base_layers(read_base(self.registry, repository, Digest(digest)))
-        manifest, _ = self.registry.read_manifest(repository, Digest(digest))
-        release = read_release(self.registry, repository, manifest)
-        return {layer.diff_id: unread(layer.blob, layer.diff_id) for layer in release.layers}
+    def _tell_full(self, room: Urgency | None) -> None:
+        if room is None:
+            self.store.progress.stopped(_FULL)
+        is_full = room is not Urgency.LATER
+        self.stopped(is_full)
+        if is_full and not self._is_full:
+            self.log.warning("layers_not_read", reason="Redis uses half of its memory or more.")
+        self._is_full = is_full
 
-    def _read(self, image: str, layers: list[Unread]) -> None:
-        lacking = self.store.lacking({Digest(layer.diff_id): layer for layer in layers})
+    def _read(self, image: str) -> None:
+        wanted = self.store.wanted
         try:
-            if lacking:
-                self._inspect(image.partition("@")[0], lacking)
+            if self._read_layers(image):
+                wanted.done(image)
+            else:
+                wanted.put_back(image)
         except NodeStopped:
-            pass  # another node goes on when this one's hold has expired
-        except NotInRegistryError:
-            self.store.done(image)
+            wanted.put_back(image)
+        except NotReadError as error:
+            self.log.warning("layers_not_read", image=image, reason=error.message)
+        except (NotInRegistryError, NotRebasableError, ValueError):
+            wanted.done(image)  # it is gone, or cannot be moved anyway
+        except NodeError as error:
+            self.log.warning("layers_not_read", image=image, reason=error.message)
+            self._ill_until = self.clock() + _ILL_SECONDS
+            wanted.put_back(image)
+            raise
         except BuildfarmError as error:
             self.log.warning("layers_not_read", image=image, reason=error.message)
-            self.store.done(image)  # it is asked for again
+            wanted.put_off(image)
             raise
-        else:
-            self.store.done(image)
 
-    def _inspect(self, repository: str, layers: list[Unread]) -> None:
+    def _read_layers(self, image: str) -> bool:
+        """Whether all of its layers are known now; else a build has begun."""
+        layers = layers_of(self.registry, image)
+        if not (lacking := self.store.lacking(layers)):
+            return True
+        with self._sandbox() as sandbox:
+            for number, layer in enumerate(lacking):
+                if number and self.is_busy():
+                    return False
+                self.store.wanted.hold(image)
+                if self.store.lacking({Digest(layer.diff_id): layer}):
+                    self._inspect(sandbox, image, layer)
+        return True
+
+    @contextmanager
+    def _sandbox(self) -> Iterator[Sandbox]:
         name = f"facts-{secrets.token_hex(8)}"
-        of_base = not repository.startswith(_APPS)
         with self.pool.take(name, self.image(), {}, check=self._go_on, for_build=False) as (_, sandbox):
             sandbox.cut_off()
-            for layer in layers:
-                started = self.clock()
-                facts = inspect_layer(sandbox, self.registry, repository, layer, of_base=of_base, check=self._go_on)
-                failed = bool(facts.unknown) and not (facts.needs or facts.files)
-                self.store.put(Digest(layer.diff_id), facts, failed=failed)
-                self.log.info(
-                    "layer_read", target=repository, size_bytes=layer.size_bytes, needs=len(facts.needs),
-                    seconds=round(self.clock() - started, 2), unknown=facts.unknown,
-                )  # fmt: skip
+            yield sandbox
+
+    def _inspect(self, sandbox: Sandbox, image: str, layer: Unread) -> None:
+        started, repository = self.clock(), image.partition("@")[0]
+        of_base = not is_app(repository)
+        try:
+            facts = inspect_layer(sandbox, self.registry, repository, layer, of_base=of_base, check=self._go_on)
+        except NotInRegistryError:
+            facts = LayerFacts(unknown="the registry no longer has a layer")
+        except NotReadError as error:
+            if self.store.wanted.put_off(image) < _TRIES_MAX:
+                raise
+            facts = LayerFacts(unknown=error.message.removesuffix("."))
+        failed = bool(facts.unknown) and not (facts.needs or facts.files)
+        self.store.put(Digest(layer.diff_id), facts, failed=failed)
+        self.log.info(
+            "layer_read", target=repository, size_bytes=layer.size_bytes, needs=len(facts.needs),
+            seconds=round(self.clock() - started, 2), unknown=facts.unknown,
+        )  # fmt: skip
 
     def _go_on(self) -> None:
         if self.has_ended():

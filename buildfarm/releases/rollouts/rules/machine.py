@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from buildfarm.releases.rollouts.rules.gate import Gate, measure, next_apps
@@ -43,8 +43,14 @@ class Wait:
 Step = Move | Revert | Turn | Wait
 
 
-def next_step(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppHealth], now: float) -> Step:
-    """What to do now."""
+def next_step(
+    rollout: Rollout,
+    apps: Mapping[str, App],
+    health: Mapping[str, AppHealth],
+    now: float,
+    put_off: Container[str] = frozenset(),
+) -> Step:
+    """What to do now. Apps that are ``put_off`` cannot be moved yet, and leave their room to others."""
     if rollout.phase is Phase.ABORTING:
         moved = tuple(app for app in apps.values() if app.state in MOVED)
         return Revert(moved) if moved else _turn(rollout, Phase.ABORTED, rollout.reason, now, rollout.actor)
@@ -58,7 +64,7 @@ def next_step(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, Ap
         return _pause(rollout, f"{_count(gate.counted)} became unhealthy on the new base: {_listed(names)}", now)
     if rollout.phase is Phase.SOAKING:
         return _soaked(rollout, apps, gate, now)
-    return _in_wave(rollout, apps, gate, now)
+    return _in_wave(rollout, apps, gate, now, put_off)
 
 
 def observe(app: App, status: Status | None, *, is_running: bool) -> App:
@@ -97,14 +103,15 @@ def _to_revert(rollout: Rollout, apps: Mapping[str, App], gate: Gate) -> tuple[A
     return tuple(replace(app, wave=rollout.wave) for app in failed[: max(0, gate.counted - gone_back)])
 
 
-def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -> Step:
+def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float, put_off: Container[str]) -> Step:
     waiting = next_apps(rollout, apps)
-    nothing_more = 0 < gate.pending == gate.silent and not (gate.room and waiting)
+    movable = [app for app in waiting if app.name not in put_off]
+    nothing_more = 0 < gate.pending == gate.silent and not (gate.room and movable)
     if nothing_more and (waiting or not gate.has_reports):
         seconds = rollout.parameters.report_timeout_seconds
         return _pause(rollout, f"no report of {_count(gate.silent)} within {seconds:g} s of the move", now)
     if waiting:
-        return _announce(rollout, waiting, gate, now)
+        return _announce(rollout, movable, gate, now) if movable else Wait("no app can be moved yet")
     if not any(app.state in MOVED for app in apps.values()):
         gone_back = any(app.state is AppState.REVERTED for app in apps.values())
         why = "every app that was moved is on its previous image again"

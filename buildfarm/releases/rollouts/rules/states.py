@@ -100,6 +100,7 @@ class Rollout:
     wave: int = 0
     waves: int = 0
     checked: bool = False  # whether each app's look is over
+    differences: tuple[str, ...] = ()  # what the new base lacks of the channel's, a phrase for each kind of thing
     extra_budget: int = 0  # apps that a person allowed beyond the failure budget
     created_at: float = 0.0
     since: float = 0.0  # when the phase began

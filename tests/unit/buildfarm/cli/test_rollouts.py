@@ -76,6 +76,17 @@ def run(group, *arguments):
     return done.output
 
 
+def test_a_plan_lists_what_the_new_base_lacks_and_what_apps_wait_for(farm, monkeypatch):
+    unread = RolloutApp(app="shop/a", state=AppState.UNCHECKED, wave=1, reasons=("its files have not been read yet",))
+    lacks = SHOWN.model_copy(update={"differences": ("1 packages: perl",)})
+    monkeypatch.setitem(ANSWERS, "rollout", lacks)
+    monkeypatch.setitem(ANSWERS, "rollout_apps", [unread, unread, HELD])
+    text = run(rollouts.rollouts, "show", "r1")
+    assert "lacks  1 packages: perl\n" in text
+    assert "waits  2 apps: its files have not been read yet\n" in text
+    assert [one["app"] for one in json.loads(run(rollouts.rollouts, "show", "r1", "--json"))["apps"]] == ["shop/web"]
+
+
 def test_a_plan_waits_for_the_look_at_the_apps_and_says_how_to_start(farm):
     text = run(rollouts.rollouts, "plan", "builder:v2", "--set", "soak_seconds=60", "--set", "severity=urgent")
     assert farm.asked[:2] == [

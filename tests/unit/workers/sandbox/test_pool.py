@@ -177,6 +177,8 @@ def test_each_image_has_as_many_as_its_share_and_the_others_stay(maker):
     images = sorted(ready.image for ready in pool._ready)
     assert images == ["n", "n"]
     assert not before & pool.names()
+    with pool.take("facts", "n", {}, for_build=False):  # nor takes it what waits for them
+        assert len(pool._ready) == 2
     with pool.take("build-5", "s", {}), pool.take("build-6", "s", {}), pool.take("build-7", "s", {}):
         pass
     pool.remove_used()

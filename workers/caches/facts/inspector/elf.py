@@ -15,6 +15,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 from elftools.elf.segments import InterpSegment
 
+from workers.caches.facts.inspector.loadable import is_loadable
+
 MAGIC = b"\x7fELF"
 HEADER_BYTES = 64  # a shorter file cannot be loaded
 NAME_CHARS_MAX = 200
@@ -32,6 +34,8 @@ class UnreadableError(Exception):
 
 def read_elf(file: IO[bytes], name: str) -> tuple[set[str], set[str]]:
     """What the file needs and brings; both are empty if no image runs it. Raises what pyelftools raises."""
+    if not is_loadable(file):
+        return set(), set()
     elf = ELFFile(file)
     machine = _MACHINES.get(elf["e_machine"])
     needs: set[str] = set()
@@ -42,6 +46,8 @@ def read_elf(file: IO[bytes], name: str) -> tuple[set[str], set[str]]:
         if isinstance(segment, InterpSegment):
             needs.add(f"path:{_checked(segment.get_interp_name())}")
         elif isinstance(segment, DynamicSegment):
+            if _is_taken_out(elf, segment):
+                return set(), set()
             for kind, library in _libraries(segment):
                 (needs if kind == "DT_NEEDED" else brings).add(f"lib:{machine}/{library}")
     if needs and not brings and (found := re.search(r"(?:^|/)(lib[^/]*\.so[^/]*)$", name)):
@@ -51,6 +57,13 @@ def read_elf(file: IO[bytes], name: str) -> tuple[set[str], set[str]]:
         if name.endswith(".node"):
             needs |= set(_node_abi(elf, name))
     return needs, brings
+
+
+def _is_taken_out(elf: Any, segment: Any) -> bool:
+    """Whether the file is for debuggers: the section of this segment has no bytes, and what is there is of others."""
+    headers = (elf.get_section(number).header for number in range(1, elf.num_sections()))
+    place = segment["p_vaddr"], segment["p_memsz"]
+    return any(one["sh_type"] == "SHT_NOBITS" and (one["sh_addr"], one["sh_size"]) == place for one in headers)
 
 
 def _libraries(segment: Any) -> Iterator[tuple[str, str]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 _APP_FOLDERS = ("app/", "layers/")
 _NEEDS_MAX = 20_000
 _BRINGS_MAX = 50_000
 _FILES_MAX = 400_000
+_COMMANDS_MAX = 300  # of a layer; more are "command:*"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
@@ -24,8 +25,9 @@ class Findings:
     links: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     unknown: str = ""
+    damaged_seconds: float = 0.0  # of the processor, which files took that could not be read
     _once: set[str] = field(default_factory=set)
-    _java: tuple[int, str] = (0, "")
+    _commands: int = 0
 
     def entry(self, name: str, target: str | None) -> None:
         """Anything but a folder; what is below the app's own folders is not listed."""
@@ -63,10 +65,12 @@ class Findings:
             self._once.add(brought)
             self._bring(brought, name)
 
-    def java(self, version: int, name: str) -> None:
-        """Class files of this version; the highest counts."""
-        if version > self._java[0]:
-            self._java = (version, name)
+    def command(self, name: str) -> None:
+        """A program that the app brings, where a PATH could find it."""
+        brought = f"command:{name.rpartition('/')[2]}" if self._commands < _COMMANDS_MAX else "command:*"
+        if name.startswith(_APP_FOLDERS) and brought not in self._once:
+            self._commands += 1
+            self.bring_once(brought, name)
 
     def unreadable(self, name: str, why: str) -> None:
         """Not all of the layer is known; the first reason counts."""
@@ -74,10 +78,8 @@ class Findings:
 
     def document(self) -> dict[str, Any]:
         """As it is written."""
-        version, name = self._java
-        needs = {**self.needs, **({f"java:{version}": [name, 1]} if version else {})}
         return {
-            "version": VERSION, "needs": needs, "brings": {one: sorted(what) for one, what in self.brings.items()},
+            "version": VERSION, "needs": self.needs, "brings": {one: sorted(what) for one, what in self.brings.items()},
             "files": sorted(self.files), "links": self.links, "removed": sorted(self.removed), "unknown": self.unknown,
         }  # fmt: skip
 

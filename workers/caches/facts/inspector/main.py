@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import posixpath
 import resource
 import shutil
 import signal
 import sys
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from types import FrameType
@@ -23,8 +25,9 @@ from workers.caches.facts.inspector.runtimes import (
     by_path,
     class_version,
     interpreter,
+    is_program,
     is_read,
-    jar_version,
+    jar_versions,
     outside,
 )
 
@@ -33,6 +36,7 @@ T = TypeVar("T")
 _HEAD_BYTES = 64 * 1024
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 _FILE_SECONDS = 10  # of the processor
+_DAMAGED_SECONDS = 20  # for all files that could not be read to their end
 _LAYER_SECONDS = 300
 _ADDRESS_BYTES = 2 << 30
 _JARS = (".jar", ".war", ".ear")
@@ -54,12 +58,16 @@ def read_layer(stream: IO[bytes]) -> Findings:
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as tar:
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
-            name = member.name.removeprefix("./")
+            name = posixpath.normpath(f"/{member.name}").lstrip("/")
             if member.isdir():
                 continue
             found.entry(name, member.linkname if member.issym() else None)
             if member.issym() and (need := outside(member.linkname)):
                 found.need(need, name)
+            if is_program(name) and (member.issym() or member.mode & 0o111):
+                found.command(name)
+            if member.islnk():  # its content was there under another name
+                _note(found, name, *by_path(name))
             content = tar.extractfile(member) if member.isreg() and member.size else None
             if content is not None:
                 _read_file(found, name, member, content)
@@ -72,15 +80,20 @@ def _read_file(found: Findings, name: str, member: tarfile.TarInfo, content: IO[
     if is_read(name):
         more = by_content(name, head)
         needs, brings = [*needs, *more[0]], [*brings, *more[1]]
-    if member.mode & 0o111 and (script := interpreter(head)):
-        needs.append(script)
-    if name.endswith(".class"):
-        found.java(class_version(head), name)
+    if member.mode & 0o111:
+        needs += interpreter(head)
+    if name.endswith(".class") and (version := class_version(head)):
+        needs.append(f"java:{version}")
     if head.startswith(MAGIC) and member.size >= HEADER_BYTES:
         both = _bounded(found, name, lambda: read_elf(_seekable(head, member, content), name))
         found.elf(name, *(both or (set(), set())))
     elif name.endswith(_JARS) and head.startswith(b"PK"):
-        found.java(_bounded(found, name, lambda: jar_version(_seekable(head, member, content))) or 0, name)
+        versions = _bounded(found, name, lambda: jar_versions(_seekable(head, member, content)))
+        needs += [f"java:{version}" for version in sorted(versions or ())]
+    _note(found, name, needs, brings)
+
+
+def _note(found: Findings, name: str, needs: list[str], brings: list[str]) -> None:
     for need in needs:
         found.need(need, name)
     for brought in brings:
@@ -90,18 +103,26 @@ def _read_file(found: Findings, name: str, member: tarfile.TarInfo, content: IO[
 def _bounded(found: Findings, name: str, read: Callable[[], T]) -> T | None:
     """What ``read`` returns; None, with a note that the layer is not wholly known, if the file is damaged."""
 
+    late: list[bool] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
+        late.append(True)
         raise UnreadableError("to read it takes too long")
 
-    if found.unknown:  # one is enough, and each could take as long
+    if found.damaged_seconds >= _DAMAGED_SECONDS:
+        found.unreadable(name, "too many files are damaged")
         return None
+    started = time.process_time()
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, _FILE_SECONDS)
+    # It comes again, for a library may take the exception for one of its own.
+    signal.setitimer(signal.ITIMER_VIRTUAL, _FILE_SECONDS, 1)
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - whatever untrusted bytes make the libraries raise
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         why = str(error) if isinstance(error, UnreadableError) else f"it is damaged ({type(error).__name__})"
-        found.unreadable(name, why)
+        found.unreadable(name, "to read it takes too long" if late else why)
+        found.damaged_seconds += time.process_time() - started
         return None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.releases.facts.base import BaseFacts
-from buildfarm.releases.facts.compare import REASONS_MAX, blockers, lost, shown
+from buildfarm.releases.facts.compare import REASONS_MAX, blockers, lost
 from buildfarm.releases.facts.layer import LayerFacts
+from buildfarm.releases.facts.words import shown
 
 LIBRARIES = [f"lib:x86_64/lib{letter}.so.1" for letter in "abcdef"]
 names = st.frozensets(st.sampled_from(LIBRARIES))
@@ -80,6 +81,22 @@ def test_a_language_that_the_app_brings_does_not_bind_it_to_the_base():
     assert lost(needs, frozenset(["own:node", "python:3.13"]), before, after) == set()
 
 
+def test_a_command_is_lost_if_the_app_does_not_bring_it():
+    before, after = base_of(files=["usr/bin/python3", "usr/local/bin/tool"]), base_of(files=["usr/bin/perl"])
+    needs = ["command:python3", "command:perl", "command:gunicorn"]
+    assert lost(needs, frozenset(), before, after) == {"command:python3"}
+    assert lost(needs, frozenset(["command:python3"]), before, after) == set()
+    assert lost(needs, frozenset(["command:*"]), before, after) == set()
+    assert not blockers([app_of(["command:tool"], files=["usr/local/bin/tool"])], before, after)[1:]
+    [reason] = blockers([app_of(["command:python3"])], before, after)
+    assert "needs the command python3, which the new base lacks" in reason
+
+
+def test_each_version_of_class_files_counts():
+    found = blockers([app_of(["java:61", "java:65"])], base_of(["java:61"]), base_of(["java:55"]))
+    assert ["Java 17 or newer" in one for one in found] == [True]
+
+
 def test_what_binds_to_one_version_moves_only_to_the_same():
     first, second = base_of(["glibc:2.41"]), base_of(["glibc:2.42"])
     assert lost(["same:glibc"], frozenset(), first, second) == {"same:glibc"}
@@ -103,6 +120,8 @@ def test_a_file_over_one_of_the_base_holds_an_app_back():
         "its layers have /etc/passwd, which hides what the new base has there"
     ]
     assert blockers([app_of(removed=["etc/passwd"])], base, base)
+    assert blockers([app_of(removed=["etc/"])], base, base)
+    assert not blockers([app_of(removed=["app/note", "app/x/", "etc/gone"])], base, base)
     assert not blockers([app_of(files=["etc/motd", "etc/buildfarm/processes/web"])], base, base)
 
 

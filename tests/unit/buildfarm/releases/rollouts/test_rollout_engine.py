@@ -62,6 +62,7 @@ class Rebaser:
 
     def __init__(self, *fails):
         self.fails = fails
+        self.facts = None
         self.registry = object()
         self.rebases = SimpleNamespace(of=lambda tenant, app: self.moves)
         self.moves = ()
@@ -235,35 +236,104 @@ def test_the_channels_tag_is_tried_again(made, monkeypatch):
     assert asked == [NEW], "the channel has moved on"
 
 
-def test_an_app_whose_files_are_being_read_is_looked_at_again_and_does_not_move_if_that_takes_too_long(made):
-    class Unread(Rebaser):
-        def plan(self, name, image, base, *, older, needs_facts=False):
-            if needs_facts and name == "t/a0":
-                error = NoFactsError("its files have not been read yet")
-                error.pending = True
-                raise error
-            return super().plan(name, image, base, older=older)
+class Unread(Rebaser):
+    """The files of some apps have not been read; nodes read others, or none."""
 
-    apps, now = [App("t/a0"), App("t/a1")], [0.0]
-    found, store = made(Phase.PLANNED, apps, {one.name: "old" for one in apps}, Unread())
+    def __init__(self, *unread, reads=False):
+        super().__init__()
+        self.unread, self.looks = unread, []
+        self.facts = SimpleNamespace(is_read=lambda: reads, differences=lambda before, after: ("1 packages: perl",))
+
+    def plan(self, name, image, base, *, older, needs_facts=False):
+        self.looks.append(name)
+        if needs_facts and name in self.unread:
+            error = NoFactsError("It is not known.")
+            error.why, error.pending = "its files have not been read yet", True
+            raise error
+        return super().plan(name, image, base, older=older)
+
+
+def at(found, now):
+    """An engine whose mover has this clock."""
     found.mover = found.watch.mover = replace(found.mover, clock=lambda: now[0])
+    return found
+
+
+def test_an_app_whose_files_are_being_read_is_looked_at_again_and_does_not_move_if_nodes_read_none(made):
+    apps, now = [App("t/a0"), App("t/a1")], [0.0]
+    found, store = made(Phase.PLANNED, apps, {one.name: "old" for one in apps}, Unread("t/a0"))
+    at(found, now)
     for now[0] in (0.0, 1.0, 60.0, 899.0):
         found.turn()
         assert [store.kept[one.name].state for one in apps] == [AppState.UNCHECKED, AppState.WAITING]
+        assert store.kept["t/a0"].reasons == ("its files have not been read yet",)
         assert not store.rollout.checked
     now[0] = 1000.0
     found.turn()
     assert store.kept["t/a0"].state is AppState.NOT_MOVABLE
+    assert store.kept["t/a0"].reasons == ("It is not known.",)
+    assert (store.rollout.checked, store.rollout.differences) == (True, ("1 packages: perl",))
+
+
+def test_a_plan_waits_as_long_as_nodes_read_layers(made):
+    now = [0.0]
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread("t/a0", reads=True))
+    at(found, now)
+    for now[0] in (0.0, 1000.0, 50_000.0):
+        found.turn()
+        assert store.kept["t/a0"].state is AppState.UNCHECKED
+
+
+def test_each_rollout_waits_for_an_apps_files_by_itself(made):
+    now = [0.0]
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread("t/a0"))
+    at(found, now).turn()
+    store.rollout, now[0] = replace(store.rollout, id="r2"), 2000.0
+    found.turn()
+    assert store.kept["t/a0"].state is AppState.UNCHECKED
+    assert [*found.mover.unread] == [("r2", "t/a0")]
+
+
+def test_a_turn_looks_at_each_app_of_a_plan_once(made):
+    apps, now = [App(f"t/a{number}") for number in range(80)], [0.0]
+    rebaser = Unread(*(one.name for one in apps))
+    found, _ = made(Phase.PLANNED, apps, {one.name: "old" for one in apps}, rebaser)
+    found.mover = found.watch.mover = replace(found.mover, clock=lambda: now.append(0) or 5.0 * len(now))
+    found.turn()
+    assert sorted(rebaser.looks) == sorted(one.name for one in apps)
+
+
+def test_apps_that_cannot_be_moved_yet_leave_their_room_to_others(made):
+    apps, now = [App(f"t/a{number}", AppState.WAITING) for number in range(6)], [0.0]
+    unread = {one.name for one in apps[:5]}
+    found, store = made(Phase.WAVE, apps, {one.name: "old" for one in apps}, Unread(*unread), max_in_flight=1)
+    at(found, now).turn()
+    assert {name for name, one in store.kept.items() if one.state is AppState.ANNOUNCED} == {"t/a5"}
+    assert found.mover.unread.keys() & {("r1", name) for name in unread}, "some were looked at before"
+    assert store.rollout.phase is Phase.WAVE
+
+
+def test_a_wave_is_not_over_while_apps_wait_for_their_files(made):
+    apps = [App("t/a0", AppState.WAITING), app("t/a1", AppState.HEALTHY)]
+    seen = Observation("new", "o", Status.HEALTHY, until=NOW + REPORT_SECONDS)
+    found, store = made(Phase.WAVE, apps, {"t/a0": "old", "t/a1": "new"}, Unread("t/a0"))
+    found.watch.health["t/a1"] = AppHealth((seen,))
+    for _ in range(3):
+        found.turn()
+    assert store.rollout.phase is Phase.WAVE
     assert store.kept["t/a0"].reasons == ("its files have not been read yet",)
-    assert store.rollout.checked
+
+
+def test_rollouts_that_move_come_before_plans(made):
+    found, store = made(Phase.PLANNED, [], {}, Rebaser())
+    other, order = replace(store.rollout, id="r2", phase=Phase.WAVE), []
+    store.all = lambda: [store.rollout, other]
+    found._look = found._go = lambda rollout: order.append(rollout.id)
+    found.turn()
+    assert order == ["r2", "r1"]
 
 
 def test_a_reason_lets_apps_move_of_which_too_little_is_known(made):
-    class Unread(Rebaser):
-        def plan(self, name, image, base, *, older, needs_facts=False):
-            assert not needs_facts
-            return super().plan(name, image, base, older=older)
-
-    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread(), without_facts="it cannot wait")
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread("t/a0"), without_facts="it cannot wait")
     found.turn()
     assert store.kept["t/a0"].state is AppState.WAITING

@@ -29,7 +29,9 @@ def layer(entries):
             entry = tarfile.TarInfo(name)
             entry.mode = 0o755
             if isinstance(content, str):
-                entry.type, entry.linkname = tarfile.SYMTYPE, content
+                is_hard = content.startswith("hard link to ")
+                entry.type = tarfile.LNKTYPE if is_hard else tarfile.SYMTYPE
+                entry.linkname = content.removeprefix("hard link to ")
                 tar.addfile(entry)
             else:
                 entry.size = len(content)
@@ -133,7 +135,71 @@ def test_jars_say_which_java_they_need():
         file.writestr("META-INF/versions/25/A.class", b"\xca\xfe\xba\xbe\0\0\0\x45")
         file.writestr("A.class", b"\xca\xfe\xba\xbe\0\0\0\x3d")
         file.writestr("B.class", b"\xca\xfe\xba\xbe\0\0\0\x41")
-    assert needs_of({"app/a.jar": jar.getvalue()}) == {"java:65"}
+    assert needs_of({"app/a.jar": jar.getvalue()}) == {"java:61", "java:65"}
+
+
+@pytest.mark.parametrize("way", ["password", "bzip2", "damaged"])
+def test_jars_that_no_java_opens_need_nothing(way):
+    jar = io.BytesIO()
+    with zipfile.ZipFile(jar, "w", zipfile.ZIP_BZIP2 if way == "bzip2" else zipfile.ZIP_STORED) as file:
+        file.writestr("A.class", b"\xca\xfe\xba\xbe\0\0\0\x45")
+    content = bytearray(jar.getvalue())
+    if way == "password":
+        content[6] |= 1
+        content[content.index(b"PK\1\2") + 8] |= 1
+    elif way == "damaged":
+        del content[-30:]
+    found = facts_of({"app/a.jar": bytes(content), "app/z": b"#!/bin/sh\n"})
+    assert (set(found["needs"]), found["unknown"]) == ({"path:/bin/sh"}, "")
+
+
+def test_a_hard_link_counts_by_its_name():
+    entries = {"usr/bin/python3": b"1", "usr/bin/python3.13": "hard link to usr/bin/python3"}
+    assert brings_of(entries) == {"python:3.13"}
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", ".//etc/passwd", "./etc/passwd", "etc/../etc/passwd", "../etc/passwd"])
+def test_names_are_relative_to_the_root(name):
+    assert facts_of({name: b"x"})["files"] == ["etc/passwd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "need"),
+    [
+        ("app/run", b"#!/usr/bin/env python3\n", "command:python3"),
+        ("app/run", b"#!/usr/bin/env -S node --test\n", "command:node"),
+        ("app/run", b"#! /usr/bin/env A=1 perl\n", "command:perl"),
+        ("etc/buildfarm/processes/web", b"gunicorn app:app", "command:gunicorn"),
+        ("etc/buildfarm/processes/web", b"exec PORT=1 php -S [::]:8080\n", "command:php"),
+        ("etc/buildfarm/processes/web", b"./start", None),
+        ("etc/buildfarm/processes/web", b"$HOME/start", None),
+        ("etc/buildfarm/processes/web", b"", None),
+        ("app/run", b"#!/usr/bin/env\n", None),
+    ],
+)
+def test_commands_that_a_path_finds(name, content, need):
+    assert [one for one in needs_of({name: content}) if one.startswith("command:")] == ([need] if need else [])
+
+
+def test_an_apps_own_programs_are_brought_within_a_bound(monkeypatch):
+    entries = {"app/.venv/bin/gunicorn": b"#!x", "app/node_modules/.bin/tsc": "../typescript/x", "usr/bin/perl": b"1"}
+    assert brings_of(entries) == {"command:gunicorn", "command:tsc", "own:perl"}
+    many = brings_of({f"app/bin/{number}": b"1" for number in range(400)})
+    assert (len(many), "command:*" in many) == (301, True)
+
+
+def for_debuggers():
+    """As `objcopy --only-keep-debug` leaves a library: its headers are there, and the bytes of its segments are not."""
+    text = bytearray(library("libx.so.1", ["libfoo.so.3"]))
+    struct.pack_into("<Q", text, 64 + 32, 100)  # what is left of the first segment
+    struct.pack_into("<Q", text, 64 + 56 + 32, 0)  # and of the dynamic one
+    return bytes(text)
+
+
+@pytest.mark.parametrize("content", [for_debuggers(), library("libx.so.1", ["libfoo.so.3"])[:-20]])
+def test_files_that_cannot_be_loaded_need_nothing_and_hide_no_other(content):
+    found = facts_of({"app/x.debug": content, "app/y.so": library("", ["liby.so.1"])})
+    assert (set(found["needs"]), found["unknown"]) == ({f"{X86}/liby.so.1"}, "")
 
 
 def test_what_a_base_has_is_listed_with_what_it_takes_away():
@@ -202,13 +268,16 @@ def test_a_hostile_file_costs_bounded_time(kind, content, monkeypatch):
     found = facts_of({"app/a.so": library("", ["liba.so.1"]), "app/hostile.so": content, "app/z": b"#!/bin/sh\n"})
     assert time.process_time() - started < 5
     assert found["needs"].keys() >= {f"{X86}/liba.so.1", "path:/bin/sh"}
-    if kind in ("truncated", "a version table that goes round"):
+    if kind == "a version table that goes round":
         assert found["unknown"].startswith("app/hostile.so: ")
 
 
-def test_after_one_hostile_file_no_other_is_read(monkeypatch):
+def test_after_a_damaged_file_others_are_read_within_a_budget(monkeypatch):
     monkeypatch.setattr(main, "_FILE_SECONDS", 0.2)
+    monkeypatch.setattr(main, "_DAMAGED_SECONDS", 0.6)
     started = time.process_time()
+    found = facts_of({"app/0.so": looping(), "app/1.so": library("", ["liba.so.1"])})
+    assert f"{X86}/liba.so.1" in found["needs"]
     found = facts_of({f"app/{number}.so": looping() for number in range(100)})
     assert found["unknown"] == "app/0.so: to read it takes too long"
     assert time.process_time() - started < 3

@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from buildfarm.errors import NodeError, OutOfMemoryError
+from buildfarm.errors import NodeError, OutOfMemoryError, RegistryError
+from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts
-from buildfarm.releases.facts.store import Unread
+from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, Unread
+from buildfarm.releases.facts.wanted import Urgency
 from testkit.registry.builder import archive_of
-from workers.caches.facts import inspect
-from workers.caches.facts.inspect import inspect_layer
+from workers.caches.facts import inspect, newest, reader
+from workers.caches.facts.inspect import NotReadError, inspect_layer
+from workers.caches.facts.newest import NewestImages
 from workers.caches.facts.reader import FactsReader
 
 CONTENT = archive_of({"app/x": "1"})
@@ -72,11 +76,10 @@ def test_the_answer_is_the_layers_facts():
 @pytest.mark.parametrize(
     ("sandbox", "why"),
     [
-        (Sandbox(code=137), "the inspector ended with 137"),
+        (Sandbox(code=1), "the inspector ended with 1"),
         (Sandbox(b""), "the facts are damaged"),
         (Sandbox(bytes(BASE_PACKED_BYTES_MAX + 1)), "the inspector has written too much"),
-        (Sandbox(bytes(40_000)), "bytes of facts"),
-        (Sandbox(fails=OutOfMemoryError("It needed more memory.")), "It needed more memory."),
+        (Sandbox(bytes(50_000)), "bytes of facts"),
     ],
 )
 def test_a_layer_that_cannot_be_read_has_facts_that_say_why(sandbox, why):
@@ -89,9 +92,18 @@ def test_other_content_than_the_diff_ids_gives_no_facts():
     assert read(Sandbox(), other).unknown == "its content is not that of its diff ID"
 
 
+@pytest.mark.parametrize(
+    "sandbox", [Sandbox(code=137), Sandbox(code=152), Sandbox(fails=OutOfMemoryError("It needed more memory."))]
+)
+def test_what_may_be_the_nodes_fault_is_no_fact(sandbox):
+    with pytest.raises(NotReadError):
+        read(sandbox)
+
+
 def test_reading_has_a_deadline(monkeypatch):
     monkeypatch.setattr(inspect, "LAYER_SECONDS", -1.0)
-    assert read(Sandbox()).unknown == "to read it takes too long"
+    with pytest.raises(NotReadError, match="takes too long"):
+        read(Sandbox())
 
 
 def test_a_failing_engine_is_no_fact():
@@ -100,42 +112,200 @@ def test_a_failing_engine_is_no_fact():
 
 
 class Store:
-    """One image that is wanted again and again."""
+    """Images with some layers each, and what is done with them; it is its own queue."""
 
-    def __init__(self):
-        self.taken = 0
+    def __init__(self, layers=1, room=Urgency.LATER):
+        self.layers = {Digest.of(bytes([n])): Unread("d", 1, str(Digest.of(bytes([n])))) for n in range(layers)}
+        self.found, self.calls, self.tries, self._room = {}, [], 0, room
+        self.wanted, self.progress, self.why = self, self, ""
 
-    def has_room(self):
-        return True
+    def room(self):
+        return self._room
 
-    def take(self):
-        self.taken += 1
-        return "apps/t/a@x", []
+    def take(self, least):
+        self.calls.append(f"take {least.name}")
+        return "apps/t/a@x"
 
     def lacking(self, layers):
-        return []
+        return [layer for diff_id, layer in layers.items() if diff_id not in self.found]
+
+    def put(self, diff_id, facts, *, failed=False):
+        self.found[diff_id] = facts
+
+    def put_off(self, image):
+        self.calls.append("put off")
+        self.tries += 1
+        return self.tries
+
+    def stopped(self, why):
+        self.why = why
+
+    def hold(self, image):
+        self.calls.append("hold")
+
+    def put_back(self, image):
+        self.calls.append("put back")
 
     def done(self, image):
-        """Nothing."""
+        self.calls.append("done")
+
+
+class Pool:
+    """Sandboxes that nothing runs in."""
+
+    def take(self, name, image, environment, *, check, for_build):
+        assert not for_build
+        return nullcontext((None, SimpleNamespace(cut_off=lambda: None)))
+
+
+class Log:
+    def __init__(self):
+        self.events = []
+
+    def warning(self, event, **values):
+        self.events.append(event)
+
+    info = warning
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """``made(store, inspect=…, busy=…)`` is a reader whose inspector is a function."""
+
+    def make(store, inspected=lambda: FACTS, busy=lambda: False, ended=lambda: False, clock=time.monotonic):
+        monkeypatch.setattr(reader, "layers_of", lambda registry, image: store.layers)
+        monkeypatch.setattr(reader, "inspect_layer", lambda *args, **options: inspected())
+        nothing = SimpleNamespace(look=lambda: None)
+        return FactsReader(Pool(), None, store, str, nothing, busy, ended, Log(), clock=clock)
+
+    return make
+
+
+def failing(error, times=99):
+    left = [error] * times
+
+    def inspected():
+        if left:
+            raise left.pop()
+        return FACTS
+
+    return inspected
+
+
+def test_each_layer_of_an_image_is_read_while_it_is_held(made):
+    store = Store(3)
+    made(store).turn()
+    assert store.calls == ["take LATER", "hold", "hold", "hold", "done"]
+    assert set(store.found) == set(store.layers)
+
+
+def test_a_layer_that_another_node_has_read_meanwhile_is_left(made):
+    store, reads = Store(2), []
+
+    def inspected():
+        reads.append(1)
+        store.found |= dict.fromkeys(store.layers, FACTS)
+        return FACTS
+
+    made(store, inspected).turn()
+    assert len(reads) == 1
+
+
+def test_between_two_layers_builds_come_first(made):
+    store = Store(3)
+    made(store, busy=lambda: True).turn()
+    assert (len(store.found), store.calls) == (1, ["take LATER", "hold", "put back"])
 
 
 @pytest.mark.parametrize(("busy", "taken"), [(True, 1), (False, 3)])
-def test_while_builds_run_it_rests_as_long_as_it_worked(busy, taken):
+def test_while_builds_run_it_rests_as_long_as_it_worked(made, busy, taken):
     now, store = [0.0], Store()
 
-    def clock():
-        now[0] += 1
-        return now[0]
+    def inspected():
+        now[0] += 100
+        return FACTS
 
-    log, has_not = SimpleNamespace(), lambda: False
-    reader = FactsReader(None, None, store, str, list, has_not, lambda: busy, has_not, log, clock=clock, _look_at=1e9)
-    reader.store.done = lambda image: now.__setitem__(0, now[0] + 100)
+    found = made(store, inspected, busy=lambda: busy, clock=lambda: now[0])
     for _ in range(3):
-        reader.turn()
-    assert store.taken == taken
+        now[0] += 1
+        found.turn()
+    assert store.calls.count("take LATER") == taken
 
 
-def test_a_node_that_ends_reads_nothing():
-    store, has_not = Store(), lambda: False
-    FactsReader(None, None, store, str, list, has_not, has_not, lambda: True, SimpleNamespace()).turn()
-    assert store.taken == 0
+def test_what_a_node_cannot_read_is_tried_again_twice_and_then_that_is_known(made):
+    store = Store()
+    found = made(store, failing(NotReadError("It takes too long.")))
+    for tries in (1, 2):
+        found.turn()
+        assert (store.found, store.tries, "put back" in store.calls) == ({}, tries, False)
+    found.turn()
+    assert [one.unknown for one in store.found.values()] == ["It takes too long"]
+    assert store.calls[-1] == "done"
+
+
+def test_a_layer_that_the_registry_lost_is_known_as_such(made):
+    store = Store()
+    made(store, failing(NotInRegistryError("gone"))).turn()
+    assert [one.unknown for one in store.found.values()] == ["the registry no longer has a layer"]
+
+
+def test_a_failing_registry_puts_an_image_off(made):
+    store = Store()
+    with pytest.raises(RegistryError):
+        made(store, failing(RegistryError("down"))).turn()
+    assert (store.found, store.calls[-1]) == ({}, "put off")
+
+
+def test_a_node_without_an_engine_leaves_images_to_others(made):
+    store, now = Store(), [0.0]
+    found = made(store, failing(NodeError("no engine"), 1), clock=lambda: now[0])
+    with pytest.raises(NodeError):
+        found.turn()
+    found.turn()
+    assert store.calls == ["take LATER", "hold", "put back"]
+    now[0] = 100.0
+    found.turn()
+    assert store.calls[-1] == "done"
+
+
+@pytest.mark.parametrize(
+    ("room", "taken", "why"),
+    [(Urgency.APP, ["take APP"], False), (None, [], True), (Urgency.LATER, ["take LATER"], False)],
+)
+def test_when_redis_is_full_what_waits_is_read_longest_and_it_is_said_once(made, room, taken, why):
+    store, seen = Store(room=room), []
+    found = made(store)
+    found.stopped = seen.append
+    found.turn()
+    assert store.calls[:1] == taken
+    assert bool(store.why) is why
+    assert seen == [room is not Urgency.LATER]
+    found.turn()
+    assert found.log.events.count("layers_not_read") == seen[0]
+
+
+def test_a_node_that_ends_reads_nothing(made):
+    store = Store()
+    made(store, ended=lambda: True).turn()
+    assert store.calls == []
+
+
+def test_images_that_the_registry_fails_for_keep_no_others_from_being_looked_at(monkeypatch):
+    looked, store = [], SimpleNamespace(database=None, lacking=lambda layers: [], wanted=None)
+
+    def layers_of(registry, image):
+        looked.append(image)
+        if image.startswith(("b@", "apps/t/bad")):
+            raise RegistryError("damaged")
+        return {}
+
+    names = {f"apps/t/bad{number}": "x" for number in range(8)} | {f"apps/t/a{number}": "x" for number in range(5)}
+    monkeypatch.setattr(newest, "layers_of", layers_of)
+    monkeypatch.setattr(newest, "tag_targets", lambda database: names)
+    found = NewestImages(None, store, lambda: ["b@1"], lambda: True, _look_at=0.0)
+    for _ in range(3):
+        found._look_at = 0.0
+        with pytest.raises(RegistryError):
+            found.look()
+    assert {one for one in looked if one.startswith("apps/t/a")} == {f"apps/t/a{number}@x" for number in range(5)}
+    assert found._seen.keys() == {f"apps/t/a{number}" for number in range(5)}

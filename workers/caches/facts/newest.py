@@ -1,0 +1,98 @@
+"""Looks for images that are new: the newest of each app, and the bases that apps can stand on. One node does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from buildfarm.errors import NotRebasableError, RegistryError
+from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.registry import Registry
+from buildfarm.releases.base import read_base
+from buildfarm.releases.facts.check import base_layers, unread
+from buildfarm.releases.facts.layer import Unread
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency
+from buildfarm.releases.shelf import read_release
+from buildfarm.store.tags import tag_targets
+
+_LOOK_SECONDS = 30.0
+_FIRST_LOOK_SECONDS = 60.0  # after the node's start, which has more urgent work
+_AGAIN_SECONDS = 86_400.0  # then all are looked at again, so that their facts do not expire
+_LOOKED_AT_ONCE = 100
+_FAILURES_MAX = 5  # of one look
+_APPS = "apps/"
+
+
+@dataclass
+class NewestImages:
+    """One node's."""
+
+    registry: Registry
+    store: FactsStore
+    bases: Callable[[], Iterable[str]]  # as repository@digest
+    is_mine: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, str] = field(default_factory=dict)  # the newest image that was looked at, by repository
+    _seen_since: float = 0.0
+    _look_at: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_SECONDS)
+    _failed: set[str] = field(default_factory=set)
+
+    def look(self) -> None:
+        """Asks for the layers of new images, now and then. Raises StoreError, and RegistryError when it has ended."""
+        if self.clock() < self._look_at:
+            return
+        self._look_at = self.clock() + _LOOK_SECONDS
+        if not self.is_mine():
+            return
+        if self.clock() - self._seen_since > _AGAIN_SECONDS:
+            self._seen, self._seen_since = {}, self.clock()
+        bases = {base: base for base in self.bases()}
+        newest = bases | {name: one for name, one in tag_targets(self.store.database).items() if is_app(name)}
+        # Those that fail come last, so that they keep no others from being looked at.
+        unseen = sorted(
+            (name for name, digest in newest.items() if self._seen.get(name) != digest),
+            key=lambda name: name in self._failed,
+        )
+        if len(unseen) > _LOOKED_AT_ONCE:
+            self._look_at = self.clock()
+        failures: list[RegistryError] = []
+        for name in unseen[:_LOOKED_AT_ONCE]:
+            if error := self._ask_for(name if name in bases else f"{name}@{newest[name]}"):
+                failures.append(error)
+                self._failed.add(name)
+                if len(failures) >= _FAILURES_MAX:
+                    break
+                continue
+            self._failed.discard(name)
+            self._seen[name] = newest[name]
+        if failures:
+            self._look_at = self.clock() + _LOOK_SECONDS
+            raise failures[0]
+
+    def _ask_for(self, image: str) -> RegistryError | None:
+        try:
+            if self.store.lacking(layers_of(self.registry, image)):
+                self.store.wanted.add(image, Urgency.LATER)
+        except (NotInRegistryError, NotRebasableError, ValueError):
+            pass  # it is gone, or cannot be moved anyway
+        except RegistryError as error:
+            return error
+        return None
+
+
+def layers_of(registry: Registry, image: str) -> dict[Digest, Unread]:
+    """A base's layers, or an app's own ones. Raises RegistryError, NotRebasableError and ValueError."""
+    repository, _, digest = image.partition("@")
+    if not is_app(repository):
+        return base_layers(read_base(registry, repository, Digest(digest)))
+    manifest, _ = registry.read_manifest(repository, Digest(digest))
+    release = read_release(registry, repository, manifest)
+    return {layer.diff_id: unread(layer.blob, layer.diff_id) for layer in release.layers}
+
+
+def is_app(repository: str) -> bool:
+    """Whether images of this repository are an app's."""
+    return repository.startswith(_APPS)
