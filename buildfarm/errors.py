@@ -23,6 +23,7 @@ BuildfarmError
 │   ├── NoBaseError             farm.base
 │   ├── ClassRemovedError       farm.class_removed
 │   ├── VersionError            farm.version
+│   ├── NotReadYetError         farm.not_read_yet: come back after retry_after_seconds
 │   ├── ApiError                farm.api
 │   └── InternalError           farm.internal
 ├── RequestError            request.invalid: refused before there is a build
@@ -210,6 +211,14 @@ class VersionError(FarmError):
 
     code = "farm.version"
     default_advice = "Upgrade the farm's older processes; buildfarm nodes lists each node's version."
+
+
+class NotReadYetError(FarmError):
+    """Nodes are still to read layers of the image."""
+
+    code = "farm.not_read_yet"
+    default_advice = "A node reads them within minutes: try again then."
+    retry_after_seconds = 10.0
 
 
 class ApiError(FarmError):

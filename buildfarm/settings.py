@@ -176,7 +176,8 @@ class Settings(BaseModel):
     layer_min_bytes: int = Field(4 * MIB, ge=0, description="a made folder this large is its own layer")
     max_app_layers: int = Field(8, ge=1, le=64, description="layers of an app at most; 1: a single one")
     layer_facts: bool = Field(
-        True, description="nodes read what apps' files need of their base; off: apps move without that being checked"
+        True,
+        description="nodes read what apps need of their base and contain; off: apps move without that being checked",
     )
     media_types: Literal["docker", "oci"] = Field("docker", description="media types of images")
     registry_attempts: int = Field(5, ge=1, description="tries of one request to the registry")

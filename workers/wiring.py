@@ -15,6 +15,7 @@ from buildfarm.oci.memory import RememberedDocuments
 from buildfarm.oci.registry import Registry
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rollouts.engine import Engine
@@ -30,6 +31,7 @@ from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies, Snapshots
 from workers.caches.facts.inspect import LAYER_SECONDS
 from workers.caches.facts.newest import NewestImages
+from workers.caches.facts.notes import ImageNotes
 from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
@@ -230,13 +232,14 @@ def open_facts(
         rollouts = [one for one in Rollouts(farm.database).all() if not one.phase.final]
         moving = {base for one in rollouts for base in (one.base, one.source)}
         known = {*Pointers(farm.database).all().values(), *AppBases(farm.database).moved(), farm.builder()}
-        return (known | moving) - {""}
+        return (known | moving | notes.bases) - {""}
 
-    store = FactsStore(farm.database)
+    store, components = FactsStore(farm.database), ComponentStore(farm.database)
+    notes = ImageNotes(farm.registry, components)
     duty = Duty(nodes, farm.settings.node_id, "inspector", _FACTS_LEAD_SECONDS)
+    newest = NewestImages(farm.registry, store, bases, duty.is_mine, notes.note, components.is_asked)
     return FactsReader(
-        tools.pool, farm.registry, store, lambda: tools.builders.current.image,
-        NewestImages(farm.registry, store, bases, duty.is_mine), lambda: bool(builds()),
+        tools.pool, farm.registry, store, lambda: tools.builders.current.image, newest, lambda: bool(builds()),
         tools.caches.snapshots.has_ended, logger(), farm.settings.layer_facts, metrics.layer_reading_stopped.set,
     )  # fmt: skip
 

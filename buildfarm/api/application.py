@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from buildfarm import __version__
 from buildfarm.api import problems
 from buildfarm.api.page import apps as apps_page
+from buildfarm.api.page import components as components_page
 from buildfarm.api.page import credentials as credentials_page
 from buildfarm.api.page import finding, operating, pages
 from buildfarm.api.page import form as form_page
@@ -23,6 +24,7 @@ from buildfarm.api.routes import (
     apps,
     builds,
     channels,
+    components,
     credentials,
     farm,
     hooks,
@@ -68,6 +70,7 @@ def make_application(services: Services) -> FastAPI:
         apps.router,
         rollouts.router,
         channels.router,
+        components.router,
         variables.router,
         credentials.router,
         hooks.router,
@@ -79,6 +82,7 @@ def make_application(services: Services) -> FastAPI:
         operating.router,
         credentials_page.router,
         log_page.router,
+        components_page.router,
         rollouts_page.router,
     ):
         app.include_router(part)

@@ -17,6 +17,7 @@ COMMANDS = {
     "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, choose its base, or move it to another."),
     "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
+    "base": Entry("buildfarm.cli.details.base:base", "Show how current the images are that apps stand on."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
     "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
     "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
@@ -46,11 +47,14 @@ COMMANDS = {
     "rollback": Entry("buildfarm.cli.details.rollback:rollback", "Point an app's tag at an earlier image."),
     "rollouts": Entry("buildfarm.cli.details.rollouts:rollouts", "Move all apps to another base in waves."),
     "run": Entry("buildfarm.cli.local:run", "Run a process of an image on this machine."),
+    "sbom": Entry("buildfarm.cli.details.components:sbom", "Print what is in an image: its bill of materials."),
     "show": Entry("buildfarm.cli.builds:show", "Show a build: its state, and its result or failure."),
     "status": Entry("buildfarm.cli.local:status", "Show which parts of the farm run."),
     "tokens": Entry("buildfarm.cli.api:tokens", "Make, list and revoke the tokens of the API."),
     "tools": Entry("buildfarm.cli.images:tools", "Make the build tools that nodes provide to builds."),
     "up": Entry("buildfarm.cli.local:up", "Bring the whole farm up on this machine."),
+    "vulns": Entry("buildfarm.cli.details.vulns:vulns", "Match an image with a file of known vulnerabilities."),
+    "where": Entry("buildfarm.cli.details.components:where", "List the apps that contain a component."),
 }
 
 

@@ -10,6 +10,8 @@ from buildfarm.errors import SetupError
 EXTRAS = {
     "redis": "farm",
     "cryptography": "farm",
+    "packageurl": "farm",
+    "univers": "farm",
     "anyio": "api",
     "celery": "api",
     "fastapi": "api",

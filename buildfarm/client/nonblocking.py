@@ -15,6 +15,7 @@ import httpx
 from buildfarm.client import calls, wire
 from buildfarm.client.apps import AsyncApps
 from buildfarm.client.channels import AsyncChannels
+from buildfarm.client.components import AsyncComponents
 from buildfarm.client.credentials import AsyncCredentials
 from buildfarm.client.hooks import AsyncHooks
 from buildfarm.client.keeping import AsyncKeeping
@@ -30,7 +31,9 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncKeeping, AsyncApps, AsyncChannels, AsyncVariables, AsyncCredentials, AsyncHooks):
+class AsyncClient(
+    AsyncKeeping, AsyncApps, AsyncChannels, AsyncComponents, AsyncVariables, AsyncCredentials, AsyncHooks
+):
     """The farm as its users see it, from outside; an asynchronous context manager.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

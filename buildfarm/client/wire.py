@@ -18,6 +18,7 @@ from buildfarm.errors import (
     BuildfarmError,
     ConflictError,
     NotFoundError,
+    NotReadYetError,
     QueueFullError,
     RegistryFullError,
     RequestError,
@@ -104,7 +105,7 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         return QueueFullError(detail, advice=advice, retry_after_seconds=float(wait) if wait.isdigit() else 60)
     if code in BUILD_ERRORS:
         return BUILD_ERRORS[code](detail, advice=advice)
-    for kind in (NotFoundError, ConflictError, RegistryFullError, StorageLimitError, TooLateError):
+    for kind in (NotFoundError, ConflictError, NotReadYetError, RegistryFullError, StorageLimitError, TooLateError):
         if code == kind.code:
             return kind(detail, advice=advice)
     return RequestError(detail, advice=advice) if answer.status_code < 500 else ApiError(detail, advice=advice)

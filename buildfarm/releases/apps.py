@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,15 @@ from buildfarm.releases.models import AppChannel, AppImage, Channel, ChannelHist
 from buildfarm.releases.rollouts.fleet import Fleet
 
 if TYPE_CHECKING:
+    from buildfarm.model import Build
     from buildfarm.releases import base as bases
     from buildfarm.releases import builder as builders
     from buildfarm.releases import rebase as rebasing
     from buildfarm.releases import shelf
     from buildfarm.releases.channels import app_bases, keeper, pointers
     from buildfarm.releases.facts import check, store
+    from buildfarm.releases.facts.components import inventory as inventories
+    from buildfarm.releases.facts.components.models import Contents, Places
     from buildfarm.settings import Settings
     from buildfarm.store import Database
 else:  # most calls of most programs need none of it
@@ -32,6 +36,7 @@ else:  # most calls of most programs need none of it
     pointers = LazyModule("buildfarm.releases.channels.pointers")
     check = LazyModule("buildfarm.releases.facts.check")
     store = LazyModule("buildfarm.releases.facts.store")
+    inventories = LazyModule("buildfarm.releases.facts.components.inventory")
 
 
 class Apps(Fleet):
@@ -39,6 +44,31 @@ class Apps(Fleet):
 
     settings: Settings
     database: Database
+
+    @abstractmethod
+    def get(self, build_id: str) -> Build:
+        """A build."""
+
+    @property
+    def inventory(self) -> inventories.Inventory:
+        """What is in images."""
+        return inventories.Inventory(self.quick_registry, self.records, self.get, self.settings)
+
+    def sbom(self, image: str, *, form: str = "cyclonedx", with_base: bool = False) -> bytes:
+        """An image's bill of materials, ``form`` being cyclonedx (1.6) or spdx (2.3), both as JSON.
+
+        ``image`` is tenant/app, tenant/app@digest, the id of a build, or repository:tag of a base. Raises RequestError
+        if nodes read no layers, and NotReadYetError if they are still to read some.
+        """
+        return self.inventory.sbom(image, form, with_base=with_base)
+
+    def contents(self, image: str, *, with_base: bool = False) -> Contents:
+        """An image's components. See `sbom`."""
+        return self.inventory.contents(image, with_base=with_base)
+
+    def where(self, expression: str, *, limit: int = 1000) -> Places:
+        """Which apps' newest images have a component, such as npm/lodash@<4.17.21. Raises RequestError."""
+        return self.inventory.where(expression, tenant=None, limit=limit)
 
     @property
     def app_bases(self) -> app_bases.AppBases:

@@ -21,8 +21,11 @@ from buildfarm.queue.app import make_celery
 from buildfarm.queue.names import SUBMIT_QUEUE, SUBMIT_TASK, node_queue
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.components.layer import LayerComponents
+from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.layer import LayerFacts
-from buildfarm.releases.facts.store import FactsStore, Unread
+from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import Urgency
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.rollouts.changes import Announcement, Change
@@ -189,8 +192,14 @@ class Full:
         facts, image = FactsStore(self.database), f"apps/{self.life.tenant}/a@{DIGEST}"
         facts.put(DIGEST, LayerFacts())
         facts.put(DIGEST, LayerFacts(unknown="it is damaged"), failed=True)
-        facts.want(image, [Unread(str(DIGEST), 1, str(DIGEST))])
-        assert facts.take()
+        facts.wanted.add(image, Urgency.APP)
+        assert facts.wanted.take()
+        facts.wanted.put_off(image)
+        facts.progress.stopped("it is full")
+        components = ComponentStore(self.database)
+        components.put(DIGEST, LayerComponents.unknown("it is damaged").encode_unread())
+        components.note_image(f"apps/{self.life.tenant}/a", str(DIGEST), f"b@{DIGEST}", [DIGEST])
+        components.ask()
         Tags(self.database).mark(f"apps/{self.life.tenant}/published")
         place = f"apps/{self.life.tenant}/published"
         self.client.hset(self.database.key("tags"), place, str(DIGEST))

@@ -10,10 +10,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from buildfarm.api.caller import Caller
 from buildfarm.api.page.apps import AppView
-from buildfarm.api.page.compare import compare
+from buildfarm.api.page.comparing.compare import compare
+from buildfarm.api.page.comparing.packages import packages_of
 from buildfarm.api.page.pages import PageRoute, Visitor, render
 from buildfarm.errors import NotFoundError, RegistryError, RequestError
 from buildfarm.model import Build
+from buildfarm.releases.facts.components.component import KINDS
 from buildfarm.store.keeping.apps import Apps
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -30,7 +32,8 @@ def compare_builds(request: Request, caller: Visitor, a: str = "", b: str = "") 
     if not (_BUILD_ID.fullmatch(a) and _BUILD_ID.fullmatch(b)):
         raise RequestError("Two builds are compared, by their ids.", advice="Choose them on the page of an app.")
     before, after = caller.build(a), caller.build(b)
-    found = compare(before, after)
+    farm = caller.services.farm
+    found = compare(before, after, [packages_of(farm, build) for build in (before, after)])
     return HTMLResponse(render(request, caller, "compare.html", here="/apps", before=before, after=after, found=found))
 
 
@@ -41,7 +44,14 @@ def search(request: Request, caller: Visitor, q: str = "") -> Response:
     if build := _build(caller, text):
         return RedirectResponse(f"/builds/{build.id}", 303)
     apps = Apps(caller.services.farm.database).matching(text.lower(), _FOUND, tenant=caller.tenant)
-    values = {"q": text, "apps": [AppView.of(row) for row in apps], "builds": _of_image(caller, text.lower())}
+    is_component = re.match(r"(?:pkg:)?([a-z]+)/\S", text)
+    names_component = is_component is not None and is_component[1] in KINDS
+    values = {
+        "q": text,
+        "names_component": names_component,
+        "apps": [AppView.of(row) for row in apps],
+        "builds": _of_image(caller, text.lower()),
+    }
     return HTMLResponse(render(request, caller, "search.html", here="", most=_FOUND, **values))
 
 

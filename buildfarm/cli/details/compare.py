@@ -12,9 +12,11 @@ from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
 
 if TYPE_CHECKING:
-    from buildfarm.api.page import compare as comparing
+    from buildfarm.api.page.comparing import compare as comparing
+    from buildfarm.api.page.comparing import packages
 else:
-    comparing = LazyModule("buildfarm.api.page.compare")
+    comparing = LazyModule("buildfarm.api.page.comparing.compare")
+    packages = LazyModule("buildfarm.api.page.comparing.packages")
 
 
 @click.command()
@@ -24,7 +26,8 @@ else:
 def compare(before: str, after: str, as_json: bool) -> None:
     """Show what differs between the builds BEFORE and AFTER: times, source, buildpacks, packages and layers."""
     with connected_farm() as farm:
-        found = comparing.compare(farm.get(before), farm.get(after))
+        builds = farm.get(before), farm.get(after)
+        found = comparing.compare(*builds, [packages.packages_of(farm, build) for build in builds])
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
         return

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 2
+COMPONENTS_VERSION = 1  # of the lists that are made at the same time: see `components.layer`
 PACKED_BYTES_MAX = 40 * 1024  # of an app's layer
 BASE_PACKED_BYTES_MAX = 4 * 1024 * 1024  # of a base's, which lists all of its files
 _TEXT_BYTES_MAX = 64 * 1024 * 1024

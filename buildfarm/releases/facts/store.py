@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildfarm.oci.digest import Digest
-from buildfarm.releases.facts.layer import VERSION, LayerFacts, Unread, decode
+from buildfarm.releases.facts.layer import COMPONENTS_VERSION, VERSION, LayerFacts, Unread, decode
 from buildfarm.releases.facts.progress import UNREAD_SECONDS, Progress
 from buildfarm.releases.facts.wanted import Urgency, WantedImages
 from buildfarm.store.database import Database
@@ -81,15 +81,16 @@ class FactsStore:
             pipeline.execute()
 
     def lacking(self, layers: Mapping[Digest, Unread]) -> list[Unread]:
-        """Those without facts; asking keeps the others'."""
+        """Those without facts, or whose components are not known; asking keeps the others'."""
         with self.database.failures():
             pipeline: Any = self.database.client.pipeline(transaction=False)
             for one in layers:
                 pipeline.expire(self._key(one), KEPT_SECONDS)
+                pipeline.expire(components_key(self.database, one), KEPT_SECONDS)
                 pipeline.exists(self._failed(one))
             known = pipeline.execute() if layers else []
-        pairs = zip(layers.values(), known[::2], known[1::2], strict=True)
-        return [unread for unread, is_known, has_failed in pairs if not (is_known or has_failed)]
+        rows = zip(layers.values(), known[::3], known[1::3], known[2::3], strict=True)
+        return [unread for unread, *both, has_failed in rows if not (all(both) or has_failed)]
 
     def room(self) -> Urgency | None:
         """The least urgent facts for which Redis has memory, of which the urgent may take more; None: for none."""
@@ -125,4 +126,14 @@ class FactsStore:
         return self.database.key("facts", str(VERSION), diff_id.hex)
 
     def _failed(self, diff_id: Digest) -> str:
-        return self.database.key("facts-failed", str(VERSION), diff_id.hex)
+        return failed_key(self.database, diff_id)
+
+
+def components_key(database: Database, diff_id: Digest) -> str:
+    """Where the components of a layer are kept, which nodes find at the same time."""
+    return database.key("components", str(COMPONENTS_VERSION), diff_id.hex)
+
+
+def failed_key(database: Database, diff_id: Digest) -> str:
+    """Where it is noted that a layer could not be read."""
+    return database.key("facts-failed", str(VERSION), diff_id.hex)

@@ -20,13 +20,14 @@ from buildfarm.api.page import form
 from buildfarm.api.routes import apps as apps_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
+from buildfarm.api.routes import components as component_routes
 from buildfarm.api.routes import credentials as credential_routes
 from buildfarm.api.routes import hooks as hook_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, apps, calls, channels, rollouts
+from buildfarm.client import AsyncClient, Client, apps, calls, channels, components, rollouts
 from buildfarm.client import credentials as credential_calls
 from buildfarm.client import hooks as hook_calls
 from buildfarm.client import keeping_calls as keeping
@@ -70,6 +71,7 @@ def described() -> dict[str, Any]:
         apps_routes,
         channels_routes,
         hook_routes,
+        component_routes,
         keeping_routes,
         rollout_routes,
         variable_routes,
@@ -269,6 +271,9 @@ CALLS: Mapping[str, Call[Any]] = {
     "images_in_use": keeping.images_in_use(),
     "report_in_use": keeping.report_in_use([], 3, "n"),
     "app_image": apps.app_image("shop", "web"),
+    "sbom": components.sbom("shop/web", "spdx", with_base=True),
+    "contents": components.contents("shop/web", with_base=True),
+    "where": components.where("npm/lodash", 5),
     "rebase": apps.rebase("shop", "web", "", dry_run=True, older=False),
     "plan_rollout": rollouts.plan_rollout("builder:v2", None, "stable"),
     "start_rollout": rollouts.deed("r1", "start", ""),
@@ -363,6 +368,9 @@ COMMANDS = {
     "images_in_use": ("retention", "in-use"),
     "report_in_use": ("retention", "in-use"),
     "app_image": ("apps", "show"),
+    "sbom": ("sbom",),
+    "contents": ("compare",),
+    "where": ("where",),
     "rebase": ("apps", "rebase"),
     "plan_rollout": ("rollouts", "plan"),
     "start_rollout": ("rollouts", "start"),

@@ -17,6 +17,7 @@ OWN = {"buildfarm", "workers", "localfarm"}
 # The names of imports that differ from their package's.
 DISTRIBUTIONS = {
     "elftools": "pyelftools",
+    "packageurl": "packageurl-python",
     "yaml": "pyyaml",
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",
@@ -32,7 +33,8 @@ FARM = (
     "buildfarm/farm.py",
     "buildfarm/gc/",
     "buildfarm/sources/credentials/rules.py",
-)
+    "buildfarm/releases/facts/components/",
+)  # fmt: skip
 TRACES = ("buildfarm/telemetry/traces.py",)
 
 

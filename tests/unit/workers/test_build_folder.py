@@ -201,6 +201,7 @@ OWN_FILES = {
     "sandbox/tool_archive.py": "their archives, verified by their digests, of which only files and folders are taken",
     "caches/copies.py": "copies of caches, kept under their digests",
     "caches/facts/bundle.py": "the inspector's own modules",
+    "caches/facts/inspector/components/java.py": "it runs in a sandbox: a jar in memory",
     "caches/facts/inspector/main.py": "it runs in a sandbox: the layer as a stream, and a temporary file",
     "caches/facts/inspector/runtimes.py": "it runs in a sandbox: a jar in memory",
     "caches/snapshots.py": "where the snapshots are, none of whose files it opens",

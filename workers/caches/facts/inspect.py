@@ -12,6 +12,7 @@ from buildfarm.errors import AppError, NodeError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.unpack import unpacked
+from buildfarm.releases.facts.components.layer import PACKED_BYTES_MAX as COMPONENTS_BYTES_MAX
 from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, Unread, decode
 from workers.caches.facts.bundle import COMMAND, inspector_bytes
 from workers.sandbox.container import Sandbox
@@ -38,14 +39,22 @@ class _Output:
 
     def add(self, piece: bytes) -> None:
         self.content += piece
-        if len(self.content) > BASE_PACKED_BYTES_MAX:
+        if len(self.content) > BASE_PACKED_BYTES_MAX + COMPONENTS_BYTES_MAX:
             raise UnreadableError("the inspector has written too much")
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """The facts and the components, each with its length in front."""
+        size = int.from_bytes(self.content[:4], "big")
+        return bytes(self.content[4 : 4 + size]), bytes(self.content[8 + size :])
 
 
 def inspect_layer(
-    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None]
-) -> LayerFacts:
+    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None],
+    keep: Callable[[bytes], object] = bytes,
+) -> LayerFacts:  # fmt: skip
     """The layer's facts; if its bytes cannot be read, facts that say so. What ``check`` raises ends it.
+
+    ``keep`` gets the list of its components, as the inspector has written it.
 
     Raises NotReadError if it took too long or too much memory, RegistryError, and NodeError if the engine failed.
     """
@@ -57,7 +66,9 @@ def inspect_layer(
             raise NotReadError("To read it takes too long.")
 
     try:
-        return _read(sandbox, registry, repository, layer, of_base=of_base, check=go_on)
+        facts, components = _read(sandbox, registry, repository, layer, check=go_on)
+        keep(components)
+        return decode(facts, of_base=of_base)
     except (UnreadableError, ValueError) as error:
         return LayerFacts(unknown=str(error))
     except AppError as error:  # out of memory, or silent
@@ -65,8 +76,8 @@ def inspect_layer(
 
 
 def _read(
-    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, of_base: bool, check: Callable[[], None]
-) -> LayerFacts:
+    sandbox: Sandbox, registry: Registry, repository: str, layer: Unread, *, check: Callable[[], None]
+) -> tuple[bytes, bytes]:
     output, total = _Output(), hashlib.sha256()
     ended = sandbox.bound(output.add, check).run(COMMAND, stdin=_pieces(registry, repository, layer, total.update))
     if ended.code > _KILLED:
@@ -75,7 +86,7 @@ def _read(
         raise UnreadableError(f"the inspector ended with {ended.code}")
     if total.hexdigest() != Digest(layer.diff_id).hex:
         raise UnreadableError("its content is not that of its diff ID")
-    return decode(bytes(output.content), of_base=of_base)
+    return output.parts()
 
 
 def _pieces(registry: Registry, repository: str, layer: Unread, seen: Callable[[bytes], object]) -> Iterator[bytes]:

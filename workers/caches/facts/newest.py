@@ -34,6 +34,10 @@ class NewestImages:
     store: FactsStore
     bases: Callable[[], Iterable[str]]  # as repository@digest
     is_mine: Callable[[], bool]
+    note: Callable[[str, Iterable[Digest]], object] = lambda image, layers: (
+        None
+    )  # is called with each image and its layers
+    is_asked: Callable[[], bool] = bool  # whether all are to be looked at again
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, str] = field(default_factory=dict)  # the newest image that was looked at, by repository
     _seen_since: float = 0.0
@@ -47,7 +51,7 @@ class NewestImages:
         self._look_at = self.clock() + _LOOK_SECONDS
         if not self.is_mine():
             return
-        if self.clock() - self._seen_since > _AGAIN_SECONDS:
+        if self.is_asked() or self.clock() - self._seen_since > _AGAIN_SECONDS:
             self._seen, self._seen_since = {}, self.clock()
         bases = {base: base for base in self.bases()}
         newest = bases | {name: one for name, one in tag_targets(self.store.database).items() if is_app(name)}
@@ -74,7 +78,9 @@ class NewestImages:
 
     def _ask_for(self, image: str) -> RegistryError | None:
         try:
-            if self.store.lacking(layers_of(self.registry, image)):
+            layers = layers_of(self.registry, image)
+            self.note(image, layers)
+            if self.store.lacking(layers):
                 self.store.wanted.add(image, Urgency.LATER)
         except (NotInRegistryError, NotRebasableError, ValueError):
             pass  # it is gone, or cannot be moved anyway

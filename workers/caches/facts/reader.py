@@ -12,6 +12,7 @@ from buildfarm.errors import BuildfarmError, NodeError, NodeStopped, NotRebasabl
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.layer import LayerFacts, Unread
 from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.facts.wanted import Urgency
@@ -121,7 +122,10 @@ class FactsReader:
         started, repository = self.clock(), image.partition("@")[0]
         of_base = not is_app(repository)
         try:
-            facts = inspect_layer(sandbox, self.registry, repository, layer, of_base=of_base, check=self._go_on)
+            facts = inspect_layer(
+                sandbox, self.registry, repository, layer, of_base=of_base, check=self._go_on,
+                keep=lambda packed: ComponentStore(self.store.database).put(layer.diff_id, packed),
+            )  # fmt: skip
         except NotInRegistryError:
             facts = LayerFacts(unknown="the registry no longer has a layer")
         except NotReadError as error:

@@ -1,4 +1,7 @@
-"""Reads one layer, a tar stream, from standard input, and writes its facts, compressed JSON, to standard output."""
+"""Reads one layer, a tar stream, from standard input, and writes what it found to standard output.
+
+That is the facts, compressed JSON, with their length in front as four bytes, and then the components likewise.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import IO, Any, TypeVar
 
+from workers.caches.facts.inspector.components.inventory import Inventory
 from workers.caches.facts.inspector.elf import HEADER_BYTES, MAGIC, UnreadableError, read_elf
 from workers.caches.facts.inspector.findings import Findings
 from workers.caches.facts.inspector.runtimes import (
@@ -47,14 +51,16 @@ def main() -> None:
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CPU, (_LAYER_SECONDS, _LAYER_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
-    found = read_layer(sys.stdin.buffer)
+    parts = Inventory()
+    found = read_layer(sys.stdin.buffer, parts)
     text = json.dumps(found.document(), sort_keys=True, separators=(",", ":"))
-    sys.stdout.buffer.write(zlib.compress(text.encode(), 9))
+    for piece in (zlib.compress(text.encode(), 9), parts.encode()):
+        sys.stdout.buffer.write(len(piece).to_bytes(4, "big") + piece)
 
 
-def read_layer(stream: IO[bytes]) -> Findings:
-    """The facts of a layer. Raises what tarfile raises if it is not a whole tar stream."""
-    found = Findings()
+def read_layer(stream: IO[bytes], parts: Inventory | None = None) -> Findings:
+    """The facts of a layer; ``parts`` gets its components. Raises what tarfile raises if the stream is damaged."""
+    found, parts = Findings(), parts or Inventory()
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as tar:
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
@@ -62,6 +68,7 @@ def read_layer(stream: IO[bytes]) -> Findings:
             if member.isdir():
                 continue
             found.entry(name, member.linkname if member.issym() else None)
+            parts.entry(name)
             if member.issym() and (need := outside(member.linkname)):
                 found.need(need, name)
             if is_program(name) and (member.issym() or member.mode & 0o111):
@@ -70,13 +77,14 @@ def read_layer(stream: IO[bytes]) -> Findings:
                 _note(found, name, *by_path(name))
             content = tar.extractfile(member) if member.isreg() and member.size else None
             if content is not None:
-                _read_file(found, name, member, content)
+                _read_file(found, parts, name, member, content)
     return found
 
 
-def _read_file(found: Findings, name: str, member: tarfile.TarInfo, content: IO[bytes]) -> None:
+def _read_file(found: Findings, parts: Inventory, name: str, member: tarfile.TarInfo, content: IO[bytes]) -> None:
     needs, brings = by_path(name)
-    head = content.read(_HEAD_BYTES if is_read(name) else 4096)
+    head = content.read(max(_HEAD_BYTES if is_read(name) else 4096, parts.bytes_of(name)))
+    parts.text(name, head)
     if is_read(name):
         more = by_content(name, head)
         needs, brings = [*needs, *more[0]], [*brings, *more[1]]
@@ -85,10 +93,14 @@ def _read_file(found: Findings, name: str, member: tarfile.TarInfo, content: IO[
     if name.endswith(".class") and (version := class_version(head)):
         needs.append(f"java:{version}")
     if head.startswith(MAGIC) and member.size >= HEADER_BYTES:
-        both = _bounded(found, name, lambda: read_elf(_seekable(head, member, content), name))
+        file = _seekable(head, member, content)
+        both = _bounded(found, name, lambda: read_elf(file, name))
         found.elf(name, *(both or (set(), set())))
+        parts.program(name, file)
     elif name.endswith(_JARS) and head.startswith(b"PK"):
-        versions = _bounded(found, name, lambda: jar_versions(_seekable(head, member, content)))
+        file = _seekable(head, member, content)
+        versions = _bounded(found, name, lambda: jar_versions(file))
+        parts.archive(name, file)
         needs += [f"java:{version}" for version in sorted(versions or ())]
     _note(found, name, needs, brings)
 

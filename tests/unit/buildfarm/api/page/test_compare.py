@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from buildfarm.api.page.compare import Comparison, compare
-from buildfarm.api.page.differences import newer
+from buildfarm.api.page.comparing.compare import Comparison, compare
+from buildfarm.api.page.comparing.differences import newer
+from buildfarm.api.page.comparing.packages import packages_of
 from buildfarm.cli.details.compare import lines_of
+from buildfarm.errors import NotReadYetError
 from buildfarm.model import Build, BuildRequest, BuildResult, Layer, Phase, State, UsedBuildpack
 from buildfarm.oci.digest import Digest
 from buildfarm.sources.address import GitSource
@@ -58,14 +62,15 @@ def test_two_builds_are_compared_in_sentences():
         buildpacks=(used("nodejs", "22.0", "new"),),
         packages=(*(f"p{number}=2.{number}" for number in range(12)), "p12=1.12", "q=1"),
     )
-    assert compare(before, after).sentences == (
+    packages = [packages_of(None, one) for one in (before, after)]
+    assert compare(before, after, packages).sentences == (
         "14 s slower: compile.",
         "The source changed.",
         "Buildpacks: 1 newer: nodejs.",
         "Packages: 12 newer, 1 new, 1 gone.",
         "Layer node_modules +40.0 MB.",
     )
-    back = compare(after, before).sentences
+    back = compare(after, before, packages[::-1]).sentences
     assert back[0] == "14 s faster: compile."
     assert back[4] == "Layer node_modules \N{MINUS SIGN}40.0 MB."
 
@@ -82,6 +87,28 @@ def test_the_rows_have_both_sides():
     assert rows(found, "Buildpacks")["php"][2] == "new"
     assert rows(found, "Buildpacks")["python"][2] == "gone"
     assert "before" in lines_of(found)[len(found.sentences) + 1]
+
+
+class Contents:
+    """A farm that knows what is in one image."""
+
+    def __init__(self, *components):
+        self.components = components
+
+    def contents(self, image, *, with_base):
+        if not self.components:
+            raise NotReadYetError("The files have not been read yet.")
+        return SimpleNamespace(components=self.components)
+
+
+def test_packages_come_from_the_layers_once_nodes_have_read_them():
+    one = build({Phase.COMPILE: 1.0}, (layer("app", MB),))
+    found = [SimpleNamespace(kind="npm", name="ms", version=version) for version in ("2.1.3", "2.0.0")]
+    assert packages_of(Contents(*found), one) == {"npm/ms": "2.0.0, 2.1.3"}
+    assert packages_of(Contents(), one) is None
+    assert packages_of(Contents(*found), build()) is None
+    assert "Packages: 1 newer: npm/ms." in compare(one, one, [{"npm/ms": "2.0.0"}, {"npm/ms": "2.1.3"}]).sentences
+    assert compare(one, one, [None, {"npm/ms": "2.1.3"}]).sentences == compare(one, one).sentences
 
 
 def test_equal_builds_have_no_changes():

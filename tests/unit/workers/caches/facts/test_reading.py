@@ -14,6 +14,7 @@ import pytest
 from buildfarm.errors import NodeError, OutOfMemoryError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
+from buildfarm.releases.facts.components.layer import PACKED_BYTES_MAX as COMPONENTS_BYTES_MAX
 from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, Unread
 from buildfarm.releases.facts.wanted import Urgency
 from testkit.registry.builder import archive_of
@@ -26,6 +27,7 @@ CONTENT = archive_of({"app/x": "1"})
 PACKED = gzip.compress(CONTENT)
 LAYER = Unread(str(Digest.of(PACKED)), len(PACKED), str(Digest.of(CONTENT)))
 FACTS = LayerFacts(needs={"path:/bin/sh": ("app/x", 1)})
+PARTS = (5).to_bytes(4, "big") + b"parts"
 IN_A_BUILD = (
     "import sys, workers.pipeline; print(*(name for name in sys.modules if 'facts' in name or 'elftools' in name))"
 )
@@ -35,7 +37,8 @@ class Sandbox:
     """Takes all of its input, writes ``output`` in pieces, and ends with ``code``."""
 
     def __init__(self, output=None, code=0, fails=None):
-        output = FACTS.encode() if output is None else output
+        facts = FACTS.encode()
+        output = len(facts).to_bytes(4, "big") + facts + PARTS if output is None else output
         self.output, self.code, self.fails = output, code, fails
 
     def bound(self, log, check):
@@ -70,7 +73,11 @@ def test_builds_do_not_load_what_reads_layers():
 
 
 def test_the_answer_is_the_layers_facts():
-    assert read(Sandbox()) == FACTS
+    kept = []
+    facts = inspect_layer(
+        Sandbox(), Registry(), "apps/t/a", LAYER, of_base=False, check=lambda: None, keep=kept.append
+    )  # fmt: skip
+    assert (facts, kept) == (FACTS, [b"parts"])
 
 
 @pytest.mark.parametrize(
@@ -78,8 +85,8 @@ def test_the_answer_is_the_layers_facts():
     [
         (Sandbox(code=1), "the inspector ended with 1"),
         (Sandbox(b""), "the facts are damaged"),
-        (Sandbox(bytes(BASE_PACKED_BYTES_MAX + 1)), "the inspector has written too much"),
-        (Sandbox(bytes(50_000)), "bytes of facts"),
+        (Sandbox(bytes(BASE_PACKED_BYTES_MAX + COMPONENTS_BYTES_MAX + 1)), "the inspector has written too much"),
+        (Sandbox((50_000).to_bytes(4, "big") + bytes(50_000)), "bytes of facts"),
     ],
 )
 def test_a_layer_that_cannot_be_read_has_facts_that_say_why(sandbox, why):

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from buildfarm.api.page.differences import Row, by_origin, bytes_change, digests_by_origin, pairs, row, seconds_change
+from buildfarm.api.page.comparing.differences import (
+    Row,
+    by_origin,
+    bytes_change,
+    digests_by_origin,
+    pairs,
+    row,
+    seconds_change,
+)
 from buildfarm.api.page.sentences import duration, source_in_words
 from buildfarm.model import Build, Layer, Phase
 from buildfarm.telemetry.units import size
 
 _SAME_SECONDS = 0.5
+_PACKAGES_MAX = 2000
 _NAMED = 3  # at most, in a sentence
 _MADE_BY_FARM = "builder"
+
+
+Packages = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,13 +44,18 @@ class Comparison:
     tables: tuple[Table, ...]
 
 
-def compare(before: Build, after: Build) -> Comparison:
-    """Compare two builds, of which ``before`` is the older one for what follows from it: "14 s slower"."""
+def compare(before: Build, after: Build, packages: Sequence[Packages | None] = (None, None)) -> Comparison:
+    """Compare two builds, of which ``before`` is the older one for what follows from it: "14 s slower".
+
+    ``packages`` are those of both, versions by name; with None for one of them they are not compared.
+    """
+    old, new = packages
+    changed = pairs(old, new) if old is not None and new is not None else ()
     tables = (
         Table("Source and result", tuple(_facts(before, after))),
         Table("Phases", tuple(_phases(before, after))),
         Table("Buildpacks", tuple(pairs(_buildpacks(before), _buildpacks(after)))),
-        Table("Packages", tuple(found for found in pairs(_packages(before), _packages(after)) if found.change)),
+        Table("Packages", tuple(found for found in changed if found.change)[:_PACKAGES_MAX]),
         Table("Layers", tuple(_layers(before, after))),
     )
     sentences = [*_time(before, after), *_source(before, after), *_changed(tables[2], "buildpack")]
@@ -136,11 +153,6 @@ def _layers(before: Build, after: Build) -> Iterator[Row]:
 def _buildpacks(build: Build) -> dict[str, str]:
     used = build.result.buildpacks if build.result else ()
     return {item.name: " ".join(part for part in (item.version, str(item.digest)[7:19]) if part) for item in used}
-
-
-def _packages(build: Build) -> dict[str, str]:
-    found = (text.partition("=") for text in (build.result.packages if build.result else ()))
-    return {name: version for name, _, version in found}
 
 
 def _layers_of(build: Build) -> tuple[Layer, ...]:

@@ -1,0 +1,1 @@
+"""What differs between two builds, as the page and the command line show it."""

@@ -1,0 +1,27 @@
+"""The page's query for a component: which apps contain it, on which base, since when."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from buildfarm.api.page.pages import PageRoute, Visitor, render
+from buildfarm.errors import RequestError
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_SHOWN = 500
+_TEXT_MAX = 500
+
+
+@router.get("/where")
+def where(request: Request, caller: Visitor, q: str = "") -> Response:
+    """The apps that contain a component; a tenant sees only its own."""
+    text, found, problem = q.strip()[:_TEXT_MAX], None, ""
+    try:
+        if text:
+            found = caller.services.farm.inventory.where(text, tenant=caller.tenant, limit=_SHOWN)
+    except RequestError as error:
+        problem = str(error)
+    values = {"q": text, "found": found, "problem": problem}
+    return HTMLResponse(render(request, caller, "where.html", here="/apps", **values))

@@ -1,0 +1,78 @@
+"""What is in images: bills of materials, lists of components, and which apps contain one, over HTTP."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from buildfarm.api.caller import Caller, Reader
+from buildfarm.api.problems import responses
+from buildfarm.errors import NotFoundError
+from buildfarm.releases.facts.components.inventory import FORMATS
+from buildfarm.releases.facts.components.models import Contents, Places
+
+router = APIRouter()
+
+Image = Annotated[
+    str,
+    Query(
+        min_length=1, max_length=400, description="tenant/app, tenant/app@digest, a build's id, or a base's name:tag"
+    ),
+]
+WithBase = Annotated[bool, Query(description="with the components of the base that it stands on")]
+Expression = Annotated[str, Query(min_length=1, max_length=500, description="such as npm/lodash@<4.17.21")]
+
+_COMMON = (401, 403, 422, 429, 503)
+
+
+class Format(StrEnum):
+    """Of a bill of materials."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
+@router.get(
+    "/v1/sbom",
+    tags=["components"],
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind, _ in FORMATS.values()}}, **responses(404, *_COMMON)},
+)
+def sbom(
+    image: Image,
+    caller: Reader,
+    form: Annotated[Format, Query(alias="format", description="CycloneDX 1.6 or SPDX 2.3")] = Format.CYCLONEDX,
+    with_base: WithBase = False,
+) -> Response:
+    """An image's bill of materials. Its components are in the layers, so equal images have equal bytes.
+
+    503 with `farm.not_read_yet` if nodes are still to read layers of the image.
+    """
+    content = caller.services.farm.sbom(_seen(caller, image), form=form, with_base=with_base)
+    return Response(content, media_type=FORMATS[form][0])
+
+
+@router.get("/v1/components", tags=["components"], responses=responses(404, *_COMMON))
+def components(image: Image, caller: Reader, with_base: WithBase = False) -> Contents:
+    """An image's components, with the files that name them. 503 as for the bill of materials."""
+    return caller.services.farm.contents(_seen(caller, image), with_base=with_base)
+
+
+@router.get("/v1/where", tags=["components"], responses=responses(*_COMMON))
+def where(expression: Expression, caller: Reader, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Places:
+    """Which apps' newest images contain a component; a tenant's token sees the tenant's own apps."""
+    return caller.services.farm.inventory.where(expression, tenant=caller.tenant, limit=limit)
+
+
+def _seen(caller: Caller, image: str) -> str:
+    """The image as repository@digest. Raises NotFoundError, alike for one of others and for none at all."""
+    missing = NotFoundError(f"There is no image {image[:120]}.", advice="Name it as TENANT/APP or by a build's id.")
+    try:
+        repository, digest = caller.services.farm.inventory.place(image)
+    except NotFoundError:
+        raise missing from None
+    if caller.tenant is not None and not repository.startswith(f"apps/{caller.tenant}/"):
+        raise missing
+    return f"{repository}@{digest}"
