@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images images-report verify-wheel verify-archive verify-fleet verify-network verify-restore soak
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images verify-supply-chain images-report verify-wheel verify-archive verify-fleet verify-network verify-restore soak
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ verify-main: $(STAMP) ## the main job's promises, as a table of claims and figur
 images-report: $(STAMP) ## the sizes of database images, beside the usual install
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images.report
+
+verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.images.signatures
 
 verify-images: $(STAMP) ## what the database images do, on two engines, and under odd conditions; STARTS=10 interrupts fewer
 	$(BIN)/buildfarm up

@@ -22,6 +22,7 @@ BuildfarmError
 │   ├── ExpiredError            farm.expired
 │   ├── NoBaseError             farm.base
 │   ├── ClassRemovedError       farm.class_removed
+│   ├── UnsignableError         farm.unsignable
 │   ├── VersionError            farm.version
 │   ├── NotReadYetError         farm.not_read_yet: come back after retry_after_seconds
 │   ├── ApiError                farm.api
@@ -33,6 +34,7 @@ BuildfarmError
 │   ├── ConflictError           request.conflict: this idempotency key stands for another request
 │   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
+├── SignatureError          image.unsigned: an image has no valid signature
 ├── SetupError              setup: a part of the farm cannot start; says what to do
 │   └── SettingsError           setup.settings: a setting cannot be read or has no meaning
 └── Interruption            not a failure: the build was ended on purpose
@@ -206,6 +208,15 @@ class ClassRemovedError(FarmError):
     default_advice = "Submit it again: without a class, or with one that buildfarm queue lists."
 
 
+class UnsignableError(FarmError):
+    """The signer refused to sign a build's image; the app's tag stays where it was."""
+
+    code = "farm.unsignable"
+    default_advice = (
+        "Build it again. If that does not help, the farm's operator must look at its node: docs/signing.md."
+    )
+
+
 class VersionError(FarmError):
     """A record in Redis was written by a version of the farm that this process cannot read."""
 
@@ -280,6 +291,13 @@ class NotFoundError(BuildfarmError):
     code = "request.not_found"
 
 
+class SignatureError(BuildfarmError):
+    """An image has no valid signature by a key that was given."""
+
+    code = "image.unsigned"
+    default_advice = "Do not run it. docs/signing.md lists the reasons why an image of the farm can be unsigned."
+
+
 class SetupError(BuildfarmError):
     """A part of the farm cannot start on this machine as it is set up."""
 
@@ -331,6 +349,7 @@ BUILD_ERRORS: dict[str, type[AppError] | type[FarmError]] = {
         ExpiredError,
         NoBaseError,
         ClassRemovedError,
+        UnsignableError,
         VersionError,
         InternalError,
     )

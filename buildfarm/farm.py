@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.queue import why as whys
+    from buildfarm.releases.signing import app_tags
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
     from buildfarm.store import nodes as known_nodes
@@ -58,6 +59,7 @@ else:  # most calls of most programs need only Redis, and of it the records
     rooms = LazyModule("buildfarm.gc.room")
     registries = LazyModule("buildfarm.oci.registry")
     whys = LazyModule("buildfarm.queue.why")
+    app_tags = LazyModule("buildfarm.releases.signing.app_tags")
     packing = LazyModule("buildfarm.sources.packing")
     orders = LazyModule("buildfarm.store.buildpack_order")
     known_nodes = LazyModule("buildfarm.store.nodes")
@@ -277,7 +279,9 @@ class Farm(Keeping, Apps):
         With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError if it does not, and
         RequestError if the image is gone.
         """
-        return rollbacks.ImagesBefore(self.history, lambda: self.quick_registry).restore(build_id, seen)
+        return rollbacks.ImagesBefore(self.history, lambda: self.quick_registry, self.settings.signs).restore(
+            build_id, seen
+        )
 
     def nodes(self) -> list[Node]:
         """The build nodes of the last day; those that went silent are marked as gone."""
@@ -307,11 +311,10 @@ class Farm(Keeping, Apps):
 
     def _move_tag(self, build: Build) -> None:
         """The tag follows, should it have been at another image meanwhile; if it cannot, a node moves it later."""
-        request, result, registry = build.request, build.result, self.quick_registry
-        if result is None:
+        if build.result is None:
             return
         try:
-            registry.move_tag(result.repository, request.tag, lambda: self.records.tag_target(request.target))
+            app_tags.AppTags(self.quick_registry, self.records, self.settings.signs).move(build.request.target)
         except RegistryError as error:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
 

@@ -49,12 +49,18 @@ class Settings(BaseModel):
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis, the store and the queue")
     farm_key: SecretStr = Field(SecretStr(""), description="encrypts config vars in Redis; several: the first encrypts")
     namespace: str = Field("buildfarm:", description="prefix of every key in Redis")
+    signing_keys: SecretStr = Field(
+        SecretStr(""), description="for the signer alone: its keys as file:PATH or exec:COMMAND, one per line"
+    )
     registry_url: str = Field("http://127.0.0.1:5000", description="the farm's registry, as this process reaches it")
     cell: str = Field(
         "", pattern=rf"^({CELL_NAME})?$", description="name of this farm among several behind one address"
     )
     redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
+    signing: str = Field(
+        "", description="1, or the namespace of the one farm that it is for: images are signed before their tags move"
+    )
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
     imager: str = Field("", description="the image assembler, as repository@digest likewise; empty: images/imager")
     base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")
@@ -298,6 +304,11 @@ class Settings(BaseModel):
     def grace_seconds(self) -> float:
         """The age below which a build may still need what no manifest names."""
         return max(self.collect_grace_seconds, self.build_seconds + self.outage_seconds)
+
+    @property
+    def signs(self) -> bool:
+        """Whether this farm's images are signed before their tags move."""
+        return self.signing not in ("", "0") and self.signing in ("1", self.namespace)
 
     @property
     def served_classes(self) -> dict[str, int]:

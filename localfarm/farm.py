@@ -31,6 +31,7 @@ from localfarm.state import (
     write_state,
 )
 from localfarm.waiting import run_side_by_side
+from localfarm.worker import signer
 from workers.caches import remove_snapshots
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.janitor import Janitor
@@ -67,6 +68,8 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
             redis_port=redis_port or state.redis_port,
             registry_port=registry_port or state.registry_port,
             docker_url=wanted_url(),
+            # Without a node there is no image to sign.
+            signing=node and signer.is_wanted(),
             worker=node,
         )
         client = find_engine(state.docker_url, directory, say)
@@ -104,8 +107,7 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), state.builder)
         if node:
-            _ensure_worker(client, directory, say)
-            _ensure_api(directory, moved=old is None or old.variables() != state.variables(), say=say)
+            _ensure_parts(client, directory, old, state, say)
         return state
 
 
@@ -120,6 +122,8 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         say("node: draining" if not now else "node: stopping")
         if worker.stop_worker(directory, NOW_SECONDS if now else settings.drain_seconds):
             gone.append("node")
+        if signer.stop_signer(directory):
+            gone.append("signer")
         if api.stop_api(directory):
             gone.append("api")
         client = connect(state.docker_url)
@@ -154,6 +158,9 @@ def status(directory: Path) -> list[Part]:
     ]
     if state.worker:
         parts.append(_node_part(directory, settings))
+        running = signer.running_signer(directory) is not None
+        if state.signing or running:  # it runs on after signing was turned off, for the builds that wait
+            parts.append(Part("signer", running, f"its log is {directory / signer.LOG_FILE}"))
         there = api.running_api(directory) is not None and api.answers(settings)
         parts.append(Part("api", there, api.address(settings) if there else f"its log is {directory / api.LOG_FILE}"))
     return parts
@@ -202,6 +209,22 @@ def _promoted(settings: Settings) -> str:
         return Pointers(database).get(STABLE) or settings.builder
     finally:
         database.close()
+
+
+def _ensure_parts(
+    client: docker.DockerClient, directory: Path, old: LocalState | None, state: LocalState, say: Say
+) -> None:
+    """The processes: the signer before the node, and what does not know of a change of signing yet starts anew."""
+    if old is not None and old.signing != state.signing and worker.running_worker(directory):
+        say("node: draining, since signing was turned on or off")
+        worker.stop_worker(directory, read_settings().drain_seconds)
+    moved = old is None or old.variables() != state.variables()
+    if state.signing and (moved or signer.running_signer(directory) is None):
+        say("signer: starting; images are signed before their tags move")
+        signer.stop_signer(directory)
+        signer.start_signer(directory, read_settings())
+    _ensure_worker(client, directory, say)
+    _ensure_api(directory, moved=moved, say=say)
 
 
 def _ensure_worker(client: docker.DockerClient, directory: Path, say: Say) -> None:

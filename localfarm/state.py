@@ -17,6 +17,7 @@ from localfarm.waiting import wait_until
 ENV_FILE = "farm.env"
 SECRETS = "secrets"
 LOCK_SECONDS = 900
+NAMESPACE = "buildfarm:"  # of the farm that `up` starts, unless BUILDFARM_NAMESPACE says otherwise
 DEFAULT_DOCKER_URL = "unix:///var/run/docker.sock"
 
 
@@ -30,6 +31,7 @@ class LocalState:
     registry_port: int = 5050
     docker_url: str = DEFAULT_DOCKER_URL
     builder: str = ""  # repository@digest in the farm's registry; empty until it was pushed
+    signing: bool = False  # whether images are signed; a farm of an older version has no signer until the next `up`
     worker: bool = False  # whether the last `up` was asked for a build node
 
     @property
@@ -54,6 +56,8 @@ class LocalState:
             "BUILDFARM_REGISTRY_PORT": str(self.registry_port),
             "BUILDFARM_DOCKER_URL": self.docker_url,
             "BUILDFARM_BUILDER": self.builder,
+            # For the default namespace alone: another farm on the same services has no signer.
+            "BUILDFARM_SIGNING": NAMESPACE if self.signing else "",
             "BUILDFARM_LOCAL_WORKER": str(int(self.worker)),
         }
 
@@ -71,6 +75,7 @@ class LocalState:
             registry_port=int(values["BUILDFARM_REGISTRY_PORT"]),
             docker_url=values["BUILDFARM_DOCKER_URL"],
             builder=values["BUILDFARM_BUILDER"],
+            signing=bool(values.get("BUILDFARM_SIGNING")),
             worker=values["BUILDFARM_LOCAL_WORKER"] == "1",
         )
 

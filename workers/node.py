@@ -164,7 +164,7 @@ def farm_jobs(
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
     yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, sweeper.duty, log)
-    yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log).repair
+    yield "tags", TAGS_SECONDS, TagRepair(farm.records, registry, log, settings.signs).repair
     archivist = Archivist(
         Catalog(farm.database, settings.record_seconds), farm.log_streams, registry, settings.archive_seconds,
         settings.archive_seconds * _PATIENCE, settings.archive_kept_seconds, log,

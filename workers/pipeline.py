@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.releases.builder import RELEASE_APART
 from workers import buildpacks, fetch
 from workers.attempt.attempt import Attempt
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
 from workers.attempt.signals import Check
 from workers.builder import Builder, Builders
 from workers.caches import Caches, Restored
@@ -71,9 +71,7 @@ class AppTools:
 
 
 @contextmanager
-def run(
-    build: Build, request: BuildRequest, tools: AppTools, attempt: Attempt, publish: Callable[[BuildResult], None]
-) -> Iterator[Finished]:
+def run(build: Build, request: BuildRequest, tools: AppTools, attempt: Attempt, publish: Publish) -> Iterator[Finished]:
     """Builds, and yields the result while the workspace is there. After the block the cache is kept.
 
     ``request`` has its config vars. ``publish`` makes the image the newest. Raises AppError, FarmError, Interruption.
@@ -125,7 +123,7 @@ def run(
             warning=built.warning,
         )
         with attempt.phase(Phase.PUBLISH):
-            publish(result)
+            publish(result, pinned=source.manifest.pinned)
         with tools.caches.saving(request):
             yield Finished.of(result, attempt.seconds, pinned=source.manifest.pinned)
             tools.caches.save(request, tools.stack, chosen.names, workspace, restored)

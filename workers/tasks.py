@@ -27,18 +27,20 @@ from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Ph
 from buildfarm.oci.retry import UnavailableError
 from buildfarm.queue.names import TASK
 from buildfarm.recipes.catalogue import TOOLS
+from buildfarm.releases.signing.app_tags import AppTags
+from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.settings import Settings
 from buildfarm.sources.credentials import Credential
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
 from buildfarm.store.keeping.credentials import CredentialStore
 from buildfarm.store.keeping.variables import VariableStore
 from buildfarm.telemetry import Logger, logger
-from buildfarm.telemetry.metrics import Metrics
+from buildfarm.telemetry.metrics import HANDED_OVER, Metrics
 from buildfarm.telemetry.traces import Tracer
 from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
 from workers.attempt.claim import claim
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.attempt.spool import Spool
@@ -167,8 +169,11 @@ class Worker:
             if credentials:
                 tools = self._with_private(tools, request, credentials, attempt)
 
-            def publish(result: BuildResult) -> None:
-                self._publish(lease, request, result, tools, attempt)
+            def publish(result: BuildResult, *, pinned: bool = True) -> None:
+                if self.settings.signs:
+                    self._hand_over(lease, request, Finished(result, pinned), tools, attempt)
+                else:
+                    self._publish(lease, request, result, tools, attempt)
 
             with self.run_pipeline(build, request, tools, attempt, publish) as finished:
                 self._accept(lease, request, finished, tools, attempt)
@@ -191,7 +196,7 @@ class Worker:
             log.exception("farm_bug", phase=attempt.current)
             bug = InternalError(f"A bug in the farm: {type(error).__name__}.")
             return self._give_back(lease, bug, attempt, log, ended)
-        return State.SUCCEEDED
+        return HANDED_OVER if self.settings.signs else State.SUCCEEDED
 
     def run_pipeline(
         self,
@@ -199,7 +204,7 @@ class Worker:
         request: Request,
         tools: AppTools,
         attempt: Attempt,
-        publish: Callable[[BuildResult], None],
+        publish: Publish,
     ) -> AbstractContextManager[Finished]:
         """What makes the image of such a request."""
         if isinstance(request, ImageRequest):
@@ -262,22 +267,38 @@ class Worker:
             return asked or result.digest  # Redis lost the publication: nothing says where else it should be
 
         try:
-            tools.exporter.move_tag(request.repository, request.tag, wanted)
+            AppTags(tools.exporter.registry, self.records).move(request.target, wanted, tools.exporter.sent)
         except BaseException:
             with suppress(StoreError):
                 Tags(self.records.database).mark(request.target)
             raise
 
+    def _hand_over(self, lease: Lease, request: Request, made: Finished, tools: AppTools, attempt: Attempt) -> None:
+        """Makes the build the signer's, which moves the tag and ends it; from here on there is no lease."""
+        attempt.end_log()
+        same = self._input(request, made, tools)
+        requests = SignRequests(self.records.admission)
+        documents = [content for _, content in tools.exporter.sent.values()]
+        attempt.persist(
+            lambda: requests.hand_over(lease, request.target, made.result, input_digest=same, documents=documents)
+        )
+        attempt.decide()
+        attempt.release()
+
     def _accept(self, lease: Lease, request: Request, finished: Finished, tools: AppTools, attempt: Attempt) -> None:
         """Writes that the build has succeeded; from here on there is no lease."""
-        attempt.end_log()
+        if not self.settings.signs:
+            attempt.end_log()
+            same = self._input(request, finished, tools)
+            attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
+            attempt.release()
+        self.metrics.image_made(finished.result, lease.build_id, is_ended=not self.settings.signs)
+
+    def _input(self, request: Request, finished: Finished, tools: AppTools) -> str:
         builder, channel = tools.builder.digest, tools.exporter.channel
         same = input_digest(request, builder, self.settings, channel, tools.variables)
         private, url = tools.private, getattr(request.source, "url", "")
-        same = same if finished.pinned and not (private and private.with_submodules(url)) else ""
-        attempt.persist(lambda: self.leases.succeed(lease, finished.result, input_digest=same))
-        attempt.release()
-        self.metrics.image_made(finished.result, lease.build_id)
+        return same if finished.pinned and not (private and private.with_submodules(url)) else ""
 
     def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code

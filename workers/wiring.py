@@ -218,7 +218,8 @@ def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
     """The engine of this node; it connects at its first turn."""
     # A plan looks at each app, and a wave moves it later: the documents are the same.
     remembered = RememberedDocuments(farm.registry)
-    mover = Mover(Rebaser(farm.registry, farm.records, farm.facts, remembered), Rollouts(farm.database))
+    rebaser = Rebaser(farm.registry, farm.records, farm.facts, remembered, signing=farm.settings.signs)
+    mover = Mover(rebaser, Rollouts(farm.database))
     duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
     return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
 

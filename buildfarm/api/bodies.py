@@ -228,6 +228,7 @@ class FarmView(Frozen):
     source_bytes: int  # how large a source may be
     tenant: str | None  # the token's; null: all
     scopes: tuple[str, ...]  # the token's
+    signing_keys: tuple[str, ...] = ()  # public keys that images are signed with, in PEM form
 
 
 class HealthView(Frozen):

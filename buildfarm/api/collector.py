@@ -18,6 +18,7 @@ from buildfarm.queue.view import QueueRow
 from buildfarm.releases.rollouts.rules.gate import silent_apps
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
 from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.store.archive.tally import Tally
 from buildfarm.store.keeping.collections import Collections
 
@@ -41,7 +42,7 @@ class Standing(Collector):
         yield _gauge("buildfarm_registry_up", "1 if the registry answers", self._registry_up())
         try:
             found = [*self._queue(), *self._nodes(), *self._redis(), *collection(self._farm), *archive(self._farm)]
-            found += rollouts(self._farm)
+            found += [*rollouts(self._farm), *signing(self._farm)]
         except BuildfarmError:
             yield _gauge("buildfarm_redis_up", "1 if Redis answers", 0)
             return
@@ -165,6 +166,18 @@ def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
     for (tenant, state), count in totals.items():
         builds.add_metric([tenant, state], count)
     return builds
+
+
+def signing(farm: Farm) -> Iterator[Metric]:
+    """What waits for the signer; nothing if signing is off."""
+    if farm.settings.signs:
+        requests = SignRequests(farm.admission)
+        count, seconds = requests.waiting()
+        yield _gauge("buildfarm_signing_waiting", "Images that wait for the signer", count)
+        yield _gauge("buildfarm_signing_oldest_seconds", "How long the oldest of them has waited", seconds)
+        yield CounterMetricFamily(
+            "buildfarm_signing_refused", "Images that signers refused to sign", requests.refused()
+        )
 
 
 def rollouts(farm: Farm) -> Iterator[Metric]:

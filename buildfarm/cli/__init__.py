@@ -53,6 +53,7 @@ COMMANDS = {
     "tokens": Entry("buildfarm.cli.api:tokens", "Make, list and revoke the tokens of the API."),
     "tools": Entry("buildfarm.cli.images:tools", "Make the build tools that nodes provide to builds."),
     "up": Entry("buildfarm.cli.local:up", "Bring the whole farm up on this machine."),
+    "verify": Entry("buildfarm.cli.details.verify:verify", "Check that an image is signed by the farm."),
     "vulns": Entry("buildfarm.cli.details.vulns:vulns", "Match an image with a file of known vulnerabilities."),
     "where": Entry("buildfarm.cli.details.components:where", "List the apps that contain a component."),
 }

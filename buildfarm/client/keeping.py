@@ -56,6 +56,10 @@ class Keeping(ABC):
         """
         return self._ask(kept.roll_back(build_id, seen))
 
+    def signing_keys(self) -> tuple[str, ...]:
+        """The public keys of the farm's signer, in PEM form; none if it never ran."""
+        return self._ask(kept.signing_keys())
+
     def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""
         return self._ask(kept.images_in_use())
@@ -106,6 +110,10 @@ class AsyncKeeping(ABC):
         With ``seen``, only if it points to that digest now. Raises NotFoundError, ConflictError and RequestError.
         """
         return await self._ask(kept.roll_back(build_id, seen))
+
+    async def signing_keys(self) -> tuple[str, ...]:
+        """As `Client`'s."""
+        return await self._ask(kept.signing_keys())
 
     async def images_in_use(self) -> list[InUse]:
         """The images that are reported as running, by reporter."""

@@ -52,6 +52,11 @@ def roll_back(build_id: str, seen: str) -> Call[Rollback]:
     return Call("POST", f"/v1/builds/{build_id}/rollback", wire.decoded(Rollback), parameters)
 
 
+def signing_keys() -> Call[tuple[str, ...]]:
+    """The signer's public keys; an API of an older version has none."""
+    return Call("GET", "/v1/farm", lambda answer: tuple(answer.json().get("signing_keys", ())))
+
+
 def images_in_use() -> Call[list[InUse]]:
     """All reports of running images."""
     return Call("GET", "/v1/images/in-use", wire.decoded(list[InUse]))

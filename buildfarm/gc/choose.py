@@ -124,9 +124,10 @@ class _Repository:
 
     def _roots(self, there: Mapping[str, Stored], subjects: Mapping[str, str]) -> Iterator[tuple[str, Reason]]:
         parts = {name for item in self.found for name in item.names if name != item.digest}
+        others = {*subjects, *parts}
         rank, replaced_at = 0, dict[str, float]()
         for item in sorted(self.found, key=lambda item: (item.written_at, item.digest), reverse=True):
-            whole = item.digest not in subjects and item.digest not in parts and not item.is_release
+            whole = item.digest not in others and not (item.is_release or item.is_signatures)
             # Images of one release on several bases are one build: only their newest counts.
             is_older = item.release in replaced_at
             # The others were in use until the newest came, so that their grace begins then.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from buildfarm.oci.signatures.simple import PAYLOAD_TYPE
 from buildfarm.releases.document import RELEASE_ANNOTATION, RELEASE_TYPE
 
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024
@@ -18,6 +19,7 @@ class Content:
     subject: str = ""  # the manifest that this one is about: a signature, a bill of materials
     release: str = ""  # an image's
     is_release: bool = False
+    is_signatures: bool = False  # of an image, at a tag that names it; one without it was replaced
 
     @classmethod
     def parse(cls, content: bytes) -> Content:
@@ -33,7 +35,14 @@ class Content:
         release = annotations.get(RELEASE_ANNOTATION) if isinstance(annotations, dict) else None
         release = release if isinstance(release, str) else ""
         names = {release, *(_digest(item) for item in found)} - {""}
-        return cls(frozenset(names), _digest(told.get("subject")), release, told.get("artifactType") == RELEASE_TYPE)
+        layers = [item.get("mediaType") for item in told.get("layers") or () if isinstance(item, dict)]
+        return cls(
+            frozenset(names),
+            _digest(told.get("subject")),
+            release,
+            told.get("artifactType") == RELEASE_TYPE,
+            bool(layers) and set(layers) == {PAYLOAD_TYPE},
+        )
 
 
 def _digest(item: object) -> str:

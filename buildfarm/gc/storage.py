@@ -36,11 +36,21 @@ class Stored:
     subject: str = ""  # the manifest that this one is about: a signature, a bill of materials
     release: str = ""  # the release that an image names
     is_release: bool = False
+    is_signatures: bool = False
 
     @classmethod
     def of(cls, place: tuple[str, str], at: float, tags: frozenset[str], found: Content) -> Stored:
         """The manifest in this repository under this digest, whose content was found."""
-        return cls(*place, at, tags, found.names | {place[1]}, found.subject, found.release, found.is_release)
+        return cls(
+            *place,
+            at,
+            tags,
+            found.names | {place[1]},
+            found.subject,
+            found.release,
+            found.is_release,
+            found.is_signatures,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 
 from buildfarm.errors import RegistryError
-from buildfarm.oci.auth import RegistryAuth, can_be_sent_again
-from buildfarm.oci.elsewhere import REDIRECTS_MAX, Elsewhere, next_request
+from buildfarm.oci.http.auth import RegistryAuth, can_be_sent_again
+from buildfarm.oci.http.elsewhere import REDIRECTS_MAX, Elsewhere, next_request
 from buildfarm.oci.retry import UnavailableError, retry_after_seconds
 
 # A request's method, how it ended (ok, refused by its status, failed without an answer), and its seconds.

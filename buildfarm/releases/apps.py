@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from buildfarm.releases.facts import check, store
     from buildfarm.releases.facts.components import inventory as inventories
     from buildfarm.releases.facts.components.models import Contents, Places
+    from buildfarm.releases.signing import known_bases, public_keys
     from buildfarm.settings import Settings
     from buildfarm.store import Database
 else:  # most calls of most programs need none of it
@@ -37,6 +38,8 @@ else:  # most calls of most programs need none of it
     check = LazyModule("buildfarm.releases.facts.check")
     store = LazyModule("buildfarm.releases.facts.store")
     inventories = LazyModule("buildfarm.releases.facts.components.inventory")
+    known_bases = LazyModule("buildfarm.releases.signing.known_bases")
+    public_keys = LazyModule("buildfarm.releases.signing.public_keys")
 
 
 class Apps(Fleet):
@@ -79,6 +82,10 @@ class Apps(Fleet):
     def channel_keeper(self) -> keeper.Channels:
         """The channels, for changes in the name of somebody else than this process's user."""
         return keeper.Channels(self.database, self.settings.builder)
+
+    def signing_keys(self) -> tuple[str, ...]:
+        """The public keys of the farm's signer, in PEM form; none if it never ran."""
+        return public_keys.SigningKeys(self.database).all()
 
     def builder(self) -> str:
         """The base of the channel stable, as repository@digest; empty if the farm has none yet."""
@@ -125,7 +132,7 @@ class Apps(Fleet):
 
     def app_image(self, tenant: str, app: str) -> AppImage:
         """The app's newest image, its base, and its newest moves to other bases."""
-        rebaser = rebasing.Rebaser(self.quick_registry, self.records)
+        rebaser = rebasing.Rebaser(self.quick_registry, self.records, signing=self.settings.signs)
         found = rebaser.newest(tenant, app)
         base = "@".join(found.base).strip("@")
         moves, follows = rebaser.rebases.of(tenant, app), self.app_bases.of(tenant, app)
@@ -155,7 +162,9 @@ class Apps(Fleet):
             found = bases.read_base(self.registry, repository, Digest(digest))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
-        return rebasing.Rebaser(self.registry, self.records, self.facts).rebase(
+        if self.settings.signs and not dry_run:
+            known_bases.KnownBases(self.database).add(reference)
+        return rebasing.Rebaser(self.registry, self.records, self.facts, signing=self.settings.signs).rebase(
             tenant, app, found, dry_run=dry_run, older=older, channel=follows.channel
         )
 

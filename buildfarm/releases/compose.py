@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from buildfarm.oci import image as images
+from buildfarm.oci.env import applied, difference
 from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig
 from buildfarm.oci.manifest import Compression, Descriptor, Kind, LayerDigests, media_types
 from buildfarm.releases.base import STABLE, Base
 from buildfarm.releases.document import RELEASE_ANNOTATION, encode
-from buildfarm.releases.env import applied, difference
 from buildfarm.releases.labels import base_names, labels_on, own_labels
 from buildfarm.releases.release import OwnLayer, Release, Runtime
 

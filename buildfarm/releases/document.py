@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.env import PATH, EnvChange
 from buildfarm.oci.manifest import Descriptor, Kind, Manifest, canonical_json, media_types, parse_json
-from buildfarm.releases.env import PATH, EnvChange
 from buildfarm.releases.release import OwnLayer, Release, Runtime
 
 RELEASE_TYPE = "application/vnd.buildfarm.release.v1+json"  # of the artifact and of its document

@@ -19,6 +19,7 @@ from buildfarm.releases.models import Rebase
 from buildfarm.releases.movable import NewestImage, refusals
 from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.shelf import mount_base, read_release
+from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.store import Records, Tags
 from buildfarm.telemetry import logger
 
@@ -37,6 +38,7 @@ class Rebaser:
     records: Records
     facts: FactsCheck | None = None  # None: nothing is known of what apps' files need
     remembered: Documents | None = None  # where apps' documents are read; None: in the registry
+    signing: bool = False
     _bases: dict[str, Base] = field(default_factory=dict)  # those that were read, by digest
 
     @property
@@ -147,9 +149,8 @@ class Rebaser:
 
         ``sent`` has media types and manifests by digest, which are then not asked for.
         """
-        tag = "latest"
         try:
-            self.registry.move_tag(repository, tag, lambda: self.records.tag_target(repository), sent)
+            AppTags(self.registry, self.records, self.signing).move(repository, sent=sent)
         except (RegistryError, StoreError) as error:
             with suppress(StoreError):  # the move itself has marked it already
                 Tags(self.records.database).mark(repository)

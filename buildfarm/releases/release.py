@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.env import EnvChange
 from buildfarm.oci.manifest import Descriptor, Kind
 from buildfarm.releases.base import STABLE
-from buildfarm.releases.env import EnvChange
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ class Lease:
         """What the scripts compare with the record (`scripts/_fence.lua`)."""
         return f"{self.attempt} {self.token}".rstrip()
 
+    def refuse(self, answer: str) -> NoReturn:
+        """Raise what a script's answer means: Cancelled or LeaseLost."""
+        _refuse(answer, self)
+
 
 @dataclass(frozen=True)
 class Unclaimed:

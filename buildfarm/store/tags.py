@@ -20,6 +20,14 @@ class Unsettled:
 
 
 @dataclass(frozen=True)
+class Pointed:
+    """What a target's tag was to point to before: an image, empty if there was none, and when it was published."""
+
+    digest: str
+    published: str  # seconds since the epoch; 0: not known
+
+
+@dataclass(frozen=True)
 class Tags:
     """Targets by when to look at their tags. Every method raises StoreError if Redis cannot be reached."""
 
@@ -31,15 +39,16 @@ class Tags:
         with self.database.failures():
             self.database.client.zadd(self._key, {target: now})
 
-    def point(self, target: str, digest: str, seen: str) -> str | None:
-        """Name another image for a target's tag, or none at all, and return the one before, empty if there was none.
+    def point(self, target: str, digest: str, seen: str, published: str = "") -> Pointed | None:
+        """Name another image for a target's tag, or none at all, and return the one before.
 
         With ``seen``, the tag must be at that image, or already where it is to go; None if it is not, and then nothing
-        has changed.
+        has changed. To take a move back, ``published`` is that of the image before; ``same`` leaves it alone.
         """
-        keys = [self.database.key("tags"), self._key]
-        answer, before = self.database.run("roll_back", keys, target, digest, seen)
-        return str(before) if answer == "moved" else None
+        key = self.database.key
+        keys = [key("tags"), self._key, key("signing"), key("tagged", target)]
+        answer, before, at = self.database.run("roll_back", keys, target, digest, seen, published)
+        return Pointed(str(before), str(at)) if answer == "moved" else None
 
     def due(self, limit: int) -> Iterator[Unsettled]:
         """Targets to look at now; each is given to one caller, and again a minute later unless it is settled."""

@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from buildfarm.errors import BUILD_ERRORS, AppError, DeadlineError, OutOfMemoryError, TooLargeError
 from buildfarm.model import BuildResult, Phase, State
 
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 900)
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 900)
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 _ANSWERS = ("ok", "refused", "failed")
 # Outcomes of an attempt beside a build's final states.
-_UNFINISHED = ("given_back", "lost")
+HANDED_OVER = "handed_over"  # to the signer, which ends the build
+_UNFINISHED = ("given_back", "lost", HANDED_OVER)
 # The builder's own; all others share one label.
 _BUILDPACKS = ("apt", "inline", "java", "nodejs", "perl", "php", "procfile", "python", "ruby", "static")
 _REPORTED_SECONDS_MAX = 86_400
@@ -146,7 +147,7 @@ class Metrics:
         return Gauge(name, told, registry=self.registry)
 
     def _histogram(
-        self, name: str, told: str, labels: Sequence[str] = (), buckets: Sequence[float] = _SECONDS
+        self, name: str, told: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
     ) -> Histogram:
         return Histogram(name, told, labels, registry=self.registry, buckets=buckets)
 
@@ -179,9 +180,10 @@ class Metrics:
         """A build's first attempt began, ``seconds`` after it was submitted."""
         self.queue_wait_seconds.observe(max(seconds, 0), {"build": build_id})
 
-    def image_made(self, result: BuildResult, build_id: str) -> None:
-        """A build succeeded with this result."""
-        self.farm_seconds.observe(result.farm_seconds, {"build": build_id})
+    def image_made(self, result: BuildResult, build_id: str, *, is_ended: bool = True) -> None:
+        """A build succeeded with this result, or was handed over with it: then the signer knows its farm time."""
+        if is_ended:
+            self.farm_seconds.observe(result.farm_seconds, {"build": build_id})
         for layer in result.layers:
             if layer.origin != "builder":
                 moved = "reused" if layer.reused else "uploaded"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -50,6 +50,7 @@ class SleepingTools:
 
     variables: BuildVariables = NO_VARIABLES
     private: None = None
+    sent: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
 
     @property
     def builder(self) -> Any:
@@ -61,14 +62,21 @@ class SleepingTools:
 
     @property
     def exporter(self) -> SleepingTools:
-        """The registry's part."""
+        """What writes images."""
+        return self
+
+    @property
+    def registry(self) -> SleepingTools:
+        """Where tags are moved."""
         return self
 
     def during(self, check: Callable[[], None], build: Build | None = None) -> SleepingTools:
         """The same tools: nothing here takes long."""
         return self
 
-    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
+    def move_tag(
+        self, repository: str, tag: str, wanted: Callable[[], str], sent: Mapping[str, tuple[str, bytes]]
+    ) -> None:
         """Asks for the digest before and after, as the real one does."""
         for _ in range(2):
             wanted()

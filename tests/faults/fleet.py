@@ -214,11 +214,13 @@ def open_fleet() -> Iterator[Fleet]:
             "redis_url": SecretStr(services.redis_url()),
             "registry_url": services.registry_url(),
             "namespace": "buildfarm:",
+            "signing": "",
             **LIMITS,
         }
     )
     variables = {
         "BUILDFARM_NAMESPACE": settings.namespace,
+        "BUILDFARM_SIGNING": "",
         "BUILDFARM_REDIS_URL": services.redis_url(),
         "BUILDFARM_REGISTRY_URL": services.registry_url(),
         "BUILDFARM_BUILDER": settings.builder,

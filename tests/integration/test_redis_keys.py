@@ -34,6 +34,10 @@ from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.releases.rollouts.rules.states import Phase as RolloutPhase
 from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.adopted import Adopted
+from buildfarm.releases.signing.known_bases import KnownBases
+from buildfarm.releases.signing.public_keys import SigningKeys
+from buildfarm.releases.signing.requests import BuildRequested, SignRequests
 from buildfarm.seal import Seal
 from buildfarm.sources.credentials import Kind, NewCredential
 from buildfarm.sources.pushes.choose import Wanted
@@ -84,6 +88,7 @@ class Full:
         """Builds of every kind, and whatever people and nodes leave in Redis."""
         self.farm.set_limits(self.life.tenant, running=100)
         self._builds_that_end()
+        self._signing()
         self._open_builds()
         self._people()
         self._nodes()
@@ -124,6 +129,35 @@ class Full:
         small.look_after()
         image = ImageRequest(image="redis", version="7.2", source=SOURCE)
         self.farm.cancel(self.farm.records.submit(secrets.token_hex(8), image, "build.bulk.1").build_id)
+
+    def _signing(self) -> None:
+        """A build that is signed, one that is refused, and one that waits."""
+        SigningKeys(self.database).replace(["a public key"])
+        adopted = Adopted(self.database)
+        adopted.take({"apps/t/a": DIGEST})
+        adopted.begin()
+        KnownBases(self.database).add(f"b@{DIGEST}")
+        self._hand_over("signed")
+        self.sign()
+        self._hand_over("refused")
+        assert (request := self.requests.claim())
+        assert self.requests.refuse(request, FAILURE, 1) == State.FAILED
+        self._hand_over("waits")
+
+    def _hand_over(self, app: str) -> None:
+        lease, result = self.life.begin(app), self.life.result(app)
+        self.requests.hand_over(lease, f"apps/{self.life.tenant}/{app}", result, documents=[b"{}"])
+
+    @property
+    def requests(self) -> SignRequests:
+        return SignRequests(self.farm.admission)
+
+    def sign(self) -> None:
+        """As the signer does with a build that waits."""
+        request = self.requests.claim()
+        assert isinstance(request, BuildRequested)
+        self.requests.signed(request)
+        self.requests.end(request, request.published)
 
     def _open_builds(self) -> None:
         self.farm.set_limits(self.life.tenant, "busy", running=2)
@@ -251,6 +285,7 @@ class Full:
 
     def end_all(self) -> None:
         """Every build has ended."""
+        self.sign()
         leases = self.life.leases
         self.farm.set_limits(self.life.tenant, running=100)
         for build_id in self.open:

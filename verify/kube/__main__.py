@@ -56,6 +56,7 @@ def main() -> None:
             "redis_url": SecretStr(services.redis_url()),
             "registry_url": services.registry_url(),
             "namespace": "buildfarm:",
+            "signing": "",
         }
     )
     with ExitStack() as stack:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from buildfarm.model import BuildResult, Phase
+
+
+class Publish(Protocol):
+    """Makes a pipeline's image the newest of its target; ``pinned`` is as in `Finished`."""
+
+    def __call__(self, result: BuildResult, *, pinned: bool = True) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def image_labels(built: Built, request: BuildRequest, version: str, layers: Sent
         "org.opencontainers.image.title": f"{request.tenant}/{request.app}",
         "org.opencontainers.image.revision": version,
     }
-    return standard if built.cnb is None else {**standard, **_lifecycle_labels(built.cnb, request, layers)}
+    # No buildpack can say that the image is another app's, or made of another source: the signer compares these.
+    return standard if built.cnb is None else {**_lifecycle_labels(built.cnb, request, layers), **standard}
 
 
 def _lifecycle_labels(built: CnbBuild, request: BuildRequest, layers: SentLayers) -> dict[str, str]:

@@ -89,7 +89,9 @@ class Exporter:
     sizes: Recent[int] = field(default_factory=Recent)  # of folders that need not be listed again
     check: Check = go_on
     channel: str = STABLE  # that the app follows
-    sent: dict[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)  # this attempt's manifest, by digest
+    sent: dict[str, tuple[str, bytes]] = field(
+        default_factory=dict, repr=False
+    )  # this attempt's manifest and config, by digest
 
     def during(self, check: Check, channel: str = "") -> Exporter:
         """The same exporter for one attempt: what ``check`` raises ends an export within a second."""
@@ -201,12 +203,9 @@ class Exporter:
         look = all(layer.reused for layer in layers.all)
         image = put_image(self.registry, repository, release, builder.base, look=look, there=there)
         self.sent[image.digest] = image.media_type, image.manifest
+        self.sent[Digest.of(image.config)] = "", image.config
         uploaded_bytes = sum(layer.size_bytes for layer in layers.all if not layer.reused)
         return Exported(image, (*builder.layers(), *layers.all), uploaded_bytes)
-
-    def move_tag(self, repository: str, tag: str, wanted: Callable[[], str]) -> None:
-        """Points the tag at the image that ``wanted`` says. Raises RegistryError."""
-        self.registry.move_tag(repository, tag, wanted, self.sent)
 
     def _named_by(self, repository: str, tag: str) -> frozenset[str]:
         """Digests of what the tagged image names, its release too; none if there is no image, or it is none of ours."""

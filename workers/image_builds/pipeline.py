@@ -18,7 +18,7 @@ from buildfarm.recipes.plan import DockerfilePlan, SlimPlan
 from buildfarm.recipes.recipe import BASE, CHECKOUT, IMAGER, IMAGER_VERSION, RECIPE_BYTES_MAX, RECIPE_FILE, parse_recipe
 from workers import fetch
 from workers.attempt.attempt import Attempt
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
 from workers.attempt.signals import Check
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.builder import Builders
@@ -59,7 +59,7 @@ class ImageTools:
 
 @contextmanager
 def run(
-    build: Build, request: ImageRequest, tools: ImageTools, attempt: Attempt, publish: Callable[[BuildResult], None]
+    build: Build, request: ImageRequest, tools: ImageTools, attempt: Attempt, publish: Publish
 ) -> Iterator[Finished]:
     """Builds the image that the recipe describes, and yields the result. Nothing is sent before its smoke test passes.
 

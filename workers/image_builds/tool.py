@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from buildfarm.errors import NodeError, RecipeError, TooLargeError
@@ -26,7 +26,7 @@ from buildfarm.recipes.catalogue import (
 )
 from workers import fetch
 from workers.attempt.attempt import Attempt
-from workers.attempt.finished import Finished
+from workers.attempt.finished import Finished, Publish
 from workers.build_folder import BuildFolder, NotPlainError
 from workers.image_builds.last_line import LastLine
 from workers.image_builds.pipeline import ImageTools
@@ -41,7 +41,7 @@ _NOT_FETCHED, _OTHER_CONTENT = 3, 4
 
 @contextmanager
 def run(
-    build: Build, request: ImageRequest, tools: ImageTools, attempt: Attempt, publish: Callable[[BuildResult], None]
+    build: Build, request: ImageRequest, tools: ImageTools, attempt: Attempt, publish: Publish
 ) -> Iterator[Finished]:
     """Makes the tool that the catalogue describes, and yields the result.
 

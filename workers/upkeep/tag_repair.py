@@ -8,6 +8,7 @@ from buildfarm.errors import RegistryError
 from buildfarm.model import place_of
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.registry import Registry
+from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.settings import Settings
 from buildfarm.store import Records, Tags
 from buildfarm.telemetry import Logger
@@ -25,6 +26,7 @@ class TagRepair:
     records: Records
     registry: Registry
     logger: Logger
+    signing: bool = False
 
     @property
     def tags(self) -> Tags:
@@ -49,8 +51,8 @@ class TagRepair:
         if not self._digest(repository, wanted):
             self.logger.warning("tag_without_image", target=target, digest=wanted)
             return
-        self.registry.move_tag(repository, tag, lambda: self.records.tag_target(target))
-        self.logger.warning("tag_moved", target=target, digest=wanted)
+        moved = AppTags(self.registry, self.records, self.signing).move(target)
+        self.logger.warning("tag_moved" if moved else "signature_asked_for", target=target, digest=wanted)
 
     def _digest(self, repository: str, reference: str) -> str:
         try:

@@ -57,6 +57,7 @@ def farm(caller: Reader) -> FarmView:
         source_bytes=settings.source_bytes,
         tenant=caller.tenant,
         scopes=tuple(sorted(caller.token.scopes)),
+        signing_keys=caller.services.farm.signing_keys(),
     )
 
 

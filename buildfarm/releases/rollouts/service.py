@@ -26,6 +26,7 @@ from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.rollouts.views import GateView, LogEntry, RolloutApp, RolloutView
 from buildfarm.releases.rollouts.views import app_view as shown_app
 from buildfarm.releases.rollouts.views import rollout_view as shown
+from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.store.tags import tag_targets
 
 _TRIES = 20  # of changes by the engine, which come one after another while a wave moves
@@ -54,6 +55,7 @@ class Service(Outside):
             read_base(self.farm.registry, *reference.split("@"))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
+        KnownBases(self.database).add(reference, source)
         now = self.database.now()
         draft = Rollout(
             "", 0, channel, source, reference, parameters, created_at=now, since=now, actor=self.actor, reason="planned"

@@ -179,7 +179,7 @@ end
 local function end_record(build)
   local record = key('build:' .. build.id)
   redis.call('HSET', record, 'finished_at', stamp)
-  redis.call('HDEL', record, 'cancel', 'published')
+  redis.call('HDEL', record, 'cancel', 'published', 'sign_documents')
   unsettle_unless_succeeded(build, record)
   redis.call('DEL', record .. ':env')
   redis.call('EXPIRE', record, math.ceil(retained(build, 'record_days', terms.record_seconds / 86400) * 86400))
@@ -215,7 +215,9 @@ local function enter(build, state, turn)
     redis.call('ZREM', key('retries'), build.id)
   elseif from == 'running' then
     redis.call('ZREM', key('leases'), build.id)
-    count_free(redis.call('HGET', key('build:' .. build.id), 'node') or '', 1)
+    local node, handed = unpack(redis.call('HMGET', key('build:' .. build.id), 'node', 'handed'))
+    -- A build that waits for the signer has given its slot back already.
+    if string.match(handed or '', '^%d+') ~= build.attempt then count_free(node or '', 1) end
   end
   if state == 'held' then
     redis.call('ZADD', held_key(build.class, build.tenant, build.app), turn or build.submitted_at, build.id)

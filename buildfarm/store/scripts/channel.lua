@@ -1,5 +1,6 @@
 -- Points a channel to a base, or removes it; with an entry in its history.
 -- with _bases
+-- with _known
 -- KEYS: 1 the namespace
 -- ARGV: 1 name  2 repository@digest, or '' to remove it  3 entry (JSON)  4 how many entries stay  5 seconds that they stay
 -- channel:<name>  list: its history, entries of JSON, the newest first; expires
@@ -7,6 +8,8 @@
 -- many do}.
 local prefix, name, base = KEYS[1], ARGV[1], ARGV[2]
 local before = base_of_channel(prefix, name)
+know_base(prefix, base)
+know_base(prefix, before)
 if before == base then return {base == '' and 'unknown' or 'same', before} end
 if base == '' then
   local followed = redis.call('HGETALL', prefix .. 'app-channels')

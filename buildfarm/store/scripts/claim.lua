@@ -133,7 +133,7 @@ local attempt = redis.call('HINCRBY', record, 'attempt', 1)
 enter(build, 'running')
 redis.call('HSET', record, 'node', ARGV[3], 'phase', 'prepare', 'began', 'prepare=' .. stamp, 'holder',
   attempt .. ' ' .. ARGV[6])
-redis.call('HDEL', record, 'published', 'log_batch', 'log_now', 'base', 'lacks', 'lacked_at', 'lacked')  -- of an earlier attempt
+redis.call('HDEL', record, 'published', 'handed', 'named', 'sign_bugs', 'sign_documents', 'log_batch', 'log_now', 'base', 'lacks', 'lacked_at', 'lacked')  -- of an earlier attempt
 if base then redis.call('HSET', record, 'base', attempt .. ' ' .. channel .. ' ' .. base) end
 redis.call('HSETNX', record, 'started_at', stamp)
 count_free(ARGV[3], -1)

@@ -2,6 +2,7 @@
 -- with _admission
 -- ARGV: 2 id  3 fence: the attempt and its token  4 state (succeeded, failed, cancelled)  5 field ('result', 'failure' or '')  6 its JSON
 --       7 digest of the whole input, or '' where an equal request is to be built again
+-- signing (zset: as in _signing.lua)
 -- memo:<digest> (string: id of the build that succeeded; expires with its record)
 -- Answers the state, which of a cancelled build is 'superseded' where a newer one asked for it, and of one whose result
 -- was published always 'succeeded'; '' where another attempt owns the build.
@@ -35,5 +36,6 @@ if ARGV[7] ~= '' then
   redis.call('SET', key('memo:' .. ARGV[7]), build.id, 'EX', terms.record_seconds)
   redis.call('HSET', record, 'input', ARGV[7])
 end
+redis.call('ZREM', key('signing'), build.id)
 admit(build.tenant)
 return state

@@ -6,6 +6,7 @@
 --       5 failure (JSON)
 --       6 how many attempts may go uncounted; 0: this one counts  7 seconds until it may be tried again
 --       8 seconds that may pass between two sweeps  9 lease in seconds; both for 3 = ''
+--       10 '1': the signer refused the image (as in hand_over.lua); what was published is not this build's result
 -- Answers 'queued', 'failed', 'succeeded', 'cancelled' (its owner had asked for it), 'superseded' (a newer build waits), or
 -- 'stale' if there is nothing to take back, or it is in doubt whether there is.
 local build = load(ARGV[2])
@@ -20,9 +21,16 @@ if ARGV[3] ~= '' and build.fence ~= ARGV[3] then return 'stale' end
 if ARGV[3] == '' then
   local ends = redis.call('ZSCORE', key('leases'), build.id)
   if ends and tonumber(ends) > now then return 'stale' end
+  -- Handed over to the signer since the caller looked: nobody's lease has ended.
+  local handed = redis.call('HGET', key('build:' .. build.id), 'handed') or ''
+  if not ends and string.match(handed, '^%d+') == build.attempt then return 'stale' end
   if doubt_of(key('swept'), now, tonumber(ARGV[8]), tonumber(ARGV[9])) ~= 'clear' then return 'stale' end
 end
 local record, state = key('build:' .. build.id), 'queued'
+if ARGV[10] == '1' then
+  redis.call('HDEL', record, 'published', 'target')
+  redis.call('ZREM', key('signing'), build.id)
+end
 local published = redis.call('HGET', record, 'published')
 local spared = tonumber(redis.call('HGET', record, 'spared') or 0)
 if spared < tonumber(ARGV[6]) then spared = redis.call('HINCRBY', record, 'spared', 1) end

@@ -64,7 +64,7 @@ class Place:
             source_names={"app/code"}, process_types={"web": "x"}, variables={}, labels=lambda _: {},
         )  # fmt: skip
         self.farm.database.client.hset(self.farm.database.key("tags"), TARGET, exported.image.digest)
-        exporter.move_tag(TARGET, "latest", lambda: self.farm.records.tag_target(TARGET))
+        self.farm.registry.move_tag(TARGET, "latest", lambda: self.farm.records.tag_target(TARGET), exporter.sent)
         return exported.image.digest
 
     def release_of(self, image: str) -> str:

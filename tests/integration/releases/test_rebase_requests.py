@@ -80,7 +80,7 @@ def deploy(farm, first, tmp_path):
             source_names={"app/code"}, process_types={"web": "x"}, variables={}, labels=lambda _: {},
         )  # fmt: skip
         farm.database.client.hset(farm.database.key("tags"), TARGET, found.image.digest)
-        exporter.move_tag(TARGET, "latest", lambda: farm.records.tag_target(TARGET))
+        farm.registry.move_tag(TARGET, "latest", lambda: farm.records.tag_target(TARGET), exporter.sent)
         return found.image.digest
 
     return run

@@ -128,7 +128,7 @@ def test_every_failure_of_a_build_has_a_code_that_says_whose_it_is():
     for code, kind in BUILD_ERRORS.items():
         assert code == kind.code
         assert issubclass(kind, AppError if code.startswith("app.") else FarmError)
-    assert len(BUILD_ERRORS) == 20
+    assert len(BUILD_ERRORS) == 21
 
 
 def test_a_record_tells_an_image_build_from_an_apps():

@@ -67,12 +67,13 @@ def test_every_metric_of_the_farm_is_in_its_document():
 
     from buildfarm.api.metrics import ApiMetrics
     from buildfarm.telemetry.metrics import Metrics
+    from signer.report import Report
 
     def names(registry: CollectorRegistry):
         return {metric.name for metric in registry.collect()}
 
     document = (ROOT / "docs/metrics.md").read_text()
-    declared = names(Metrics(tenants=True).registry) | names(ApiMetrics().registry)
+    declared = names(Metrics(tenants=True).registry) | names(ApiMetrics().registry) | names(Report().registry)
     source = (ROOT / "buildfarm/api/collector.py").read_text()
     declared |= set(re.findall(r'"((?:buildfarm|celery)_[a-z_]+)"', source))
     named = {name.removesuffix("_total") for name in re.findall(r"`((?:buildfarm|celery)_[a-z_]+)", document)}

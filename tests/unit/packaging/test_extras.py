@@ -13,7 +13,7 @@ import pytest
 from buildfarm.cli.extras import EXTRAS
 
 ROOT = Path(__file__).parents[3]
-OWN = {"buildfarm", "workers", "localfarm"}
+OWN = {"buildfarm", "workers", "localfarm", "signer"}
 # The names of imports that differ from their package's.
 DISTRIBUTIONS = {
     "elftools": "pyelftools",
@@ -34,6 +34,7 @@ FARM = (
     "buildfarm/gc/",
     "buildfarm/sources/credentials/rules.py",
     "buildfarm/releases/facts/components/",
+    "buildfarm/oci/signatures/",
 )  # fmt: skip
 TRACES = ("buildfarm/telemetry/traces.py",)
 
@@ -58,7 +59,7 @@ def extra_of(path):
     for extra, places in (("traces", TRACES), ("api", API_ONLY), ("node", WITH_METRICS), ("farm", FARM)):
         if path.startswith(places):
             return extra
-    return {"workers": "node", "localfarm": "local"}.get(path.partition("/")[0], "")
+    return {"workers": "node", "signer": "node", "localfarm": "local"}.get(path.partition("/")[0], "")
 
 
 def imports(path):

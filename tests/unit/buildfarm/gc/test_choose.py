@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 
 import pytest
 
 from buildfarm.gc.choose import Keep, Reason, Rules, choose
+from buildfarm.gc.content import Content
 from buildfarm.gc.storage import Stored
+from buildfarm.oci.signatures.simple import PAYLOAD_TYPE
 
 NOW = 1_000_000.0
 RULES = Rules(images=2, source_seconds=100, cache_seconds=200, grace_seconds=10)
@@ -86,6 +90,20 @@ def referrers():
     }
 
 
+def test_signatures_that_were_replaced_at_their_tag_are_none_of_the_newest_images():
+    replaced = replace(stored("apps/a", "replaced", 300), is_signatures=True)
+    images = [stored("apps/a", f"image{number}", 400 + number) for number in range(2)]
+    assert going(replaced, *images) == [replaced]
+
+
+@pytest.mark.parametrize(
+    ("types", "are_signatures"), [([PAYLOAD_TYPE], True), ([PAYLOAD_TYPE, "tar"], False), ([], False)]
+)
+def test_a_manifest_of_signatures_has_nothing_else(types, are_signatures):
+    manifest = {"layers": [{"mediaType": kind, "digest": "sha256:1"} for kind in types]}
+    assert Content.parse(json.dumps(manifest).encode()).is_signatures is are_signatures
+
+
 @pytest.mark.parametrize("kind", referrers())
 def test_a_referrer_goes_with_its_subject_and_does_not_keep_it(kind):
     found, image = referrers()[kind], stored("apps/a", "image", 500)
@@ -132,3 +150,24 @@ def test_everything_that_stays_has_its_reason():
         NEWER[0].digest: Reason.NEWEST,
         NEWER[1].digest: Reason.NEWEST,
     }
+
+
+def signed(name, age):
+    """An image as the signer leaves it: a bundle, the index of referrers, and the manifest at the tag ``.sig``."""
+    image = stored("apps/a", name, age)
+    hexadecimal = image.digest.removeprefix("sha256:")
+    bundle = stored("apps/a", f"{name} bundle", age, subject=image.digest)
+    index = stored("apps/a", f"{name} index", age, f"sha256-{hexadecimal}", names=(bundle.digest,))
+    signatures = stored("apps/a", f"{name} signatures", age, f"sha256-{hexadecimal}.sig")
+    return [image, bundle, index, signatures]
+
+
+def test_signatures_go_with_their_image_and_never_without_it():
+    old, newest = signed("old", 500), [one for number in range(2) for one in signed(f"newer{number}", 1)]
+    assert going(*old, *newest) == old
+    assert going(*old, *newest, used=[old[0].digest]) == []
+
+
+def test_signatures_do_not_count_as_newest_images():
+    images = [signed(name, age) for name, age in (("first", 52), ("second", 51))]
+    assert going(*[one for image in images for one in image]) == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from buildfarm.errors import RegistryError
 from buildfarm.oci.connection import Connection, NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.elsewhere import next_request
+from buildfarm.oci.http.elsewhere import next_request
 from buildfarm.oci.layer import LayerStream
 from buildfarm.oci.manifest import Descriptor, Manifest, media_types
 from buildfarm.oci.registry import Registry

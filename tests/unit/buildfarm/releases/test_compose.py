@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from buildfarm.oci import image as images
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.env import EnvChange, applied, difference
 from buildfarm.oci.image import AddedLayer, RuntimeConfig
 from buildfarm.oci.manifest import Descriptor, LayerDigests, Manifest, canonical_json, media_types
 from buildfarm.releases.base import Base
 from buildfarm.releases.compose import compose, release_of
 from buildfarm.releases.document import FACTS_TYPE_PREFIX, RELEASE_ANNOTATION, RELEASE_TYPE, decode, encode
-from buildfarm.releases.env import EnvChange, applied, difference
 from buildfarm.releases.labels import LIFECYCLE_LABEL, compact
 from buildfarm.releases.release import Release
 

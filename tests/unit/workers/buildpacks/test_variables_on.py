@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildfarm.releases.env import EnvChange, difference
+from buildfarm.oci.env import EnvChange, difference
 from workers.buildpacks.build import Built
 from workers.buildpacks.cnb import CnbBuild
 

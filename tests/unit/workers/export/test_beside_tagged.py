@@ -57,7 +57,7 @@ def deploy(registry, fake, app):
             source_names={"app/code.py"}, process_types={"web": "x"}, variables={}, labels=labels,
         )  # fmt: skip
         digests = [exported.image.digest]
-        exporter.move_tag(REPOSITORY, TAG, lambda: digests[-1])
+        exporter.registry.move_tag(REPOSITORY, TAG, lambda: digests[-1], exporter.sent)
         return exported, list(fake.log)
 
     return run

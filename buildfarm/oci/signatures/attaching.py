@@ -1,0 +1,212 @@
+"""How signatures come into the registry: beside their image, in the three forms that today's tools read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from buildfarm.errors import RegistryError
+from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.signatures import bundle, referrers, simple
+from buildfarm.oci.signatures.bundle import EMPTY, Bundle
+from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
+from buildfarm.oci.signatures.signer import Signer
+
+_THREADS = 6
+_TRIES = 5  # of an index that another writer changes meanwhile
+
+
+@dataclass(frozen=True)
+class Unsigned:
+    """An image in the registry. ``reference`` is ``host/repository:tag``, the name that it is signed under."""
+
+    repository: str
+    subject: Descriptor  # its manifest
+    reference: str
+
+    @property
+    def name(self) -> str:
+        """``host/repository``, which statements about the image name it by."""
+        return self.reference.rpartition(":")[0]
+
+
+@dataclass(frozen=True)
+class Present:
+    """The manifest of an image's signatures, and the index of its referrers; None if there is none."""
+
+    signatures: bytes | None
+    index: bytes | None
+
+
+NOTHING = Present(None, None)
+
+
+@dataclass(frozen=True)
+class Attaching:
+    """Signs images with every key. At most one process may sign an image at a time."""
+
+    registry: Registry
+    signers: Sequence[Signer]
+
+    def look(self, repository: str, digest: Digest) -> Present:
+        """What is attached to an image already. What cannot be read counts as absent, and is replaced.
+
+        Raises RegistryError.
+        """
+        tags = simple.tag_of(digest), referrers.tag_of(digest)
+        with ThreadPoolExecutor(len(tags)) as pool:
+            signatures, index = pool.map(partial(self._manifest, repository), tags)
+        return Present(simple.readable(signatures), referrers.readable(index))
+
+    def sign(self, image: Unsigned, *, is_new: bool = False) -> None:
+        """Push the image's signatures. What is there already stays, so that this can be done again at any time.
+
+        Of one that ``is_new`` nothing is likely to be there: its blobs are sent while that is looked for. Raises
+        RegistryError and SetupError.
+        """
+        digest = image.subject.digest
+        tag, index_tag = simple.tag_of(digest), referrers.tag_of(digest)
+        statement = Statement(digest, COSIGN_SIGN, {}, image.name)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            looking = pool.submit(self.look, image.repository, digest)
+            early = self._parts(image, statement, NOTHING, tag) if is_new else Parts([], [], [])
+            sending = [pool.submit(self._send, image.repository, blob) for blob in early.blobs]
+            found = looking.result()
+            parts = early if is_new and found == NOTHING else self._parts(image, statement, found, tag)
+            for sent in sending:
+                sent.result()
+            parts = replace(parts, blobs=[blob for blob in parts.blobs if blob not in early.blobs])
+            self._push(pool, image.repository, parts, index_tag, found.index)
+
+    def _parts(self, image: Unsigned, statement: Statement, found: Present, tag: str) -> Parts:
+        """What is still to be pushed."""
+        before = found.signatures
+        signatures = simple.simple_signatures(image.subject.digest, image.reference, self.signers, before)
+        parts = _parts_of(self._missing(image, statement, found.index))
+        if signatures.manifest != before:
+            parts.blobs.extend((signatures.payload, signatures.config))
+            parts.manifests.append((signatures.manifest, tag))
+        return parts
+
+    def attach(self, image: Unsigned, statement: Statement) -> None:
+        """Push a signed statement about the image, as a bundle for each key. Raises RegistryError and SetupError."""
+        index_tag = referrers.tag_of(image.subject.digest)
+        index = referrers.readable(self._manifest(image.repository, index_tag))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            self._push(pool, image.repository, _parts_of(self._missing(image, statement, index)), index_tag, index)
+
+    def _missing(self, image: Unsigned, statement: Statement, index: bytes | None) -> list[Bundle]:
+        """The statement by each key that has not signed it yet."""
+        known = [] if index is None else [one.blob for one in bundles_of(self.registry, image.repository, index)]
+        return [
+            Bundle.sign(statement, image.subject, signer)
+            for signer in self.signers
+            if not any(_is_signed(blob, statement, signer) for blob in known)
+        ]
+
+    def _push(
+        self, pool: ThreadPoolExecutor, repository: str, parts: Parts, index_tag: str, index: bytes | None
+    ) -> None:
+        """Each step needs what the one before has pushed; within a step, all goes side by side."""
+        list(pool.map(lambda blob: self._send(repository, blob), parts.blobs))
+        list(pool.map(lambda one: self._put(repository, *one), parts.manifests))
+        if parts.entries:
+            self._list(repository, index_tag, parts.entries, index)
+
+    def _send(self, repository: str, blob: bytes) -> None:
+        self.registry.put_blob(repository, blob, look=False)
+
+    def _put(self, repository: str, manifest: bytes, tag: str | None) -> None:
+        """All images of an app share the empty blob, so it is sent only if it is missing."""
+        try:
+            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
+        except MissingBlobError:
+            self.registry.put_blob(repository, EMPTY)
+            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
+
+    def _list(self, repository: str, tag: str, entries: list[dict[str, object]], before: bytes | None) -> None:
+        """Adds to the index. The registry compares nothing: what another writer overwrote is written again.
+
+        The first index of an image needs no second look if its keys always make the same signatures: two signers at
+        once write the same bytes, and until then only they knew of the image.
+        """
+        for _ in range(_TRIES):
+            self._put_index(repository, tag, entries, before)
+            if before is None and all(signer.repeats for signer in self.signers):
+                return
+            before = referrers.readable(self._manifest(repository, tag))
+            listed = [] if before is None else [entry.get("digest") for entry in referrers.listed(before)]
+            if all(entry["digest"] in listed for entry in entries):
+                return
+        raise RegistryError(f"The signatures at {repository}:{tag} were overwritten again and again.")
+
+    def _put_index(self, repository: str, tag: str, entries: list[dict[str, object]], before: bytes | None) -> None:
+        """Without what others have listed and removed since: the registry refuses an index that names it."""
+        media_type = INDEX_TYPES["oci"]
+        try:
+            self.registry.put_manifest(repository, referrers.index_of(entries, before), media_type, tag=tag)
+        except MissingBlobError:
+            listed = [] if before is None else referrers.listed(before)
+            there = [one for one in listed if self._manifest(repository, str(one.get("digest"))) is not None]
+            self.registry.put_manifest(repository, referrers.index_of([*there, *entries]), media_type, tag=tag)
+
+    def _manifest(self, repository: str, tag: str) -> bytes | None:
+        try:
+            return self.registry.get_manifest(repository, tag)[1]
+        except NotInRegistryError:
+            return None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is to be pushed: blobs, manifests with their tags, and entries of the index."""
+
+    blobs: list[bytes]
+    manifests: list[tuple[bytes, str | None]]
+    entries: list[dict[str, object]]
+
+
+def _parts_of(bundles: Sequence[Bundle]) -> Parts:
+    return Parts(
+        [one.blob for one in bundles], [(one.manifest, None) for one in bundles], [one.entry for one in bundles]
+    )
+
+
+@dataclass(frozen=True)
+class FoundBundle:
+    """A bundle in the registry, and the image that its manifest names."""
+
+    subject: str
+    blob: bytes
+
+
+def bundles_of(registry: Registry, repository: str, index: bytes) -> Iterator[FoundBundle]:
+    """The bundles of an index, in its order. Raises RegistryError.
+
+    Each manifest is opened: cosign 3 lists its bundles under another artifact type than theirs.
+    """
+    for entry in referrers.listed(index):
+        try:
+            _, content, _ = registry.get_manifest(repository, Digest(str(entry.get("digest"))))
+            manifest = Manifest.parse(content)
+            fields: Mapping[str, Any] = json.loads(content)
+            layers = [layer for layer in manifest.layers if layer.media_type == bundle.BUNDLE_TYPE]
+            subject = str((fields.get("subject") or {}).get("digest", ""))
+            for layer in layers:
+                yield FoundBundle(subject, registry.read_blob(repository, layer.digest))
+        except (ValueError, TypeError, AttributeError, RecursionError, NotInRegistryError):
+            continue  # something other than a bundle, or a list of what is gone
+
+
+def _is_signed(blob: bytes, statement: Statement, signer: Signer) -> bool:
+    try:
+        return bundle.opened(blob, signer.public_key) == statement
+    except ValueError:
+        return False

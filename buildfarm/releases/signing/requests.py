@@ -1,0 +1,191 @@
+"""Requests to the signer: published builds that wait for their signature, and targets whose image has none yet.
+
+The request is part of the record; a wake-up only saves time. The signer finds overdue requests by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from buildfarm.errors import LeaseLost, StoreError
+from buildfarm.model import Build, BuildResult, Failure, State
+from buildfarm.oci.digest import Digest
+from buildfarm.store.admission import Admission
+from buildfarm.store.database import Database
+from buildfarm.store.leases import Lease
+from buildfarm.store.records import decode
+
+CLAIM_SECONDS = 15.0  # after which another signer takes a request over, unless it is renewed
+_WAIT_SECONDS = 1.0
+_DOCUMENT_BYTES_MAX = 128 * 1024  # of one image, in Redis while it waits
+
+
+@dataclass(frozen=True)
+class TargetRequest:
+    """The image of this target is to be signed, and its tag moved."""
+
+    target: str
+    score: str  # reports whether it was asked for again meanwhile
+
+
+@dataclass(frozen=True)
+class BuildRequested:
+    """A published build. ``lease`` is the signer's; the node has let go of it."""
+
+    lease: Lease
+    build: Build
+    published: BuildResult
+    target: str
+    input_digest: str  # as `Leases.succeed` takes it
+    documents: Mapping[str, bytes]  # of the image: what the node sent of its manifest and config, by digest
+    claimed_at: float  # by Redis's clock, in seconds since the epoch
+    received: float  # the same moment by this process's monotonic clock
+
+
+@dataclass(frozen=True)
+class SignRequests:
+    """Every method raises StoreError if Redis cannot be reached."""
+
+    admission: Admission
+
+    @property
+    def database(self) -> Database:
+        """Where they are kept."""
+        return self.admission.database
+
+    def hand_over(
+        self,
+        lease: Lease,
+        target: str,
+        result: BuildResult,
+        *,
+        input_digest: str = "",
+        documents: Collection[bytes] = (),
+    ) -> None:
+        """Publish a build and hand its lease to the signer, in one step. Raises Cancelled and LeaseLost.
+
+        ``documents`` are the image's manifest and config, which the signer then need not fetch: a digest proves each.
+        From here on the node has no part in it: the signer moves the tag and ends the build.
+        """
+        content = result.model_dump_json()
+        known = (
+            json.dumps([one.decode() for one in documents]) if sum(map(len, documents)) <= _DOCUMENT_BYTES_MAX else ""
+        )
+        answer = self.admission.change("hand_over", lease.build_id, lease.fence, target, content, input_digest, known)
+        if answer != "held":
+            lease.refuse(answer)
+
+    def ask(self, target: str) -> None:
+        """The image of this target has no signature: the signer makes one, and then moves the tag."""
+        keys = [self.database.key("signing"), self.database.key("signing:calls")]
+        self.database.run("sign_target", keys, target)
+
+    def wait(self) -> None:
+        """Return when a request has come, or after a second."""
+        with self.database.failures():
+            self.database.client.blpop([self.database.key("signing:calls")], timeout=_WAIT_SECONDS)
+
+    def claim(self) -> BuildRequested | TargetRequest | None:
+        """Take the oldest request that is due; None if there is none. Raises VersionError, and the request waits."""
+        token = secrets.token_hex(16)
+        found: Any = self.admission.change("sign_claim", token, CLAIM_SECONDS)
+        if not found:
+            return None
+        name, later, *more = found
+        if "/" in name:
+            return TargetRequest(name, later)
+        fields: dict[str, str] = dict(zip(more[::2], more[1::2], strict=True))
+        build = decode(fields)
+        try:
+            published = BuildResult.model_validate_json(fields["published"], extra="ignore")
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"The request to sign build {name} cannot be read.") from error
+        lease = Lease(name, build.attempt, token, build)
+        documents = [text.encode() for text in json.loads(fields.get("sign_documents") or "[]")]
+        return BuildRequested(
+            lease,
+            build,
+            published,
+            fields.get("target", ""),
+            fields.get("sign_input", ""),
+            {Digest.of(one): one for one in documents},
+            float(later) - CLAIM_SECONDS,
+            time.monotonic(),
+        )
+
+    def signed(self, request: BuildRequested) -> str:
+        """The signatures are pushed: name the image that the tag is to point to, and return it. Raises LeaseLost.
+
+        If a build that was published later has been signed before, that one's image stays.
+        """
+        digest = str(request.published.digest)
+        named = self.admission.change("signed", request.lease.build_id, request.lease.fence, digest)
+        if not named:
+            raise _lost(request)
+        return str(named)
+
+    def refuse(self, request: BuildRequested, failure: Failure, attempts_max: int) -> str:
+        """Take back a build whose image must not be signed; its tag stays where it is. Raises LeaseLost.
+
+        It is built again, by any node, until its attempts are used up. Returns the build's state.
+        """
+        lease = request.lease
+        answer = self.admission.change(
+            "release", lease.build_id, lease.fence, attempts_max, failure.model_dump_json(), 0, 0, 0, 0, "1"
+        )
+        if answer == "stale":
+            raise _lost(request)
+        with self.database.failures():
+            self.database.client.incr(self.database.key("signing:refused"))
+        return str(answer)
+
+    def count_bug(self, request: BuildRequested) -> int:
+        """A signer failed on this request by a bug; returns how often it has happened."""
+        with self.database.failures():
+            return int(self.database.client.hincrby(self.database.key("build", request.build.id), "sign_bugs", 1))
+
+    def end(self, request: BuildRequested, result: BuildResult) -> None:
+        """The tag is where it should be: the build has succeeded. Raises LeaseLost."""
+        lease = request.lease
+        content = result.model_dump_json()
+        change = self.admission.change
+        if not change("finish", lease.build_id, lease.fence, State.SUCCEEDED, "result", content, request.input_digest):
+            raise _lost(request)
+
+    def settled(self, request: TargetRequest, *, refused: bool = False) -> None:
+        """The target's image is signed, or ``refused``: nothing is to be done unless it was asked for again."""
+        self.database.run("settle", [self.database.key("signing")], request.target, request.score)
+        if refused:
+            with self.database.failures():
+                self.database.client.incr(self.database.key("signing:refused"))
+
+    def renew(self, request: BuildRequested | TargetRequest) -> BuildRequested | TargetRequest | None:
+        """Keep a claim for as long again; None if another signer has taken the request over."""
+        if isinstance(request, BuildRequested):
+            return request if self._renew(request.lease.build_id, request.lease.fence, "1") else None
+        score = self._renew(request.target, request.score, "")
+        return TargetRequest(request.target, score) if score else None
+
+    def refused(self) -> int:
+        """How many images signers have refused, since the farm began."""
+        with self.database.failures():
+            found: Any = self.database.client.get(self.database.key("signing:refused"))
+        return int(found or 0)
+
+    def waiting(self) -> tuple[int, float]:
+        """How many requests there are, and for how many seconds the oldest has waited."""
+        found: Any = self.database.run("signing_age", [self.database.key("signing"), self.database.key("build", "")])
+        return int(found[0]), float(found[1])
+
+    def _renew(self, name: str, mine: str, is_build: str) -> str:
+        keys = [self.database.key("signing"), self.database.key("build", name)]
+        return str(self.database.run("sign_renew", keys, name, mine, CLAIM_SECONDS, is_build))
+
+
+def _lost(request: BuildRequested) -> LeaseLost:
+    return LeaseLost(f"Another signer has taken over build {request.lease.build_id}.")

@@ -1,0 +1,30 @@
+"""What a farm's first signer takes over: the images and bases that were there before signing was turned on."""
+
+from __future__ import annotations
+
+from buildfarm.farm import Farm
+from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.adopted import Adopted
+from buildfarm.releases.signing.known_bases import KnownBases
+from buildfarm.store.tags import tag_targets
+from buildfarm.telemetry import Logger
+
+
+def begin(farm: Farm, log: Logger) -> None:
+    """Once in a farm's life. From then on, only operators make bases known, and images need evidence.
+
+    Raises StoreError.
+    """
+    adopted = Adopted(farm.database)
+    if adopted.has_begun():
+        return
+    pointers = Pointers(farm.database)
+    channels = pointers.all()
+    before = [change.base for name in channels for change in pointers.history(name)]
+    rollouts = [base for one in Rollouts(farm.database).all() for base in (one.base, one.source)]
+    KnownBases(farm.database).add(*before, *rollouts, *channels.values())
+    images = tag_targets(farm.database)
+    adopted.take(images)
+    adopted.begin()
+    log.info("images_taken_over", count=len(images))

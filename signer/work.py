@@ -1,0 +1,172 @@
+"""One request to the signer: checked, signed, and the tag moved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from buildfarm.errors import BuildfarmError, LeaseLost, UnsignableError
+from buildfarm.farm import Farm
+from buildfarm.model import BuildResult, Failure, Fault, Phase, State, place_of
+from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
+from buildfarm.oci.digest import Digest
+from buildfarm.oci.signatures.attaching import Attaching, Unsigned
+from buildfarm.releases.signing.app_tags import AppTags
+from buildfarm.releases.signing.requests import BuildRequested, SignRequests, TargetRequest
+from buildfarm.store import Tags
+from buildfarm.telemetry import Logger
+from signer.claims import Claims
+from signer.evidence import Evidence
+from signer.images import Images, Read
+from signer.report import Report
+from signer.rules import Expected
+
+_BUGS_MAX = 20  # claims that end in a bug, which are 15 s apart
+
+_Sent = Mapping[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Does what is asked of the signer, and reports how it ended."""
+
+    farm: Farm
+    attaching: Attaching
+    images: Images
+    claims: Claims
+    logger: Logger
+    report: Report
+
+    @classmethod
+    def of(cls, farm: Farm, attaching: Attaching, logger: Logger, report: Report | None = None) -> Work:
+        """With what it needs of this farm."""
+        return cls(farm, attaching, Images(farm), Claims(SignRequests(farm.admission)), logger, report or Report())
+
+    @property
+    def requests(self) -> SignRequests:
+        """Where they wait."""
+        return self.claims.requests
+
+    def turn(self) -> bool:
+        """Do the oldest request that is due; False if there is none.
+
+        Raises StoreError, RegistryError and SetupError: then the request is done again later, by any signer.
+        """
+        with self.claims.next() as claim:
+            if claim is None:
+                return False
+            started = time.monotonic()
+            request = claim.request
+            outcome = self._some_build(request) if isinstance(request, BuildRequested) else self._target(request.target)
+            if isinstance(claim.request, TargetRequest):
+                self.requests.settled(claim.request, refused=outcome == "refused")
+            self.report.request_ended(outcome, time.monotonic() - started)
+        return True
+
+    def _some_build(self, request: BuildRequested) -> str:
+        """A build on which the signer fails by a bug again and again does not keep its tenant's place for ever."""
+        try:
+            return self._build(request)
+        except BuildfarmError:
+            raise
+        except Exception as error:
+            if self.requests.count_bug(request) < _BUGS_MAX:
+                raise
+            self.logger.exception("signer_bug", build=request.build.id)
+            return self._refused(request, UnsignableError(f"A bug in the signer: {type(error).__name__}."))
+
+    def _build(self, request: BuildRequested) -> str:
+        log = self.logger.bind(build=request.build.id, attempt=request.build.attempt)
+        published, target = request.published, request.build.request.target
+        try:
+            _check_target(request.target, target)
+            image = self.images.read(published.repository, published.digest, request.documents)
+            is_new = not all(layer.reused for layer in published.layers if layer.origin != "builder")
+            sent = self._sign(
+                image, target, lambda: self.images.check(image, Expected.of(request.build)), is_new=is_new
+            )
+        except UnsignableError as error:
+            log.warning("signature_refused", reason=error.message)
+            return self._refused(request, error)
+        try:
+            named = [self.requests.signed(request)]
+            # What was just named; once the tag has moved, what the record says by then.
+            self._move(target, sent, lambda: named.pop() if named else self.farm.records.tag_target(target))
+            result = _with_publish(request)
+            self.requests.end(request, result)
+        except MissingBlobError as error:
+            self._put_back(target, str(published.digest))
+            return self._refused(request, UnsignableError(f"The registry no longer has the whole image: {error}"))
+        except LeaseLost as error:
+            log.info("request_taken_over", reason=error.message)
+            return "lost"
+        self.report.build_ended(request.build, State.SUCCEEDED, result=result)
+        log.info("build_signed", digest=published.digest)
+        return "signed"
+
+    def _target(self, target: str) -> str:
+        """An image that has no signature yet: it was moved to another base, or built before signing was on."""
+        digest = self.farm.records.tag_target(target)
+        if not digest:
+            return "signed"
+        try:
+            image = self.images.read(place_of(target)[0], Digest(digest))
+            keys = tuple(one.public_key for one in self.attaching.signers)
+            sent = self._sign(image, target, lambda: Evidence(self.images, keys).check(target, image))
+        except UnsignableError as error:
+            self.logger.warning("signature_refused", target=target, reason=error.message)
+            self._put_back(target, digest)
+            return "refused"
+        self._move(target, sent)
+        self.logger.info("target_signed", target=target, digest=digest)
+        return "signed"
+
+    def _put_back(self, target: str, refused: str) -> None:
+        """The record names what the tag points to again, unless another image has been named meanwhile."""
+        try:
+            tagged = str(self.farm.registry.get_manifest(*place_of(target))[2])
+        except NotInRegistryError:
+            tagged = ""
+        if tagged != refused:
+            Tags(self.farm.database).point(target, tagged, refused, "same")
+
+    def _move(self, target: str, sent: _Sent, wanted: Callable[[], str] | None = None) -> None:
+        tags = AppTags(self.farm.registry, self.farm.records, signing=True, signed=frozenset(sent))
+        tags.move(target, wanted, sent)
+
+    def _sign(self, image: Read, target: str, check: Callable[[], None], *, is_new: bool = False) -> _Sent:
+        """Returns media type and bytes of the manifest by digest. Raises UnsignableError as ``check`` does."""
+        try:
+            check()
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise UnsignableError(f"{image.repository}@{image.digest} cannot be read: {error}") from error
+        reference = f"{self.farm.registry.host}/{image.repository}:{place_of(target)[1]}"
+        self.attaching.sign(Unsigned(image.repository, image.descriptor, reference), is_new=is_new)
+        return {str(image.digest): (image.media_type, image.content)}
+
+    def _refused(self, request: BuildRequested, error: UnsignableError) -> str:
+        failure = Failure(
+            code=error.code, fault=Fault.FARM, phase=Phase.PUBLISH, message=error.message, advice=error.advice
+        )
+        try:
+            state = self.requests.refuse(request, failure, self.farm.settings.attempts_max)
+        except LeaseLost:
+            return "lost"
+        self.report.build_ended(request.build, state, code=error.code)
+        return "refused"
+
+
+def _with_publish(request: BuildRequested) -> BuildResult:
+    """The result with the seconds from the hand-over to the tag."""
+    began = request.build.phases_began.get(Phase.PUBLISH)
+    spent = dict(request.published.phase_seconds)
+    if began is not None:
+        spent[Phase.PUBLISH] = max(request.claimed_at - began, 0.0) + time.monotonic() - request.received
+    return request.published.model_copy(update={"phase_seconds": spent})
+
+
+def _check_target(handed_over: str, target: str) -> None:
+    """A node gives its build's own target alone."""
+    if handed_over != target:
+        raise UnsignableError(f"The node handed the build over for {handed_over}, and it is for {target}.")

@@ -1,0 +1,105 @@
+"""A real node and a real signer, each its own process: builds wait for the signer, and their slots do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from buildfarm.farm import open_farm
+from buildfarm.model import Phase, State
+from buildfarm.oci.signatures.signer import new_key
+from testkit.builds import EXAMPLES, Builds, build_node, empty_namespace, terminate, wait_for
+from workers.ownership import attempt_name
+
+SIGNED_SECONDS = 60
+
+
+@contextmanager
+def signer_process(farm, keys):
+    """A signer of this farm, for the length of the block."""
+    environment = {
+        **os.environ,
+        "BUILDFARM_NAMESPACE": farm.settings.namespace,
+        "BUILDFARM_SIGNING": "1",
+        "BUILDFARM_SIGNING_KEYS": "\n".join(f"file:{key}" for key in keys),
+        "BUILDFARM_LOG_FORMAT": "json",
+    }
+    log = keys[0].with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "signer"], env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        terminate(process, 20)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keys") / "signing.key"
+    path.touch(mode=0o600)
+    path.write_bytes(new_key())
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(services):
+    own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:", "signing": "1"})
+    with ExitStack() as stack:
+        stack.callback(empty_namespace, own)
+        farm = stack.enter_context(open_farm(own))
+        node = stack.enter_context(build_node(farm, BUILDFARM_SIGNING="1", BUILDFARM_SLOTS="1"))
+        yield Builds(farm, node)
+
+
+@pytest.fixture
+def waiting(built, tmp_path):
+    """Builds of two apps, handed over while no signer runs."""
+    ids = []
+    for app in ("one", "two"):
+        folder = tmp_path / app
+        shutil.copytree(EXAMPLES / "python", folder)
+        (folder / "version.txt").write_text(app)
+        source, _ = built.farm.pack(folder, built.tenant)
+        ids.append(built.submit(source=source, app=app))
+    published = lambda: all(built.farm.get(one).phase is Phase.PUBLISH for one in ids)  # noqa: E731
+    wait_for(published, SIGNED_SECONDS, lambda: built.node.log.read_text()[-2000:])
+    return ids
+
+
+def test_builds_wait_for_a_signer_without_a_slot_or_a_workspace_and_then_continue(built, waiting, key):
+    farm = built.farm
+    names = [attempt_name(one, 1) for one in waiting]
+    wait_for(lambda: not [name for name in built.node.left_behind() if any(one in name for one in names)], 30, str)
+    assert [farm.get(one).state for one in waiting] == [State.RUNNING] * 2
+    wait_for(lambda: all(node.busy == 0 for node in farm.nodes() if node.id == built.node.id), 10, str)
+    repositories = [f"apps/{built.tenant}/{app}" for app in ("one", "two")]
+    assert not any(farm.registry.has_manifest(name, "latest") for name in repositories)
+    with signer_process(farm, [key]):
+        ended = [built.ended(one) for one in waiting]
+    assert [(build.state, build.attempt) for build in ended] == [(State.SUCCEEDED, 1)] * 2
+    for build, name in zip(ended, repositories, strict=True):
+        assert farm.registry.get_manifest(name, "latest")[2] == build.result.digest
+        assert built.log(build).endswith("uploaded")
+
+    image = farm.image(ended[0])
+    environment = {**os.environ, "BUILDFARM_NAMESPACE": farm.settings.namespace}
+    command = [sys.executable, "-m", "buildfarm", "verify", image, "--content", "--json"]
+    found = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert found["forms"] == ["tag", "bundle"]
+    assert found["image"] == image
+    assert found["content_bytes"] > 0
+
+
+def test_neither_the_node_nor_its_builds_can_reach_the_key(built, key):
+    environment = Path(f"/proc/{built.node.process.pid}/environ").read_bytes()
+    assert key.name.encode() not in environment
+    assert b"SIGNING_KEYS" not in environment
+    assert key.stat().st_mode & 0o077 == 0
