@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images verify-supply-chain images-report verify-wheel verify-archive verify-fleet verify-network verify-restore soak
+.PHONY: help set-up lint unit test demo verify-main verify-buildpacks verify-apps verify-sources builder-packages bench-export bench-nodes bench-queue bench-redeploy faults faults-short up down monitoring verify-observability hostile clean verify-images verify-supply-chain images-report verify-wheel verify-archive verify-fleet verify-network verify-restore verify-sizes soak
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,6 +169,10 @@ verify-fleet: $(STAMP) ## what it costs to move 1,000 apps to another base, and 
 verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, an unsteady Redis, clocks that jump, IPv6
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.network
+
+verify-sizes: $(STAMP) ## a 6 GiB build on a large node while standard ones go on; takes 6 GiB of memory
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m verify.queue.sizes
 
 verify-restore: $(STAMP) ## Redis lost, Redis an hour old, registry an hour old: what survives, as tables of claims
 	$(BIN)/buildfarm up --no-worker

@@ -19,7 +19,7 @@ from buildfarm.gc.keeping import Keeping
 from buildfarm.model import IMAGES, RESERVED, Build, BuildRequest, Request, State
 from buildfarm.oci.reference import host_of
 from buildfarm.queue.messages import message_template
-from buildfarm.queue.names import TASK, shard_of
+from buildfarm.queue.names import TASK, kind_of, shard_of, size_of
 from buildfarm.queue.view import QueuePosition, QueueView
 from buildfarm.releases.apps import Apps
 from buildfarm.seal import Seal
@@ -45,13 +45,11 @@ if TYPE_CHECKING:
     from buildfarm.gc import rollback as rollbacks
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import Rollback
-    from buildfarm.node import Node
     from buildfarm.oci import registry as registries
     from buildfarm.queue import why as whys
     from buildfarm.releases.signing import app_tags
     from buildfarm.sources import packing
     from buildfarm.store import buildpack_order as orders
-    from buildfarm.store import nodes as known_nodes
 else:  # most calls of most programs need only Redis, and of it the records
     inputs = LazyModule("buildfarm.input_digest")
     pins = LazyModule("buildfarm.buildpacks.pin")
@@ -62,7 +60,6 @@ else:  # most calls of most programs need only Redis, and of it the records
     app_tags = LazyModule("buildfarm.releases.signing.app_tags")
     packing = LazyModule("buildfarm.sources.packing")
     orders = LazyModule("buildfarm.store.buildpack_order")
-    known_nodes = LazyModule("buildfarm.store.nodes")
 
 _QUICK_SECONDS = 2.0
 _EVENT_WAIT_SECONDS = 4.0  # less than the 5 s after which a connection to Redis counts as dead
@@ -138,12 +135,13 @@ class Farm(Keeping, Apps):
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
         self.room.check_submit(request, build_id)
-        request = self._pinned(request)
+        request = self.sizes.given(self._pinned(request))
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
             known = ", ".join(self.settings.classes)
             raise RequestError(f"There is no class {build_class} of builds.", advice=f"The classes are: {known}.")
-        queue = shard_of(request.tenant, build_class, self.settings.shards)
+        kind = kind_of(build_class, size_of(request))
+        queue = shard_of(request.tenant, kind, self.settings.shards)
         has_variables = self.build_variables.has_some(request.tenant, request.app)
         cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
@@ -151,7 +149,7 @@ class Farm(Keeping, Apps):
             build_id, request, queue, cached, has_variables=has_variables, private=self._is_private(request)
         )
         if isinstance(accepted, Full):
-            raise self._full(request.tenant, build_class, accepted)
+            raise self._full(request.tenant, kind, accepted)
         if not self.records.is_of(accepted, request):
             raise ConflictError(
                 "This idempotency key was already used for another request.",
@@ -283,14 +281,6 @@ class Farm(Keeping, Apps):
             build_id, seen
         )
 
-    def nodes(self) -> list[Node]:
-        """The build nodes of the last day; those that went silent are marked as gone."""
-        return known_nodes.Nodes(self.database).all()
-
-    def drain(self, node_id: str) -> None:
-        """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
-        known_nodes.Nodes(self.database).drain(node_id)
-
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         if not getattr(request, "cached_result", False) or self._has_submodules(request):
@@ -323,8 +313,8 @@ class Farm(Keeping, Apps):
         error.build_id = build_id
         return error
 
-    def _full(self, tenant: str, build_class: str, full: Full) -> QueueFullError:
-        seconds = self.admission.retry_after_seconds(tenant, build_class)
+    def _full(self, tenant: str, kind: str, full: Full) -> QueueFullError:
+        seconds = self.admission.retry_after_seconds(tenant, kind)
         return QueueFullError(
             f"{tenant} has {full.waiting} builds waiting; the limit is {full.limit}.",
             advice=f"Try again in {seconds:.0f} s, or cancel some of them.",

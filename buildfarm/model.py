@@ -111,6 +111,7 @@ class BuildSpec(QueueOptions):
     secrets: Annotated[tuple[str, ...], Field(max_length=ENV_NAMES_MAX)] = Field(
         (), description="names of config vars whose values the log masks"
     )
+    size: ClassName | None = Field(None, description="of its sandbox; null: the app's, which is standard unless set")
     buildpacks: Buildpacks = Field((), description="all run, in this order; empty: those the app names, or detected")
     buildpack_order: Buildpacks = Field((), description="detected in this order; empty: the farm's order")
     cached_result: bool = Field(True, validation_alias=_MEMO, description="take the image of an equal build")

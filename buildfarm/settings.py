@@ -34,6 +34,8 @@ ENV_FILE = STATE_DIRECTORY / "farm.env"  # `buildfarm up` writes it
 MIB = 1024 * 1024
 CELL_NAME = r"[a-z0-9]{1,16}"
 NOT_CELLS = frozenset({"default", "include"})  # words of nginx's own in a `map`
+_SIZES_MAX = 8  # they are labels of metrics
+_SIZE_PART = re.compile(r"(memory|disk):[1-9]\d{0,6}(MiB|GiB)|cpus:(?!0+(\.0+)?$)\d{1,3}(\.\d+)?|seconds:[1-9]\d{0,4}")
 SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
@@ -75,6 +77,13 @@ class Settings(BaseModel):
         frozenset(), description="classes of builds that this node serves, as bulk,interactive; empty: all"
     )
     slots: int = Field(2, ge=1, le=64, description="builds that run at once on this node")
+    node_sizes: frozenset[str] = Field(
+        frozenset({"standard"}), min_length=1, description="sizes of builds that this node serves, as large,standard"
+    )
+    node_memory_bytes: int = Field(
+        0, ge=0, description="memory of all sandboxes of this node; 0: slots times memory_bytes"
+    )
+    node_cpus: float = Field(0, ge=0, description="processors of its builds; 0: slots times cpus")
     workspace_directory: Path = Field(
         Path("/var/lib/buildfarm/workspaces"), description="builds' files; the engine must see the same path"
     )
@@ -117,6 +126,9 @@ class Settings(BaseModel):
     cpus: float = Field(2.0, gt=0, description="processors of a sandbox")
     pids_max: int = Field(512, gt=0, description="processes and threads of a sandbox")
     files_max: int = Field(16_384, gt=0, description="open files of a process in a sandbox")
+    sizes: dict[str, str] = Field(
+        {}, description="sizes beside standard, as large=memory:6GiB/cpus:4/disk:16GiB/seconds:1800,huge=memory:16GiB"
+    )
 
     # Isolation
     compile_network: bool = Field(True, description="whether buildpacks reach the network while they compile")
@@ -155,6 +167,12 @@ class Settings(BaseModel):
     )
     classes: dict[str, int] = Field(
         {"interactive": 4, "bulk": 1}, description="classes of builds and their weights; the first is the default"
+    )
+    tenant_sizes: frozenset[str] = Field(
+        frozenset({"standard"}), description="sizes that tenants may use unless their limits say otherwise"
+    )
+    sizes_on_demand: frozenset[str] = Field(
+        frozenset(), description="sizes whose nodes start when builds wait: accepted while no node serves them"
     )
     shards: int = Field(16, ge=1, le=256, description="queues that the tenants of a class are spread over")
     tenant_running_max: int = Field(10, ge=1, le=10_000, description="builds of a tenant that run at once")
@@ -262,6 +280,24 @@ class Settings(BaseModel):
             raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
         return dict(pairs)
 
+    @field_validator("sizes", mode="before")
+    @classmethod
+    def _parse_sizes(cls, value: Any) -> Any:
+        pairs = [pair.partition("=")[::2] for pair in value.split(",") if pair] if isinstance(value, str) else None
+        found = value if pairs is None else dict(pairs)
+        named = (re.fullmatch(r"(?!standard$)[a-z][a-z0-9]{0,29}", name) for name in found)
+        if not all(named) or len(found) < len(pairs or ()) or len(found) > _SIZES_MAX:
+            raise ValueError(
+                f"name at most {_SIZES_MAX} sizes, each once and in lower-case letters, none of them standard"
+            )
+        for name, text in found.items():
+            parts = text.split("/")
+            if not all(map(_SIZE_PART.fullmatch, parts)) or len({part.partition(":")[0] for part in parts}) < len(
+                parts
+            ):
+                raise ValueError(f"write the size {name} as memory:6GiB/cpus:4/disk:16GiB/seconds:1800, or some of it")
+        return found
+
     @field_validator("cell")
     @classmethod
     def _check_cell(cls, value: str) -> str:
@@ -280,7 +316,7 @@ class Settings(BaseModel):
         farm = hashlib.sha256(f"{info.data.get('namespace')} {place}".encode()).hexdigest()
         return f"{SANDBOX_NETWORK}-{farm[:8]}"
 
-    @field_validator("node_classes", mode="before")
+    @field_validator("node_classes", "node_sizes", "tenant_sizes", "sizes_on_demand", mode="before")
     @classmethod
     def _parse_node_classes(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -298,12 +334,21 @@ class Settings(BaseModel):
         unknown = self.node_classes - set(self.classes)
         if unknown:
             raise ValueError(f"node_classes names {', '.join(sorted(unknown))}, which is not in classes")
+        for name in ("node_sizes", "tenant_sizes", "sizes_on_demand"):
+            if unknown := getattr(self, name) - {"standard", *self.sizes}:
+                raise ValueError(f"{name} names {', '.join(sorted(unknown))}, which is not in sizes")
         return self
+
+    @property
+    def longest_seconds(self) -> float:
+        """What a build of any size may take."""
+        found = re.findall(r"\bseconds:(\d+)", " ".join(self.sizes.values()))
+        return max(self.build_seconds, *map(float, found)) if found else self.build_seconds
 
     @property
     def grace_seconds(self) -> float:
         """The age below which a build may still need what no manifest names."""
-        return max(self.collect_grace_seconds, self.build_seconds + self.outage_seconds)
+        return max(self.collect_grace_seconds, self.longest_seconds + self.outage_seconds)
 
     @property
     def signs(self) -> bool:

@@ -78,6 +78,20 @@ ALERTS = (
         "No build node takes builds.",
     ),
     Alert(
+        "BuildfarmSizeUnserved",
+        'max by (size) (buildfarm_size_builds{state="queued"}) > 0 and max by (size) (buildfarm_size_slots) == 0',
+        "10m",
+        "page",
+        "{{ $value }} builds of the size {{ $labels.size }} wait, and no node serves it.",
+        (
+            ('buildfarm_size_builds{size="large",state="queued"}', "0 3x30"),
+            ('buildfarm_size_slots{size="large"}', "1 0x30"),
+        ),
+        "20m",
+        "3 builds of the size large wait, and no node serves it.",
+        (("size", "large"),),
+    ),
+    Alert(
         "BuildfarmPrewarmStuck",
         "buildfarm_builder_ready == 0",
         "10m",

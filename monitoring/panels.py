@@ -130,6 +130,11 @@ QUEUE = Board(
             Panel("Wait, submit to start", "s", "Of each build's first attempt.", quantiles("buildfarm_queue_wait_seconds")),
             Panel("Builds running", "none", "Of each class.", (('max by (build_class) (buildfarm_queue_builds{state="running"})', "{{build_class}}"),), "stacked"),
         )),
+        ("Sizes", (
+            Panel("Builds by size", "none", "Queued and running.", (('max by (size, state) (buildfarm_size_builds{state=~"queued|running"})', "{{size}} {{state}}"),), "stacked"),
+            Panel("Room by size", "none", "Builds of each size that the nodes run if they run no others.", (("max by (size) (buildfarm_size_slots)", "{{size}}"),)),
+            Panel("Oldest of each size waits", "s", "Of all classes.", (("max by (size) (buildfarm_size_oldest_seconds)", "{{size}}"),)),
+        )),
         ("Fairness and Redis", (
             Panel("Waiting by tenant", "none", "Needs BUILDFARM_METRICS_TENANTS.", (('topk(10, max by (tenant) (sum by (tenant, instance) (buildfarm_tenant_queue_builds{state=~"held|queued"})))', "{{tenant}}"),), "stacked"),
             Panel("Attempts that ended, by tenant", "ops", "Needs BUILDFARM_METRICS_TENANTS.", ((f"topk(10, {rate('buildfarm_tenant_builds_total', 'tenant')})", "{{tenant}}"),), "stacked"),

@@ -14,7 +14,7 @@ from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.gc.storage import Storage
 from buildfarm.queue.app import make_celery
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import farm_kinds, queue_names
 from buildfarm.settings import Settings
 from buildfarm.store import Database, Leases, Nodes, Wakeups
 from buildfarm.store.archive.archivist import Archivist
@@ -32,6 +32,7 @@ from workers.engine import open_engine
 from workers.pipeline import AppTools
 from workers.queue import submissions
 from workers.queue.consumer import consume
+from workers.queue.sizes import NodeSizes
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
 from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving
@@ -41,7 +42,7 @@ from workers.upkeep.health import Health
 from workers.upkeep.janitor import Janitor
 from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
-from workers.upkeep.pool_upkeep import PoolUpkeep
+from workers.upkeep.pool_upkeep import PoolUpkeep, total_memory
 from workers.upkeep.spools import SPOOLS_SECONDS, Spools
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
@@ -72,11 +73,12 @@ def run(settings: Settings) -> bool:
     log = logger(node=settings.node_id)
     with ExitStack() as resources:
         resources.enter_context(_alone(settings))
+        sizes = NodeSizes.of(settings, total_memory())
         farm = resources.enter_context(open_farm(settings, patience_seconds=settings.outage_seconds))
         client = resources.enter_context(closing(open_engine(settings.docker_url)))
         pinging = resources.enter_context(closing(open_engine(settings.docker_url, call_seconds=_PING_SECONDS)))
         farm.records.queued_count()  # fails here, with one sentence, where Redis cannot be reached
-        metrics = Metrics(tenants=settings.metrics_tenants)
+        metrics = Metrics(tenants=settings.metrics_tenants, sizes=tuple(sizes.capacity.sizes))
         probes = Probes()
         resources.enter_context(serve_metrics(metrics.registry, settings.metrics_host, settings.metrics_port, probes))
         farm.registry.observe(metrics.registry_answered)
@@ -96,7 +98,7 @@ def run(settings: Settings) -> bool:
         disk, follower = make_followed(farm, client, tools, metrics, log)
         nodes = Nodes(farm.database)
         health = Health(
-            settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes,
+            settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes, sizes,
             network=isolation.rules.trouble,
         )  # fmt: skip
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
@@ -119,9 +121,9 @@ def run(settings: Settings) -> bool:
         image_tools = make_image_tools(settings, client, tools)
         worker = Worker(
             settings, tools, image_tools, farm.records, leases, farm.log_streams, attempts, metrics, tracer,
-            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble, spools=spools,
+            trouble=health.trouble, rest=health.rest, unsafe=isolation.rules.trouble, spools=spools, sizes=sizes,
         )  # fmt: skip
-        celery = resources.enter_context(closing(make_celery(settings)))
+        celery = resources.enter_context(closing(make_celery(settings, sizes.for_pops)))
         register(celery, worker)
         submissions.register(celery, farm)
         _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools, spools=spools)
@@ -160,7 +162,7 @@ def farm_jobs(
     """Upkeep of the whole farm, which every node does: name, pause and job."""
     settings, log = farm.settings, logger(node=farm.settings.node_id)
     registry = spools.registry
-    queues = queue_names(settings.classes, settings.shards)
+    queues = queue_names(farm_kinds(settings), settings.shards)
     sweeper = Sweeper(settings.node_id, farm.records, leases, nodes, queues, settings.resend_seconds, metrics, log)
     yield "sweep", SWEEP_SECONDS, sweeper.sweep
     yield "logs", SWEEP_SECONDS, lambda: look_after_logs(farm.log_streams, sweeper.duty, log)

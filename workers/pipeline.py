@@ -46,6 +46,8 @@ class AppTools:
         """The same tools for one attempt at a build: what ``check`` raises ends their long calls."""
         return replace(
             self,
+            pool=self.pool.of(build),
+            source_limits=self.source_limits.of(self.pool.of(build).disk_bytes),
             # One and the same builder to the attempt's end, whatever becomes of its channel meanwhile.
             builders=Builders(self.builders.of(build.base if build else "")),
             registry=self.registry.during(check),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from celery import Celery
 
@@ -19,20 +20,23 @@ from buildfarm.errors import (
     Interruption,
     NodeError,
     NodeStopped,
+    OutOfMemoryError,
     StoreError,
     VersionError,
 )
 from buildfarm.input_digest import input_digest
 from buildfarm.model import Build, BuildResult, Failure, Fault, ImageRequest, Phase, Request, State
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.queue.names import TASK
+from buildfarm.queue.names import TASK, queue_of, size_of, size_of_queue
+from buildfarm.queue.sizes import sizes_of
 from buildfarm.recipes.catalogue import TOOLS
 from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.settings import Settings
 from buildfarm.sources.credentials import Credential
-from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Records, Tags, Unclaimed
+from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Nodes, Records, Tags, Unclaimed
 from buildfarm.store.keeping.credentials import CredentialStore
+from buildfarm.store.keeping.sizes import SizeRules
 from buildfarm.store.keeping.variables import VariableStore
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import HANDED_OVER, Metrics
@@ -41,6 +45,7 @@ from workers import pipeline
 from workers.attempt.attempt import Attempt, Times
 from workers.attempt.claim import claim
 from workers.attempt.finished import Finished, Publish
+from workers.attempt.larger import with_next_size
 from workers.attempt.log import BuildLog
 from workers.attempt.running import RunningAttempts
 from workers.attempt.spool import Spool
@@ -55,6 +60,13 @@ from workers.upkeep.spools import Spools
 _RETRY_WAIT_SECONDS_MAX = 60.0
 _TWICE_WAIT_SECONDS = 2.0
 _CLAIM_SECONDS = 15.0  # about as long as a failover takes
+
+
+class Sizes(Protocol):
+    """Builds of several sizes on one node."""
+
+    def begun(self, size: str) -> AbstractContextManager[bool]:
+        """A build of this size runs for the length of the block: False if it has no room."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +86,26 @@ class Worker:
     rest: Callable[[], None]  # the node takes no builds for a while
     unsafe: Callable[[], str] = lambda: ""  # why no build may be claimed, whatever the gate let through
     spools: Spools | None = None  # None: the logs are what Redis keeps of them
+    sizes: Sizes | None = None  # None: whatever comes has room
 
-    def build(self, build_id: str) -> None:
-        """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged."""
+    def build(self, build_id: str, size: str = "") -> None:
+        """Does one build, if it is still to be done. Raises nothing: every end is written to the record or logged.
+
+        ``size`` is that of the queue that its message came from; empty: any.
+        """
+        with self.sizes.begun(size) if self.sizes else nullcontext(True) as has_room:
+            self._build(build_id, size, "" if has_room else f"the node has no room for a build of the size {size}")
+
+    def _build(self, build_id: str, size: str, obstacle: str) -> None:
         log = logger(build=build_id, node=self.settings.node_id)
-        if reason := self.unsafe():
+        if reason := obstacle or self.unsafe():
             # As below: the record stays queued, and the sweeper sends a new message.
             log.warning("claim_refused", reason=reason)
             return
         try:
             lease = claim(
                 self.leases, build_id, self.settings.node_id, _CLAIM_SECONDS, self.settings.offer_seconds,
-                bases=self.tools.builders.held.told(),
+                bases=self.tools.builders.held.told(), size=size,
             )  # fmt: skip
         except StoreError as error:
             # A sweeper sees that it has no message, or, if the claim arrived, that its lease ended, and sends one.
@@ -142,7 +162,7 @@ class Worker:
         attempt = Attempt(
             lambda phase: self.leases.renew(lease, phase),
             build_log,
-            times=Times(settings.renew_seconds, settings.build_seconds, settings.outage_seconds),
+            times=Times(settings.renew_seconds, self._build_seconds(lease.build), settings.outage_seconds),
             observe=self._observer(lease.build_id, lease.attempt),
             logger=log,
         )
@@ -181,6 +201,10 @@ class Worker:
             if trouble := self.trouble():
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
                 return self._give_back(lease, NodeError(f"The node failed: {trouble}."), attempt, log, ended)
+            if isinstance(error, OutOfMemoryError) and ended.build:
+                database = self.records.database
+                rules = SizeRules(database, self.settings, Nodes(database).all)
+                error = with_next_size(error, ended.build.request, rules)
             ended.code = error.code
             failure = _failure(error, Fault.APP, attempt)
             _end_log_with(failure, attempt)
@@ -210,8 +234,13 @@ class Worker:
         if isinstance(request, ImageRequest):
             run = tool.run if request.image.startswith(f"{TOOLS}/") else image_pipeline.run
             image_tools = replace(self.image_tools.during(attempt.check), variables=tools.variables)
-            return run(build, request, image_tools, attempt, publish)
+            return _reserving(tools, attempt, run(build, request, image_tools, attempt, publish))
         return pipeline.run(build, request, tools, attempt, publish)
+
+    def _build_seconds(self, build: Build | None) -> float:
+        """What a build of its size may take."""
+        size = sizes_of(self.settings).get(size_of(build.request if build else None))
+        return size.seconds if size else self.settings.build_seconds
 
     def _request(self, build: Build, attempt: Attempt) -> Request:
         """What the build asks for; an app's with its config vars."""
@@ -339,7 +368,7 @@ class Worker:
 
     def _begun(self, build: Build) -> None:
         if build.attempt == 1 and build.started_at is not None:
-            self.metrics.waited(build.started_at - build.submitted_at, build.id)
+            self.metrics.waited(build.started_at - build.submitted_at, build.id, size_of(build.request))
             self.tracer.add(build.id, "queue", build.submitted_at, build.started_at)
 
     def _tell(self, lease: Lease, ended: Outcome, log: Logger) -> None:
@@ -368,6 +397,13 @@ class Outcome:
     build: Build | None = None  # the record, where it could be read
 
 
+@contextmanager
+def _reserving(tools: AppTools, attempt: Attempt, run: AbstractContextManager[Finished]) -> Iterator[Finished]:
+    """Memory for what an image build runs, which takes no sandbox from the pool."""
+    with tools.pool.reserve(f"image-{id(run):x}", attempt.check), run as finished:
+        yield finished
+
+
 def retry_wait_seconds(attempt: int) -> float:
     """How long a build waits after an attempt that failed by the farm's fault: an outage may be over then."""
     return min(_RETRY_WAIT_SECONDS_MAX, 2.0 * 4.0 ** (attempt - 1))
@@ -377,10 +413,10 @@ def register(app: Celery, worker: Worker) -> None:
     """Makes the worker's `build` the task that messages name."""
 
     # A client that can write to Redis can send anything; what is not a build's id ends here.
-    @app.task(name=TASK, ignore_result=True, typing=False)
-    def build(*args: object, **kwargs: object) -> None:
+    @app.task(name=TASK, ignore_result=True, typing=False, bind=True)
+    def build(task: Any, /, *args: object, **kwargs: object) -> None:
         if len(args) == 1 and not kwargs and isinstance(args[0], str):
-            worker.build(args[0])
+            worker.build(args[0], size_of_queue(queue_of(task.request.delivery_info)))
         else:
             logger(node=worker.settings.node_id).warning("message_dropped", reason="it names no build")
 

@@ -13,6 +13,7 @@ from buildfarm.errors import NodeError
 from buildfarm.farm import Farm
 from buildfarm.oci.memory import RememberedDocuments
 from buildfarm.oci.registry import Registry
+from buildfarm.queue.names import STANDARD
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
 from buildfarm.releases.facts.components.store import ComponentStore
@@ -26,6 +27,8 @@ from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Nodes, ScannedLayers
 from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
+from workers.attempt.capacity import Capacity
+from workers.attempt.memory import SandboxMemory
 from workers.builder import Builder, Builders
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies, Snapshots
@@ -41,7 +44,7 @@ from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
 from workers.sandbox.container import Sandboxes
 from workers.sandbox.network import ensure_builds_network
-from workers.sandbox.pool import SandboxPool
+from workers.sandbox.pool import Makers, SandboxPool
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
@@ -125,7 +128,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
     sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
     builders = Builders(builder)
-    pool = SandboxPool(workspaces, sandboxes, ready_max(settings.warm_sandboxes, settings.slots, total_memory()))
+    pool = _open_pool(settings, workspaces, sandboxes)
     return AppTools(
         node_id=settings.node_id,
         compile_network=settings.compile_network,
@@ -151,6 +154,29 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         fetcher=BuildpackFetcher(
             farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),
+    )
+
+
+def _open_pool(settings: Settings, workspaces: Workspaces, sandboxes: Sandboxes) -> SandboxPool:
+    """The node's sandboxes. One of several sizes, or with a setting of its memory, counts that of all of them."""
+    capacity = Capacity.of(settings)
+    makers = {
+        name: Makers(
+            workspaces.limited(size.disk_bytes),
+            sandboxes.sized(size.memory_bytes, min(size.cpus, os.cpu_count() or 1)),
+            size.memory_bytes,
+        )
+        for name, size in capacity.sizes.items()
+        if name != STANDARD
+    }
+    return SandboxPool(
+        workspaces,
+        sandboxes,
+        ready_max(settings.warm_sandboxes, settings.slots, total_memory()),
+        makers,
+        SandboxMemory(capacity.memory_bytes if capacity.is_counted else 0),
+        settings.memory_bytes,
+        tuple(capacity.sizes),
     )
 
 
@@ -248,7 +274,7 @@ def open_facts(
 def _open_tools(settings: Settings, farm: Farm) -> ToolStore:
     """The node's build tools. Raises NodeError."""
     directory = settings.tool_directory
-    tools = ToolStore(farm.registry, directory, settings.tool_copies_bytes, settings.build_seconds + _IDLE_SECONDS)
+    tools = ToolStore(farm.registry, directory, settings.tool_copies_bytes, settings.longest_seconds + _IDLE_SECONDS)
     try:
         tools.open()
     except OSError as error:

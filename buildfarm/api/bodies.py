@@ -7,7 +7,7 @@ from pydantic.config import JsonValue
 
 from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.config_vars.build_variables import BuildVariable
-from buildfarm.fields import Frozen, HttpUrl, Name
+from buildfarm.fields import ClassName, Frozen, HttpUrl, Name
 from buildfarm.gc.retention import COUNT_MAX, DAYS_MAX
 from buildfarm.model import Build, Buildpacks, BuildRequest, BuildSpec, State
 from buildfarm.queue.view import QueuePosition
@@ -98,6 +98,7 @@ class NewLimits(Frozen):
     running: int | None = Field(None, ge=1, le=LIMIT_MAX)
     waiting: int | None = Field(None, ge=1, le=LIMIT_MAX)
     bytes: int | None = Field(None, ge=1, le=2**50, description="of the tenant in the registry")
+    sizes: tuple[ClassName, ...] | None = Field(None, min_length=1, description="that the tenant's builds may have")
 
 
 class NewRetention(Frozen):
@@ -168,6 +169,12 @@ class NewAppChannel(Frozen):
     """The channel that an app is to follow."""
 
     channel: Name
+
+
+class AppSize(Frozen):
+    """The size of an app's builds that ask for none."""
+
+    size: ClassName = Field(examples=["large"])
 
 
 class Draining(Frozen):

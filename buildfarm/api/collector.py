@@ -13,7 +13,8 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.gc.choose import Reason
 from buildfarm.node import NodeState
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import STANDARD, farm_kinds, queue_names
+from buildfarm.queue.sizes import sizes_of
 from buildfarm.queue.view import QueueRow
 from buildfarm.releases.rollouts.rules.gate import silent_apps
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
@@ -57,12 +58,14 @@ class Standing(Collector):
             "How long the oldest queued build has waited; 0: none is queued",
             labels=["build_class"],
         )
-        for row in view.classes:
+        for name in self._farm.settings.classes:
+            rows = [row for row in view.classes if row.build_class == name]
             for state in _WAITING:
-                builds.add_metric([row.build_class, state], getattr(row, state))
-            oldest.add_metric([row.build_class], row.oldest_seconds or 0)
+                builds.add_metric([name, state], sum(getattr(row, state) for row in rows))
+            oldest.add_metric([name], max(row.oldest_seconds or 0 for row in rows))
         yield builds
         yield oldest
+        yield from _by_size(view.classes)
         if self._tenants:
             yield _by_tenant(view.tenants)
 
@@ -73,6 +76,11 @@ class Standing(Collector):
             states.add_metric([state], sum(node.state is state for node in nodes))
         yield states
         living = [node for node in nodes if node.state is not NodeState.GONE]
+        sizes = GaugeMetricFamily("buildfarm_size_slots", "Builds of each size that nodes can run", labels=["size"])
+        for size in sizes_of(self._farm.settings):
+            slots = sum(node.sizes.get(size, 0) if node.sizes else node.slots * (size == STANDARD) for node in living)
+            sizes.add_metric([size], slots)
+        yield sizes
         yield _gauge("buildfarm_farm_slots", "Slots of all living nodes", sum(node.slots for node in living))
         yield _gauge("buildfarm_farm_slots_busy", "Slots in use on live nodes", sum(node.busy for node in living))
         # A name that dashboards for Celery know.
@@ -86,7 +94,7 @@ class Standing(Collector):
         with database.failures():
             info: Any = database.client.info("memory")
             pipeline = database.client.pipeline(transaction=False)
-            names = queue_names(settings.classes, settings.shards)
+            names = queue_names(farm_kinds(settings), settings.shards)
             for name in names:
                 pipeline.llen(database.key(name))
             lengths = pipeline.execute()
@@ -153,6 +161,21 @@ def archive(farm: Farm) -> Iterator[Metric]:
 def make_standing(farm: Farm) -> Standing:
     """A collector of this farm."""
     return Standing(farm, tenants=farm.settings.metrics_tenants)
+
+
+def _by_size(rows: tuple[QueueRow, ...]) -> Iterator[Metric]:
+    """The builds of all classes by their size; labels are the sizes of the settings."""
+    builds = GaugeMetricFamily("buildfarm_size_builds", "Builds by size and state", labels=["size", "state"])
+    oldest = GaugeMetricFamily(
+        "buildfarm_size_oldest_seconds", "How long the oldest queued build of a size has waited", labels=["size"]
+    )
+    for size in dict.fromkeys(row.size for row in rows):
+        found = [row for row in rows if row.size == size]
+        for state in _WAITING:
+            builds.add_metric([size, state], sum(getattr(row, state) for row in found))
+        oldest.add_metric([size], max(row.oldest_seconds or 0 for row in found))
+    yield builds
+    yield oldest
 
 
 def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:

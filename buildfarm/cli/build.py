@@ -61,6 +61,7 @@ RUN_POLICIES = ("all", "latest_queued", "latest_always")
 @click.option("--archive", "archive_url", metavar="URL", help="Build a tar archive instead of a directory.")
 @click.option("--sha256", metavar="HEX", help="SHA-256 that the archive must have.")
 @click.option("--class", "build_class", help="Class of the build. Default: the farm's first class.")
+@click.option("--size", help="Size of the sandbox. Default: the app's, which is standard unless it was set.")
 @click.option(
     "--run-policy",
     type=click.Choice(RUN_POLICIES),
@@ -87,6 +88,7 @@ def build(
     archive_url: str | None,
     sha256: str | None,
     build_class: str | None,
+    size: str | None,
     run_policy: str,
     rebuild: bool,
     idempotency_key: str | None,
@@ -128,6 +130,7 @@ def build(
                 buildpacks=_chosen(farm, buildpacks),
                 buildpack_order=_chosen(farm, buildpack_order),
                 build_class=build_class,
+                size=size,
                 run_policy=model.RunPolicy(run_policy),
                 cached_result=not rebuild,
                 idempotency_key=idempotency_key,

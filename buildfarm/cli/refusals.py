@@ -21,6 +21,7 @@ _GRAMMARS = {
     "url": "an address that starts with https://, http://, ssh:// or git://, or git@host:path",
     "sha256": "64 hexadecimal digits in lower case",
     "build_class": "lower-case letters and digits",
+    "size": "lower-case letters and digits",
     "idempotency_key": "1 to 255 printable characters without a space",
     "ref": "a branch, a tag or a commit id",
 }

@@ -109,6 +109,8 @@ def show_build(console: Console, build: Build, image: str, place: QueuePosition 
     request = build.request
     _row(console, "build", build.id)
     _row(console, "app", f"{request.tenant}/{request.app}")
+    if (asked := getattr(request, "size", None)) is not None:
+        _row(console, "size", asked)
     _row(console, "state", texts.Text(build.state, style=COLOURS.get(build.state, "")))
     if build.superseded_by:
         _row(console, "by", f"{build.superseded_by}, a newer build")
@@ -204,13 +206,16 @@ _NODE_COLOURS = {"ready": "green", "closed": "yellow", "draining": "cyan", "gone
 def show_nodes(farm: Farm | Client, found: list[Node]) -> None:
     """Print a row for each node, and how many of them have the builder."""
     console = terminal()
-    rows = table("node", "state", "slots", "builds", "builder", "disk free", "version", "")
+    sized = any(set(node.sizes) - {"standard"} for node in found)
+    sizes = ("sizes",) if sized else ()
+    rows = table("node", "state", "slots", *sizes, "builds", "builder", "disk free", "version", "")
     for node in found:
         gone = node.state is nodes.NodeState.GONE
         rows.add_row(
             node.id,
             texts.Text(node.state, style=_NODE_COLOURS[node.state]),
             f"{node.busy}/{node.slots}",
+            *((" ".join(f"{size}:{count}" for size, count in node.sizes.items()),) if sized else ()),
             " ".join(node.builds),
             node.builder.removeprefix("sha256:")[:12],
             "" if gone else size(node.disk_free_bytes),

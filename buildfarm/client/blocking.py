@@ -18,6 +18,7 @@ from buildfarm.client.components import Components
 from buildfarm.client.credentials import Credentials
 from buildfarm.client.hooks import Hooks
 from buildfarm.client.keeping import Keeping
+from buildfarm.client.sizes import Sizes
 from buildfarm.client.variables import Variables
 from buildfarm.errors import ApiError
 from buildfarm.events import LogLine, LogNow
@@ -30,7 +31,7 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class Client(Keeping, Apps, Channels, Components, Variables, Credentials, Hooks):
+class Client(Keeping, Apps, Channels, Components, Variables, Credentials, Hooks, Sizes):
     """The farm as its users see it, from outside; a context manager, and safe to use from several threads.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from buildfarm.client import keeping_calls as kept
@@ -29,9 +29,14 @@ class Keeping(ABC):
         """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
         return self._ask(kept.limits_set())
 
-    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
-        return self._ask(kept.set_limits(tenant, app, values))
+    def set_limits(
+        self, tenant: str, app: str | None = None, *, sizes: Sequence[str] | None = (), **values: int | None
+    ) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``, ``bytes`` and ``sizes``; None: as the settings. RequestError.
+
+        Without ``sizes`` they stay as they are.
+        """
+        return self._ask(kept.set_limits(tenant, app, values, sizes))
 
     def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""
@@ -84,9 +89,14 @@ class AsyncKeeping(ABC):
         """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
         return await self._ask(kept.limits_set())
 
-    async def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
-        return await self._ask(kept.set_limits(tenant, app, values))
+    async def set_limits(
+        self, tenant: str, app: str | None = None, *, sizes: Sequence[str] | None = (), **values: int | None
+    ) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``, ``bytes`` and ``sizes``; None: as the settings. RequestError.
+
+        Without ``sizes`` they stay as they are.
+        """
+        return await self._ask(kept.set_limits(tenant, app, values, sizes))
 
     async def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from buildfarm.client import wire
@@ -21,9 +21,13 @@ def limits_set() -> Call[dict[str, int]]:
     return Call("GET", "/v1/limits", wire.decoded(dict[str, int]))
 
 
-def set_limits(tenant: str, app: str | None, values: Mapping[str, int | None]) -> Call[Limits]:
-    """Changes a tenant's limits."""
-    return replace(limits(tenant, None), method="PUT", body={**values, **({"app": app} if app else {})})
+def set_limits(
+    tenant: str, app: str | None, values: Mapping[str, int | None], sizes: Sequence[str] | None = ()
+) -> Call[Limits]:
+    """Changes a tenant's limits; without ``sizes`` they stay as they are."""
+    chosen = {} if sizes is not None and not sizes else {"sizes": sizes and list(sizes)}
+    body = {**values, **chosen, **({"app": app} if app else {})}
+    return replace(limits(tenant, None), method="PUT", body=body)
 
 
 def usage(tenant: str) -> Call[dict[str, int]]:

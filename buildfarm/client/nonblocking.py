@@ -19,6 +19,7 @@ from buildfarm.client.components import AsyncComponents
 from buildfarm.client.credentials import AsyncCredentials
 from buildfarm.client.hooks import AsyncHooks
 from buildfarm.client.keeping import AsyncKeeping
+from buildfarm.client.sizes import AsyncSizes
 from buildfarm.client.variables import AsyncVariables
 from buildfarm.errors import ApiError
 from buildfarm.events import LogLine, LogNow
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(
-    AsyncKeeping, AsyncApps, AsyncChannels, AsyncComponents, AsyncVariables, AsyncCredentials, AsyncHooks
+    AsyncKeeping, AsyncApps, AsyncChannels, AsyncComponents, AsyncVariables, AsyncCredentials, AsyncHooks, AsyncSizes
 ):
     """The farm as its users see it, from outside; an asynchronous context manager.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from buildfarm.gc import room as rooms
     from buildfarm.gc.retention import InUse, Retention, Running
     from buildfarm.gc.room import Room
+    from buildfarm.node import Node
     from buildfarm.sources.credentials import CredentialView, NewCredential
     from buildfarm.sources.credentials import matching as credential_matching
     from buildfarm.sources.credentials import rules as credential_rules
     from buildfarm.sources.pushes.hook import HookView, NewHook
+    from buildfarm.store import nodes as known_nodes
     from buildfarm.store.keeping import credentials as credentials_kept
     from buildfarm.store.keeping import policies as policies_kept
     from buildfarm.store.keeping import push_hooks, push_inbox
     from buildfarm.store.keeping import running as running_images
+    from buildfarm.store.keeping import sizes as sizes_kept
     from buildfarm.store.keeping import usage as bytes_used
     from buildfarm.store.keeping import variables as variables_kept
 else:  # most calls of the farm decide nothing about keeping
@@ -42,6 +45,8 @@ else:  # most calls of the farm decide nothing about keeping
     push_hooks = LazyModule("buildfarm.store.keeping.push_hooks")
     push_inbox = LazyModule("buildfarm.store.keeping.push_inbox")
     running_images = LazyModule("buildfarm.store.keeping.running")
+    sizes_kept = LazyModule("buildfarm.store.keeping.sizes")
+    known_nodes = LazyModule("buildfarm.store.nodes")
     bytes_used = LazyModule("buildfarm.store.keeping.usage")
     variables_kept = LazyModule("buildfarm.store.keeping.variables")
     variable_rules = LazyModule("buildfarm.config_vars.variable_rules")
@@ -161,19 +166,48 @@ class Keeping(ABC):
         push_inbox.PushInbox(self.database).end_previews_of(hook_id)
         return hook
 
+    @property
+    def sizes(self) -> sizes_kept.SizeRules:
+        """The sizes of builds: which ones tenants may use, and which ones apps have chosen."""
+        return sizes_kept.SizeRules(self.database, self.settings, known_nodes.Nodes(self.database).all)
+
+    def app_size(self, tenant: str, app: str) -> str:
+        """The size of the app's builds that ask for none."""
+        return self.sizes.of_app(tenant, app)
+
+    def set_app_size(self, tenant: str, app: str, size: str) -> str:
+        """Gives the app's builds from the next submit on this size. Raises RequestError."""
+        _check_owner(tenant, app, "See docs/sizes.md.")
+        self.sizes.choose(tenant, app, size)
+        return self.app_size(tenant, app)
+
+    def nodes(self) -> list[Node]:
+        """The build nodes of the last day; those that went silent are marked as gone."""
+        return known_nodes.Nodes(self.database).all()
+
+    def drain(self, node_id: str) -> None:
+        """Asks a node to take no more builds, to end those it has, and to leave. Raises NotFoundError."""
+        known_nodes.Nodes(self.database).drain(node_id)
+
     def limits(self, tenant: str, app: str | None = None) -> Limits:
         """What a tenant may have running and waiting, and this app of it."""
-        return self.admission.limits(tenant, app)
+        return self.admission.limits(tenant, app).model_copy(update={"sizes": self.sizes.allowed(tenant)})
 
     def limits_set(self) -> dict[str, int]:
         """The limits that were set, as "tenant:running", "tenant:waiting" and "tenant/app:running"."""
         return self.admission.limits_set()
 
-    def set_limits(self, tenant: str, app: str | None = None, **values: int | None) -> Limits:
-        """Sets ``running``, and of a tenant ``waiting`` and ``bytes``; None: as the settings. Raises RequestError."""
+    def set_limits(
+        self, tenant: str, app: str | None = None, *, sizes: Sequence[str] | None = (), **values: int | None
+    ) -> Limits:
+        """Sets ``running``, and of a tenant ``waiting``, ``bytes`` and ``sizes``; None: as the settings. RequestError.
+
+        Without ``sizes`` they stay as they are.
+        """
         _check_owner(tenant, app, "See docs/queue.md.")
-        allowed = ("running",) if app else ("running", "waiting", "bytes")
-        if unknown := set(values) - set(allowed):
+        allowed = ("running",) if app else ("running", "waiting", "bytes", "sizes")
+        given = {*values, *(("sizes",) if sizes is None or sizes else ())}
+        if unknown := given - set(allowed):
             raise RequestError(
                 f"{'An app' if app else 'A tenant'} has no limit named {', '.join(sorted(unknown))}.",
                 advice=f"Its limits are: {', '.join(allowed)}.",
@@ -182,8 +216,11 @@ class Keeping(ABC):
             most = BYTES_MAX if name == "bytes" else LIMIT_MAX
             if value is not None and not 1 <= value <= most:
                 raise RequestError(f"The limit {name} must be from 1 to {most:,}, not {value}.")
-        self.admission.set_limits(tenant, app, values)
-        return self.admission.limits(tenant, app)
+        if "sizes" in given:
+            self.sizes.allow(tenant, None if sizes is None else tuple(sizes))
+        if values:
+            self.admission.set_limits(tenant, app, values)
+        return self.limits(tenant, app)
 
     def usage(self, tenant: str) -> dict[str, int]:
         """The tenant's bytes in the registry: ``sources``, ``caches``, ``apps`` and ``archive``."""

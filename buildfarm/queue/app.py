@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from typing import Protocol
 
 from celery import Celery
 from kombu import Queue
 
-from buildfarm.queue.names import SUBMIT_QUEUE, class_of, is_shard, queue_names
+from buildfarm.queue.names import SUBMIT_QUEUE, class_of, is_shard, node_kinds, queue_names, size_of_queue
 from buildfarm.queue.redis_address import parse_redis
 from buildfarm.queue.transport import transport_for
 from buildfarm.settings import Settings
@@ -21,6 +22,16 @@ from buildfarm.settings import Settings
 # Longer than any build may take, so that Redis hands out no message of a build that still runs. Lost builds do not
 # wait for it: their lease ends after seconds, and they get a new message.
 _VISIBILITY_SECONDS = 7200
+
+
+class SizesTaken(Protocol):
+    """What a node of several sizes decides before each pop."""
+
+    def fitting(self) -> Collection[str]:
+        """The sizes of which a build may come now."""
+
+    def took(self, size: str) -> None:
+        """A build of this size comes."""
 
 
 class FairOrder:
@@ -32,8 +43,10 @@ class FairOrder:
     started would serve the same tenants first.
     """
 
-    def __init__(self, weights: Mapping[str, int]) -> None:
+    def __init__(self, weights: Mapping[str, int], sizes: SizesTaken | None = None) -> None:
         self._weights = weights
+        self._sizes = sizes  # None: the node serves one, and its slots say how many builds come
+        self._asked: frozenset[str] = frozenset()
         self._first: list[str] = []
         self._shards: dict[str, list[str]] = {}
         self._passes: dict[str, float] = {}
@@ -52,10 +65,20 @@ class FairOrder:
 
     def consume(self, count: int) -> list[str]:
         """The first ``count`` queues in the order of asking."""
-        return [*self._first, *(queue for name in self._order() for queue in self._shards[name])][:count]
+        queues = [*self._first, *(queue for name in self._order() for queue in self._shards[name])][:count]
+        if self._sizes is None:
+            return queues
+        self._asked = frozenset({*self._sizes.fitting(), ""})
+        return [queue for queue in queues if size_of_queue(queue) in self._asked]
+
+    def is_outdated(self) -> bool:
+        """Whether builds of a size may come that the newest `consume` left out."""
+        return self._sizes is not None and not self._asked.issuperset(self._sizes.fitting())
 
     def rotate(self, served: str) -> str:
         """A message came from this queue: its turn comes again when all others had theirs."""
+        if self._sizes is not None and (size := size_of_queue(served)):
+            self._sizes.took(size)
         if not is_shard(served) or served not in self._shards.get(class_of(served), ()):
             return served
         name = class_of(served)
@@ -74,14 +97,15 @@ class FairOrder:
         return sorted(self._weights, key=lambda name: (self._passes[name], -self._weights[name]))
 
 
-def make_celery(settings: Settings) -> Celery:
+def make_celery(settings: Settings, sizes: SizesTaken | None = None) -> Celery:
     """A Celery application of these settings; it never becomes the process's current one. Connects at first use."""
+    kinds = node_kinds(settings)
     where = parse_redis(settings.redis_url.get_secret_value(), settings.redis_ca)
     app = Celery("buildfarm", set_as_current=False, broker=where.broker_url)
     app.conf.update(
         broker_transport=transport_for(where.broker_url),
         broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED, **where.tls_options} if where.tls else None,
-        task_queues=[Queue(name) for name in queue_names(settings.served_classes, settings.shards)],
+        task_queues=[Queue(name) for name in queue_names(kinds, settings.shards)],
         task_default_queue=SUBMIT_QUEUE,
         task_create_missing_queues=False,  # a message in a queue without a reader would be lost
         task_serializer="json",
@@ -113,7 +137,7 @@ def make_celery(settings: Settings) -> Celery:
             "visibility_timeout": _VISIBILITY_SECONDS,
             "unacked_mutex_expire": 10,
             "priority_steps": [0],
-            "queue_order_strategy": partial(FairOrder, settings.served_classes),
+            "queue_order_strategy": partial(FairOrder, kinds, sizes),
             # No retries: they would send a pop again on a connection that has one (buildfarm/queue/waits.py).
             "socket_timeout": 10,  # over the time that a blocking pop waits
             "socket_connect_timeout": 3,

@@ -12,6 +12,7 @@ class Limits(Frozen):
     tenant_waiting: int  # builds that wait; beyond it submit is refused
     app_running: int
     tenant_bytes: int = 0  # in the registry; beyond it uploads and submits are refused; 0: no limit
+    sizes: tuple[str, ...] = ("standard",)  # that its builds may have
 
 
 class QueuePosition(Frozen):
@@ -24,9 +25,10 @@ class QueuePosition(Frozen):
 
 
 class QueueRow(Frozen):
-    """How a class of builds stands, or one tenant's part of it."""
+    """How a class of builds of one size stands, or one tenant's part of it."""
 
     build_class: str
+    size: str = "standard"
     tenant: str = ""  # empty: all tenants
     held: int
     queued: int
@@ -37,7 +39,7 @@ class QueueRow(Frozen):
 
 
 class QueueView(Frozen):
-    """The whole queue: a row for each class, and those of the tenants with the oldest builds."""
+    """The whole queue: a row for each class and size, and those of the tenants with the oldest builds."""
 
     minutes: int  # what `started` and `share` look back to
     classes: tuple[QueueRow, ...]

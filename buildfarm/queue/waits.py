@@ -26,6 +26,7 @@ class EndableWaits:
     active_queues: Any
     conn_or_acquire: Any
     _in_poll: Any
+    _queue_cycle: Any
     _client_id = 0  # Redis's name of the connection that waits
     _named: Any = None  # its socket
 
@@ -45,6 +46,11 @@ class EndableWaits:
         finally:
             if not self.active_queues:
                 self._end_wait()
+
+    def renew_wait(self) -> None:
+        """Ends a pop whose queues are not all those that it should ask; the next one begins at once."""
+        if self._queue_cycle.is_outdated():
+            self._end_wait()
 
     def close(self) -> None:
         """As kombu's, which reads the answer of a pop that waits."""

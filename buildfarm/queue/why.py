@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from buildfarm.model import Build, State
+from buildfarm.queue.names import STANDARD, kind_of, parts_of, size_of
 
 if TYPE_CHECKING:
     from buildfarm.node import Node
@@ -41,9 +42,12 @@ class Standing:
 
 def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tuple[Cause, str]:
     """What a waiting build waits for, and a sentence that says so."""
-    accepting = [node for node in nodes if node.accepting and _serves(node, build.build_class)]
+    size = size_of(build.request)
+    kind = kind_of(build.build_class, size)
+    named = f"class {build.build_class}" + (f" and the size {size}" if size != STANDARD else "")
+    accepting = [node for node in nodes if node.accepting and _serves(node, kind)]
     if not accepting:
-        return Cause.NODE, f"No build node takes builds of the class {build.build_class} now."
+        return Cause.NODE, f"No build node takes builds of the {named} now."
     if build.state is State.HELD:
         return _why_held(standing)
     if build.attempt and standing.retry_seconds > 0:  # a build that is offered to a node waits there too, for a moment
@@ -51,9 +55,9 @@ def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tupl
         return Cause.RETRY, f"Its last attempt failed by the farm's fault; the next one may begin in {seconds:.0f} s."
     if standing.lacks and not any(node.has(standing.lacks) for node in accepting):
         return Cause.BASE, f"No build node has its base {standing.lacks} yet: they are pulling it."
-    if not any(node.free > 0 for node in accepting):
+    if not any(node.has_room(size) for node in accepting):
         # How many there are is not for tenants.
-        return Cause.SLOT, f"All slots for builds of the class {build.build_class} are busy."
+        return Cause.SLOT, f"All slots for builds of the {named} are busy."
     return Cause.NOTHING, "A slot is free: a node is about to take it."
 
 
@@ -71,6 +75,6 @@ def _at_limit(whose: str, count: int, limit: int) -> str:
     return f"The {whose} has {count} queued or running build{'' if count == 1 else 's'}; its limit is {limit}."
 
 
-def _serves(node: Node, build_class: str) -> bool:
+def _serves(node: Node, kind: str) -> bool:
     """A node of an older version does not say what it serves."""
-    return not node.classes or build_class in node.classes
+    return kind in node.classes if node.classes else parts_of(kind)[1] == STANDARD

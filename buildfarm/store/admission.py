@@ -9,6 +9,7 @@ from typing import Any
 
 from buildfarm.errors import BuildfarmError, ClassRemovedError, ExpiredError, NoBaseError
 from buildfarm.model import Build, Failure, Fault, State
+from buildfarm.queue.names import kind_of, parts_of, size_of
 from buildfarm.queue.view import Limits, QueuePosition, QueueRow, QueueView
 from buildfarm.queue.why import Standing
 from buildfarm.store.admission_policy import LOOK_BACK_MINUTES, AdmissionPolicy
@@ -27,7 +28,9 @@ def _ended(error: BuildfarmError) -> str:
 
 EXPIRED = _ended(ExpiredError("The build waited longer than its request allowed."))
 NO_BASE = _ended(NoBaseError("For 15 minutes no build node had the base that the build was to stand on."))
-_CLASS_REMOVED = _ended(ClassRemovedError("The farm's operators removed the class that the build waited in."))
+_CLASS_REMOVED = _ended(
+    ClassRemovedError("The farm's operators removed the class or the size that the build waited in.")
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Admission:
 
     def queue_position(self, build: Build) -> QueuePosition | None:
         """Where a build stands in the queue; None if it does not wait. Its cost does not grow with the queue."""
-        tenant, build_class = build.request.tenant, build.build_class
+        tenant, build_class = build.request.tenant, kind_of(build.build_class, size_of(build.request))
         key, buckets = self.database.key, self._buckets(self.database.now())
         with self.database.failures():
             pipeline = self.database.client.pipeline(transaction=False)
@@ -161,9 +164,8 @@ class Admission:
         waited = now - oldest[0][1] if oldest else None
         own = started.get(name, 0)
         every = sum(number for field, number in started.items() if " " not in field)
-        return QueueRow(
-            build_class=name, oldest_seconds=waited, started=own, share=own / every if every else 0.0, **_counts(counts)
-        )
+        share = own / every if every else 0.0
+        return QueueRow(**_named(name), oldest_seconds=waited, started=own, share=share, **_counts(counts))
 
     def _tenant_rows(self, name: str, started: dict[str, int], now: float, tenants_max: int) -> list[QueueRow]:
         """Those that wait, longest first, and then those that only started builds lately."""
@@ -184,7 +186,7 @@ class Admission:
             waited = now - oldest[tenant] if tenant in oldest else None
             rows.append(
                 QueueRow(
-                    build_class=name,
+                    **_named(name),
                     tenant=tenant,
                     oldest_seconds=waited,
                     started=own,
@@ -218,6 +220,11 @@ class Admission:
 
 
 _COUNTED = [State.HELD, State.QUEUED, State.RUNNING]
+
+
+def _named(kind: str) -> dict[str, Any]:
+    build_class, size = parts_of(kind)
+    return {"build_class": build_class, "size": size}
 
 
 def _counts(numbers: list[str | None]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from buildfarm.queue.names import farm_kinds, parts_of
 from buildfarm.queue.view import Limits
 from buildfarm.settings import Settings
 from buildfarm.store.database import APP_INDEX_MAX, EVENTS_MAX, INDEX_MAX
@@ -20,7 +21,7 @@ _STARTED_SECONDS = 60 * (LOOK_BACK_MINUTES + 2)
 class AdmissionPolicy:
     """What every script of admission receives: classes, limits if none were set, bounds of what is kept."""
 
-    classes: dict[str, int]  # their weights
+    classes: dict[str, int]  # their weights; kinds are among them (buildfarm/queue/names.py)
     limits: Limits
     record_seconds: float
     message: str  # a build's message, with @id@, @queue@ and @tag@ where these belong
@@ -35,16 +36,20 @@ class AdmissionPolicy:
             tenant_waiting=settings.tenant_waiting_max,
             app_running=settings.app_running_max,
             tenant_bytes=settings.tenant_stored_bytes,
+            sizes=tuple(sorted(settings.tenant_sizes)),
         )
         apps_seconds = max(settings.archive_kept_seconds, 2 * settings.record_seconds)
-        return cls(settings.classes, limits, settings.record_seconds, message, settings.retain_records, apps_seconds)
+        return cls(
+            farm_kinds(settings), limits, settings.record_seconds, message, settings.retain_records, apps_seconds
+        )
 
     def encode(self) -> str:
         """As the scripts read them."""
         return json.dumps(
             {
                 "classes": [{"name": name, "weight": weight} for name, weight in self.classes.items()],
-                **self.limits.model_dump(),
+                "sizes": len({parts_of(name)[1] for name in self.classes}),
+                **self.limits.model_dump(exclude={"sizes"}),
                 "message": self.message,
                 "ahead": _AHEAD,
                 "events_max": EVENTS_MAX,

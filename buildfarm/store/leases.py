@@ -48,7 +48,8 @@ class Lease:
 class Unclaimed:
     """Why a message woke a node up for nothing: the build's state, ``unknown``, ``expired`` or ``unreadable``.
 
-    ``base``: the node lacks the base that the build is to stand on, and all nodes are asked again.
+    ``size``: the build has another size than its message's queue, and a separate message. ``base``: the node lacks the
+    base that the build is to stand on, and all nodes are asked again.
     """
 
     reason: str
@@ -70,7 +71,7 @@ class Leases:
         return self.admission.database
 
     def claim(
-        self, build_id: str, node: str, token: str = "", *, offer: bool = False, bases: str = ""
+        self, build_id: str, node: str, token: str = "", *, offer: bool = False, bases: str = "", size: str = ""
     ) -> Lease | Unclaimed:
         """The lease on a queued build: on this one, or on the newer build that took its place.
 
@@ -78,11 +79,12 @@ class Leases:
         A claim that too few replicas of Redis have is given back: a failover could give the build to another node too.
         So is a build whose record only a newer version of the farm can read. Neither counts, within a bound.
         With ``offer``, a build whose app another node built last may be offered to that node instead. ``bases`` are
-        those that the node has, as `scripts/claim.lua` reads them: the build's record names one of them.
+        those that the node has, as `scripts/claim.lua` reads them: the build's record names one of them. Only a build
+        of the ``size`` that the node has room for is claimed; empty: of any.
         """
         token = token or secrets.token_hex(16)  # chosen here: the connection repeats a call that got no answer
         answer, confirmed = self.admission.change_confirmed(
-            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else "", bases, NO_BASE
+            "claim", build_id, node, self.lease_seconds, EXPIRED, token, "1" if offer else "", bases, NO_BASE, size
         )
         attempt, told, *more = answer
         if not attempt:

@@ -9,11 +9,18 @@ from typing import Any
 
 from buildfarm.errors import NotFoundError
 from buildfarm.node import Node, NodeState
+from buildfarm.queue.names import parts_of
 from buildfarm.store.database import Database
 
 SILENT_SECONDS = 10.0  # a node that was silent for longer is gone
 _FORGOTTEN_SECONDS = 86400
-_LISTS = ("builds", "classes", "builders")  # fields that are kept as JSON
+_JSON = {
+    "builds": "[]",
+    "classes": "[]",
+    "builders": "[]",
+    "sizes": "{}",
+    "room": "null",
+}  # fields that are kept so, and what is empty
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Orders:
     builder: str  # the promoted builder, as repository@digest; empty if none was promoted
     channels: Mapping[str, str] = field(default_factory=dict)  # the bases of the other channels, likewise
     moved: int = 0  # apps that a rollout has put on another base than their channel's
+    waiting: frozenset[str] = frozenset()  # sizes of which builds are queued, for a node that serves several
 
 
 @dataclass(frozen=True)
@@ -33,15 +41,19 @@ class Nodes:
     database: Database
 
     def beat(self, node: Node, serves: str = "") -> Orders:
-        """The node is alive, and takes offers of the classes that it ``serves``; what is wanted of it comes back."""
+        """The node is alive, and takes offers of the kinds that it ``serves``; what is wanted of it comes back."""
         key = self.database.key
         offers = {"free": node.free, "serves": serves}
         fields: dict[str, Any] = node.model_dump(exclude={"seen_at"})
-        fields |= {**{name: json.dumps(fields[name]) for name in _LISTS}, **offers}
+        fields |= {**{name: json.dumps(fields[name]) for name in _JSON}, **offers}
         arguments = [str(part) for pair in fields.items() for part in pair]
         keys = [key("node", node.id), key("nodes"), key("draining"), key("promoted"), key("channels"), key("app-bases")]
-        drain, builder, channels, moved = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
-        return Orders(bool(drain), str(builder), dict(zip(channels[::2], channels[1::2], strict=True)), moved)
+        kinds = node.classes if len(node.sizes) > 1 else ()
+        keys += [key("class", kind) for kind in kinds]
+        answer = self.database.run("beat", keys, node.id, _FORGOTTEN_SECONDS, *arguments)
+        drain, builder, channels, moved, queued = answer
+        waiting = frozenset(parts_of(kind)[1] for kind, count in zip(kinds, queued, strict=True) if count)
+        return Orders(bool(drain), str(builder), dict(zip(channels[::2], channels[1::2], strict=True)), moved, waiting)
 
     def leave(self, node_id: str) -> None:
         """The node goes away in good order: no order to drain outlives it."""
@@ -89,4 +101,5 @@ class Nodes:
 def _decode(fields: dict[str, str]) -> Node:
     # A node of another version may send more fields than this one reads.
     known = {name: value for name, value in fields.items() if name in Node.model_fields}
-    return Node.model_validate({**known, **{name: json.loads(fields.get(name, "[]")) for name in _LISTS}})
+    read = {name: json.loads(fields.get(name, empty)) for name, empty in _JSON.items()}
+    return Node.model_validate({**known, **read})

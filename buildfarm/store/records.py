@@ -11,6 +11,7 @@ from typing import Any
 
 from buildfarm.errors import NotFoundError, StoreFullError, TooLateError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
+from buildfarm.queue.names import parts_of
 from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
 from buildfarm.store.database import Database
@@ -31,6 +32,7 @@ _REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires
 # build without them: they cannot read such a policy, and leave the build to others.
 _HAS_VARIABLES = "+variables"
 _HAS_CREDENTIALS = "+credentials"
+_HAS_SIZE = "+size"  # likewise, before it: of a request for another size than standard
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,10 @@ class Records:
 def _stored(request: Request, exclude: set[str] | None = None, *, marks: str = "") -> str:
     """The request as records have it, under the names that nodes of the version before read."""
     values = request.model_dump(mode="json", exclude=exclude)
+    if values.get("size"):
+        values["run_policy"] += _HAS_SIZE
+    else:
+        values.pop("size", None)  # the text of a request without one is as versions before sizes wrote it
     if marks:
         values["run_policy"] += marks
     if "cached_result" in values:
@@ -265,14 +271,16 @@ def _content(request: Request) -> bytes:
 
 def _decode(fields: dict[str, str]) -> Build:
     values: dict[str, Any] = {name: fields[name] for name in _PLAIN if fields.get(name)}
-    values["build_class"] = fields.get("queue", "").removeprefix("build.").partition(".")[0]
+    values["build_class"], _ = parts_of(fields.get("queue", "").removeprefix("build.").partition(".")[0])
     if "memo_of" in values:
         values["result_of"] = values.pop("memo_of")
     for name in ("request", "result", "failure"):
         if name in fields:
             values[name] = json.loads(fields[name])
     if "+" in (policy := str(values.get("request", {}).get("run_policy", ""))):
-        values["request"]["run_policy"] = policy.removesuffix(_HAS_CREDENTIALS).removesuffix(_HAS_VARIABLES)
+        for mark in (_HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE):
+            policy = policy.removesuffix(mark)
+        values["request"]["run_policy"] = policy
     attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]
     if attempt and attempt == fields.get("attempt"):  # else a node of an older version has claimed it since
         values |= {"channel": channel, "base": base}

@@ -29,11 +29,14 @@ _LIMITS = {kind.code: kind.code.rpartition(".")[2] for kind in (DeadlineError, O
 
 
 class Metrics:
-    """A node's metrics for Prometheus. ``tenants`` adds a counter by tenant; the operator must bound their number."""
+    """A node's metrics for Prometheus. ``tenants`` adds a counter by tenant; the operator must bound their number.
 
-    def __init__(self, *, tenants: bool = False) -> None:
+    ``sizes`` are those of the builds that the node takes.
+    """
+
+    def __init__(self, *, tenants: bool = False, sizes: Sequence[str] = ("standard",)) -> None:
         self.registry = CollectorRegistry()
-        self._tenants = tenants
+        self._tenants, self._sizes = tenants, tuple(sizes)
         self._of_attempts()
         self._of_images()
         self._of_the_node()
@@ -51,7 +54,7 @@ class Metrics:
             "buildfarm_farm_seconds", "A successful build's farm time: prepare, export, publish"
         )
         self.queue_wait_seconds = self._histogram(
-            "buildfarm_queue_wait_seconds", "From submit to a build's first attempt"
+            "buildfarm_queue_wait_seconds", "From submit to a build's first attempt", ["size"]
         )
         self.limits_hit = self._counter("buildfarm_limits_hit", "Builds that ended at a limit", ["limit"])
         self.leases_expired = self._counter(
@@ -80,6 +83,8 @@ class Metrics:
             self.phase_seconds.labels(phase)
         for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.SUPERSEDED):
             self.build_seconds.labels(state)
+        for size in self._sizes:
+            self.queue_wait_seconds.labels(size)
         for place in ("yes", "no", "none"):
             self.placements.labels(place)
         for kind_of_attempt in ("first", "again"):
@@ -176,9 +181,11 @@ class Metrics:
         """A build is in a final state, ``seconds`` after it was submitted."""
         self.build_seconds.labels(outcome).observe(max(seconds, 0), {"build": build_id})
 
-    def waited(self, seconds: float, build_id: str) -> None:
-        """A build's first attempt began, ``seconds`` after it was submitted."""
-        self.queue_wait_seconds.observe(max(seconds, 0), {"build": build_id})
+    def waited(self, seconds: float, build_id: str, size: str = "standard") -> None:
+        """A first attempt at a build of this size began, ``seconds`` after it was submitted."""
+        self.queue_wait_seconds.labels(size if size in self._sizes else "other").observe(
+            max(seconds, 0), {"build": build_id}
+        )
 
     def image_made(self, result: BuildResult, build_id: str, *, is_ended: bool = True) -> None:
         """A build succeeded with this result, or was handed over with it: then the signer knows its farm time."""

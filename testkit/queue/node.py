@@ -20,18 +20,20 @@ from buildfarm.model import STABLE, Build, BuildResult, Phase, Request
 from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
 from buildfarm.queue.app import make_celery
-from buildfarm.queue.names import queue_names
+from buildfarm.queue.names import farm_kinds, queue_names
 from buildfarm.settings import read_settings
 from buildfarm.store import Leases, Nodes
 from buildfarm.telemetry import logger, set_up_logging
 from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.traces import open_tracer
 from workers.attempt.attempt import Attempt
+from workers.attempt.capacity import Capacity, offered_kinds
 from workers.attempt.finished import Finished
 from workers.attempt.running import RunningAttempts
 from workers.image_builds.pipeline import ImageTools
 from workers.pipeline import AppTools
 from workers.queue.consumer import consume
+from workers.queue.sizes import NodeSizes
 from workers.tasks import Worker, register
 from workers.upkeep.drain import Drain
 from workers.upkeep.jobs import PeriodicJobs
@@ -115,11 +117,14 @@ class SleepingWorker(Worker):
         yield Finished(result, pinned=True)
 
 
-def _beat(farm: Farm, attempts: RunningAttempts) -> None:
+def _beat(farm: Farm, attempts: RunningAttempts, sizes: NodeSizes) -> None:
     settings = farm.settings
-    node = Node(id=settings.node_id, state=NodeState.READY, slots=settings.slots, builds=attempts.builds())
-    serves = " ".join(settings.served_classes) if settings.offer_seconds else ""
-    Nodes(farm.database).beat(node, serves)
+    node = Node(
+        id=settings.node_id, state=NodeState.READY, slots=settings.slots, builds=attempts.builds(),
+        **sizes.capacity.advertised(settings, sizes.room()),
+    )  # fmt: skip
+    orders = Nodes(farm.database).beat(node, offered_kinds(node) if settings.offer_seconds else "")
+    sizes.waiting = orders.waiting
 
 
 def _wait(seconds: float, attempt: Attempt) -> None:
@@ -133,22 +138,24 @@ def main() -> None:
     settings = read_settings()
     set_up_logging(settings)
     log = logger(node=settings.node_id)
-    with open_farm(settings) as farm, closing(make_celery(settings)) as celery:
+    sizes = NodeSizes(Capacity.of(settings))
+    with open_farm(settings) as farm, closing(make_celery(settings, sizes.for_pops)) as celery:
         metrics = Metrics()
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, lambda restart: os._exit(1))
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
-        queues = queue_names(settings.classes, settings.shards)
+        queues = queue_names(farm_kinds(settings), settings.shards)
         sweeper = Sweeper(
             settings.node_id, farm.records, leases, Nodes(farm.database), queues, settings.resend_seconds, metrics, log
         )
         upkeep = PeriodicJobs(log, lambda job: None)
         upkeep.every(SWEEP_SECONDS, sweeper.sweep, "sweep")
-        upkeep.every(BEAT_SECONDS, lambda: _beat(farm, attempts), "beat")
+        upkeep.every(BEAT_SECONDS, lambda: _beat(farm, attempts, sizes), "beat")
         worker = SleepingWorker(
             settings, cast("AppTools", SleepingTools()), cast("ImageTools", None),
             farm.records, leases, farm.log_streams, attempts, metrics,
             open_tracer(settings, "bench"), trouble=lambda: "", rest=lambda: None,
+            sizes=sizes,
         )  # fmt: skip
         register(celery, worker)
 

@@ -193,6 +193,7 @@ class Full:
         self.client.set(self.database.key("audit", "head"), "f" * 64)
         Audit(self.database).add(entry)
         farm.set_retention(tenant, images=3)
+        farm.set_limits(tenant, sizes=["standard"])
         for owner in (None, tenant):
             farm.set_variables({"GOPROXY": BuildVariable(value="off")}, tenant=owner)
         credential = NewCredential(kind=Kind.TOKEN, address="git.example.org", value="a-token-of-a-host")
@@ -215,6 +216,7 @@ class Full:
             assert nodes.lead("node", 60, duty)
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
+        self.client.hset(self.database.key("kinds"), "bulkXlarge", self.database.now())  # likewise, on a farm of sizes
         self.client.set(self.database.key("confirmed"), 1)  # as Database.run_confirmed does with replicas
 
     def _registry(self) -> None:

@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Protocol
 
@@ -69,6 +69,10 @@ class SourceLimits:
     packed_bytes: int
     unpacked_bytes: int
     entries: int
+
+    def of(self, unpacked_bytes: int) -> SourceLimits:
+        """The same for a workspace of this size."""
+        return replace(self, unpacked_bytes=unpacked_bytes)
 
 
 class Fetched(Protocol):

@@ -10,7 +10,7 @@ from celery.worker.consumer.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu import Queue
 
-from buildfarm.queue.names import node_queue, queue_names
+from buildfarm.queue.names import node_kinds, node_queue, parts_of, queue_names
 from buildfarm.settings import Settings
 from buildfarm.telemetry import logger
 from workers.queue.gate import make_gate
@@ -39,9 +39,10 @@ class PromptConsumer(Consumer):
 
 def consume(settings: Settings, app: Celery, accepting: Callable[[], bool], drain: Drain) -> None:
     """Runs Celery's worker until a signal ends it; it returns when the running builds have ended."""
-    own = node_queue(settings.node_id)
-    app.conf.task_queues = [*app.conf.task_queues, Queue(own)]
-    app.steps["consumer"].add(make_gate(accepting, (*queue_names(settings.served_classes, settings.shards), own)))
+    kinds = node_kinds(settings)
+    own = tuple(node_queue(settings.node_id, size) for size in {parts_of(kind)[1]: None for kind in kinds})
+    app.conf.task_queues = [*app.conf.task_queues, *map(Queue, own)]
+    app.steps["consumer"].add(make_gate(accepting, (*queue_names(kinds, settings.shards), *own)))
     app.conf.worker_consumer = f"{__name__}:{PromptConsumer.__name__}"
 
     def keep_our_logging(**_: object) -> None:

@@ -34,6 +34,8 @@ def make_gate(is_open: Callable[[], bool], queues: Sequence[str]) -> type[bootst
         def look(self, parent: Any) -> None:
             wanted = is_open()
             if wanted == self.is_open:
+                if wanted:
+                    parent.task_consumer.channel.renew_wait()
                 return
             change = parent.add_task_queue if wanted else parent.cancel_task_queue
             for queue in queues:

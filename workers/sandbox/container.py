@@ -48,6 +48,10 @@ class Sandboxes:
     spec: SandboxSpec
     silence_seconds: float
 
+    def sized(self, memory_bytes: int, cpus: float) -> Sandboxes:
+        """The same, with so much memory and so many processors for each."""
+        return replace(self, spec=replace(self.spec, memory_bytes=memory_bytes, cpus=cpus))
+
     @contextmanager
     def make(
         self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str], *, steps_ahead: int = 0

@@ -6,16 +6,40 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
+from buildfarm.errors import NodeError
+from buildfarm.model import Build
+from buildfarm.queue.names import STANDARD, size_of
+from workers.attempt.memory import SandboxMemory
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
 
-_REMEMBERED = 20  # builds, by which the next ones' builders are guessed
+_T = TypeVar("_T", bound=Hashable)
+
+_REMEMBERED = 20  # builds, by which the next ones' builders and sizes are guessed
+_MEMORY_WAIT_SECONDS = 0.1
 STEPS_AHEAD = 3  # source, detect, compile: what a build on a snapshot runs; each costs 43 ms of processor time
+
+
+class Wanted(NamedTuple):
+    """What a build needs a sandbox to be."""
+
+    image: str
+    size: str = STANDARD
+
+
+@dataclass(frozen=True)
+class Makers:
+    """What makes the sandboxes of one size, and how much memory each has."""
+
+    workspaces: Workspaces
+    sandboxes: Sandboxes
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -23,10 +47,15 @@ class PooledSandbox:
     """A sandbox and its workspace; ``resources`` removes both."""
 
     name: str
-    image: str
+    wanted: Wanted
     workspace: Workspace
     sandbox: Sandbox
     resources: ExitStack
+
+    @property
+    def image(self) -> str:
+        """What it is a container of."""
+        return self.wanted.image
 
 
 @dataclass(frozen=True)
@@ -37,16 +66,30 @@ class SandboxPool:
     builds, whenever ``due`` is set. None is used twice.
     """
 
-    workspaces: Workspaces
+    workspaces: Workspaces  # of the size standard, and of what else than a build needs one
     sandboxes: Sandboxes
     ready_max: int
+    sizes: Mapping[str, Makers] = field(default_factory=dict)  # of the others that the node serves
+    memory: SandboxMemory = field(default_factory=SandboxMemory)
+    memory_bytes: int = 0  # of one of the size standard
+    fills: Sequence[str] = (STANDARD,)  # sizes that may wait ready; the first one has what no build asks for
+    size: str = STANDARD  # of those that are taken
     due: threading.Event = field(default_factory=threading.Event)
     _ready: list[PooledSandbox] = field(default_factory=list)
     _used: list[PooledSandbox] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
-    _demand: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))  # images of the newest builds
+    _demand: deque[Wanted] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))  # of the newest builds
     _taken_at: deque[float] = field(default_factory=lambda: deque([0.0], maxlen=1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, build: Build | None) -> SandboxPool:
+        """The same pool, for a build of this one's size."""
+        return replace(self, size=size_of(build and build.request))
+
+    @property
+    def disk_bytes(self) -> int:
+        """How large the workspaces of its size are."""
+        return self._makers(self.size).workspaces.limit_bytes
 
     @contextmanager
     def take(
@@ -61,15 +104,17 @@ class SandboxPool:
     ) -> Iterator[tuple[Workspace, Sandbox]]:
         """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError.
 
-        What is not ``for_build`` gets one that is made now: those that are ready are for the next builds.
+        What is not ``for_build`` gets one that is made now: those that are ready are for the
+        next builds. It gets only memory that none uses.
         """
         pooled = None
+        wanted = Wanted(image, self.size)
         if for_build:
             self._taken_at.append(time.monotonic())
             with self._lock:
-                self._demand.append(image)
-            pooled = self._ready_one(image)
-        pooled = pooled or self._make_now(name, image)
+                self._demand.append(wanted)
+            pooled = self._ready_one(wanted)
+        pooled = pooled or self._make_now(name, wanted, check if for_build else None)
         try:
             yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
         finally:
@@ -80,15 +125,19 @@ class SandboxPool:
     def fill(self, image: str, others: Collection[str] = ()) -> None:
         """Makes sandboxes until as many are ready as should be; removes those of too many. Raises NodeError.
 
-        They are of ``image``, and of each of the ``others`` according to the newest builds' demand.
+        They are of ``image``, and of each of the ``others`` and of the sizes according to the newest builds' demand.
         """
         with self._lock:
             demand = tuple(self._demand)
-        wanted = shares(demand, image, others, self.ready_max)
+        usual = Wanted(image, self.fills[0])
+        known = {Wanted(other, size) for other in (image, *others) for size in self.fills}
+        wanted = shares(demand, usual, known, self.ready_max)
         self._remove_ready(_beyond(wanted))
-        for each in sorted(wanted, key=lambda other: other != image):
+        for each in sorted(wanted, key=lambda other: other != usual):
             while self._count(each) < wanted[each] and len(self._ready) < self._room():
                 name = f"buildfarm-ready-{secrets.token_hex(4)}"
+                if not self.memory.enter(name, self._makers(each.size).memory_bytes):
+                    break  # builds have it
                 pooled = self._make(name, each, steps_ahead=STEPS_AHEAD)
                 with self._lock:
                     self._ready.append(pooled)
@@ -115,9 +164,12 @@ class SandboxPool:
                 pooled = self._used.pop(0)
             self._remove(pooled)
 
-    def _count(self, image: str) -> int:
+    def _makers(self, size: str) -> Makers:
+        return self.sizes.get(size) or Makers(self.workspaces, self.sandboxes, self.memory_bytes)
+
+    def _count(self, wanted: Wanted) -> int:
         with self._lock:
-            return sum(pooled.image == image for pooled in self._ready)
+            return sum(pooled.wanted == wanted for pooled in self._ready)
 
     def _room(self) -> int:
         """How many may be ready: each has its own user, as every build has."""
@@ -130,11 +182,11 @@ class SandboxPool:
         with self._lock:
             return set(self._names)
 
-    def _ready_one(self, image: str) -> PooledSandbox | None:
+    def _ready_one(self, wanted: Wanted) -> PooledSandbox | None:
         """One that still runs: an engine that died may have taken its sandboxes along."""
         while True:
             with self._lock:
-                pooled = next((pooled for pooled in self._ready if pooled.image == image), None)
+                pooled = next((pooled for pooled in self._ready if pooled.wanted == wanted), None)
                 if pooled is None:
                     return None
                 self._ready.remove(pooled)
@@ -142,20 +194,50 @@ class SandboxPool:
                 return pooled
             self._remove(pooled)
 
-    def _make_now(self, name: str, image: str) -> PooledSandbox:
+    @contextmanager
+    def reserve(self, name: str, check: Check) -> Iterator[None]:
+        """The memory of a sandbox that is made elsewhere, for the length of the block. Raises NodeError."""
+        self._wait_for_memory(name, self._makers(self.size).memory_bytes, check)
+        try:
+            yield
+        finally:
+            self.memory.leave(name)
+
+    def _make_now(self, name: str, wanted: Wanted, check: Check | None) -> PooledSandbox:
         if len(self.names()) >= SLOTS_MAX // 2:
             self.remove_used()
-        return self._make(name, image)
+        self._wait_for_memory(name, self._makers(wanted.size).memory_bytes, check)
+        return self._make(name, wanted)
 
-    def _make(self, name: str, image: str, *, steps_ahead: int = 0) -> PooledSandbox:
+    def _wait_for_memory(self, name: str, memory_bytes: int, check: Check | None) -> None:
+        """Makes room by removing what no build has. Without a ``check`` it does not wait for more."""
+        while not self.memory.enter(name, memory_bytes):
+            if self._give_memory_back():
+                continue
+            if check is None:
+                raise NodeError("All memory for sandboxes is in use.")
+            check()  # what is not a build has it, and ends soon
+            time.sleep(_MEMORY_WAIT_SECONDS)
+
+    def _give_memory_back(self) -> bool:
+        """Removes a sandbox that no build has; False if there is none."""
+        with self._lock:
+            others = self._used or self._ready
+            pooled = others.pop(0) if others else None
+        if pooled is not None:
+            self._remove(pooled)
+        return pooled is not None
+
+    def _make(self, name: str, wanted: Wanted, *, steps_ahead: int = 0) -> PooledSandbox:
         with self._lock:
             self._names.add(name)
+        makers = self._makers(wanted.size)
         try:
             with ExitStack() as resources:
-                workspace = resources.enter_context(self.workspaces.make(name))
-                made = self.sandboxes.make(image, name, workspace, {}, steps_ahead=steps_ahead)
+                workspace = resources.enter_context(makers.workspaces.make(name))
+                made = makers.sandboxes.make(wanted.image, name, workspace, {}, steps_ahead=steps_ahead)
                 sandbox = resources.enter_context(made)
-                return PooledSandbox(name, image, workspace, sandbox, resources.pop_all())
+                return PooledSandbox(name, wanted, workspace, sandbox, resources.pop_all())
         except BaseException:
             self._forget(name)
             raise
@@ -176,29 +258,30 @@ class SandboxPool:
 
     def _forget(self, name: str) -> None:
         """It has no owner now; the janitor removes any leftovers."""
+        self.memory.leave(name)
         with self._lock:
             self._names.discard(name)
 
 
-def shares(demand: Sequence[str], image: str, others: Collection[str], room: int) -> Counter[str]:
-    """How many sandboxes of each image wait, out of the images of the newest builds: the highest averages win.
+def shares(demand: Sequence[_T], usual: _T, others: Collection[_T], room: int) -> Counter[_T]:
+    """How many sandboxes of each kind wait, out of what the newest builds needed: the highest averages win.
 
-    Builds of an image that is no longer in use count for ``image``, which also gets what nothing else asks for.
+    Builds on what is no longer in use count for the ``usual``, which also gets what nothing else asks for.
     """
-    known = [each if each in others else image for each in demand]
-    asked, given = Counter(known), Counter[str]()
-    asked[image] += not asked[image]
+    known = [each if each in others else usual for each in demand]
+    asked, given = Counter(known), Counter[_T]()
+    asked[usual] += not asked[usual]
     for _ in range(room):
-        given[max(asked, key=lambda each: (asked[each] / (given[each] + 1), each == image))] += 1
+        given[max(asked, key=lambda each: (asked[each] / (given[each] + 1), each == usual))] += 1
     return given
 
 
-def _beyond(wanted: Mapping[str, int]) -> Callable[[PooledSandbox], bool]:
-    """Whether a sandbox is one more of its image than is wanted; to be asked of each once."""
+def _beyond(wanted: Mapping[Wanted, int]) -> Callable[[PooledSandbox], bool]:
+    """Whether a sandbox is one more of its kind than is wanted; to be asked of each once."""
     left = Counter(wanted)
 
     def is_beyond(pooled: PooledSandbox) -> bool:
-        left[pooled.image] -= 1
-        return left[pooled.image] < 0
+        left[pooled.wanted] -= 1
+        return left[pooled.wanted] < 0
 
     return is_beyond

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from buildfarm.errors import NodeError
@@ -156,6 +156,10 @@ class Workspaces:
     def bounded(self) -> bool:
         """Whether a build's disk has its own limit."""
         return os.geteuid() == 0
+
+    def limited(self, limit_bytes: int) -> Workspaces:
+        """The same, with disks of this size."""
+        return replace(self, limit_bytes=limit_bytes)
 
     @contextmanager
     def make(self, name: str) -> Iterator[Workspace]:

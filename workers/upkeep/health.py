@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import docker
 
@@ -16,6 +17,7 @@ from buildfarm.settings import Settings
 from buildfarm.store import Nodes
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
+from workers.attempt.capacity import Capacity, offered_kinds
 from workers.attempt.running import RunningAttempts
 from workers.engine import engine_failures
 from workers.upkeep.builder_follower import Follower
@@ -24,6 +26,16 @@ from workers.upkeep.drain import Drain
 from workers.upkeep.rest import Rest
 
 _LOOK_SECONDS_MAX = 120.0  # a look may wait for Redis and for the engine, each with a deadline
+
+
+class Sizes(Protocol):
+    """Builds of several sizes on this node; `workers.queue.sizes` decides which ones come."""
+
+    capacity: Capacity
+    waiting: frozenset[str]
+
+    def room(self) -> tuple[str, ...] | None:
+        """The sizes of which it has room for one more build; None: its slots decide."""
 
 
 @dataclass
@@ -38,6 +50,7 @@ class Health:
     drain: Drain
     metrics: Metrics
     nodes: Nodes
+    sizes: Sizes
     network: Callable[[], str] = lambda: ""  # why the sandboxes' network is not safe; empty if it is
     reason: str = "it is starting"  # why no build may come; empty if one may
     _rest: Rest = field(default_factory=Rest)
@@ -81,10 +94,10 @@ class Health:
             builder=builders.current.digest,
             builders=tuple(builder.digest for builder in builders.held.by_reference().values()),
             disk_free_bytes=free_bytes,
-            classes=tuple(self.settings.served_classes),
+            **self.sizes.capacity.advertised(self.settings, self.sizes.room()),
         )
-        serves = " ".join(self.settings.served_classes) if self.settings.offer_seconds else ""
-        orders = self.nodes.beat(node, serves)
+        orders = self.nodes.beat(node, offered_kinds(node) if self.settings.offer_seconds else "")
+        self.sizes.waiting = orders.waiting
         if orders.drain:
             self.drain.ask()
         self.follower.follow({STABLE: orders.builder, **orders.channels}, orders.moved)

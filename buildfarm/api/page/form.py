@@ -35,6 +35,7 @@ _FIELDS = (
     "secrets",
     "buildpacks",
     "buildpack_order",
+    "size",
     "again",
 )
 _FORM_BYTES_MAX = 1024 * 1024  # of the form beside its file
@@ -93,6 +94,7 @@ def _submit(caller: Caller, values: Mapping[str, str], content: BinaryIO | None)
             "secrets": tuple(secrets),
             "buildpacks": values["buildpacks"].split(),
             "buildpack_order": values["buildpack_order"].split(),
+            "size": values["size"] or None,
             "cached_result": not values["again"],
         }
         # Checked with a source that is always there, before anything is sent.

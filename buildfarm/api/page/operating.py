@@ -105,7 +105,7 @@ def _default_limits(farm: Farm) -> dict[str, float]:
 
 def _set_limits(farm: Farm, tenant: str, app: str | None, values: Values) -> Values:
     whole = {name: None if value is None else int(value) for name, value in values.items()}
-    farm.set_limits(tenant, app, **whole)
+    farm.set_limits(tenant, app, sizes=(), **whole)
     return whole
 
 

@@ -38,9 +38,11 @@ def limits(tenant: TenantName, caller: Reader, app: Name | None = None) -> Limit
 @router.put("/v1/limits/{tenant}", tags=["queue"], responses=responses(400, 413, *_COMMON))
 def set_limits(tenant: TenantName, new: NewLimits, caller: Admin) -> Limits:
     """Change a tenant's limits, or one app's; null goes back to the farm's settings. They count at once."""
-    values = new.model_dump(include=new.model_fields_set - {"app"})
-    found = caller.services.farm.set_limits(tenant, new.app, **values)
-    caller.note("limits.set", f"{tenant}/{new.app or ''} {values}", tenant=tenant)
+    values = new.model_dump(include=new.model_fields_set - {"app", "sizes"})
+    sizes: tuple[str, ...] | None = new.sizes if "sizes" in new.model_fields_set else ()
+    found = caller.services.farm.set_limits(tenant, new.app, sizes=sizes, **values)
+    told = {**values, **({} if sizes == () else {"sizes": sizes})}
+    caller.note("limits.set", f"{tenant}/{new.app or ''} {told}", tenant=tenant)
     return found
 
 

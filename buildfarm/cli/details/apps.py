@@ -144,6 +144,18 @@ def channel(app: str, name: str | None, as_json: bool) -> None:
     click.echo(f"{app} follows {found.channel}. Its next build stands on {found.base or 'no base yet'}{chosen}.")
 
 
+@apps.command()
+@click.argument("app", metavar="TENANT/APP")
+@click.argument("name", required=False, metavar="[NAME]")
+@json_option
+def size(app: str, name: str | None, as_json: bool) -> None:
+    """Show the size of an app's builds, or choose another."""
+    tenant, app_name = _parts(app)
+    with connected_farm() as farm:
+        found = farm.set_app_size(tenant, app_name, name) if name else farm.app_size(tenant, app_name)
+    click.echo(json.dumps({"size": found}) if as_json else f"Builds of {app} have the size {found}.")
+
+
 def _parts(app: str) -> tuple[str, str]:
     tenant, slash, name = app.partition("/")
     if not slash or not all(re.fullmatch(NAME_PATTERN, part) for part in (tenant, name)):

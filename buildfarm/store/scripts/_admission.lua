@@ -6,6 +6,8 @@
 -- KEYS: 1 the namespace. The names of keys are made here: a build's tenant and app are known from its record only.
 -- ARGV: 1 terms (JSON; buildfarm/store/admission.py): classes, limits if none are set, bounds of what is kept
 --
+-- A class of builds of another size than standard is its kind here, as interactiveXlarge, with lists and counts of its own.
+--
 -- build:<id>          hash: the record. place is "tenant app target", without the target where no newer build may take
 --                     its place; queue is "build.<class>.<shard>"
 -- build:<id>:end      stream: one entry for some seconds after its end, for readers of its log that wait
@@ -199,7 +201,7 @@ end
 
 local function tell(build, ...)
   redis.call('XADD', key('events'), 'MAXLEN', '~', terms.events_max, '*', 'build', build.id, 'state', build.state,
-    'tenant', build.tenant, 'app', build.app, 'build_class', build.class, ...)
+    'tenant', build.tenant, 'app', build.app, 'build_class', class_of(build.class), ...)
 end
 
 -- The one place where a build changes its state. What is left to the caller: the lease, and the fields of an outcome.
@@ -254,15 +256,28 @@ local function count_lacking(class, tenant)
   return count
 end
 
+-- How many of a tenant's places its queued builds of each size may have: a size that no node takes leaves places to others.
+local function places_of_size(most) return terms.sizes > 1 and math.max(1, math.floor(most / terms.sizes)) or most end
+
+local function queued_of_sizes(tenant)
+  local found = {}
+  for _, class in ipairs(terms.sizes > 1 and terms.classes or {}) do
+    local size = size_of(class.name)
+    found[size] = (found[size] or 0) + numbers(key('tenant:' .. tenant), 'queued:' .. class.name)
+  end
+  return found
+end
+
 -- The class whose build a tenant gets next: the one that has least of what its weight gives it.
-local function next_class(tenant)
+local function next_class(tenant, most)
   local best, least
+  local places, of_sizes = places_of_size(most), queued_of_sizes(tenant)
   for _, class in ipairs(terms.classes) do
     local queued, running = numbers(key('tenant:' .. tenant), 'queued:' .. class.name, 'running:' .. class.name)
     if queued >= terms.ahead then queued = queued - count_lacking(class.name, tenant) end
     local share = (queued + running) / class.weight
     -- Only a few of a tenant's builds stand in Celery's queues, where builds of others would have to wait behind them.
-    if queued < terms.ahead and (not least or share < least)
+    if queued < terms.ahead and (of_sizes[size_of(class.name)] or 0) < places and (not least or share < least)
       and redis.call('EXISTS', key('ready:' .. class.name .. ':' .. tenant)) == 1 then
       best, least = class.name, share
     end
@@ -275,7 +290,7 @@ local function admit(tenant)
   local most = limit(tenant .. ':running', terms.tenant_running)
   while true do
     local queued, running = numbers(key('tenant:' .. tenant), 'queued', 'running')
-    local class = queued + running < most and next_class(tenant)
+    local class = queued + running < most and next_class(tenant, most)
     if not class then return end
     local app = redis.call('ZRANGE', key('ready:' .. class .. ':' .. tenant), 0, 0)[1]
     local id = redis.call('ZRANGE', held_key(class, tenant, app), 0, 0)[1]

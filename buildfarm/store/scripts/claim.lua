@@ -7,6 +7,7 @@
 --       8 the bases that the node has (JSON): channels, by name the one that it uses for each; has, all of them as keys.
 --         '': it does not choose by app
 --       9 failure (JSON) of a build that has waited for its base for too long
+--       10 the size that the node has room for: a build of another one is left to its own message. '': any
 -- build:<id>  offered: the node that the build was offered to; base: the attempt, the channel, and the base that the attempt
 --             stands on; lacks: a base that a node did not have, lacked_at: when that was last, lacked: for how many seconds so far
 -- rebases:<t>/<a> (list: as in rebase.lua)
@@ -95,6 +96,8 @@ if build.fence == build.attempt .. ' ' .. ARGV[6] then
   return {tonumber(build.attempt), redis.call('HGETALL', record), last_node(build)}
 end
 if build.state ~= 'queued' then return {0, build.state} end
+-- One that took the place of a smaller build, or a message that someone else wrote.
+if (ARGV[10] or '') ~= '' and size_of(build.class) ~= ARGV[10] then return {0, 'size'} end
 if build.expires_at and build.attempt == '0' and build.expires_at <= now then
   redis.call('HSET', record, 'failure', ARGV[5])
   enter(build, 'failed')
@@ -121,12 +124,12 @@ if (ARGV[8] or '') ~= '' and build.tenant ~= OWN then
 end
 local preferred = last_node(build)
 if build.offered then
-  if build.offered ~= ARGV[3] then withdraw(build.offered, message_of(build.id, build.queue, 'offer')) end
+  if build.offered ~= ARGV[3] then withdraw(build.offered, size_of(build.class), message_of(build.id, build.queue, 'offer')) end
 elseif ARGV[7] == '1' and preferred ~= '' and preferred ~= ARGV[3] and build.attempt == '0'
   and has_room(preferred, build.class, now) and (not base or has_base(preferred, base)) then
   redis.call('HSET', record, 'offered', preferred)
   redis.call('ZADD', key('retries'), now + OFFER_LOST_SECONDS, build.id)
-  offer_to(preferred, message_of(build.id, build.queue, 'offer'))
+  offer_to(preferred, size_of(build.class), message_of(build.id, build.queue, 'offer'))
   return {0, 'offered', build.id}
 end
 local attempt = redis.call('HINCRBY', record, 'attempt', 1)

@@ -1,22 +1,26 @@
--- Fails builds that wait in a class which was taken out of the settings, and notes which classes are in them.
+-- Fails builds that wait in a class or size which was taken out of the settings, and notes which ones are in them.
 -- with _admission
 -- ARGV: 2 seconds since the class was last in the settings  3 failure (JSON)  4 how many at most
 -- classes (hash: class -> when a sweeper last found it in its settings; one without builds is forgotten after a month)
+-- kinds (hash: the same of classes of another size than standard, which a sweeper of an older version would take for removed)
 -- Answers their ids.
 local FORGOTTEN_SECONDS = 30 * 86400
+local function seen_key(class) return key(size_of(class) == 'standard' and 'classes' or 'kinds') end
+
 local known = {}
 for _, class in ipairs(terms.classes) do
   known[class.name] = true
-  redis.call('HSET', key('classes'), class.name, stamp)
+  redis.call('HSET', seen_key(class.name), class.name, stamp)
 end
 local ids, most = {}, tonumber(ARGV[4])
 local seen = redis.call('HGETALL', key('classes'))
+for _, part in ipairs(redis.call('HGETALL', key('kinds'))) do seen[#seen + 1] = part end
 for i = 1, #seen, 2 do
   -- For a while after a change, some processes still have the settings of before.
   local gone = not known[seen[i]] and tonumber(seen[i + 1]) + ARGV[2] <= now
   local tenants = gone and redis.call('ZRANGE', key('tenants:' .. seen[i]), 0, most - 1) or {}
   if gone and #tenants == 0 and tonumber(seen[i + 1]) + FORGOTTEN_SECONDS <= now then
-    redis.call('HDEL', key('classes'), seen[i])
+    redis.call('HDEL', seen_key(seen[i]), seen[i])
   end
   for _, tenant in ipairs(tenants) do
     local left = most - #ids

@@ -25,9 +25,10 @@ from buildfarm.api.routes import credentials as credential_routes
 from buildfarm.api.routes import hooks as hook_routes
 from buildfarm.api.routes import keeping as keeping_routes
 from buildfarm.api.routes import rollouts as rollout_routes
+from buildfarm.api.routes import sizes as sizes_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, apps, calls, channels, components, rollouts
+from buildfarm.client import AsyncClient, Client, apps, calls, channels, components, rollouts, sizes
 from buildfarm.client import credentials as credential_calls
 from buildfarm.client import hooks as hook_calls
 from buildfarm.client import keeping_calls as keeping
@@ -57,7 +58,8 @@ FULL = BuildRequest(
     buildpacks=("nodejs",),
     buildpack_order=("python", "https://git.example.org/buildpack.git#v2"),
     cached_result=False,
-    build_class="large",
+    build_class="bulk",
+    size="large",
     run_policy=RunPolicy.ALL,
     expires_in_seconds=60,
     idempotency_key="push-1",
@@ -74,6 +76,7 @@ def described() -> dict[str, Any]:
         component_routes,
         keeping_routes,
         rollout_routes,
+        sizes_routes,
         variable_routes,
         credential_routes,
     )
@@ -153,6 +156,7 @@ OPTIONS = {
     "buildpack_order": {"buildpack_order"},
     "cached_result": {"rebuild"},
     "build_class": {"build_class"},
+    "size": {"size"},
     "run_policy": {"run_policy"},
     "expires_in_seconds": {"expires_in"},
     "idempotency_key": {"idempotency_key"},
@@ -185,6 +189,7 @@ INPUTS = {
     "secrets": {"secrets"},
     "buildpacks": {"buildpacks"},
     "buildpack_order": {"buildpack_order"},
+    "size": {"size"},
     "cached_result": {"again"},
     "idempotency_key": {"key"},
 }
@@ -302,6 +307,8 @@ CALLS: Mapping[str, Call[Any]] = {
     "remove_channel": channels.remove_channel("next", "the trial is over"),
     "app_channel": channels.app_channel("shop", "web"),
     "set_app_channel": channels.set_app_channel("shop", "web", "next"),
+    "app_size": sizes.app_size("shop", "web"),
+    "set_app_size": sizes.set_app_size("shop", "web", "large"),
 }
 NOT_IN_THE_CLIENTS = {
     ("GET", "/healthz"): "for probes",
@@ -400,6 +407,8 @@ COMMANDS = {
     "remove_channel": ("channels", "remove"),
     "app_channel": ("apps", "channel"),
     "set_app_channel": ("apps", "channel"),
+    "app_size": ("apps", "size"),
+    "set_app_size": ("apps", "size"),
     "nodes": ("nodes",),
     "drain": ("nodes", "drain"),
     "builder": ("builder",),

@@ -18,7 +18,7 @@ class Away:
         self.times = times
         self.tokens = []
 
-    def claim(self, build_id, node, token, *, offer, bases):
+    def claim(self, build_id, node, token, *, offer, bases, size):
         self.tokens.append(token)
         if len(self.tokens) <= self.times:
             raise StoreError("Redis does not answer.")
@@ -49,7 +49,7 @@ class Offering:
         self.seen = 0
         self.claims = []
 
-    def claim(self, build_id, node, token, *, offer, bases):
+    def claim(self, build_id, node, token, *, offer, bases, size):
         self.claims.append((build_id, offer))
         return Unclaimed("offered", "newer") if offer else Unclaimed("running" if self.looks else "unknown")
 

@@ -16,8 +16,11 @@ from workers.builder import Builders, Held
 from workers.buildpacks import PROFILES, BuildpackCache, BuildpackFetcher
 from workers.caches import Caches, Copies
 from workers.export.exporter import Exporter
+from workers.fetch import SourceLimits
 from workers.pipeline import AppTools
+from workers.sandbox.pool import SandboxPool
 from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.workspace import Workspaces
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 
@@ -30,12 +33,12 @@ def tools_of(registry, folder, builders):
     return AppTools(
         node_id="n",
         compile_network=True,
-        source_limits=None,
+        source_limits=SourceLimits(1, 1, 1),
         builders=builders,
         registry=registry,
         workspaces=None,
         sandboxes=None,
-        pool=None,
+        pool=SandboxPool(Workspaces(folder, 1, 1), None, 0),
         exporter=Exporter(registry, "gzip", 1, "oci", 1, 1, 1, None),
         caches=Caches(registry, Copies(folder, 1), None, 1, 1, logger()),
         profile=PROFILES["scalingo"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.sandbox.pool import STEPS_AHEAD, SandboxPool, shares
+from workers.attempt.memory import SandboxMemory
+from workers.sandbox.pool import STEPS_AHEAD, Makers, SandboxPool, shares
 from workers.sandbox.workspace import SLOTS_MAX
 
 
@@ -186,3 +187,68 @@ def test_each_image_has_as_many_as_its_share_and_the_others_stay(maker):
     pool.fill("s", ["s", "n"])
     assert sorted(ready.image for ready in pool._ready) == ["n", "s"]
     assert len(kept & pool.names()) == 1
+
+
+def sized_pool(ready_max, limit_bytes):
+    """Sandboxes of 2 bytes, and large ones of 6, within so many together."""
+    small, large = Maker(), Maker()
+    others = {"large": Makers(large, large, 6)}
+    sizes = ("standard", "large")
+    return SandboxPool(small, small, ready_max, others, SandboxMemory(limit_bytes), 2, sizes), small, large
+
+
+def test_ready_sandboxes_make_room_for_a_build_of_another_size_and_memory_is_never_exceeded():
+    pool, small, large = sized_pool(ready_max=3, limit_bytes=8)
+    pool.fill("image")
+    assert (len(small.there) // 2, pool.memory.used_bytes) == (3, 6)
+    with replace(pool, size="large").take("build-1", "image", {}):
+        assert large.there == ["build-1", "build-1"]
+        assert (len(small.there) // 2, pool.memory.used_bytes) == (1, 8)
+        pool.fill("image")
+        assert pool.memory.used_bytes == 8  # what the build has is not filled again
+    assert pool.memory.used_bytes == 8  # until it is gone
+    pool.remove_used()
+    assert pool.memory.used_bytes == 2
+
+
+def test_ready_sandboxes_are_of_the_sizes_that_the_newest_builds_had():
+    pool, _, large = sized_pool(ready_max=2, limit_bytes=100)
+    for number in range(3):
+        with replace(pool, size="large").take(f"build-{number}", "image", {}):
+            pass
+    pool.remove_used()
+    pool.fill("image")
+    assert sorted(ready.wanted.size for ready in pool._ready) == ["large", "large"]
+    with replace(pool, size="large").take("build-9", "image", {}) as (_, sandbox):
+        assert sandbox.name.startswith("buildfarm-ready-")
+    assert large.there
+
+
+def test_upkeep_gets_only_memory_that_none_uses():
+    pool, _, _ = sized_pool(ready_max=0, limit_bytes=7)
+    large, facts = replace(pool, size="large"), pool.take("facts", "image", {}, for_build=False)
+    with large.take("build-1", "image", {}), pytest.raises(NodeError, match="in use"), facts:
+        pass
+    assert pool.memory.used_bytes == 6
+
+
+def test_a_build_waits_for_upkeep_and_sees_that_it_was_cancelled():
+    pool, _, _ = sized_pool(ready_max=0, limit_bytes=7)
+    asked = []
+
+    def check():
+        asked.append(pool.memory.used_bytes)
+        raise NodeError("cancelled")
+
+    build = replace(pool, size="large").take("build-1", "image", {}, check=check)
+    with pool.take("facts", "image", {}, for_build=False), pytest.raises(NodeError, match="cancelled"), build:
+        pass
+    assert asked == [2]
+
+
+def test_an_image_build_counts_like_a_sandbox():
+    pool, _, _ = sized_pool(ready_max=1, limit_bytes=3)
+    pool.fill("image")
+    with pool.reserve("image-1", lambda: None):
+        assert (pool.has_ready, pool.memory.used_bytes) == (False, 2)
+    assert pool.memory.used_bytes == 0

@@ -14,9 +14,11 @@ from buildfarm.settings import Settings
 from buildfarm.store.nodes import Orders
 from buildfarm.telemetry import logger
 from buildfarm.telemetry.metrics import Metrics
+from workers.attempt.capacity import Capacity
 from workers.attempt.running import RunningAttempts
 from workers.builder import Builders, Held
 from workers.caches import Copies
+from workers.queue.sizes import NodeSizes
 from workers.tasks import Worker, retry_wait_seconds
 from workers.upkeep.builder_follower import Follower
 from workers.upkeep.drain import Drain
@@ -61,7 +63,9 @@ def test_a_node_that_was_well_for_long_rests_shortly_again():
 
 def test_a_node_closes_as_soon_as_its_network_is_not_safe():
     trouble = [""]
-    parts = dict.fromkeys(("settings", "engine", "free_bytes", "attempts", "follower", "drain", "metrics", "nodes"))
+    parts = dict.fromkeys(
+        ("settings", "engine", "free_bytes", "attempts", "follower", "drain", "metrics", "nodes", "sizes")
+    )
     health = Health(**parts, network=lambda: trouble[0], reason="")
     assert health.accepting()
     trouble[0] = "its network rules are not confirmed"
@@ -163,6 +167,7 @@ def test_a_heartbeat_says_which_builders_are_there_and_is_answered_with_those_th
         drain=SimpleNamespace(begun=False),
         metrics=metrics,
         nodes=SimpleNamespace(beat=lambda node, serves: told.append(node) or orders),
+        sizes=NodeSizes(Capacity.of(Settings(node_id="n"))),
     )
     health.beat()
     [node] = told

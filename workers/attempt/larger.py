@@ -1,0 +1,21 @@
+"""What a build that ran out of memory can do: the next size, if its tenant may use it and a node serves it."""
+
+from __future__ import annotations
+
+from buildfarm.errors import OutOfMemoryError, StoreError
+from buildfarm.model import Request
+from buildfarm.queue.names import size_of
+from buildfarm.queue.sizes import memory_text, sizes_of
+from buildfarm.store.keeping.sizes import SizeRules
+
+
+def with_next_size(error: OutOfMemoryError, request: Request, rules: SizeRules) -> OutOfMemoryError:
+    """The same error, which names the memory of the build's size, and the next size if there is one for it."""
+    size = sizes_of(rules.settings).get(size_of(request))
+    try:
+        larger = rules.next_larger(request.tenant, size_of(request))
+    except StoreError:
+        larger = ""
+    advice = f"Build again with --size {larger}, or let it do less at once." if larger else error.advice
+    had = f" ({memory_text(size.memory_bytes)}, size {size.name})" if size else ""
+    return OutOfMemoryError(f"The build needed more memory than its limit{had}.", advice=advice)
