@@ -135,7 +135,8 @@ class Farm(Keeping, Apps):
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
         self.room.check_submit(request, build_id)
-        request = self.sizes.given(self._pinned(request))
+        asked = self._pinned(request)
+        request = self.sizes.given(asked, lambda: self.room.accepted(asked, build_id))
         build_class = request.build_class or next(iter(self.settings.classes))
         if build_class not in self.settings.classes:
             known = ", ".join(self.settings.classes)
@@ -145,12 +146,13 @@ class Farm(Keeping, Apps):
         has_variables = self.build_variables.has_some(request.tenant, request.app)
         cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
+        private = self._is_private(request)
         accepted = self.records.submit(
-            build_id, request, queue, cached, has_variables=has_variables, private=self._is_private(request)
+            build_id, request, queue, cached, has_variables=has_variables, private=private, asked=asked
         )
         if isinstance(accepted, Full):
             raise self._full(request.tenant, kind, accepted)
-        if not self.records.is_of(accepted, request):
+        if not self.records.is_of(accepted, asked):
             raise ConflictError(
                 "This idempotency key was already used for another request.",
                 advice=f"It made build {accepted.build_id}; use a new key for another request.",

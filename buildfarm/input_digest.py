@@ -16,8 +16,8 @@ from buildfarm.sources.address import ArtifactSource, GitSource, Source
 _SETTINGS = ("compression", "layer_min_bytes", "max_app_layers", "media_types", "profile")
 _FIELDS = ("tenant", "app", "source", "env", "buildpacks", "buildpack_order")
 # 2: earlier memos ignored branches of buildpacks that the app's own files name; 3: what project.toml excludes;
-# 4: earlier images have no release.
-_VERSION = 4
+# 4: earlier images have no release; 5: a buildpack could set labels by which the signer knows an image.
+_VERSION = 5
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -60,6 +60,7 @@ class Settings(BaseModel):
     )
     redis_ca: Path | None = Field(None, description="certificates to verify Redis's with, for rediss://")
     registry_ca: Path | None = Field(None, description="the same for an https:// registry; none: the host's")
+    signer_metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics of the signer; 0: off")
     signing: str = Field(
         "", description="1, or the namespace of the one farm that it is for: images are signed before their tags move"
     )
@@ -249,7 +250,7 @@ class Settings(BaseModel):
         description="branches that a push builds, by commas; the first of them that is pushed",
     )
     git_push_bytes: int = Field(512 * MIB, gt=0, description="a push, files and history packed, is no larger than this")
-    git_pushes_max: int = Field(2, ge=1, le=64, description="pushes that one API process receives and packs at once")
+    git_pushes_max: int = Field(4, ge=1, le=64, description="pushes that one API process receives and packs at once")
     webhook_networks: str = Field("", description="private networks that webhooks may reach, as CIDR,CIDR")
 
     # The client

@@ -13,6 +13,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.recipes.folder import recipes_folder
 from buildfarm.releases.base import STABLE
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.settings import Settings, read_settings
 from buildfarm.store import open_database
 from buildfarm.telemetry import logger
@@ -86,7 +87,8 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
                 lambda: _service_images(client, state, debian, directory, say),
             ]
         )
-        write_state(directory, state)
+        # Processes start with what is written: signing changes once those of before have ended.
+        write_state(directory, kept := replace(state, signing=old.signing if old else False))
         for service in (
             services.redis_service(redis, state, password_file),
             services.registry_service(storage, state),
@@ -97,17 +99,20 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         network.ensure_builds(client, read_settings().sandbox_network, say)
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
+            kept = replace(kept, builder=state.builder)
             new = old is None or old.builder != state.builder
             ensure_channel(registry, state.builder, lambda: _promoted(read_settings()), new=new)
             send_beginnings(client, registry, debian, imager, say)
         if removed := leftovers.remove_old(client, images.NAME, {debian, base, builder, imager, redis, storage}):
             say(f"engine: removed {len(removed)} images of earlier recipes")
-        write_state(directory, state)
+        write_state(directory, kept)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
-            _promote(read_settings(), state.builder)
+            _promote(read_settings(), old.builder, state.builder)
         if node:
             _ensure_parts(client, directory, old, state, say)
+        else:
+            write_state(directory, state)
         return state
 
 
@@ -122,6 +127,8 @@ def down(directory: Path, *, purge: bool, now: bool, say: Say) -> list[str]:
         say("node: draining" if not now else "node: stopping")
         if worker.stop_worker(directory, NOW_SECONDS if now else settings.drain_seconds):
             gone.append("node")
+        if not now:
+            signer.wait_for_requests(directory, settings, say)
         if signer.stop_signer(directory):
             gone.append("signer")
         if api.stop_api(directory):
@@ -195,9 +202,10 @@ def _service_images(
     return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
 
 
-def _promote(settings: Settings, builder: str) -> None:
+def _promote(settings: Settings, before: str, builder: str) -> None:
     database = open_database(settings)
     try:
+        KnownBases(database).add(before)  # chosen by the `up` before: its images can be rolled back to
         Pointers(database).set(STABLE, builder, actor="buildfarm up", reason="this checkout's builder")
     finally:
         database.close()
@@ -215,10 +223,18 @@ def _ensure_parts(
     client: docker.DockerClient, directory: Path, old: LocalState | None, state: LocalState, say: Say
 ) -> None:
     """The processes: the signer before the node, and what does not know of a change of signing yet starts anew."""
-    if old is not None and old.signing != state.signing and worker.running_worker(directory):
-        say("node: draining, since signing was turned on or off")
-        worker.stop_worker(directory, read_settings().drain_seconds)
+    if old is not None and old.signing != state.signing:
+        if worker.running_worker(directory):
+            say("node: draining, since signing was turned on or off")
+            worker.stop_worker(directory, read_settings().drain_seconds)
+        api.stop_api(directory)
+        if state.signing:  # what was published meanwhile has no signature: it is taken over too
+            signer.take_over_again(read_settings())
+    write_state(directory, state)
     moved = old is None or old.variables() != state.variables()
+    if not state.signing and signer.running_signer(directory) is None and signer.waiting(read_settings()):
+        say("signer: starting, since builds wait for it; it runs until `buildfarm down`")
+        signer.start_signer(directory, read_settings())
     if state.signing and (moved or signer.running_signer(directory) is None):
         say("signer: starting; images are signed before their tags move")
         signer.stop_signer(directory)

@@ -79,7 +79,8 @@ ALERTS = (
     ),
     Alert(
         "BuildfarmSizeUnserved",
-        'max by (size) (buildfarm_size_builds{state="queued"}) > 0 and max by (size) (buildfarm_size_slots) == 0',
+        'max by (size) (buildfarm_size_builds{state="queued",size!="standard"}) > 0'
+        " and max by (size) (buildfarm_size_slots) == 0",
         "10m",
         "page",
         "{{ $value }} builds of the size {{ $labels.size }} wait, and no node serves it.",

@@ -7,8 +7,11 @@ from buildfarm.releases.channels.pointers import Pointers
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.releases.signing.known_bases import KnownBases
+from buildfarm.store.database import Database
 from buildfarm.store.tags import tag_targets
 from buildfarm.telemetry import Logger
+
+_SCAN_COUNT = 1000
 
 
 def begin(farm: Farm, log: Logger) -> None:
@@ -23,8 +26,16 @@ def begin(farm: Farm, log: Logger) -> None:
     channels = pointers.all()
     before = [change.base for name in channels for change in pointers.history(name)]
     rollouts = [base for one in Rollouts(farm.database).all() for base in (one.base, one.source)]
-    KnownBases(farm.database).add(*before, *rollouts, *channels.values())
+    KnownBases(farm.database).add(*before, *rollouts, *channels.values(), *_built_on(farm.database))
     images = tag_targets(farm.database)
     adopted.take(images)
     adopted.begin()
     log.info("images_taken_over", count=len(images))
+
+
+def _built_on(database: Database) -> set[str]:
+    """The bases of all builds in Redis: a farm that never set a channel has them nowhere else."""
+    with database.failures():
+        names = database.client.scan_iter(f"{database.key('build', '')}*", count=_SCAN_COUNT, _type="HASH")
+        found = [str(database.client.hget(name, "base") or "") for name in names]
+    return {text.split(" ")[2] for text in found if text.count(" ") >= 2}  # "attempt channel base", by claim.lua

@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
         _prepare(farm, log)
         tell_keys = _keys_of(farm, signers)
         tell_keys()
-        resources.enter_context(serve_metrics(report.registry, settings.metrics_host, settings.metrics_port))
+        resources.enter_context(serve_metrics(report.registry, settings.metrics_host, settings.signer_metrics_port))
         work = Work.of(farm, Attaching(farm.registry, signers), log, report)
         threads = [threading.Thread(target=serve, args=(work, stop, log), name=f"signer-{n}") for n in range(THREADS)]
         threads.append(threading.Thread(target=repeat, args=(work.claims.renew, RENEW_SECONDS, stop, log)))
@@ -89,6 +89,7 @@ def open_signers(settings: Settings) -> list[Signer]:
 
 def _prepare(farm: Farm, log: Logger) -> None:
     begin(farm, log)
+    KnownBases(farm.database).add(farm.settings.builder)  # also for builds on it after the settings name another
     if not farm.settings.builder and KnownBases(farm.database).is_empty():
         log.warning(
             "no_base_known", advice="Set a channel's base, or BUILDFARM_BUILDER for the signer: docs/signing.md."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildfarm.errors import BuildfarmError, LeaseLost, UnsignableError
 from buildfarm.farm import Farm
@@ -22,6 +23,7 @@ from signer.images import Images, Read
 from signer.report import Report
 from signer.rules import Expected
 
+_AGAIN_SECONDS = 2.0  # until a refused build is tried again
 _BUGS_MAX = 20  # claims that end in a bug, which are 15 s apart
 
 _Sent = Mapping[str, tuple[str, bytes]]
@@ -37,6 +39,7 @@ class Work:
     claims: Claims
     logger: Logger
     report: Report
+    bugs: Counter[str] = field(default_factory=Counter)  # by target, while a request is tried again
 
     @classmethod
     def of(cls, farm: Farm, attaching: Attaching, logger: Logger, report: Report | None = None) -> Work:
@@ -58,7 +61,9 @@ class Work:
                 return False
             started = time.monotonic()
             request = claim.request
-            outcome = self._some_build(request) if isinstance(request, BuildRequested) else self._target(request.target)
+            outcome = (
+                self._some_build(request) if isinstance(request, BuildRequested) else self._some_target(request.target)
+            )
             if isinstance(claim.request, TargetRequest):
                 self.requests.settled(claim.request, refused=outcome == "refused")
             self.report.request_ended(outcome, time.monotonic() - started)
@@ -76,10 +81,26 @@ class Work:
             self.logger.exception("signer_bug", build=request.build.id)
             return self._refused(request, UnsignableError(f"A bug in the signer: {type(error).__name__}."))
 
+    def _some_target(self, target: str) -> str:
+        """A target on which this signer fails by a bug again and again is left alone until it is asked for anew."""
+        try:
+            outcome = self._target(target)
+        except BuildfarmError:
+            raise
+        except Exception:
+            self.bugs[target] += 1
+            if self.bugs[target] < _BUGS_MAX:
+                raise
+            self.logger.exception("signer_bug", target=target)
+            outcome = "refused"
+        self.bugs.pop(target, None)
+        return outcome
+
     def _build(self, request: BuildRequested) -> str:
         log = self.logger.bind(build=request.build.id, attempt=request.build.attempt)
-        published, target = request.published, request.build.request.target
+        target = request.build.request.target
         try:
+            published = request.published
             _check_target(request.target, target)
             image = self.images.read(published.repository, published.digest, request.documents)
             is_new = not all(layer.reused for layer in published.layers if layer.origin != "builder")
@@ -91,11 +112,14 @@ class Work:
             return self._refused(request, error)
         try:
             named = [self.requests.signed(request)]
+            digests = list(named)
             # What was just named; once the tag has moved, what the record says by then.
             self._move(target, sent, lambda: named.pop() if named else self.farm.records.tag_target(target))
             result = _with_publish(request)
             self.requests.end(request, result)
         except MissingBlobError as error:
+            if digests[-1] != published.digest:  # another image's, which was published later
+                raise
             self._put_back(target, str(published.digest))
             return self._refused(request, UnsignableError(f"The registry no longer has the whole image: {error}"))
         except LeaseLost as error:
@@ -111,7 +135,7 @@ class Work:
         if not digest:
             return "signed"
         try:
-            image = self.images.read(place_of(target)[0], Digest(digest))
+            image = self.images.read(place_of(target)[0], _digest(digest))
             keys = tuple(one.public_key for one in self.attaching.signers)
             sent = self._sign(image, target, lambda: Evidence(self.images, keys).check(target, image))
         except UnsignableError as error:
@@ -150,11 +174,18 @@ class Work:
             code=error.code, fault=Fault.FARM, phase=Phase.PUBLISH, message=error.message, advice=error.advice
         )
         try:
-            state = self.requests.refuse(request, failure, self.farm.settings.attempts_max)
+            state = self.requests.refuse(request, failure, self.farm.settings.attempts_max, _AGAIN_SECONDS)
         except LeaseLost:
             return "lost"
         self.report.build_ended(request.build, state, code=error.code)
         return "refused"
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest(text)
+    except ValueError as error:
+        raise UnsignableError(f"The record names an image that is none: {error}.") from error
 
 
 def _with_publish(request: BuildRequested) -> BuildResult:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+import docker
 from celery import Celery
 
 from buildfarm.errors import BuildfarmError, SetupError
@@ -22,7 +23,7 @@ from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import AuditParts
 from buildfarm.store.archive.catalog import Catalog
 from buildfarm.store.keeping.collections import Collections
-from buildfarm.telemetry import logger
+from buildfarm.telemetry import Logger, logger
 from buildfarm.telemetry.metrics import Metrics
 from buildfarm.telemetry.serving import Probes, serve_metrics
 from buildfarm.telemetry.traces import open_tracer
@@ -86,10 +87,9 @@ def run(settings: Settings) -> bool:
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         tools = make_tools(settings, farm, client, metrics)
-        log.info("prewarmed", builder=tools.builders.current.image)
         tools.remove_partial()
-        running = lambda: attempts.names() | tools.pool.names()  # noqa: E731
-        janitor = Janitor(client, settings.node_id, tools.workspaces, running, log, step_images(settings, client))
+        log.info("prewarmed", builder=tools.builders.current.image)
+        janitor = _janitor(settings, client, tools, attempts, log)
         janitor.clean()
         isolation = make_isolation(
             settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
@@ -129,6 +129,16 @@ def run(settings: Settings) -> bool:
         _consume_until_stopped(settings, celery, health=health, drain=drain, upkeep=upkeep, tools=tools, spools=spools)
         log.info("stopped")
     return drain.restart
+
+
+def _janitor(
+    settings: Settings, client: docker.DockerClient, tools: AppTools, attempts: RunningAttempts, log: Logger
+) -> Janitor:
+    steps = step_images(settings, client)
+    return Janitor(
+        client, settings.node_id, tools.workspaces, lambda: attempts.names() | tools.pool.names(), log, steps,
+        tools.pool.memory,
+    )  # fmt: skip
 
 
 def _consume_until_stopped(

@@ -34,6 +34,7 @@ from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.settings import Settings
 from buildfarm.sources.credentials import Credential
+from buildfarm.sources.credentials.submodules import addresses_of
 from buildfarm.store import UNREADABLE, Lease, Leases, Logs, Nodes, Records, Tags, Unclaimed
 from buildfarm.store.keeping.credentials import CredentialStore
 from buildfarm.store.keeping.sizes import SizeRules
@@ -326,8 +327,9 @@ class Worker:
     def _input(self, request: Request, finished: Finished, tools: AppTools) -> str:
         builder, channel = tools.builder.digest, tools.exporter.channel
         same = input_digest(request, builder, self.settings, channel, tools.variables)
-        private, url = tools.private, getattr(request.source, "url", "")
-        return same if finished.pinned and not (private and private.with_submodules(url)) else ""
+        private, asked = tools.private, addresses_of(request)
+        used = [one.source for one in finished.result.buildpacks]
+        return same if finished.pinned and (private is None or private.repeatable(asked, used)) else ""
 
     def _give_back(self, lease: Lease, error: FarmError, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         ended.code = error.code

@@ -109,5 +109,12 @@ class Webhooks:
         """End the last try of a delivery."""
         self._run("webhook_end", delivery.tenant, delivery.build_id, "")
 
+    def end_turn(self, delivery: Delivery, seconds: float | None, waiting: str) -> None:
+        """End a turn, after which another one follows in so many seconds, or at once if this list has anything.
+
+        In one step: what comes to the list while its turn ends is seen here, or plans a turn after it.
+        """
+        self._run("webhook_end", delivery.tenant, delivery.build_id, "" if seconds is None else seconds, waiting)
+
     def _run(self, script: str, *args: str | float) -> Any:
         return self.database.run(script, [self.database.key()], *args)

@@ -192,10 +192,10 @@ def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
 
 
 def signing(farm: Farm) -> Iterator[Metric]:
-    """What waits for the signer; nothing if signing is off."""
-    if farm.settings.signs:
-        requests = SignRequests(farm.admission)
-        count, seconds = requests.waiting()
+    """What waits for the signer; nothing if signing is off and nothing waits."""
+    requests = SignRequests(farm.admission)
+    count, seconds = requests.waiting()
+    if farm.settings.signs or count:
         yield _gauge("buildfarm_signing_waiting", "Images that wait for the signer", count)
         yield _gauge("buildfarm_signing_oldest_seconds", "How long the oldest of them has waited", seconds)
         yield CounterMetricFamily(

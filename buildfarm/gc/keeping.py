@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from buildfarm.sources.credentials import CredentialView, NewCredential
     from buildfarm.sources.credentials import matching as credential_matching
     from buildfarm.sources.credentials import rules as credential_rules
+    from buildfarm.sources.credentials import submodules as credential_submodules
     from buildfarm.sources.pushes.hook import HookView, NewHook
     from buildfarm.store import nodes as known_nodes
     from buildfarm.store.keeping import credentials as credentials_kept
@@ -52,6 +53,7 @@ else:  # most calls of the farm decide nothing about keeping
     variable_rules = LazyModule("buildfarm.config_vars.variable_rules")
     credentials_kept = LazyModule("buildfarm.store.keeping.credentials")
     credential_matching = LazyModule("buildfarm.sources.credentials.matching")
+    credential_submodules = LazyModule("buildfarm.sources.credentials.submodules")
     credential_rules = LazyModule("buildfarm.sources.credentials.rules")
 
 IMAGES_MAX = 800  # of one report: a request's body has 64 KiB
@@ -138,10 +140,11 @@ class Keeping(ABC):
 
     def _has_submodules(self, request: Request) -> bool:
         """Whether the build fetches submodules, which its request does not say."""
-        url = getattr(request.source, "url", "")
-        views = self.credentials(request.tenant) if url else ()
-        chosen = credential_matching.choose([one for one in views if one.app in (None, request.app)], url)
-        return chosen is not None and chosen.submodules
+        addresses = credential_submodules.addresses_of(request)
+        if not addresses:
+            return False
+        views = [one for one in self.credentials(request.tenant) if one.app in (None, request.app)]
+        return credential_submodules.with_submodules(views, addresses)
 
     @property
     def push_hooks(self) -> push_hooks.HookStore:

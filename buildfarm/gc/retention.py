@@ -56,6 +56,7 @@ class Rollback(Frozen):
     tag: str
     digest: Digest
     before: str  # the digest that it pointed to, empty if there was none
+    unsigned: bool = False  # the tag moves once the signer has signed the image, or stays if it refuses
 
 
 def digest_of(image: str) -> str:

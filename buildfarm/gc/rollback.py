@@ -53,14 +53,16 @@ class ImagesBefore:
                 advice="Look at the app's image again (buildfarm apps show), then decide.",
             )
         try:
-            self._move(build, target)
+            moved = self._move(build, target)
         except RegistryError as error:
             # Unless a newer build has published, the tag stays where it was.
             self._tags.point(target, before.digest, str(result.digest), before.published)
             if isinstance(error, _REMOVED):
                 raise _gone(build, error.message) from error
             raise
-        return Rollback(build=build.id, tag=build.request.tag, digest=result.digest, before=before.digest)
+        return Rollback(
+            build=build.id, tag=build.request.tag, digest=result.digest, before=before.digest, unsigned=not moved
+        )
 
     def _can_be_signed(self, build: Build) -> bool:
         """Whether the image is signed, or the signer can see that this farm built it."""
@@ -73,12 +75,16 @@ class ImagesBefore:
             return self.history.records.get(build.result_of or build.id).attempt > 0
         return False
 
-    def _move(self, build: Build, target: str) -> None:
-        """A collection leaves alone what got a tag. If the registry is unreachable, a node moves the tag later."""
+    def _move(self, build: Build, target: str) -> bool:
+        """False if the tag waits for the signer. A collection leaves alone what got a tag.
+
+        If the registry is unreachable, a node moves the tag later.
+        """
         try:
-            AppTags(self.registry(), self.history.records, self.signing).move(target)
+            return AppTags(self.registry(), self.history.records, self.signing).move(target)
         except UnavailableError as error:
             logger().warning("tag_not_moved", build=build.id, reason=error.message)
+            return True
 
     @property
     def _tags(self) -> Tags:

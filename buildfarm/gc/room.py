@@ -62,7 +62,7 @@ class Room:
         try:
             self._check(request.tenant, SUBMITS_SHARE, "builds")
         except (RegistryFullError, StorageLimitError):
-            if not self._accepted(request, build_id):
+            if not self.accepted(request, build_id):
                 raise
 
     def counted(self, tenant: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -81,7 +81,8 @@ class Room:
             raise
         self.usage.add(tenant, "sources", total - counted)
 
-    def _accepted(self, request: Request, build_id: str | None) -> bool:
+    def accepted(self, request: Request, build_id: str | None) -> bool:
+        """Whether a build was made of this request before, by its id or its idempotency key."""
         database = self.admission.database
         keys = [database.key("key", request.tenant, request.idempotency_key)] if request.idempotency_key else []
         keys += [database.key("build", build_id)] if build_id else []

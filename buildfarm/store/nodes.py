@@ -11,6 +11,7 @@ from buildfarm.errors import NotFoundError
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.names import parts_of
 from buildfarm.store.database import Database
+from buildfarm.telemetry import logger
 
 SILENT_SECONDS = 10.0  # a node that was silent for longer is gone
 _FORGOTTEN_SECONDS = 86400
@@ -73,7 +74,7 @@ class Nodes:
             for node_id in sorted(ids):
                 pipeline.hgetall(self.database.key("node", node_id))
             found = pipeline.execute()
-        return [_decode(fields) for fields in found if fields]
+        return [node for fields in found if fields and (node := _readable(fields))]
 
     def mark_gone(self) -> list[str]:
         """Marks nodes that went silent; returns those that were not marked before."""
@@ -96,6 +97,15 @@ class Nodes:
         """The same as 0, or else for how long the other node's hold lasts unless it renews it."""
         left_ms: int = self.database.run("lead", [self.database.key(duty)], node_id, int(seconds * 1000))
         return left_ms / 1000
+
+
+def _readable(fields: dict[str, str]) -> Node | None:
+    """The node; None for one that a version wrote which this one cannot read, so that it keeps none from the others."""
+    try:
+        return _decode(fields)
+    except ValueError as error:
+        logger().warning("node_unreadable", node=fields.get("id", ""), reason=str(error)[:200])
+        return None
 
 
 def _decode(fields: dict[str, str]) -> Node:

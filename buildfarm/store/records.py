@@ -82,14 +82,15 @@ class Records:
         *,
         has_variables: bool = False,
         private: bool = False,
+        asked: Request | None = None,
     ) -> Accepted | Full:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
         With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
         config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because credentials
-        count for it, is left to nodes that have heard of them. Raises RequestError if there is no key for config vars,
-        and StoreFullError if Redis is nearly full.
+        count for it, is left to nodes that have heard of them. Its key stands for what was ``asked``, before the farm
+        chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is nearly full.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
@@ -98,7 +99,7 @@ class Records:
         answer, confirmed = self.admission.change_confirmed(
             "submit", build_id, stored, f"{request.tenant} {request.app} {request.target}", queue,
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
-            self.seal.digest(_content(request)), cached.result.model_dump_json() if cached else "",
+            self.seal.digest(_content(asked or request)), cached.result.model_dump_json() if cached else "",
             cached.build_id if cached else "", cached.result.digest if cached else "", self.seal.close(build_id, env),
         )  # fmt: skip
         if answer[0] == "full":
@@ -173,7 +174,7 @@ class Records:
         """Cancels a build, and returns the state it was found in. Raises NotFoundError and TooLateError.
 
         A waiting build is cancelled at once; a running one within a second or two, once its node sees it. Once it
-        publishes its image it is too late.
+        publishes its image it is too late, unless it waits for a signer and none has looked at it for a minute.
         """
         state = self.admission.change("cancel", build_id)
         if not state:

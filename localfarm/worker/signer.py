@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from buildfarm.errors import BuildfarmError, SetupError
 from buildfarm.oci.signatures.signer import new_key
+from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.releases.signing.public_keys import SigningKeys
-from buildfarm.settings import Settings
-from buildfarm.store import open_database
+from buildfarm.settings import Settings, read_settings
+from buildfarm.store import Database, open_database
 from localfarm import process
 from localfarm.packages import last_lines
-from localfarm.state import SECRETS, write_file
+from localfarm.state import NAMESPACE, SECRETS, write_file
 from localfarm.waiting import wait_until
 
 PID_FILE = "signer.pid"
@@ -20,11 +23,12 @@ LOG_FILE = "signer.log"
 KEY_FILE = "signing.key"
 READY_SECONDS = 30
 STOP_SECONDS = 15
+WAIT_SECONDS = 30  # for what is handed over when the farm goes down; a request takes less than a second
 
 
 def is_wanted() -> bool:
-    """Whether `up` is to run one: BUILDFARM_SIGNING=0 turns it off."""
-    return os.environ.get("BUILDFARM_SIGNING") != "0"
+    """Whether `up` is to run one: BUILDFARM_SIGNING=0 turns it off, and only the default namespace has one."""
+    return os.environ.get("BUILDFARM_SIGNING") != "0" and read_settings().namespace == NAMESPACE
 
 
 def key_file(directory: Path) -> Path:
@@ -57,6 +61,36 @@ def start_signer(directory: Path, settings: Settings) -> None:
 def stop_signer(directory: Path) -> bool:
     """End it; False if none runs."""
     return process.stop(directory / PID_FILE, STOP_SECONDS)
+
+
+def wait_for_requests(directory: Path, settings: Settings, say: Callable[[str], None]) -> None:
+    """Return when the signer that runs has done all requests, or after a while; the rest waits for the next `up`."""
+    if running_signer(directory) is None or not waiting(settings):
+        return
+    say("signer: ending what waits for it")
+    if not wait_until(lambda: not waiting(settings), WAIT_SECONDS):
+        say(f"signer: {waiting(settings)} requests are left; the next `buildfarm up` goes on with them")
+
+
+def waiting(settings: Settings) -> int:
+    """How many requests wait for a signer; 0 if Redis cannot be reached."""
+    return _asked(settings, lambda database: database.client.zcard(database.key("signing")))
+
+
+def take_over_again(settings: Settings) -> None:
+    """The signer that starts next takes over the tags' images as the first one did: signing was off."""
+    _asked(settings, lambda database: Adopted(database).end())
+
+
+def _asked(settings: Settings, ask: Callable[[Database], Any]) -> int:
+    database = open_database(settings)
+    try:
+        with database.failures():
+            return int(ask(database) or 0)
+    except BuildfarmError:
+        return 0
+    finally:
+        database.close()
 
 
 def _reported_at(settings: Settings) -> float:

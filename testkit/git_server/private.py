@@ -40,13 +40,17 @@ class PrivateGit:
 
 @dataclass
 class PrivateRegistry:
-    """A registry of one login with a token server, as far as fetching goes; ``moved`` sends its blobs elsewhere."""
+    """A registry of one login with a token server, as far as fetching goes.
+
+    ``moved`` sends its blobs elsewhere, ``moved_at_once`` every request, before a login.
+    """
 
     host: str
     login: str
     content: dict[str, bytes] = field(default_factory=dict)  # by the end of the path
     shown: list[str] = field(default_factory=list)
     moved: str = ""
+    moved_at_once: str = ""
 
     def put(self, repository: str, tag: str, layer: bytes, artifact_type: str = "") -> str:
         """An artifact of one layer; its digest."""
@@ -78,6 +82,8 @@ def private_registry(address: str, tls: ssl.SSLContext, login: str) -> Iterator[
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
             registry.shown.append(authorization)
+            if registry.moved_at_once:
+                return self._send(307, b"", {"Location": registry.moved_at_once + self.path})
             if self.path.startswith("/token"):
                 coded = "Basic " + base64.b64encode(registry.login.encode()).decode()
                 good = authorization == coded

@@ -14,6 +14,7 @@ import pytest
 
 from buildfarm.telemetry import logger
 from testkit.builds import build_node, wait_for
+from workers.attempt.memory import SandboxMemory
 from workers.engine import open_engine
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, attempt_name, smoke_image
 from workers.sandbox.container import containers_of
@@ -36,7 +37,11 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
         ["docker", "inspect", "--format", "{{.Image}}", "buildfarm-redis"], check=True, capture_output=True, text=True
     ).stdout.strip()
     workspaces = Workspaces(tmp_path / "workspaces", 50_000_000, 1000)
-    janitor = Janitor(client, node, workspaces, lambda: {living}, logger(), StepImages(client, tmp_path / "steps"))
+    memory, steps = SandboxMemory(2), StepImages(client, tmp_path / "steps")
+    for name in (dead, living):
+        memory.enter(name, 1)
+        memory.leave_behind(name)
+    janitor = Janitor(client, node, workspaces, lambda: {living}, logger(), steps, memory)
     with ExitStack() as undo:
         for name in (dead, living):
             labels = [f"--label={LABEL_NODE}={node}", f"--label={LABEL_ATTEMPT}={name}"]
@@ -48,6 +53,7 @@ def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_n
             subprocess.run(["docker", "tag", image, smoke_image(node, name)], check=True)
             undo.callback(subprocess.run, ["docker", "rmi", smoke_image(node, name)], check=False, capture_output=True)
         janitor.clean()
+        assert (memory.left_behind(), memory.used_bytes) == ({living}, 1)
         assert list(containers_of(client, node).values()) == [living]
         assert [path.name for path in workspaces.left_behind()] == [living]
         assert [tag for each in client.api.images("buildfarm/smoke") for tag in each["RepoTags"] if node in tag] == [

@@ -40,7 +40,7 @@ with open_farm(settings) as farm:
     class Worker:
         settings = settings
 
-        def build(self, build_id):
+        def build(self, build_id, size=""):
             lease = leases.claim(build_id, "n")
             if isinstance(lease, Unclaimed):
                 logger(build=build_id).info("message_dropped", reason=lease.reason)

@@ -280,9 +280,10 @@ class Full:
         self.farm.push_hooks.note(made.id, "new")
         inbox = PushInbox(self.database)
         pushed = Wanted(key="body 1", kind=PushKind.PUSHED, branch="main", commit="c" * 40)
-        assert inbox.accept(made.id, "body 1", [pushed]) == "new"
+        assert inbox.accept(made.id, made.tenant, "body 1", [pushed]) == "new"
         assert inbox.save(made.id, 0, PushState(), 0) == 1
         inbox.note_status("0" * 16, hook=made.id, name="shop/web", commit="c" * 40, app="web")
+        assert inbox.mark_preview(made.id, self.life.tenant, "web-pr-1")
         inbox.keep_preview(made.id, self.life.tenant, "web-pr-1", self.database.now() + 60)
 
     def end_all(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import ConflictError, RequestError
 from buildfarm.model import BuildResult, State
 from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
@@ -90,6 +90,40 @@ def test_a_tenants_builds_of_one_size_do_not_wait_behind_those_of_another(sized)
         assert isinstance(claim(sized, build, "standard"), Lease)
     assert sum(sized.get(build.id).state is not State.HELD for build in small) >= 5
     assert {row.size: row.queued for row in sized.queue().classes if row.build_class == "interactive"}["large"] == 4
+
+
+def test_a_build_that_lacks_its_base_keeps_no_other_of_its_size_from_the_queue():
+    """Nine sizes: a tenant has one place of its ten for each."""
+    with fresh_farm(sizes={f"s{letter}": "memory:6GiB" for letter in "abcdefgh"}) as farm:
+        first = submit(farm, "t", "a")
+        client, key = farm.database.client, farm.database.key
+        client.hset(key("build", first.id), "lacks", "a base that no node has")
+        client.sadd(key("lacking", "interactive", "t"), first.id)
+        assert submit(farm, "t", "b").state is State.QUEUED
+        assert submit(farm, "t", "c").state is State.HELD
+
+
+def test_a_node_that_cannot_be_read_keeps_no_size_from_the_others(sized):
+    beat(sized, "n", sizes={"large": 1})
+    beat(sized, "other", sizes={"large": 1})
+    sized.database.client.hset(sized.database.key("node", "other"), "sizes", "{")
+    assert [node.id for node in sized.nodes()] == ["n"]
+    assert submit(sized, "t", size="large").request.size == "large"
+
+
+def test_an_accepted_build_is_the_answer_to_its_repeated_submit_whatever_changed_meanwhile():
+    with fresh_farm(sizes=SIZES, tenant_sizes=frozenset({"standard", "large"})) as farm:
+        beat(farm, "n", sizes={"large": 1})
+        farm.set_app_size("t", "app", "large")
+        chosen = submit(farm, "t", idempotency_key="a")
+        asked = submit(farm, "t", "other", size="large", idempotency_key="b")
+        Nodes(farm.database).leave("n")
+        assert submit(farm, "t", idempotency_key="a").id == chosen.id
+        assert submit(farm, "t", "other", size="large", idempotency_key="b").id == asked.id
+        farm.set_app_size("t", "app", "standard")
+        assert submit(farm, "t", idempotency_key="a").id == chosen.id
+        with pytest.raises(ConflictError):
+            submit(farm, "t", size="standard", idempotency_key="b")
 
 
 def test_a_claim_takes_only_a_build_of_the_size_that_it_has_room_for(sized):

@@ -99,12 +99,16 @@ class Turns:
     """
 
     capacity: Capacity
-    _passed: Counter[str] = field(default_factory=Counter)  # builds of other sizes that began since it last had room
+    _passed: Counter[str] = field(
+        default_factory=Counter
+    )  # builds of other sizes that began while it waited without room
     _open_since: float | None = None
 
     def fitting(self, running: Mapping[str, int], waiting: Collection[str], now: float) -> frozenset[str]:
         """The sizes of which a build may come now; ``waiting`` are those of which builds are queued."""
         fits = frozenset(name for name in self.capacity.sizes if self.capacity.fits(name, running))
+        for name in fits.difference(waiting):
+            del self._passed[name]  # what waited has begun elsewhere
         first = self._first(waiting)
         if not first:
             self._open_since = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -88,7 +88,7 @@ class Private(Protocol):
     """Fetches with credentials: `workers.fetch.private`."""
 
     def has(self, url: str) -> bool: ...
-    def with_submodules(self, url: str) -> bool: ...
+    def repeatable(self, asked: Iterable[str], used: Iterable[str]) -> bool: ...
     def fetched(self, url: str, ref: str) -> AbstractContextManager[Fetched]: ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,9 @@ from buildfarm.config_vars.build_variables import BuildVariables
 from buildfarm.errors import SourceError, TooLargeError
 from buildfarm.oci.producer import produce
 from buildfarm.sources.credentials import Credential, Kind
-from buildfarm.sources.credentials.host_keys import fingerprint
-from buildfarm.sources.credentials.matching import advice_for, choose, needs_one, submodule_url
+from buildfarm.sources.credentials.host_keys import fingerprint, host_key
+from buildfarm.sources.credentials.matching import advice_for, choose, needs_one, place_of
+from buildfarm.sources.credentials.submodules import submodule_url, with_submodules
 from workers.attempt.signals import Check, Log
 from workers.fetch import with_build_variables
 from workers.fetch.program import command_of
@@ -67,12 +68,25 @@ class PrivateFetch:
     def stamp(self, url: str) -> str:
         """What tells the credential for this address from all others, and says nothing about it."""
         one = choose(self.credentials, url)
-        return hashlib.sha256(f"{one.name} {one.app} {one.value}".encode()).hexdigest() if one else ""
+        if one is None:
+            return ""
+        used = sorted(self.credentials, key=lambda each: (each.app or "", each.name)) if one.submodules else []
+        parts = [[each.name, each.app, each.address, each.value, each.submodules] for each in (one, *used)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def with_submodules(self, url: str) -> bool:
         """Whether the submodules of this repository are fetched."""
-        one = choose(self.credentials, url)
-        return one is not None and one.submodules
+        return with_submodules(self.credentials, [url])
+
+    def repeatable(self, asked: Iterable[str], used: Iterable[str]) -> bool:
+        """Whether the addresses of a request, and of the buildpacks that were used, show all that was fetched.
+
+        Submodules are asked for at the credential; what the app's own files name is not known when it is submitted.
+        """
+        asked, used = ([name.partition("#")[0] for name in names] for names in (asked, used))
+        known = {place_of(url) for url in asked}
+        hidden = [url for url in used if self.has(url) and place_of(url) not in known]
+        return not hidden and not with_submodules(self.credentials, [*asked, *used])
 
     def pin(self, url: str, ref: str) -> str:
         """The commit or digest that this is now; empty if there is no such name."""
@@ -121,6 +135,8 @@ class PrivateFetch:
             raise SourceError(
                 f"{url} needs a credential, and {self.owner} has none for it.", advice=advice_for(url, self.owner)
             )
+        if credential is not None and not credential.value:
+            raise refusal("unreadable", url, ref, credential)
         if credential is not None:
             self._say(f"Fetching {url} with the credential {credential.name}")
         job = {"url": url, "ref": ref, "into": into, "resolve": resolve, **_login(credential, url)}
@@ -135,7 +151,7 @@ class PrivateFetch:
         try:
             answer: dict[str, Any] = json.loads(ended.stdout)
         except ValueError:
-            answer = {"failure": "failed"}
+            answer = {"failure": "submodules" if ended.cut else "failed"}
         if "failure" in answer:
             raise refusal(answer["failure"], url, ref, credential)
         if credential is not None and credential.kind is Kind.SSH_KEY and not credential.host_keys:
@@ -143,8 +159,12 @@ class PrivateFetch:
         return answer
 
     def _learn(self, credential: Credential, url: str, host_keys: list[str]) -> None:
+        try:
+            host_keys = list(map(host_key, host_keys))
+        except ValueError as error:
+            raise refusal("failed", url, "", credential) from error
         if not self.learn(credential, host_keys):
-            raise refusal("host-key", url, "", credential)
+            raise refusal("changed", url, "", credential)
         shown = ", ".join(map(fingerprint, host_keys))
         self._say(f"The host key of {credential.host} was learned, and counts from now on: {shown}")
 
@@ -152,7 +172,9 @@ class PrivateFetch:
     def _sandbox(self) -> Iterator[tuple[Workspace, Sandbox]]:
         """A fresh one, like those of builds: the same image, limits and network rules."""
         name = f"buildfarm-fetch-{secrets.token_hex(4)}"
-        taken = self.pool.take(name, self.image, {}, log=self.log, check=self.check, for_build=False)
+        taken = self.pool.take(
+            name, self.image, {}, log=self.log, check=self.check, for_build=False, shares_memory=True
+        )
         with taken as (workspace, sandbox):
             try:
                 yield workspace, with_build_variables(self.variables, sandbox)

@@ -7,31 +7,48 @@ from buildfarm.sources.credentials import Credential
 from buildfarm.sources.credentials.host_keys import fingerprint
 
 _LOG = "The log's last lines say why."
+_TOO_LARGE = {
+    "space": ("it does not fit", "Leave out large files."),
+    "submodules": ("it has too many submodules", "Set the credential without --submodules."),
+}
 
 
 def refusal(code: str, url: str, ref: str, credential: Credential | None) -> AppError:
     """The error for a code of the fetching program."""
     what = f"{url} could not be fetched" + (f" with the credential {credential.name}" if credential else "")
-    if code == "refused" and credential is not None:
-        return SourceError(
-            f"{what}: its host refused the credential, or has no such repository.",
-            advice="Check the address, and that the key or token can read it and was not revoked;"
-            f" then set it again: {_command(credential)}.",
-        )
-    if code == "host-key" and credential is not None:
-        known = ", ".join(map(fingerprint, credential.host_keys)) or "that another build has just learned"
-        return SourceError(
-            f"{what}: the key of {credential.host} is not the known one ({known}), so nothing was sent to it.",
-            advice="Ask the host's operator. If its key was changed on purpose, set the credential again"
-            f" with the new one: {_command(credential)} --host-key KEY.",
-        )
-    if code == "space":
-        return TooLargeError(f"{what}: it does not fit.", advice="Leave out large files.")
-    if code == "submodules":
-        return TooLargeError(f"{what}: it has too many submodules.", advice="Set the credential without --submodules.")
+    if code in _TOO_LARGE:
+        why, advice = _TOO_LARGE[code]
+        return TooLargeError(f"{what}: {why}.", advice=advice)
+    if credential is not None and (words := _of_credential(code, credential)):
+        why, advice = words
+        return SourceError(f"{what}: {why}.", advice=advice)
     if code == "no-ref":
         return SourceError(f"{url} has no branch, tag or commit {ref!r}.", advice="Check the ref.")
     return SourceError(f"{what}.", advice=_LOG)
+
+
+def _of_credential(code: str, credential: Credential) -> tuple[str, str] | None:
+    """Why it failed, and what to do."""
+    again, host = _command(credential), credential.host
+    known = ", ".join(map(fingerprint, credential.host_keys)) or "that was seen first"
+    return {
+        "refused": (
+            "its host refused the credential, or has no such repository",
+            f"Check the address, and that the key or token can read it and is not revoked; then set it again: {again}.",
+        ),
+        "host-key": (
+            f"the key of {host} is not the known one ({known}), so nothing was sent to it",
+            f"Ask the host's operator. If its key was changed on purpose, set the new one: {again} --host-key KEY.",
+        ),
+        "unreadable": (
+            "its stored value cannot be decrypted with the farm's key",
+            f"Set it again: {again}.",
+        ),
+        "changed": (
+            f"it was changed or removed meanwhile, or another build learned another key of {host}",
+            "Build again.",
+        ),
+    }.get(code)
 
 
 def _command(credential: Credential) -> str:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 from buildfarm.errors import NodeError
 from buildfarm.model import Build
 from buildfarm.queue.names import STANDARD, size_of
+from buildfarm.telemetry import logger
 from workers.attempt.memory import SandboxMemory
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes
@@ -101,11 +102,13 @@ class SandboxPool:
         log: Log = drop,
         check: Check = go_on,
         for_build: bool = True,
+        shares_memory: bool = False,
     ) -> Iterator[tuple[Workspace, Sandbox]]:
         """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError.
 
-        What is not ``for_build`` gets one that is made now: those that are ready are for the
-        next builds. It gets only memory that none uses.
+        What is not ``for_build`` gets one that is made now: those that are ready are for the next builds. It gets only
+        memory that no build uses or waits for. What ``shares_memory`` counts with its build's own sandbox, which is
+        idle meanwhile.
         """
         pooled = None
         wanted = Wanted(image, self.size)
@@ -114,7 +117,7 @@ class SandboxPool:
             with self._lock:
                 self._demand.append(wanted)
             pooled = self._ready_one(wanted)
-        pooled = pooled or self._make_now(name, wanted, check if for_build else None)
+        pooled = pooled or self._make_now(name, wanted, check if for_build else None, shares_memory=shares_memory)
         try:
             yield pooled.workspace, replace(pooled.sandbox, environment=environment, log=log, check=check)
         finally:
@@ -136,7 +139,7 @@ class SandboxPool:
         for each in sorted(wanted, key=lambda other: other != usual):
             while self._count(each) < wanted[each] and len(self._ready) < self._room():
                 name = f"buildfarm-ready-{secrets.token_hex(4)}"
-                if not self.memory.enter(name, self._makers(each.size).memory_bytes):
+                if not self.memory.enter(name, self._makers(each.size).memory_bytes, for_build=False):
                     break  # builds have it
                 pooled = self._make(name, each, steps_ahead=STEPS_AHEAD)
                 with self._lock:
@@ -203,30 +206,46 @@ class SandboxPool:
         finally:
             self.memory.leave(name)
 
-    def _make_now(self, name: str, wanted: Wanted, check: Check | None) -> PooledSandbox:
+    def _make_now(self, name: str, wanted: Wanted, check: Check | None, *, shares_memory: bool) -> PooledSandbox:
         if len(self.names()) >= SLOTS_MAX // 2:
             self.remove_used()
-        self._wait_for_memory(name, self._makers(wanted.size).memory_bytes, check)
-        return self._make(name, wanted)
+        memory_bytes = 0 if shares_memory else self._makers(wanted.size).memory_bytes
+        ready = self._wait_for_memory(name, memory_bytes, check, wanted)
+        return ready or self._make(name, wanted)
 
-    def _wait_for_memory(self, name: str, memory_bytes: int, check: Check | None) -> None:
-        """Makes room by removing what no build has. Without a ``check`` it does not wait for more."""
-        while not self.memory.enter(name, memory_bytes):
-            if self._give_memory_back():
-                continue
-            if check is None:
-                raise NodeError("All memory for sandboxes is in use.")
-            check()  # what is not a build has it, and ends soon
-            time.sleep(_MEMORY_WAIT_SECONDS)
+    def _wait_for_memory(
+        self, name: str, memory_bytes: int, check: Check | None, wanted: Wanted | None = None
+    ) -> PooledSandbox | None:
+        """Makes room by removing what no build has; returns a ``wanted`` one instead if it became ready meanwhile.
+
+        Without a ``check`` it does not wait for more.
+        """
+        if not memory_bytes or self.memory.enter(name, memory_bytes, for_build=check is not None):
+            return None
+        with self.memory.waiting() if check else nullcontext():
+            while not self.memory.enter(name, memory_bytes, for_build=check is not None):
+                if check and wanted and (ready := self._ready_one(wanted)):
+                    return ready
+                if self._give_memory_back():
+                    continue
+                if check is None:
+                    raise NodeError("All memory for sandboxes is in use.")
+                check()  # what is not a build has it, and ends soon
+                time.sleep(_MEMORY_WAIT_SECONDS)
+        return None
 
     def _give_memory_back(self) -> bool:
         """Removes a sandbox that no build has; False if there is none."""
         with self._lock:
             others = self._used or self._ready
             pooled = others.pop(0) if others else None
-        if pooled is not None:
+        if pooled is None:
+            return False
+        try:
             self._remove(pooled)
-        return pooled is not None
+        except NodeError as error:  # the janitor's, and no fault of the build that waits
+            logger().warning("sandbox_not_removed", attempt=pooled.name, reason=error.message)
+        return True
 
     def _make(self, name: str, wanted: Wanted, *, steps_ahead: int = 0) -> PooledSandbox:
         with self._lock:
@@ -245,8 +264,11 @@ class SandboxPool:
     def _remove(self, pooled: PooledSandbox) -> None:
         try:
             pooled.resources.close()
-        finally:
-            self._forget(pooled.name)
+        except BaseException:
+            self.memory.leave_behind(pooled.name)
+            self._disown(pooled.name)
+            raise
+        self._forget(pooled.name)
 
     def _remove_ready(self, unwanted: Callable[[PooledSandbox], bool]) -> None:
         with self._lock:
@@ -257,8 +279,11 @@ class SandboxPool:
             self.remove_used()
 
     def _forget(self, name: str) -> None:
-        """It has no owner now; the janitor removes any leftovers."""
         self.memory.leave(name)
+        self._disown(name)
+
+    def _disown(self, name: str) -> None:
+        """It has no owner now; the janitor removes any leftovers."""
         with self._lock:
             self._names.discard(name)
 

@@ -110,6 +110,8 @@ def _variables(settings: Settings) -> dict[str, str]:
     chosen = [name for name in Settings.model_fields if name.startswith(("collect_", "retain_"))]
     found = {f"BUILDFARM_{name.upper()}": str(getattr(settings, name)) for name in (*names, *chosen)}
     files = {"IN_USE_FILE": settings.in_use_file, "REDIS_CA": settings.redis_ca, "REGISTRY_CA": settings.registry_ca}
+    if settings.sizes:  # the longest build's time keeps what it has uploaded
+        found["BUILDFARM_SIZES"] = ",".join(f"{name}={text}" for name, text in settings.sizes.items())
     found |= {f"BUILDFARM_{name}": str(path) for name, path in files.items() if path}
     secrets = {"REDIS_URL": settings.redis_url, "FARM_KEY": settings.farm_key}
     return {**found, **{f"BUILDFARM_{name}": value.get_secret_value() for name, value in secrets.items()}}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import docker
 
 from buildfarm.telemetry import Logger
+from workers.attempt.memory import SandboxMemory
 from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, SMOKE_IMAGES, smoke_image
 from workers.sandbox.container import containers_of, remove_container
@@ -25,9 +26,13 @@ class Janitor:
     running: Callable[[], Set[str]]
     logger: Logger
     steps: StepImages
+    memory: SandboxMemory = field(
+        default_factory=SandboxMemory
+    )  # of sandboxes that could not be removed, until they are
 
     def clean(self) -> None:
         """Raises NodeError."""
+        left = self.memory.left_behind()
         # What there is comes before who owns it: a build that starts in between is in the second list only.
         containers = containers_of(self.client, self.node_id)
         networks = self._networks()
@@ -53,6 +58,8 @@ class Janitor:
             if workspace.name not in running:
                 self.logger.warning("workspace_left_behind", workspace=workspace.name)
                 remove(workspace)
+        for name in left - running:
+            self.memory.leave(name)
 
     def _networks(self) -> dict[str, str]:
         with engine_failures("list networks"):

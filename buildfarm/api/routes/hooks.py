@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from buildfarm.api.caller import Reader, Submitter
 from buildfarm.api.problems import responses
 from buildfarm.api.services import Services
+from buildfarm.api.webhooks.pushes.bodies import Bodies
 from buildfarm.api.webhooks.pushes.door import BODY_BYTES_MAX, Door, Received
 from buildfarm.fields import Name
 from buildfarm.sources.pushes.hook import HookView, NewHook
@@ -66,14 +67,15 @@ async def deliver(hook_id: HookId, request: Request) -> Received:
     door = Door(services.farm, services.rates, services.metrics)
     address = request.client.host if request.client else ""
     known = await anyio.to_thread.run_sync(door.admit, hook_id, address)
-    body = await _body(door, known, request)
-    return await anyio.to_thread.run_sync(door.take, known, dict(request.headers), body)
+    with Bodies.of(known.hook) as bodies:
+        body = await _body(door, known, request, bodies)
+        return await anyio.to_thread.run_sync(door.take, known, dict(request.headers), body, address)
 
 
-async def _body(door: Door, known: OpenHook, request: Request) -> bytes:
+async def _body(door: Door, known: OpenHook, request: Request, bodies: Bodies) -> bytes:
     """The whole body. Raises RefusedError if it is too large or too slow."""
     try:
-        body = await asyncio.wait_for(_read(request), _BODY_SECONDS)
+        body = await asyncio.wait_for(_read(request, bodies), _BODY_SECONDS)
     except TimeoutError:
         problem = (408, "request.slow", f"The body did not arrive within {_BODY_SECONDS} s.", "Deliver it again.")
     except ClientDisconnect:
@@ -86,7 +88,7 @@ async def _body(door: Door, known: OpenHook, request: Request) -> bytes:
     raise await anyio.to_thread.run_sync(door.refused, known, *problem)
 
 
-async def _read(request: Request) -> bytes | None:
+async def _read(request: Request, bodies: Bodies) -> bytes | None:
     """None if it is too large, whatever length was declared."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > BODY_BYTES_MAX:
@@ -97,4 +99,5 @@ async def _read(request: Request) -> bytes | None:
         size += len(piece)
         if size > BODY_BYTES_MAX:
             return None
+        bodies.grow(size)
     return b"".join(pieces)

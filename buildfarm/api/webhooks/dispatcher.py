@@ -18,7 +18,8 @@ from buildfarm.telemetry import logger
 _WAIT_SECONDS = 1.0
 _ABANDONED_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 3600.0
-# They mostly wait for receivers. A tenant has one try at a time, so it takes as many slow tenants to hold them all.
+# They mostly wait for receivers. A tenant has one webhook, one commit status and one turn of its push hooks at a time,
+# so it takes several slow tenants to hold them all.
 _SENDERS = 16
 
 

@@ -66,6 +66,9 @@ def where(expression: str, only_apps: bool, limit: int, as_json: bool) -> None:
         for row in rows if found.places else []:
             click.echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]))
         click.echo(f"{found.apps:,} of {found.searched:,} apps have it.")
+    if found.incomplete_apps:
+        named = ", ".join(found.incomplete[:5]) + (" …" if found.incomplete_apps > 5 else "")
+        click.echo(f"With files whose components are not known: {found.incomplete_apps:,} apps ({named}).", err=True)
     if found.unknown_apps:
         named = ", ".join(found.unknown[:5]) + (" …" if found.unknown_apps > 5 else "")
         click.echo(f"Not read yet, so not wholly searched: {found.unknown_apps:,} apps ({named}).", err=True)

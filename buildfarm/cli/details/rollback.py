@@ -24,5 +24,8 @@ def rollback(build_id: str, seen: str, as_json: bool) -> None:
             click.echo(json.dumps(moved.model_dump(mode="json")))
             return
         image = farm.image(farm.get(build_id))
+    if moved.unsigned:
+        click.echo(f"{moved.tag} will point to {image} once the signer has signed it. If it refuses, the tag stays.")
+        return
     was = f"; before it was {moved.before[:19]}" if moved.before not in ("", str(moved.digest)) else ""
     click.echo(f"{moved.tag} points to {image}{was}.")

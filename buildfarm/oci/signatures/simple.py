@@ -6,7 +6,6 @@ Source: github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md; the payload is cont
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ def signature_of(layer: Descriptor) -> bytes:
     """The signature that a layer of the manifest carries; empty if it carries none."""
     try:
         return base64.b64decode(layer.annotations.get(SIGNATURE, ""), validate=True)
-    except binascii.Error:
+    except ValueError:  # also of what is not ASCII
         return b""
 
 

@@ -15,6 +15,7 @@ from buildfarm.releases.builder import check_builder, move_channel
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers, unknown
 from buildfarm.releases.models import Channel, ChannelHistory
+from buildfarm.releases.signing.known_bases import KnownBases
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
@@ -66,6 +67,7 @@ class Channels:
 
     def move(self, registry: Registry, name: str, base: str, *, actor: str, reason: str = "") -> None:
         """Points a channel to a base that was `checked`, also where RegistryError or UnconfirmedError is raised."""
+        KnownBases(self.database).add(self.builder)  # chosen in the settings: builds on it may still run
         self.pointers.set(name, base, actor=actor, reason=reason)
         move_channel(registry, base, lambda: self.pointers.get(name), tag=name)
 

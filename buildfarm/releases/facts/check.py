@@ -67,12 +67,12 @@ class FactsCheck:
         known = self.store.get(layers)
         old, new = (self._base(base) for base in (before, after))
         if len(known) < len(layers):
-            self.store.wanted.add(image, Urgency.APP)
-            return self._pending("its files have not been read yet")
+            return self._unread(image)
+        # Nodes have tried what they could: no app can move, and waiting does not help.
+        if reason := next((base.unknown for base in (old, new) if base and base.unknown), ""):
+            return Verdict(missing=f"the files of a base could not be read: {shown(reason)}")
         if old is None or new is None:
             return self._pending("the files of a base have not been read yet")
-        if reason := old.unknown or new.unknown:  # it is tried again: no app could move
-            return self._pending(f"the files of a base could not be read: {shown(reason)}")
         facts = [known[layer.diff_id] for layer in release.layers]
         found = tuple(blockers(facts, old, new))
         unreadable = next((layer.unknown for layer in facts if layer.unknown), "")
@@ -86,6 +86,12 @@ class FactsCheck:
         """Whether nodes go on reading what was asked for."""
         return self.store.progress.goes_on()
 
+    def _unread(self, image: str) -> Verdict:
+        if reason := self.store.wanted.refused(image):
+            return Verdict(missing=f"its files cannot be read: {shown(reason)}")
+        self.store.wanted.add(image, Urgency.APP)
+        return self._pending("its files have not been read yet")
+
     def _pending(self, missing: str) -> Verdict:
         stopped = self.store.progress.why_stopped()
         return Verdict(missing=f"{missing}; {stopped}" if stopped else missing, pending=True)
@@ -98,6 +104,8 @@ class FactsCheck:
         layers = base_layers(base)
         known = self.store.get(layers, of_base=True)
         if len(known) < len(layers):
+            if reason := self.store.wanted.refused(base.reference):
+                return BaseFacts.of([LayerFacts(unknown=reason)])
             self.store.wanted.add(base.reference, Urgency.BASE)
             return None
         return self._kept(base, known, list(layers))

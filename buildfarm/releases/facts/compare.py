@@ -18,7 +18,7 @@ _FARMS_OWN = ("etc/buildfarm/processes/", "cnb/process/")
 
 def blockers(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> list[str]:
     """A sentence's part for each reason, at most ten and a count; empty if it may move."""
-    found = [*_lacking(app, before, after), *_shadows(app, before, after)]
+    found = [*_lacking(app, before, after), *_shadows(app, after)]
     more = len(found) - REASONS_MAX
     return [*found[:REASONS_MAX], *([f"and {more} more reasons"] if more > 0 else [])]
 
@@ -63,14 +63,10 @@ def _lacking(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> 
         yield f"{shown(f'/{where}')} needs {words(need, before.brings)}, which the new base lacks{more}"
 
 
-def _shadows(app: Sequence[LayerFacts], before: BaseFacts, after: BaseFacts) -> Iterator[str]:
+def _shadows(app: Sequence[LayerFacts], after: BaseFacts) -> Iterator[str]:
     for layer in app:
-        hidden = {
-            name
-            for name in layer.files
-            if (name in before.files or name in after.files) and not name.startswith(_FARMS_OWN)
-        }
-        removed = {name for name in layer.removed for base in (before, after) if _below(name, base)}
+        hidden = {name for name in layer.files if name in after.files and not name.startswith(_FARMS_OWN)}
+        removed = {name for name in layer.removed if _below(name, after)}
         for name in sorted(hidden | removed):
             yield f"its layers have {shown(f'/{name}')}, which hides what the new base has there"
 

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 
 from buildfarm.releases.base import Base
 from buildfarm.releases.facts.base import BaseFacts
+from buildfarm.releases.facts.words import shown
 
 NAMES_MAX = 20
+UNREAD_BASE = "packages and commands were not compared: a base has not been read"
 _PACKAGE = re.compile(r"var/lib/dpkg/info/([^/:]+)(?::[^/:]+)?\.list")  # a file for each installed package: dpkg(1)
 
 
@@ -22,7 +24,7 @@ def differences(before: Base, after: Base, old: BaseFacts | None, new: BaseFacts
         _phrase("folders of the PATH", _folders(before) - _folders(after)),
     ]
     if old is None or new is None or old.unknown or new.unknown:
-        found.append("packages and commands were not compared: a base has not been read")
+        found.append(UNREAD_BASE)
     else:
         found.append(_phrase("packages", _packages(old) - _packages(new)))
         found.append(_phrase("commands", old.commands - new.commands))
@@ -32,7 +34,7 @@ def differences(before: Base, after: Base, old: BaseFacts | None, new: BaseFacts
 def _phrase(kind: str, names: Iterable[str]) -> str:
     found = sorted(names)
     more = f" and {len(found) - NAMES_MAX} more" if len(found) > NAMES_MAX else ""
-    return f"{len(found)} {kind}: {', '.join(found[:NAMES_MAX])}{more}" if found else ""
+    return f"{len(found)} {kind}: {', '.join(shown(name) for name in found[:NAMES_MAX])}{more}" if found else ""
 
 
 def _variables(base: Base) -> set[str]:

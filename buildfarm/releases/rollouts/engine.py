@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from buildfarm.errors import RegistryError
+from buildfarm.releases.facts.pair import UNREAD_BASE
 from buildfarm.releases.rollouts.changes import Announcement, Change
 from buildfarm.releases.rollouts.channel import follow_channel
 from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
@@ -15,6 +16,7 @@ from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.telemetry import Logger
 
 _BATCH = 32  # apps between two looks at whether this node still has the duty
+_PASS_SECONDS = 30.0  # of a turn for one rollout; health and other rollouts wait meanwhile
 _GONE_BACK = "it is on its previous image again"
 
 
@@ -71,23 +73,26 @@ class Engine:
     def _look(self, rollout: Rollout) -> None:
         apps = self._apps(rollout)
         unchecked = self._spared((app for app in apps.values() if app.state is AppState.UNCHECKED), rollout)
+        until = self.mover.clock() + _PASS_SECONDS
         for start in range(0, len(unchecked), _BATCH):
-            if not self.is_mine():
+            if not self.is_mine() or self.mover.clock() > until:
                 return
-            looked_at = [one.app for one in self.mover.compose(unchecked[start : start + _BATCH], rollout, push=False)]
-            if found := [app for app in looked_at if app != apps[app.name]]:
-                rollout = self._write(Change(rollout, rollout, found))
+            rollout, _ = self._composed(rollout, unchecked[start : start + _BATCH], push=False)
+        self.mover.end_pass(rollout.id)
         held = self.watch.changed(rollout, apps, self.mover.rollouts.database.now())
         checked = rollout.checked or all(app.state is not AppState.UNCHECKED for app in apps.values())
-        differences = self.mover.differences(rollout) if checked and not rollout.checked else rollout.differences
-        if held or checked != rollout.checked:
-            self._write(Change(rollout, replace(rollout, checked=checked, differences=differences), held))
+        is_missing = not rollout.checked or UNREAD_BASE in rollout.differences
+        differences = self.mover.differences(rollout) if checked and is_missing else rollout.differences
+        after = replace(rollout, checked=checked, differences=differences)
+        if held or after != rollout:
+            self._write(Change(rollout, after, held))
 
     def _go(self, rollout: Rollout) -> None:
         apps, now = self._apps(rollout), self.mover.rollouts.database.now()
         if known := self.watch.changed(rollout, apps, now):
             kept = {app.name: app.kept_base for app in known if app.state is AppState.REVERTED}
             rollout = self._write(Change(rollout, rollout, known, builds_on=kept))
+        until = self.mover.clock() + _PASS_SECONDS
         while self.is_mine():
             put_off = {app.name for app in apps.values() if self.mover.is_put_off(app, rollout)}
             step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now(), put_off)
@@ -95,6 +100,9 @@ class Engine:
                 rollout = self._turned(rollout, step.rollout)
                 continue
             if isinstance(step, Wait) or not (spared := self._spared(step.apps, rollout)[:_BATCH]):
+                self.mover.end_pass(rollout.id)
+                return
+            if isinstance(step, Move) and self.mover.clock() > until:
                 return
             rollout = self._move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
 
@@ -126,8 +134,7 @@ class Engine:
         return change.written
 
     def _move(self, rollout: Rollout, apps: Sequence[App]) -> Rollout:
-        composed = list(self.mover.compose(apps, rollout, push=True))
-        rollout = self._write(Change(rollout, rollout, [one.app for one in composed]))
+        rollout, composed = self._composed(rollout, apps, push=True)
         kept = self.mover.rollouts.builds_on([one.app.name for one in composed])
         sent: list[Composed] = []
         try:
@@ -139,6 +146,13 @@ class Engine:
         finally:
             self.mover.tags(sent)
         return rollout
+
+    def _composed(self, rollout: Rollout, apps: Sequence[App], *, push: bool) -> tuple[Rollout, list[Composed]]:
+        """Looks at these apps, and keeps what is new of them."""
+        before = self._apps(rollout)
+        composed = list(self.mover.compose(apps, rollout, push=push))
+        changed = [one.app for one in composed if one.app != before[one.app.name]]
+        return self._write(Change(rollout, rollout, changed)) if changed else rollout, composed
 
     def _announced(self, rollout: Rollout, app: App, builds_on: str) -> App:
         now = self.mover.rollouts.database.now()

@@ -23,7 +23,8 @@ from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
 from buildfarm.releases.rollouts.store import Rollouts
 
 THREADS = 8
-_LOOK_AGAIN_SECONDS = 10.0  # at an app whose files have not been read yet
+# How soon an app is looked at again whose files have not been read yet: after a quarter of the time that it has waited.
+_AGAIN_SECONDS, _AGAIN_SECONDS_MAX = 10.0, 120.0
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -44,14 +45,23 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """An app whose files have not been read yet; times of the mover's clock."""
+
+    since: float
+    progress_at: float  # when nodes were last known to read layers
+    again_at: float
+
+
+@dataclass(frozen=True)
 class Mover:
     """Raises StoreError. An app that the registry fails for stays as it is; the others go on."""
 
     rebaser: Rebaser
     rollouts: Rollouts
     trouble: dict[str, RegistryError] = field(default_factory=dict)  # by app, since the engine's turn began
-    # Apps whose files are not read yet, by rollout and app: since, look again at.
-    unread: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    unread: dict[tuple[str, str], Unread] = field(default_factory=dict)  # by rollout and app
+    passed: dict[str, set[str]] = field(default_factory=dict)  # unread apps that a pass has looked at, by rollout
     clock: Callable[[], float] = time.monotonic
 
     def begin(self, rollouts: Collection[str]) -> None:
@@ -59,6 +69,12 @@ class Mover:
         self.trouble.clear()
         for key in [key for key in self.unread if key[0] not in rollouts]:
             del self.unread[key]
+        for rollout in self.passed.keys() - set(rollouts):
+            del self.passed[rollout]
+
+    def end_pass(self, rollout: str) -> None:
+        """All of its apps that were due have been looked at. A pass can take several turns of the engine."""
+        self.passed.pop(rollout, None)
 
     def differences(self, rollout: Rollout) -> tuple[str, ...]:
         """What the new base lacks of the channel's. Raises RegistryError."""
@@ -87,7 +103,10 @@ class Mover:
 
     def is_put_off(self, app: App, rollout: Rollout) -> bool:
         """Whether to look at it later: the registry failed for it, or its files have not been read yet."""
-        return app.name in self.trouble or self.unread.get((rollout.id, app.name), (0, 0))[1] > self.clock()
+        if app.name in self.trouble or app.name in self.passed.get(rollout.id, ()):
+            return True
+        unread = self.unread.get((rollout.id, app.name))
+        return unread is not None and unread.again_at > self.clock()
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
@@ -137,6 +156,7 @@ class Mover:
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
         except RegistryError as error:
             self.trouble[app.name] = error
+            self.unread.pop((of, app.name), None)  # nodes could read nothing meanwhile
             return Composed(app)
         self.unread.pop((of, app.name), None)
         known = replace(
@@ -147,12 +167,19 @@ class Mover:
 
     def _unread(self, key: tuple[str, str], app: App, error: NoFactsError) -> App:
         """The app with what it waits for; it does not move if that cannot be known, or if nodes read no more layers."""
-        now = self.clock()
-        since, _ = self.unread.get(key, (now, now))
-        if not error.pending or (now - since > UNREAD_SECONDS and not self._is_read()):
+        if not error.pending:
             self.unread.pop(key, None)
             return replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,))
-        self.unread[key] = since, now + _LOOK_AGAIN_SECONDS
+        now, known = self.clock(), self.unread.get(key)
+        since = known.since if known else now
+        progress_at = known.progress_at if known and not self._is_read() else now
+        if now - progress_at > UNREAD_SECONDS:
+            self.unread.pop(key, None)
+            why = f"{error.message.removesuffix('.')}; no node has read a layer for {UNREAD_SECONDS // 60} minutes."
+            return replace(app, state=AppState.NOT_MOVABLE, reasons=(why,))
+        pause = min(max((now - since) / 4, _AGAIN_SECONDS), _AGAIN_SECONDS_MAX)
+        self.unread[key] = Unread(since, progress_at, now + pause)
+        self.passed.setdefault(key[0], set()).add(app.name)
         return replace(app, reasons=(error.why,))
 
     def _is_read(self) -> bool:

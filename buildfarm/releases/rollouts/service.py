@@ -55,7 +55,7 @@ class Service(Outside):
             read_base(self.farm.registry, *reference.split("@"))
         except ValueError as error:
             raise RequestError(f"No app can stand on {reference}: {error}.") from error
-        KnownBases(self.database).add(reference, source)
+        KnownBases(self.database).add(reference)
         now = self.database.now()
         draft = Rollout(
             "", 0, channel, source, reference, parameters, created_at=now, since=now, actor=self.actor, reason="planned"

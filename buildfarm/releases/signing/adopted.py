@@ -37,6 +37,11 @@ class Adopted:
         with self.database.failures():
             self.database.client.set(self.database.key("signing:began"), self.database.now())
 
+    def end(self) -> None:
+        """Signing was off: the signer that starts next takes over what is there then."""
+        with self.database.failures():
+            self.database.client.delete(self.database.key("signing:began"))
+
     @property
     def _key(self) -> str:
         return self.database.key("signing:adopted")

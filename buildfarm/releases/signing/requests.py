@@ -10,9 +10,10 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from buildfarm.errors import LeaseLost, StoreError
+from buildfarm.errors import LeaseLost, UnsignableError
 from buildfarm.model import Build, BuildResult, Failure, State
 from buildfarm.oci.digest import Digest
 from buildfarm.store.admission import Admission
@@ -39,12 +40,20 @@ class BuildRequested:
 
     lease: Lease
     build: Build
-    published: BuildResult
+    content: str  # what was published, as it was handed over
     target: str
     input_digest: str  # as `Leases.succeed` takes it
     documents: Mapping[str, bytes]  # of the image: what the node sent of its manifest and config, by digest
     claimed_at: float  # by Redis's clock, in seconds since the epoch
     received: float  # the same moment by this process's monotonic clock
+
+    @cached_property
+    def published(self) -> BuildResult:
+        """Raises UnsignableError if it cannot be read: a node wrote it."""
+        try:
+            return BuildResult.model_validate_json(self.content, extra="ignore")
+        except ValueError as error:
+            raise UnsignableError("What the node handed over to the signer cannot be read.") from error
 
 
 @dataclass(frozen=True)
@@ -101,19 +110,14 @@ class SignRequests:
             return TargetRequest(name, later)
         fields: dict[str, str] = dict(zip(more[::2], more[1::2], strict=True))
         build = decode(fields)
-        try:
-            published = BuildResult.model_validate_json(fields["published"], extra="ignore")
-        except (KeyError, ValueError) as error:
-            raise StoreError(f"The request to sign build {name} cannot be read.") from error
         lease = Lease(name, build.attempt, token, build)
-        documents = [text.encode() for text in json.loads(fields.get("sign_documents") or "[]")]
         return BuildRequested(
             lease,
             build,
-            published,
+            fields.get("published", ""),
             fields.get("target", ""),
             fields.get("sign_input", ""),
-            {Digest.of(one): one for one in documents},
+            _documents(fields.get("sign_documents", "")),
             float(later) - CLAIM_SECONDS,
             time.monotonic(),
         )
@@ -129,14 +133,14 @@ class SignRequests:
             raise _lost(request)
         return str(named)
 
-    def refuse(self, request: BuildRequested, failure: Failure, attempts_max: int) -> str:
+    def refuse(self, request: BuildRequested, failure: Failure, attempts_max: int, wait_seconds: float = 0) -> str:
         """Take back a build whose image must not be signed; its tag stays where it is. Raises LeaseLost.
 
-        It is built again, by any node, until its attempts are used up. Returns the build's state.
+        It is built again after ``wait_seconds``, by any node, until its attempts are used up. Returns its state.
         """
         lease = request.lease
         answer = self.admission.change(
-            "release", lease.build_id, lease.fence, attempts_max, failure.model_dump_json(), 0, 0, 0, 0, "1"
+            "release", lease.build_id, lease.fence, attempts_max, failure.model_dump_json(), 0, wait_seconds, 0, 0, "1"
         )
         if answer == "stale":
             raise _lost(request)
@@ -185,6 +189,15 @@ class SignRequests:
     def _renew(self, name: str, mine: str, is_build: str) -> str:
         keys = [self.database.key("signing"), self.database.key("build", name)]
         return str(self.database.run("sign_renew", keys, name, mine, CLAIM_SECONDS, is_build))
+
+
+def _documents(text: str) -> Mapping[str, bytes]:
+    """By digest; none if a node has written something else, and the registry has them."""
+    try:
+        documents = [one.encode() for one in json.loads(text or "[]")]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {Digest.of(one): one for one in documents}
 
 
 def _lost(request: BuildRequested) -> LeaseLost:

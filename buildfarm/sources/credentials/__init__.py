@@ -59,7 +59,7 @@ class Credential:
     app: str | None
     kind: Kind
     address: str  # host[:port]/path, the path without its end
-    value: str = field(repr=False)
+    value: str = field(repr=False)  # empty: it cannot be decrypted
     user: str = ""
     host_keys: tuple[str, ...] = ()  # type and base64, as known_hosts has them behind a host's name
     learned: bool = False
@@ -78,5 +78,7 @@ class Credential:
     @property
     def hidden(self) -> list[str]:
         """What a log must not show."""
+        if not self.value:
+            return []
         basic = base64.b64encode(f"{self.login}:{self.value}".encode()).decode()
         return [self.value, basic]

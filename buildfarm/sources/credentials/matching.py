@@ -12,6 +12,8 @@ from buildfarm.fields import as_url
 from buildfarm.sources.credentials import Kind
 
 _KINDS = {"ssh": Kind.SSH_KEY, "https": Kind.TOKEN, "oci": Kind.REGISTRY}
+# git decodes the whole of an ssh address before it looks for the host, and knows neither ? nor #.
+_AMBIGUOUS = re.compile(r"[%?#\\\s\x00-\x1f\x7f]")
 _USUAL_PORTS = {"ssh": 22, "https": 443, "oci": 443}
 
 
@@ -38,7 +40,7 @@ def place_of(url: str) -> tuple[Kind, str] | None:
         kind, host, port = _KINDS.get(parts.scheme), parts.hostname, parts.port
     except ValueError:
         return None
-    if kind is None or not host:
+    if kind is None or not host or (kind is Kind.SSH_KEY and _AMBIGUOUS.search(url)):
         return None
     place = host if port in (None, _USUAL_PORTS[parts.scheme]) else f"{host}:{port}"
     path = re.split(r"[@:]", parts.path)[0] if kind is Kind.REGISTRY else parts.path
@@ -72,15 +74,6 @@ def advice_for(url: str, owner: str = "TENANT/APP") -> str:
     """What to do for an address that has no credential."""
     kind, place = place_of(url) or (Kind.SSH_KEY, "HOST/PATH")
     return f"Set one: buildfarm credentials set NAME --app {owner} --kind {kind} --for {place}."
-
-
-def submodule_url(parent: str, url: str) -> str:
-    """A submodule's address, which is relative to its repository's if it begins with a dot (gitmodules(5))."""
-    if not url.startswith(("./", "../")):
-        return as_url(url)
-    parts = urlsplit(as_url(parent))
-    path = posixpath.normpath(posixpath.join(parts.path, url))
-    return parts._replace(path=path).geturl()
 
 
 def _covers(address: str, wanted: str) -> bool:

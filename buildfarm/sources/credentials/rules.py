@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
 from buildfarm.errors import RequestError
+from buildfarm.fields import as_url
 from buildfarm.sources.credentials import Kind, NewCredential
 from buildfarm.sources.credentials.host_keys import host_key
 
@@ -30,11 +31,11 @@ def checked(name: str, new: NewCredential) -> NewCredential:
     """The credential in its stored form. Raises RequestError that says what is wrong with it."""
     check_name(name)
     address = _address(name, new)
-    if not VALUE_CHARS_MIN <= len(new.value) <= VALUE_CHARS_MAX or "\0" in new.value:
+    value = new.value.rstrip("\r\n")  # a file's end
+    if not VALUE_CHARS_MIN <= len(value) <= VALUE_CHARS_MAX or "\0" in value:
         raise _refused(name, f"its value must have {VALUE_CHARS_MIN} to {VALUE_CHARS_MAX:,} characters and no NUL")
     if not _USER.fullmatch(new.user):
         raise _refused(name, "its user must be printable ASCII without a colon")
-    value = new.value
     if new.kind is Kind.SSH_KEY:
         value = _private_key(name, value)
     elif not value.isprintable() or not value.isascii():
@@ -60,7 +61,10 @@ def check_name(name: str) -> None:
 
 
 def _address(name: str, new: NewCredential) -> str:
-    found = _ADDRESS.fullmatch(_lower_host(_BEFORE.sub("", new.address.strip(), count=1)))
+    text = new.address.strip()
+    if new.kind is Kind.SSH_KEY and "/" in text:
+        text = as_url(text)  # git@host:1234/path has no port
+    found = _ADDRESS.fullmatch(_lower_host(_BEFORE.sub("", text, count=1)))
     if found is None or int((found["port"] or ":1")[1:]) > 65_535 or {".", ".."} & {*found["path"].split("/")}:
         raise _refused(name, f"{new.address[:200]!r} is not an address such as github.com/acme/")
     usual = ":22" if new.kind is Kind.SSH_KEY else ":443"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pydantic import Field
+
 from buildfarm.fields import Frozen
 from buildfarm.sources.pushes.event import Event, Kind, Payload, place_of_address
 from buildfarm.sources.pushes.hook import Hook
@@ -23,7 +25,8 @@ class Wanted(Frozen):
     before: str = ""
     number: int = 0
     fork: bool = False
-    at: float = 0.0
+    at: float = Field(0.0, allow_inf_nan=False)
+    came: float = 0.0  # when it was taken from the inbox, by the farm's clock
     name: str = ""  # the repository's full name at its forge
     skip: str = ""  # why it is not built
 

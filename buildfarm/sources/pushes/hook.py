@@ -79,6 +79,12 @@ class NewHook(HookTerms):
         "", repr=False, description="a token of the forge that may set commit statuses"
     )
 
+    @model_validator(mode="after")
+    def _names_no_ref(self) -> Self:
+        if "#" in self.repository:
+            raise ValueError("the repository's address names no ref: leave out what is behind the #")
+        return self
+
 
 class Hook(HookTerms):
     """A hook as it is kept; the secret and the token are kept beside it, encrypted."""

@@ -2,7 +2,7 @@
 
 A push says from which commit to which it moves its branch, so that the pushes of a branch are a chain. One that does
 not follow the newest waits for those before it. It is given up waiting when nothing more has come for a while: a forge
-may have failed to deliver one.
+may have failed to deliver one. What comes later, out of such a gap, is older than what was taken after it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from buildfarm.sources.pushes.event import Kind
 
 QUIET_SECONDS = 5.0  # without another push of the branch
 WAIT_SECONDS = 60.0  # at most, however many come
-TAKEN_MAX = 100
+TAKEN_MAX = 1000
+_DIGITS = 12  # of a commit, that are kept of each
 _APART_SECONDS = 600.0  # which the times of two pushes may be in the wrong order
-WAITING_MAX = 500
+WAITING_MAX = 500  # or ready
 
-Move = tuple[str, str]  # from this commit to that one
+Move = tuple[str, str]  # from this commit to that one, their first digits
 
 
 class Line(Frozen):
@@ -38,9 +39,8 @@ class Line(Frozen):
 
 
 def arrive(line: Line, wanted: Wanted, now: float) -> Line:
-    """The line with another push, unless it was there before."""
-    move = _move(wanted)
-    if move in map(_move, line.waiting) or (move in line.taken and wanted.before != line.head):
+    """The line with another push, unless the same one waits already."""
+    if _move(wanted) in map(_move, line.waiting):
         return line
     first_at = line.first_at if line.waiting else now
     return line.model_copy(update={"waiting": (*line.waiting, wanted), "first_at": first_at, "last_at": now})
@@ -52,10 +52,10 @@ def settle(line: Line, now: float) -> tuple[Line, list[Wanted]]:
     while line.waiting:
         wanted = _next(line)
         if wanted is None:
-            if now < (line.due_at() or 0.0) and len(line.waiting) <= WAITING_MAX:
+            if now < (line.due_at() or 0.0) and len(line.waiting) < WAITING_MAX:
                 break
             # Those that are older are left out first: what was before them is then older too.
-            old = next((one for one in line.waiting if _is_older(line, one)), None)
+            old = _older(line)
             wanted = old or _first(line.waiting)
             counts = old is None
         else:
@@ -78,10 +78,19 @@ def _first(waiting: Sequence[Wanted]) -> Wanted:
     return next((one for one in waiting if one.before not in after), waiting[0])
 
 
-def _is_older(line: Line, wanted: Wanted) -> bool:
-    """Whether a push that does not follow the newest came before it."""
-    known = {line.head, *(before for before, _ in line.taken)}
-    return wanted.commit in known or _is_long_ago(line, wanted)
+def _older(line: Line) -> Wanted | None:
+    """One of those that do not follow the newest that came before it, as far as anything says so."""
+    taken = set(line.taken)
+    starts, ends = ({move[side] for move in taken} for side in (0, 1))
+    head = None if line.head is None else line.head[:_DIGITS]
+    # Where gaps begin: commits that the branch left by a push that has not come. One made again begins anew.
+    gaps = ends - starts - {head, ""}
+    for one in line.waiting:
+        before, commit = _move(one)
+        fills = before in gaps and not 0.0 < line.at + _APART_SECONDS < one.at
+        if fills or commit == head or commit in starts or (before, commit) in taken or _is_long_ago(line, one):
+            return one
+    return None
 
 
 def _is_long_ago(line: Line, wanted: Wanted) -> bool:
@@ -90,12 +99,14 @@ def _is_long_ago(line: Line, wanted: Wanted) -> bool:
 
 
 def _without(line: Line, wanted: Wanted) -> Line:
-    waiting = tuple(one for one in line.waiting if one is not wanted)
-    return line.model_copy(update={"waiting": waiting, "taken": (*line.taken, _move(wanted))[-TAKEN_MAX:]})
+    waiting, move = tuple(one for one in line.waiting if one is not wanted), _move(wanted)
+    taken = line.taken if move in line.taken else (*line.taken, move)[-TAKEN_MAX:]
+    times = {} if waiting else {"first_at": 0.0, "last_at": 0.0}
+    return line.model_copy(update={"waiting": waiting, "taken": taken, **times})
 
 
 def _move(wanted: Wanted) -> Move:
-    return wanted.before, wanted.commit
+    return wanted.before[:_DIGITS], wanted.commit[:_DIGITS]
 
 
 class Pull(Frozen):

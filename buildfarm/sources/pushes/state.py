@@ -7,7 +7,7 @@ from pydantic import Field
 from buildfarm.fields import Frozen
 from buildfarm.sources.pushes.choose import Wanted
 from buildfarm.sources.pushes.event import Kind
-from buildfarm.sources.pushes.order import Line, Pull, arrive, change, settle
+from buildfarm.sources.pushes.order import WAITING_MAX, Line, Pull, arrive, change, settle
 
 PULLS_MAX = 500
 
@@ -19,9 +19,15 @@ class State(Frozen):
     pulls: dict[int, Pull] = Field(default_factory=dict)  # those that changed last at the end
     ready: tuple[Wanted, ...] = ()  # to be built or ended, in this order
 
+    @property
+    def room(self) -> int:
+        """How many changes more it takes; the others wait in the inbox."""
+        return max(0, WAITING_MAX - len(self.ready) - len(self.line.waiting))
+
 
 def absorb(state: State, wanted: Wanted, branch: str, now: float) -> State:
     """The state with another change; ``branch`` is the hook's."""
+    wanted = wanted.model_copy(update={"came": now})
     if wanted.number:
         return _pull(state, wanted)
     if wanted.kind is Kind.DELETED:

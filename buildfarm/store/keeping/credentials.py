@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import NodeError, RequestError
 from buildfarm.seal import Seal
 from buildfarm.sources.credentials import Credential, CredentialView, Kind, NewCredential
 from buildfarm.sources.credentials.host_keys import fingerprint
@@ -26,11 +26,11 @@ class CredentialStore:
     seal: Seal
 
     def of(self, tenant: str, app: str) -> tuple[Credential, ...]:
-        """What a build of the app may fetch with. Raises NodeError if this process cannot decrypt it."""
+        """What a build of the app may fetch with. What cannot be decrypted has no value: most builds do not need it."""
         found = []
         for (owner, name), (shown, sealed) in self._read(tenant).items():
             if owner in ("", app):
-                value = self.seal.open(_scope(tenant, owner, shown), sealed)[name]
+                value = self._opened(_scope(tenant, owner, shown), name, sealed)
                 known = {**shown, "kind": Kind(shown["kind"]), "host_keys": tuple(shown["host_keys"])}
                 found.append(Credential(name=name, tenant=tenant, app=owner or None, value=value, **known))
         return tuple(found)
@@ -84,6 +84,12 @@ class CredentialStore:
             if self.database.run("learn", keys, _place(*place), _joined(shown, sealed), now):
                 return True
         return False
+
+    def _opened(self, scope: str, name: str, sealed: str) -> str:
+        try:
+            return self.seal.open(scope, sealed).get(name, "")
+        except NodeError:
+            return ""
 
     def _read(self, tenant: str) -> dict[tuple[str, str], tuple[dict[str, Any], str]]:
         """By app (empty: the tenant's) and name: what is shown, and what is encrypted."""

@@ -36,7 +36,13 @@ class HookStore:
 
     def make(self, new: NewHook, tenant: str, page: str) -> HookView:
         """Keep a new hook, and return it with its secret, which is not shown again. Raises RequestError."""
-        if len(self.views(tenant)) >= TENANT_MAX:
+        others = self.views(tenant)
+        if new.pull_requests and any(other.pull_requests and other.app == new.app for other in others):
+            raise RequestError(
+                f"{tenant}/{new.app} has a push hook for pull requests already.",
+                advice="Remove it first, or name another app: buildfarm hooks list.",
+            )
+        if len(others) >= TENANT_MAX:
             raise RequestError(
                 f"{tenant} has {TENANT_MAX} push hooks already, which is the limit.",
                 advice="Remove some with buildfarm hooks remove.",
@@ -76,10 +82,13 @@ class HookStore:
 
     def view(self, hook_id: str, tenant: str | None = None) -> HookView:
         """Raises NotFoundError, alike for a hook of another tenant and for none at all."""
-        for view in self.views(tenant):
-            if view.id == hook_id:
-                return view
-        raise _missing(hook_id)
+        with self.database.failures():
+            text: Any = self.database.client.hget(self._key, hook_id)
+            last: Any = self.database.client.get(self.database.key("hook", hook_id, "last"))
+        hook = _hook(json.loads(text)) if text else None
+        if hook is None or tenant not in (None, hook.tenant):
+            raise _missing(hook_id)
+        return _view(hook, last or "")
 
     def remove(self, hook_id: str) -> None:
         """From now on its deliveries are refused."""

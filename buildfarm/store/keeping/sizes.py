@@ -51,8 +51,24 @@ class SizeRules:
         self._check_allowed(size, tenant, self.allowed(tenant))
         self._write(f"{tenant}/{app}", None if size == STANDARD else size)
 
-    def given(self, request: Request) -> Request:
-        """The request with the size of its build. Raises RequestError for one that it cannot have."""
+    def given(self, request: Request, accepted: Callable[[], bool]) -> Request:
+        """The request with the size of its build. Raises RequestError for one that it cannot have.
+
+        One that was ``accepted`` before passes as it is, whatever its size is now.
+        """
+        try:
+            return self._given(request)
+        except RequestError:
+            if not accepted():
+                raise
+            return request
+
+    def next_larger(self, tenant: str, size: str) -> str:
+        """The next size up that the tenant may use and a node serves; empty if there is none."""
+        usable = set(self.allowed(tenant)) & (self._served() | self.settings.sizes_on_demand)
+        return larger(sizes_of(self.settings), size, usable)
+
+    def _given(self, request: Request) -> Request:
         if not isinstance(request, BuildRequest) or not (self.settings.sizes or request.size):
             return request
         self._check_known(request.size or STANDARD)
@@ -65,11 +81,6 @@ class SizeRules:
                 advice="Try again later, or ask for another size. buildfarm nodes shows which sizes the nodes serve.",
             )
         return request.model_copy(update={"size": None if size == STANDARD else size})
-
-    def next_larger(self, tenant: str, size: str) -> str:
-        """The next size up that the tenant may use and a node serves; empty if there is none."""
-        usable = set(self.allowed(tenant)) & (self._served() | self.settings.sizes_on_demand)
-        return larger(sizes_of(self.settings), size, usable)
 
     def _served(self) -> set[str]:
         return {size for node in self.nodes() if node.state is not NodeState.GONE for size in node.serves}

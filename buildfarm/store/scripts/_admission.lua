@@ -263,7 +263,9 @@ local function queued_of_sizes(tenant)
   local found = {}
   for _, class in ipairs(terms.sizes > 1 and terms.classes or {}) do
     local size = size_of(class.name)
-    found[size] = (found[size] or 0) + numbers(key('tenant:' .. tenant), 'queued:' .. class.name)
+    local queued = numbers(key('tenant:' .. tenant), 'queued:' .. class.name)
+    if queued > 0 then queued = queued - count_lacking(class.name, tenant) end
+    found[size] = (found[size] or 0) + queued
   end
   return found
 end

@@ -9,7 +9,6 @@
 local prefix, name, base = KEYS[1], ARGV[1], ARGV[2]
 local before = base_of_channel(prefix, name)
 know_base(prefix, base)
-know_base(prefix, before)
 if before == base then return {base == '' and 'unknown' or 'same', before} end
 if base == '' then
   local followed = redis.call('HGETALL', prefix .. 'app-channels')

@@ -1,7 +1,7 @@
 -- Takes a delivery of a push hook, once, and makes the hook's turn due.
 -- with _webhooks
 -- ARGV: 1 hook  2 identity of the delivery  3 seconds that it is remembered  4 how many are  5 how many changes may wait
---       6 the hook's lane of deliveries; then the changes (JSON)
+--       6 the lane of its tenant's turns; then the changes (JSON)
 -- hook:<id>:seen (zset: identity -> when it came; expires)  hook:<id>:inbox (list: changes to be acted on)
 -- Returns 'new', 'seen', or 'full'.
 local seen, inbox = key('hook:' .. ARGV[1] .. ':seen'), key('hook:' .. ARGV[1] .. ':inbox')
@@ -12,5 +12,5 @@ redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - ARGV[3])
 redis.call('ZREMRANGEBYRANK', seen, 0, -1 - ARGV[4])
 redis.call('EXPIRE', seen, ARGV[3])
 for at = 7, #ARGV do redis.call('RPUSH', inbox, ARGV[at]) end
-if #ARGV > 6 then plan(ARGV[6], ARGV[6], now) end
+if #ARGV > 6 then plan(ARGV[6], ARGV[1], now) end
 return 'new'

@@ -12,7 +12,7 @@ import pytest
 
 from buildfarm.access import Audit
 from buildfarm.client import Client
-from buildfarm.errors import NodeError, RequestError
+from buildfarm.errors import RequestError
 from buildfarm.model import BuildRequest
 from buildfarm.seal import Seal
 from buildfarm.sources.address import GitSource
@@ -85,14 +85,32 @@ def test_a_value_that_is_moved_to_another_owner_or_address_opens_nothing(farm):
     client, key = farm.database.client, farm.database.key("credentials", "shop")
     stored = client.hget(key, "web:key")
     for place, text in (
-        ("other:key", stored), ("key", stored), ("web:key", stored.replace("h.example.org", "evil.example.org")),
+        ("other:key", stored), ("key", stored), ("web:renamed", stored),
+        ("web:key", stored.replace("h.example.org", "evil.example.org")),
     ):  # fmt: skip
         client.delete(key)
         client.hset(key, place, text)
-        with pytest.raises(NodeError):
-            farm.fetch_credentials.of("shop", place.partition(":")[0])
+        (found,) = farm.fetch_credentials.of("shop", place.partition(":")[0])
+        assert found.value == ""
     with pytest.raises(RequestError, match="has no key"):
         CredentialStore(farm.database, Seal("")).change("shop", None, "key", new)
+
+
+def test_another_key_of_the_farm_loses_no_other_credential(farm):
+    new = NewCredential(kind=Kind.TOKEN, address="h.example.org", value=CANARY)
+    CredentialStore(farm.database, Seal("A" * 43)).change("shop", None, "lost", new)
+    farm.set_credential("key", new, tenant="shop", app="web")
+    assert {one.name: one.value for one in farm.fetch_credentials.of("shop", "web")} == {"lost": "", "key": CANARY}
+
+
+def test_a_buildpack_with_submodules_counts_as_an_input_that_no_request_names(farm):
+    new = NewCredential(kind=Kind.TOKEN, address="h.example.org/packs", value=CANARY, submodules=True)
+    farm.set_credential("key", new, tenant="shop")
+    pack = f"https://h.example.org/packs/x.git#{'a' * 40}"
+    request = BuildRequest(tenant="shop", app="web", source=SOURCE)
+    assert not farm._has_submodules(request)
+    assert farm._has_submodules(request.model_copy(update={"buildpacks": (pack,)}))
+    assert farm._has_submodules(request.model_copy(update={"buildpack_order": (pack,)}))
 
 
 def test_the_keys_of_a_host_are_learned_once(farm, tmp_path):

@@ -122,10 +122,10 @@ def test_a_failed_build_refuses_the_ref_and_its_log_is_seen_as_it_comes(api, che
     ],
 )
 def test_a_token_that_may_not_build_the_app_is_refused_with_a_sentence(api, checkout, tenant, scopes, words):
-    before = api.shop
-    said = refused(api, checkout, "denied", token=api.token(tenant, *scopes))
+    token = api.token(tenant, *scopes)
+    said = refused(api, checkout, "denied", token=token)
     assert words in said
-    assert before not in said
+    assert token not in said
 
 
 def test_wrong_passwords_and_paths_are_refused(api, checkout):

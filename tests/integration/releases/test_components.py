@@ -166,3 +166,20 @@ def test_since_when_stays_with_the_layer_that_has_it(shop):
     shop.deployed.app("shop/old", base, files=npm("lodash", "4.17.20") | npm("ms", "2.1.3"), variables=2)
     shop.read_all()
     assert {place.app: place.since for place in shop.farm.where("npm/ms").places} == before
+
+
+def test_an_app_whose_list_is_not_whole_is_named_and_not_asked_for_again(shop):
+    base = shop.farm.builder()
+    shop.deployed.app("shop/dark", base, files=npm("x", "1") | {"app/node_modules/y/package.json": b"{"})
+    shop.read_all()
+    shop.farm.database.client.delete(shop.farm.database.key("components-asked"))
+    found = shop.farm.where("npm/lodash")
+    assert (found.incomplete, found.incomplete_apps, found.unknown_apps) == (("shop/dark",), 1, 0)
+    assert not shop.farm.database.client.exists(shop.farm.database.key("components-asked"))
+
+
+def test_rows_of_bases_on_which_no_app_stands_yet_stay(shop):
+    store = ComponentStore(shop.farm.database)
+    store.note_image(f"builder@sha256:{'2' * 64}", f"sha256:{'2' * 64}", "", [])
+    shop.farm.where("npm/lodash")
+    assert f"builder@sha256:{'2' * 64}" in store.images()

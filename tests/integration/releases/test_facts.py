@@ -17,7 +17,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.releases.facts.check import base_layers
 from buildfarm.releases.facts.layer import LayerFacts, Unread
 from buildfarm.releases.facts.store import FactsStore
-from buildfarm.releases.facts.wanted import Urgency, WantedImages
+from buildfarm.releases.facts.wanted import HELD_SECONDS, Urgency, WantedImages
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.states import AppState
 from buildfarm.store import Nodes
@@ -218,10 +218,29 @@ def test_what_a_plan_waits_for_is_read_first(fleet):
     queue.done("builder@x")
     queue.put_back("apps/t/app@x")
     assert [queue.take(), queue.take(), queue.take()] == ["apps/t/app@x", "apps/t/old@x", None]
-    assert [queue.put_off("apps/t/old@x") for _ in range(5)] == [1, 2, 3, 4, 5]
+    for _ in range(5):
+        queue.put_off("apps/t/old@x")
+    diff_id = Digest.of(b"layer")
+    assert [queue.failed(diff_id) for _ in range(3)] == [1, 2, 3]
     client, key = fleet.farm.database.client, fleet.farm.database.key
     assert 300 < client.ttl(key("facts-taken", "apps/t/old@x")) <= 600
     assert client.ttl(key("facts-wanted", "images")) > 80_000
+    assert not FactsStore(fleet.farm.database).progress.goes_on()
+    queue.hold("apps/t/app@x")
+    assert FactsStore(fleet.farm.database).progress.goes_on()
+    assert client.ttl(key("facts-taken", "apps/t/app@x")) <= HELD_SECONDS
+
+
+def test_images_that_are_put_off_hide_no_others(fleet):
+    queue = WantedImages(fleet.farm.database)
+    for number in range(250):
+        queue.add(f"apps/t/a{number:03}@x", Urgency.APP)
+        queue.hold(f"apps/t/a{number:03}@x")
+    queue.add("apps/t/z@x", Urgency.LATER)
+    queue.add("builder@x", Urgency.LATER_BASE)
+    assert [queue.take() for _ in range(3)] == ["builder@x", "apps/t/z@x", None]
+    queue.done("apps/t/z@x", "it is gone")
+    assert (queue.refused("apps/t/z@x"), queue.refused("builder@x")) == ("it is gone", "")
 
 
 def test_facts_that_a_process_remembers_do_not_expire(fleet):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.store import Records, Tags
 from signer.beginning import begin
+from signer.process import _prepare
 from tests.integration.signing.conftest import SECOND, TARGET, due_again, make_base
 from tests.integration.signing.test_signer import is_signed
 
@@ -291,3 +292,35 @@ def test_a_bug_of_the_signer_gives_the_build_up_after_a_while(farm, publishing, 
     due_again(farm)
     work.turn()
     assert farm.get(lease.build_id).state is State.FAILED
+
+
+def test_the_builder_of_the_settings_stays_known_when_another_is_promoted(farm, publishing, work):
+    farm.database.client.delete(farm.database.key("bases"), farm.database.key("promoted"))
+    own = make_base(farm, SECOND)
+    before = replace(farm, settings=farm.settings.model_copy(update={"builder": own}))
+    before.promote_builder(publishing.base)
+    assert KnownBases(farm.database).has(own)
+
+
+def test_a_signer_keeps_the_builder_of_its_settings_as_known(farm, publishing, work):
+    own = make_base(farm, SECOND)
+    _prepare(replace(farm, settings=farm.settings.model_copy(update={"builder": own})), work.logger)
+    lease, _ = publishing.handed_over(base=own)  # the settings of this signer name another one
+    work.turn()
+    assert farm.get(lease.build_id).state is State.SUCCEEDED
+
+
+def test_the_first_signer_knows_the_bases_of_the_builds_that_are_there(farm, publishing, work):
+    lease = publishing.claimed()
+    other = make_base(farm, SECOND)
+    farm.database.client.hset(farm.database.key("build", lease.build_id), "base", f"1 stable {other}")
+    begin(farm, work.logger)
+    assert KnownBases(farm.database).has(other)
+
+
+def test_a_base_that_a_node_made_the_channels_is_not_known_once_an_operator_corrects_it(farm, publishing):
+    evil = make_base(farm, THIRD)
+    farm.database.client.set(farm.database.key("promoted"), evil)  # as rollout.lua does for a node
+    farm.plan_rollout(make_base(farm, SECOND))
+    farm.promote_builder(publishing.base)
+    assert not KnownBases(farm.database).has(evil)

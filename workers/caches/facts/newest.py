@@ -81,7 +81,7 @@ class NewestImages:
             layers = layers_of(self.registry, image)
             self.note(image, layers)
             if self.store.lacking(layers):
-                self.store.wanted.add(image, Urgency.LATER)
+                self.store.wanted.add(image, Urgency.LATER if is_app(image) else Urgency.LATER_BASE)
         except (NotInRegistryError, NotRebasableError, ValueError):
             pass  # it is gone, or cannot be moved anyway
         except RegistryError as error:

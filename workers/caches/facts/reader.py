@@ -24,7 +24,8 @@ from workers.sandbox.pool import SandboxPool
 
 READ_SECONDS = 2.0  # between two looks at what is wanted
 
-_TRIES_MAX = 3  # of an image with a layer that no node could read in time; then that is what is known of the layer
+_RENEW_SECONDS = 60.0  # of what it holds
+_TRIES_MAX = 3  # of a layer that no node could read in time; then that is what is known of it
 _ILL_SECONDS = 60.0  # other nodes read meanwhile
 _FULL = "nodes read none while Redis uses too much of its memory"
 
@@ -47,6 +48,8 @@ class FactsReader:
     _is_full: bool = False
     _rest_until: float = 0.0
     _ill_until: float = 0.0
+    _held: str = ""  # the image that it reads
+    _renew_at: float = 0.0
 
     def turn(self) -> None:
         """Looks for new images, and reads the layers of one. Raises StoreError, RegistryError and NodeError."""
@@ -76,6 +79,7 @@ class FactsReader:
 
     def _read(self, image: str) -> None:
         wanted = self.store.wanted
+        self._held, self._renew_at = image, self.clock() + _RENEW_SECONDS
         try:
             if self._read_layers(image):
                 wanted.done(image)
@@ -85,17 +89,23 @@ class FactsReader:
             wanted.put_back(image)
         except NotReadError as error:
             self.log.warning("layers_not_read", image=image, reason=error.message)
-        except (NotInRegistryError, NotRebasableError, ValueError):
-            wanted.done(image)  # it is gone, or cannot be moved anyway
+        except NotInRegistryError:
+            wanted.done(image, "the registry no longer has it")
+        except NotRebasableError as error:
+            wanted.done(image, error.message.removesuffix("."))
+        except ValueError as error:
+            wanted.done(image, str(error))
         except NodeError as error:
             self.log.warning("layers_not_read", image=image, reason=error.message)
             self._ill_until = self.clock() + _ILL_SECONDS
-            wanted.put_back(image)
+            wanted.put_off(image)
             raise
         except BuildfarmError as error:
             self.log.warning("layers_not_read", image=image, reason=error.message)
             wanted.put_off(image)
             raise
+        finally:
+            self._held = ""
 
     def _read_layers(self, image: str) -> bool:
         """Whether all of its layers are known now; else a build has begun."""
@@ -106,7 +116,7 @@ class FactsReader:
             for number, layer in enumerate(lacking):
                 if number and self.is_busy():
                     return False
-                self.store.wanted.hold(image)
+                self._go_on()
                 if self.store.lacking({Digest(layer.diff_id): layer}):
                     self._inspect(sandbox, image, layer)
         return True
@@ -129,7 +139,8 @@ class FactsReader:
         except NotInRegistryError:
             facts = LayerFacts(unknown="the registry no longer has a layer")
         except NotReadError as error:
-            if self.store.wanted.put_off(image) < _TRIES_MAX:
+            if self.store.wanted.failed(Digest(layer.diff_id)) < _TRIES_MAX:
+                self.store.wanted.put_off(image)
                 raise
             facts = LayerFacts(unknown=error.message.removesuffix("."))
         failed = bool(facts.unknown) and not (facts.needs or facts.files)
@@ -142,3 +153,6 @@ class FactsReader:
     def _go_on(self) -> None:
         if self.has_ended():
             raise NodeStopped("The node ends.")
+        if self._held and self.clock() >= self._renew_at:
+            self.store.wanted.hold(self._held)
+            self._renew_at = self.clock() + _RENEW_SECONDS

@@ -38,7 +38,9 @@ _HELPER = """
 import json, sys
 job = json.load(open(sys.argv[1]))
 asked = dict(line.rstrip("\\n").split("=", 1) for line in sys.stdin if "=" in line)
-place = asked.get("host", "").lower() + "/" + asked.get("path", "").strip("/")
+host, _, port = asked.get("host", "").lower().partition(":")
+host += "" if port.lstrip("0") in ("", "443") else ":" + port
+place = host + "/" + asked.get("path", "").strip("/")
 place, mine = (text[:-4] if text.endswith(".git") else text for text in (place.rstrip("/"), job["address"]))
 if sys.argv[2] == "get" and asked.get("protocol") == "https" and (place == mine or place.startswith(mine + "/")):
     print("username=" + job["user"] + "\\npassword=" + job["value"])
@@ -55,6 +57,7 @@ class Git:
     def __init__(self, job: dict[str, Any], memory: Path) -> None:
         self.job, self.memory, self.into = job, memory, Path(job["into"])
         self.known = memory / "known_hosts"
+        self.place, _, self.port = job["host"].partition(":")
         config = dict(_OFF)
         own = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
         schemes = {"ssh": "ssh", "token": "https", "": "https:http:git"}
@@ -86,16 +89,25 @@ class Git:
             raise refused(said)
         return output
 
+    def learned(self) -> list[str]:
+        """The keys of the credential's host."""
+        lines = [line.partition(" ") for line in self.known.read_text().splitlines()]
+        return [key for name, _, key in lines if name == self._pattern]
+
+    @property
+    def _pattern(self) -> str:
+        return f"[{self.place}]:{self.port}" if self.port else self.place
+
     def _ssh(self) -> str:
         if self.job["kind"] != "ssh-key":
             return "/bin/false"
         key = self.memory / "key"
         key.write_text(self.job["value"])
         key.chmod(0o600)
-        place, _, port = self.job["host"].partition(":")
-        pattern = f"[{place}]:{port}" if port else place
-        self.known.write_text("".join(f"{pattern} {line}\n" for line in self.job["host_keys"]))
+        self.known.write_text("".join(f"{self._pattern} {line}\n" for line in self.job["host_keys"]))
         options = {
+            # The first of each counts: git can read another host or port out of an address than the node does.
+            "HostName": self.place, "Port": self.port or "22",
             "BatchMode": "yes", "IdentitiesOnly": "yes", "IdentityFile": key, "IdentityAgent": "none",
             "StrictHostKeyChecking": "yes" if self.job["host_keys"] else "accept-new",
             "UserKnownHostsFile": self.known, "GlobalKnownHostsFile": "/dev/null", "HashKnownHosts": "no",
@@ -181,14 +193,17 @@ def _submodules(git: Git) -> list[dict[str, str]]:
         "config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.(path|url)$"
     )
     fields = dict(line.partition("\n")[::2] for line in listed.split("\0") if line) if good else {}
-    found = [
-        {"path": path, "commit": commits[path], "url": fields.get(f"{name.removesuffix('.path')}.url", "")}
+    found = {
+        path: {"path": path, "commit": commits[path], "url": fields.get(f"{name.removesuffix('.path')}.url", "")}
         for name, path in fields.items()
         if name.endswith(".path") and path in commits
-    ]
+    }
+    if not all((one["path"] + one["url"]).isprintable() for one in found.values()):
+        sys.stderr.write("A submodule's path or address has control characters.\n")
+        raise RefusedError("failed")
     if len(found) > _SUBMODULES_MAX:
         raise RefusedError("submodules")
-    return found
+    return list(found.values())
 
 
 def _make_folder(into: Path) -> None:
@@ -206,8 +221,7 @@ def main() -> None:
         _make_folder(Path(job["into"]))
         git = Git(job, memory)
         answer = resolve(git) if job["resolve"] else fetch(git)
-        learned = git.known.read_text().splitlines() if job["kind"] == "ssh-key" else []
-        answer["host_keys"] = [line.partition(" ")[2] for line in learned]
+        answer["host_keys"] = git.learned() if job["kind"] == "ssh-key" else []
     except RefusedError as error:
         answer = {"failure": str(error)}
     finally:

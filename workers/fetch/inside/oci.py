@@ -33,6 +33,16 @@ class RefusedError(Exception):
     """It cannot be fetched; the text is a code for the node."""
 
 
+class _OverTls(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect that leads out of TLS."""
+
+    def redirect_request(self, *arguments: Any, **named: Any) -> Any:
+        if not str(arguments[-1]).startswith("https://"):  # the new address
+            sys.stderr.write("The registry redirects to an address without TLS.\n")
+            raise RefusedError("failed")
+        return super().redirect_request(*arguments, **named)
+
+
 class Registry:
     """One repository of a registry."""
 
@@ -49,6 +59,10 @@ class Registry:
         except urllib.error.HTTPError as error:
             if error.code != 401 or self.authorization:
                 raise _refused(error) from error
+            if urllib.parse.urlsplit(error.geturl())[:2] != ("https", self.job["host"]):
+                # After a redirect. Its challenge could send the login anywhere.
+                sys.stderr.write("The registry redirects to another host, which asks for a login.\n")
+                raise RefusedError("failed") from error
             self.authorization = self._answer(error.headers.get("WWW-Authenticate", ""))
         try:
             return self._open(url, self.authorization, accept)
@@ -75,7 +89,7 @@ class Registry:
         request = urllib.request.Request(url, headers={"Accept": accept})
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
-        return urllib.request.urlopen(request, timeout=_SECONDS)
+        return urllib.request.build_opener(_OverTls).open(request, timeout=_SECONDS)
 
 
 def manifest_of(registry: Registry, reference: str) -> tuple[dict[str, Any], str]:

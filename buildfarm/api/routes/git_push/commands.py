@@ -11,10 +11,11 @@ from buildfarm.errors import RequestError
 NO_OBJECT = "0" * 40
 REFS_MAX = 1000
 # There is nothing to fetch from, so no ref is named, and every push is a new branch.
-CAPABILITIES = "report-status delete-refs side-band-64k quiet ofs-delta object-format=sha1 agent=git/buildfarm"
+CAPABILITIES = "report-status delete-refs side-band-64k ofs-delta object-format=sha1 agent=git/buildfarm"
 
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) (refs/[^\x00-\x20\x7f]{1,1000})\n?")
 _SHALLOW = re.compile(rb"shallow ([0-9a-f]{40})\n?")
+_ONE = "git push FARM main."
 _ADVICE = "Push with git, version 2.0 or newer."
 
 
@@ -47,8 +48,6 @@ class Asked:
 
 def parse(lines: Sequence[bytes]) -> Asked:
     """The commands in these lines. Raises RequestError if one is none."""
-    if len(lines) > REFS_MAX:
-        raise RequestError(f"A push can name {REFS_MAX:,} refs.", advice="Push one branch: git push FARM main.")
     updates: list[Update] = []
     shallow: list[str] = []
     capabilities: frozenset[str] = frozenset()
@@ -62,5 +61,12 @@ def parse(lines: Sequence[bytes]) -> Asked:
             raise RequestError("The push names a ref in a way that the farm cannot read.", advice=_ADVICE)
         if nul:
             capabilities = frozenset(given.decode("latin-1").split())
-        updates.append(Update(found[3].decode(errors="backslashreplace"), found[2].decode()))
+        try:
+            updates.append(Update(found[3].decode(), found[2].decode()))
+        except UnicodeDecodeError as error:
+            raise RequestError("The name of a pushed ref is not UTF-8.", advice="Push one branch: " + _ONE) from error
+    if len(updates) > REFS_MAX:
+        raise RequestError(f"A push can name {REFS_MAX:,} refs.", advice="Push one branch: " + _ONE)
+    if len({update.ref for update in updates}) < len(updates):
+        raise RequestError("The push names a ref twice.", advice="Push one branch: " + _ONE)
     return Asked(tuple(updates), tuple(shallow), capabilities)

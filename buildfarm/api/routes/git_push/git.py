@@ -14,16 +14,16 @@ from buildfarm.errors import SetupError
 from buildfarm.sources.listing import printable
 
 SECONDS = 300  # of one command; of these it may also use no more of a processor
+MEMORY_BYTES = 256 * 1024 * 1024  # of one push; in the chart, git's memory counts as the API's
 
-_PROGRAMS = {"git": "git", "prlimit": "util-linux", "choom": "util-linux", "tar": "tar"}
-_MEMORY_BYTES = 1024 * 1024 * 1024
+_PROGRAMS = {"git": "git", "prlimit": "util-linux", "choom": "util-linux", "nice": "coreutils", "tar": "tar"}
 _FILES_MAX = 256
 _NOBODY = 65534
 _ERRORS_BYTES = 4096
 # One thread, and buffers that fit into the memory. What is larger than a MiB is not held as a whole.
 _OPTIONS = {
-    "core.bigFileThreshold": "1m", "core.deltaBaseCacheLimit": "32m", "core.packedGitWindowSize": "16m",
-    "core.packedGitLimit": "128m", "core.hooksPath": os.devnull, "core.fsmonitor": "false", "pack.threads": "1",
+    "core.bigFileThreshold": "1m", "core.deltaBaseCacheLimit": "32m", "core.packedGitWindowSize": "8m",
+    "core.packedGitLimit": "64m", "core.hooksPath": os.devnull, "core.fsmonitor": "false", "pack.threads": "1",
     "gc.auto": "0", "core.multiPackIndex": "false",
 }  # fmt: skip
 _ENVIRONMENT = {
@@ -40,7 +40,9 @@ _ENVIRONMENT = {
 
 def check_programs() -> None:
     """Raises SetupError that names what is missing to take pushes."""
-    missing = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
+    missing = sorted(
+        {package for program, package in _PROGRAMS.items() if shutil.which(program, path=_ENVIRONMENT["PATH"]) is None}
+    )
     if missing:
         raise SetupError(
             f"BUILDFARM_GIT_PUSH is on, and the API's machine lacks {', '.join(missing)}.",
@@ -80,6 +82,9 @@ class Git:
                 os.chown(path, _NOBODY, _NOBODY)
         self.folder.chmod(0o711)
         self.run("init", "--quiet", "--template=")
+        attributes = self.repository / "info/attributes"  # before those of the tree (gitattributes)
+        attributes.parent.mkdir()
+        attributes.write_text("* !ident !working-tree-encoding\n")  # they make files many times larger
 
     def lock(self) -> None:
         """Only this process reaches from now on what git left."""
@@ -90,8 +95,10 @@ class Git:
         with self.start(*arguments, stdout=subprocess.PIPE) as process:
             try:
                 output, _ = process.communicate(timeout=SECONDS)
-            except BaseException:
+            except BaseException as error:
                 process.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise GitError(f"it did not end within {SECONDS} s") from error
                 raise
         if process.returncode != 0:
             raise GitError(self.errors())
@@ -99,10 +106,18 @@ class Git:
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int) -> subprocess.Popen[bytes]:
         """A command that the caller ends."""
-        limits = {"as": _MEMORY_BYTES, "cpu": SECONDS, "fsize": self.file_bytes, "nofile": _FILES_MAX, "core": 0}
+        limits = {"as": MEMORY_BYTES, "cpu": SECONDS, "fsize": self.file_bytes, "nofile": _FILES_MAX, "core": 0}
         options = [word for name, value in _OPTIONS.items() for word in ("-c", f"{name}={value}")]
-        # If memory runs short, git ends and not the API.
-        command = ["choom", "-n", "1000", "--", "prlimit", *(f"--{name}={value}" for name, value in limits.items())]
+        # If the machine's memory runs short, git ends first. A container's limit may end the API with it: so little.
+        command = [
+            "nice",
+            "choom",
+            "-n",
+            "1000",
+            "--",
+            "prlimit",
+            *(f"--{name}={value}" for name, value in limits.items()),
+        ]
         with self._errors.open("wb") as errors:
             return subprocess.Popen(
                 [*command, "--", "git", *options, *arguments],

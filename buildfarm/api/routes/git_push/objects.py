@@ -64,6 +64,8 @@ class Pack:
         said = self._git.errors()
         if _IN_SLOW in said:
             raise self.too_large()
+        if "memory" in said:
+            raise TooLargeError("git needs more memory for the push than the farm gives it.", advice=_smaller())
         raise SourceError(f"git refused what was pushed: {said}.", advice="Run git fsck, and push again.")
 
     def too_large(self) -> TooLargeError:

@@ -32,40 +32,39 @@ def band(number: int, content: bytes) -> bytes:
     return b"".join(pkt_line(bytes([number]) + piece) for piece in pieces)
 
 
-def split(buffer: bytes) -> tuple[bytes | None, bytes] | None:
-    """The first line of the buffer, None for a flush, and the rest; None if the line is not complete yet.
+def split(buffer: bytes, at: int = 0) -> tuple[bytes | None, int] | None:
+    """The line at this place of the buffer, None for a flush, and where it ends; None if it is not complete yet.
 
     Raises NotPktLineError.
     """
-    if len(buffer) < _HEAD:
+    if len(buffer) < at + _HEAD:
         return None
-    head = buffer[:_HEAD]
+    head = buffer[at : at + _HEAD]
     if not all(byte in b"0123456789abcdefABCDEF" for byte in head):
         raise NotPktLineError("a length has four hex digits")
     length = int(head, 16)
     if length == 0:
-        return None, buffer[_HEAD:]
+        return None, at + _HEAD
     if not _HEAD <= length <= LINE_BYTES_MAX:
         raise NotPktLineError(f"a line cannot have the length {length}")
-    return (buffer[_HEAD:length], buffer[length:]) if len(buffer) >= length else None
+    return (buffer[at + _HEAD : at + length], at + length) if len(buffer) >= at + length else None
 
 
-async def until_flush(pieces: AsyncIterator[bytes], bytes_max: int) -> tuple[list[bytes], bytes]:
+async def until_flush(pieces: AsyncIterator[bytes], bytes_max: int, lines_max: int) -> tuple[list[bytes], bytes]:
     """The lines before the first flush, and what was read after it.
 
-    Raises NotPktLineError if there is none within ``bytes_max`` bytes, or the body ends before it.
+    Raises NotPktLineError if there is none within so many bytes and lines, or the body ends before it.
     """
     lines: list[bytes] = []
     buffer, seen_bytes = b"", 0
     async for piece in pieces:
-        buffer += piece
-        while (found := split(buffer)) is not None:
-            content, rest = found
+        buffer, at = buffer + piece, 0
+        while (found := split(buffer, at)) is not None:
+            content, at = found
             if content is None:
-                return lines, rest
-            seen_bytes += len(buffer) - len(rest)
-            buffer = rest
+                return lines, buffer[at:]
             lines.append(content)
-            if seen_bytes > bytes_max:
-                raise NotPktLineError(f"the list of refs has more than {bytes_max:,} bytes")
+            if seen_bytes + at > bytes_max or len(lines) > lines_max:
+                raise NotPktLineError(f"the list of refs has more than {bytes_max:,} bytes or {lines_max:,} lines")
+        buffer, seen_bytes = buffer[at:], seen_bytes + at
     raise NotPktLineError("the body ended within the list of refs")

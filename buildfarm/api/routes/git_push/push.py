@@ -20,12 +20,14 @@ from buildfarm.api.routes.git_push.git import check_programs
 from buildfarm.api.routes.git_push.pkt_line import FLUSH, NotPktLineError, pkt_line, until_flush
 from buildfarm.api.routes.git_push.pusher import pusher, refusal
 from buildfarm.api.routes.git_push.receiving import FOLDERS, Pushes, Received
-from buildfarm.api.slots import Slots
+from buildfarm.api.routes.git_push.work import within
 from buildfarm.errors import BuildfarmError, RequestError
 from buildfarm.settings import Settings
 
 _SERVICE = "git-receive-pack"
-_COMMANDS_BYTES = 1024 * 1024
+_COMMANDS_BYTES, _COMMANDS_MAX = 1024 * 1024, 20_000  # those of a shallow clone count too
+# The whole of a push must come at this rate, but it always has the seconds.
+_BYTES_PER_SECOND, _SECONDS_MIN = 128 * 1024, 600
 # A proxy must neither keep the answer nor hold it back (`X-Accel-Buffering` is of ngx_http_proxy_module).
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -35,12 +37,7 @@ def make_router(settings: Settings) -> APIRouter:
     check_programs()
     for left in Path(gettempdir()).glob(f"{FOLDERS}{settings.api_port}-*"):
         shutil.rmtree(left, ignore_errors=True)
-    most = settings.git_pushes_max
-    pushes = Pushes(
-        Slots("pushes", total_max=most, token_max=most),
-        anyio.CapacityLimiter(most),
-        settings.git_push_branches.split(","),
-    )
+    pushes = Pushes.of(settings)
     router = APIRouter(prefix="/git/{tenant}/{app}", include_in_schema=False)
 
     @router.get("/info/refs")
@@ -80,9 +77,12 @@ async def _received(received: Received, request: Request, stack: AsyncExitStack)
     """Reads the body, and returns the answer to it. Raises RequestError, and what `Received.take` does."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise RefusedError(415, "request.media_type", "A push must not be compressed once more.")
-    body = received.caller.services.uploads.bounded(request).stream()
+    services = received.caller.services
+    stack.enter_context(services.streams.take(received.caller.token.id))
+    seconds = max(_SECONDS_MIN, services.farm.settings.git_push_bytes / _BYTES_PER_SECOND)
+    body = within(services.uploads.bounded(request).stream(), seconds)
     try:
-        lines, first = await until_flush(body, _COMMANDS_BYTES)
+        lines, first = await until_flush(body, _COMMANDS_BYTES, _COMMANDS_MAX)
     except NotPktLineError as error:
         raise RequestError(
             f"The push cannot be read: {error}.", advice="Push with git, version 2.0 or newer."

@@ -24,10 +24,11 @@ from buildfarm.api.routes.git_push.git import Git
 from buildfarm.api.routes.git_push.objects import Pack, after
 from buildfarm.api.routes.git_push.refs import Decided, decide
 from buildfarm.api.routes.git_push.tree import check_out
-from buildfarm.api.routes.git_push.work import Work, in_thread
+from buildfarm.api.routes.git_push.work import Work, close, in_thread
 from buildfarm.api.slots import Slots
 from buildfarm.errors import BuildfarmError, TooLargeError
 from buildfarm.model import Build
+from buildfarm.settings import Settings
 from buildfarm.sources import packing
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.sources.choice import everything
@@ -37,6 +38,7 @@ _T = TypeVar("_T")
 
 FOLDERS = "buildfarm-push-"  # how the names of pushes' folders begin; then the API's port, which one process has
 
+_NAMED_MAX = 10  # refs in one line
 _OTHER_FILES_BYTES = 64 * 1024 * 1024  # the index of a pack may be larger than the pack
 
 
@@ -47,6 +49,13 @@ class Pushes:
     slots: Slots
     threads: anyio.CapacityLimiter
     branches: Sequence[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pushes:
+        """What the settings allow; no token holds more than half of it."""
+        most = settings.git_pushes_max
+        slots = Slots("pushes", total_max=most, token_max=max(1, most // 2))
+        return cls(slots, anyio.CapacityLimiter(most), settings.git_push_branches.split(","))
 
 
 @dataclass
@@ -72,15 +81,15 @@ class Received:
         self._decided = decide(asked.updates, self.pushes.branches)
         if not asked.has_pack:
             return
-        settings, services = self.caller.services.farm.settings, self.caller.services
+        settings = self.caller.services.farm.settings
+        stack.push_async_callback(close, self._room)
+        self._room.enter_context(self.pushes.slots.take(self.caller.token.id))
         if self._decided.built is None:
             await _drain(first, body, settings.git_push_bytes)
+            await close(self._room)
             return
-        stack.enter_context(services.streams.take(self.caller.token.id))
-        stack.push_async_callback(self._room.aclose)
-        self._room.enter_context(self.pushes.slots.take(self.caller.token.id))
         folder = Path(gettempdir(), f"{FOLDERS}{settings.api_port}-{secrets.token_hex(8)}")
-        self._room.push_async_callback(anyio.to_thread.run_sync, partial(shutil.rmtree, folder, ignore_errors=True))
+        self._room.push_async_callback(anyio.to_thread.run_sync, partial(_remove, folder))
         folder.mkdir(0o700)
         limit_bytes = settings.git_push_bytes
         self._git = Git(folder, max(limit_bytes, settings.source_bytes) + _OTHER_FILES_BYTES)
@@ -92,20 +101,22 @@ class Received:
     async def answered(self) -> AsyncGenerator[bytes, None]:
         """The answer: what the farm does, the build's log, and at last what became of each ref."""
         built, answer = self._decided.built, self._answer
-        if self._decided.ignored:
-            yield answer.say(f"Not built and not kept: {', '.join(self._decided.ignored)}")
         refs = {**dict.fromkeys(self._decided.ignored, ""), **self._decided.refused}
         if built is None:
             yield answer.report(refs)
             return
+        build: Build | None = None
         try:
             packing_ = Work(partial(self._source, built.new), self.pushes.threads)
             async with aclosing(packing_.beats(answer.keep_alive())) as beats:
                 async for beat in beats:
                     yield beat
             source = packing_.result()
-            await self._room.aclose()
+            await close(self._room)  # from here on a client that reads nothing holds up nobody
             build = await anyio.to_thread.run_sync(self._submit, source)
+            await anyio.to_thread.run_sync(self._note, build, source)
+            if self._decided.ignored:
+                yield answer.say(f"Not built and not kept: {_named(self._decided.ignored)}")
             yield answer.say(
                 f"Build {build.id} of {self.tenant}/{self.app}, commit {source.commit[:12]}. "
                 f"It goes on if you leave: buildfarm logs --follow {build.id}"
@@ -113,18 +124,26 @@ class Received:
             async with aclosing(following.follow(self.caller.services.feeds, build, answer)) as pieces:
                 async for piece in pieces:
                     yield piece
-            ended = await anyio.to_thread.run_sync(self.caller.services.farm.get, build.id)
+            ended = await following.ended(self.caller.services.farm.get, build.id)
             for sentence in self._end(ended):
                 yield answer.say(sentence)
-            yield answer.report({built.ref: following.verdict(ended), **refs})
-        except BuildfarmError as error:
-            await self._room.aclose()
-            yield answer.say(str(error))
-            yield answer.report({built.ref: error.message, **refs})
-        except Exception:  # noqa: BLE001 - the answer has begun: there is no status left that could say so
-            await self._room.aclose()
-            logger().exception("api_bug", path=f"/git/{self.tenant}/{self.app}")
-            yield answer.report({built.ref: "a bug in the farm; report it to its operators", **refs})
+            yield answer.report({**refs, built.ref: following.verdict(ended)})
+        except Exception as error:  # noqa: BLE001 - the answer has begun: there is no status left that could say so
+            await close(self._room)
+            if isinstance(error, BuildfarmError):
+                yield answer.say(str(error))
+            yield answer.report({**refs, built.ref: self._reason(error, build)})
+
+    def _reason(self, error: Exception, build: Build | None) -> str:
+        """Why the farm cannot say what became of the push."""
+        build_id = build.id if build else getattr(error, "build_id", "")
+        if build_id:
+            logger().warning("push_lost_build", build=build_id, reason=type(error).__name__, exc_info=error)
+            return f"the farm lost sight of build {build_id}, which goes on: buildfarm logs --follow {build_id}"
+        if isinstance(error, BuildfarmError):
+            return error.message
+        logger().error("api_bug", path=f"/git/{self.tenant}/{self.app}", exc_info=error)
+        return "a bug in the farm; report it to its operators"
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await anyio.to_thread.run_sync(call, limiter=self.pushes.threads)
@@ -146,9 +165,10 @@ class Received:
 
     def _submit(self, source: ArtifactSource) -> Build:
         tenant = self.tenant if self.caller.tenant is None else None
-        build = accept(self.caller, NewBuild(app=self.app, source=source, tenant=tenant), None)
+        return accept(self.caller, NewBuild(app=self.app, source=source, tenant=tenant), None)
+
+    def _note(self, build: Build, source: ArtifactSource) -> None:
         self.caller.note("git.push", f"{self.tenant}/{self.app} {source.commit} {build.id}", tenant=self.tenant)
-        return build
 
     def _end(self, build: Build) -> Sequence[str]:
         if build.result is None:
@@ -156,6 +176,17 @@ class Received:
         image = self.caller.services.farm.image(build)
         made = f"Taken from build {build.result_of}, which had the same input" if build.result_of else "Built"
         return [f"{made}: {image}"]
+
+
+def _named(refs: Sequence[str]) -> str:
+    more = f" and {len(refs) - _NAMED_MAX:,} more" if len(refs) > _NAMED_MAX else ""
+    return ", ".join(refs[:_NAMED_MAX]) + more
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        logger().warning("push_folder_left", path=str(folder))
 
 
 async def _drain(first: bytes, body: AsyncIterator[bytes], limit_bytes: int) -> None:

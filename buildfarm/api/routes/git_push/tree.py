@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import IO
 
 from buildfarm.api.routes.git_push.git import Git, GitError
@@ -13,6 +15,7 @@ from buildfarm.errors import SourceError, TooLargeError
 from buildfarm.oci.tree import LIMITS, TreeLimits
 
 _PIECE_BYTES = 64 * 1024
+_LISTING_SECONDS = 60
 _ADVICE = "Remove the files that the app does not need, and push again."
 
 
@@ -29,7 +32,7 @@ def check_out(git: Git, oid: str, limit_bytes: int) -> tuple[str, Path]:
     _check_size(git, commit, limit_bytes)
     try:
         git.run("read-tree", "-m", "-u", commit)
-    except (GitError, subprocess.TimeoutExpired) as error:
+    except GitError as error:
         raise SourceError(f"git cannot check out {commit}: {error}.", advice="Run git fsck, and push again.") from error
     git.lock()
     return commit, git.tree
@@ -38,13 +41,20 @@ def check_out(git: Git, oid: str, limit_bytes: int) -> tuple[str, Path]:
 def _check_size(git: Git, commit: str, limit_bytes: int) -> None:
     """Read the listing only as far as it is within the limits: a small pack can name more files than any disk has."""
     size = _Size(limit_bytes)
-    with git.start("ls-tree", "-r", "-l", "-z", "--full-tree", commit, stdout=subprocess.PIPE) as process:
+    # With folders (-t): trees that share their content can have far more of them than files.
+    with git.start("ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit, stdout=subprocess.PIPE) as process:
+        watchdog = Timer(_LISTING_SECONDS, process.kill)
+        watchdog.start()
         try:
             for about, path in _entries(process.stdout):
-                size.add(about.split()[3], path)
+                size.add(about, path)
         except BaseException:
             process.kill()
             raise
+        finally:
+            watchdog.cancel()
+    if process.returncode == -signal.SIGKILL:
+        raise TooLargeError(f"git did not list the commit's files in {_LISTING_SECONDS} s.", advice=_ADVICE)
     if process.returncode != 0:
         raise SourceError(f"git cannot list {commit}: {git.errors()}.", advice="Run git fsck, and push again.")
     if not size.files:
@@ -57,18 +67,21 @@ class _Size:
 
     limit_bytes: int
     limits: TreeLimits = LIMITS
+    entries: int = 0
     files: int = 0
     total_bytes: int = 0
     paths_bytes: int = 0
 
-    def add(self, size: bytes, path: bytes) -> None:
-        """Count an entry; that of a submodule has no size. Raises TooLargeError."""
-        self.files += 1
+    def add(self, about: bytes, path: bytes) -> None:
+        """Count an entry; only a file has a size. Raises TooLargeError."""
+        _, kind, _, size = about.split()
+        self.entries += 1
+        self.files += kind == b"blob"
         self.paths_bytes += len(path)
         self.total_bytes += int(size) if size.isdigit() else 0
         for what, found, limit in (
             ("{:,} bytes of files", self.total_bytes, self.limit_bytes),
-            ("{:,} files", self.files, self.limits.entries),
+            ("{:,} files and folders", self.entries, self.limits.entries),
             ("{:,} bytes of paths", self.paths_bytes, self.limits.paths_bytes),
             ("{:,} folders within each other", path.count(b"/"), self.limits.depth),
         ):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from typing import Generic, TypeVar
 
 import anyio
 from anyio import from_thread
+
+from buildfarm.api.problems import RefusedError
 
 _T = TypeVar("_T")
 _BEAT_SECONDS = 5.0  # receive.keepAlive of git-config has the same
@@ -33,6 +37,24 @@ class Work(Generic[_T]):
     def result(self) -> _T:
         """What the call returned. Raises what it raised."""
         return self._task.result()
+
+
+async def close(room: AsyncExitStack) -> None:
+    """Close all of it, also if the client leaves meanwhile."""
+    with anyio.CancelScope(shield=True):
+        await room.aclose()
+
+
+async def within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncGenerator[bytes, None]:
+    """The pieces that come in this time. Raises RefusedError at the first one after it."""
+    deadline = time.monotonic() + seconds
+    async for piece in pieces:
+        if time.monotonic() > deadline:
+            raise RefusedError(
+                408, "request.slow", f"The push took longer than {seconds:,.0f} s.",
+                advice="Check the connection, or push without history, as on the page about git push.",
+            )  # fmt: skip
+        yield piece
 
 
 def in_thread(pieces: AsyncIterator[bytes]) -> Iterator[bytes]:

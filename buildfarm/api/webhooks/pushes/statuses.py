@@ -23,7 +23,7 @@ _AGAIN = frozenset({408, 425, 429})
 
 @dataclass(frozen=True)
 class Reports:
-    """Any number of processes can do so side by side: each hook has one report out at a time."""
+    """Any number of processes can do so side by side: each tenant has one report out at a time."""
 
     farm: Farm
     webhooks: Webhooks
@@ -31,17 +31,17 @@ class Reports:
     allowed: Networks
     again_seconds: tuple[float, ...]
 
-    def plan(self, hook_id: str, build_id: str, *, ended: bool) -> None:
+    def plan(self, tenant: str, build_id: str, *, ended: bool) -> None:
         """Report that the build waits, or how it ended."""
         part = "ended" if ended else "pending"
-        self.webhooks.plan(Delivery(f"status.{hook_id}", f"{build_id}.{part}"), 0)
+        self.webhooks.plan(Delivery(f"status.{tenant}", f"{build_id}.{part}"), 0)
 
     def follow(self, event: Event) -> None:
         """A build's change of state; the end of one that a push began is reported."""
         if event.state == "refused" or not State(event.state).final:
             return
-        if noted := PushInbox(self.farm.database).status(event.build):
-            self.plan(noted["hook"], event.build, ended=True)
+        if PushInbox(self.farm.database).status(event.build):
+            self.plan(event.tenant, event.build, ended=True)
 
     def deliver(self, delivery: Delivery) -> str:
         """One try: delivered, retried, given_up, refused; empty if there is nothing to do. Raises StoreError."""
@@ -55,13 +55,13 @@ class Reports:
         if asked is None:
             self.webhooks.done(delivery)
             return "done"
-        result, reason = self._try(asked, tries)
+        result, why, reason = self._try(asked, tries)
         self.metrics.webhooks.labels(result).inc()
         if result == "delivered":
             logger(build=build_id).info("commit_status_set", part=part)
         else:
             logger(build=build_id).warning("commit_status_failed", result=result, reason=reason, url=asked.url)
-            self.farm.push_hooks.note(noted["hook"], f"commit status not set: {asked.url}: {reason}")
+            self.farm.push_hooks.note(noted["hook"], f"commit status not set: {asked.url}: {why}")
         if result == "retried":
             self.webhooks.again(delivery, self.again_seconds[tries - 1])
             return result
@@ -86,20 +86,24 @@ class Reports:
         about = CommitStatus(noted["name"], noted["commit"], noted["app"], status, text, link)
         return status_request(known.hook, known.token, about)
 
-    def _try(self, asked: StatusRequest, tries: int) -> tuple[str, str]:
+    def _try(self, asked: StatusRequest, tries: int) -> tuple[str, str, str]:
+        """What becomes of it, and why: for its tenant, who is not to learn about networks here, and for operators."""
         try:
             status = post(asked.url, asked.headers, asked.body, self.allowed)
         except PrivateAddressError as error:
-            return "refused", error.message
+            return "refused", "this is not a public address", error.message
+        except (httpcore.UnsupportedProtocol, ValueError) as error:
+            return "refused", "this is not an address", f"{type(error).__name__}: {error}"[:200]
         except (OSError, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            reason, lasts = f"{type(error).__name__}: {error}"[:200], False
+            why, reason, lasts = "no answer", f"{type(error).__name__}: {error}"[:200], False
         else:
             if 200 <= status < 300:
-                return "delivered", ""
-            reason, lasts = f"status {status}", 300 <= status < 500 and status not in _AGAIN
+                return "delivered", "", ""
+            why, lasts = f"status {status}", 300 <= status < 500 and status not in _AGAIN
+            reason = why
         if lasts:
-            return "refused", f"{reason}: check the status token and the API's address"
-        return ("retried" if tries <= len(self.again_seconds) else "given_up"), reason
+            return "refused", f"{why}: check the status token and the API's address", reason
+        return ("retried" if tries <= len(self.again_seconds) else "given_up"), why, reason
 
 
 def told(build: Build) -> tuple[Status, str]:

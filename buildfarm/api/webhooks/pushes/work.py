@@ -15,7 +15,7 @@ from buildfarm.events import Event
 
 @dataclass(frozen=True)
 class PushWork:
-    """What tenants' webhooks and push hooks share is one queue of deliveries: a hook takes turns like a tenant."""
+    """What tenants' webhooks and push hooks share is one queue: a tenant has one delivery of each kind out."""
 
     deliveries: Deliveries
     builds: PushedBuilds

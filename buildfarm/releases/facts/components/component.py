@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -9,6 +10,8 @@ from urllib.parse import parse_qsl
 from packageurl import PackageURL
 
 KINDS = frozenset({"cargo", "composer", "cpan", "deb", "gem", "generic", "golang", "maven", "npm", "pypi"})
+# Keys of letters, values without what would end them.
+_EXTRA = re.compile(r"(?:[a-z]+=[^&=;\s]+(?:&(?=[a-z])|$))*")
 _NAMESPACES = frozenset({"composer", "cpan", "golang", "maven", "npm"})
 
 
@@ -32,6 +35,12 @@ class Component:
             namespace = distribution.partition("-")[0] or "debian"
             qualifiers |= {"distro": distribution} if distribution else {}
         return PackageURL(self.kind, namespace or None, name, self.version, qualifiers or None).to_string()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it has a package URL."""
+        is_plain = all(text.isprintable() for text in (self.name, self.version, self.licence, self.extra))
+        return is_plain and all(self.name.split("/")) and _EXTRA.fullmatch(self.extra) is not None
 
     @property
     def qualifiers(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ version alone stands for exactly that one. A package URL, ``pkg:npm/lodash@4.17.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -50,6 +51,11 @@ class Expression:
         if len(conditions) > _CONDITIONS_MAX:
             raise RequestError("There are too many conditions.", advice=_EXAMPLE)
         return cls(kind, normal_name(kind, name), conditions)
+
+    @property
+    def needles(self) -> tuple[str, ...]:
+        """Texts of which one is in a layer's list that names it."""
+        return (json.dumps([self.kind, self.name], separators=(",", ":"))[:-1] + ",", f"upstream={self.name}@")
 
     def matches(self, component: Component) -> bool:
         """Whether it is this one in such a version; a version that cannot be compared meets no condition."""

@@ -34,7 +34,7 @@ class LayerComponents:
     def encode_unread(self) -> bytes:
         """Only what is not known of it."""
         told = {"version": COMPONENTS_VERSION, "files": {}, "removed": [], "unread": dict(self.unread)}
-        return zlib.compress(json.dumps(told, sort_keys=True).encode())
+        return zlib.compress(json.dumps(told, sort_keys=True, separators=(",", ":")).encode())
 
 
 def decode(packed: bytes) -> LayerComponents:
@@ -49,10 +49,10 @@ def decode(packed: bytes) -> LayerComponents:
         told = json.loads(text)
         if told["version"] != COMPONENTS_VERSION:
             raise ValueError("another version of the farm wrote the list of its components")
-        files = {_text(name): tuple(map(_component, found)) for name, found in told["files"].items()}
+        unread = {_text(name): _text(why) for name, why in told["unread"].items()}
+        files = {_text(name): _components(name, found, unread) for name, found in told["files"].items()}
         if sum(map(len, files.values())) > _COMPONENTS_MAX:
             raise ValueError("it has too many components")
-        unread = {_text(name): _text(why) for name, why in told["unread"].items()}
         return LayerComponents(files, tuple(map(_text, told["removed"])), unread)
     except (zlib.error, KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"the list of its components is damaged: {type(error).__name__}") from error
@@ -67,8 +67,18 @@ def merged(layers: Iterable[LayerComponents]) -> LayerComponents:
             tree = gone if gone.endswith("/") else f"{gone}/"
             files = {name: found for name, found in files.items() if name != gone and not name.startswith(tree)}
         files.update(layer.files)
-        unread.update(layer.unread)
+        for name, why in layer.unread.items():
+            unread[name] = f"{unread[name]}; {why}" if not name and name in unread else why
     return LayerComponents(files, (), unread)
+
+
+def _components(name: str, told: Any, unread: dict[str, str]) -> tuple[Component, ...]:
+    """A file's; one without a package URL is left out, and the file noted as unread."""
+    found = tuple(map(_component, told))
+    kept = tuple(one for one in found if one.is_named)
+    if len(kept) < len(found):
+        unread.setdefault(name, "it names a component that has no package URL")
+    return kept
 
 
 def _component(told: Any) -> Component:

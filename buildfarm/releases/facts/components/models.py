@@ -50,3 +50,5 @@ class Places(Frozen):
     searched: int = Field(description="how many apps were searched")
     unknown: tuple[str, ...] = Field(description="apps that were not searched wholly, since their layers were not read")
     unknown_apps: int = Field(description="how many these are, shown or not")
+    incomplete: tuple[str, ...] = Field((), description="apps that have files whose components are not known")
+    incomplete_apps: int = Field(0, description="how many these are, shown or not")

@@ -18,7 +18,8 @@ from buildfarm.releases.facts.store import components_key, failed_key
 from buildfarm.store.database import Database
 
 KEPT_SECONDS = 7 * 86_400  # since the newest read
-_AT_ONCE = 500
+_AT_ONCE = 50
+_NOTHING_UNREAD = b'"unread":{}'  # a name in the list has its quotes escaped
 _ASK_SECONDS = 900  # between two looks at all images
 
 
@@ -72,21 +73,26 @@ class ComponentStore:
         with self.database.failures():
             self.database.client.set(self._key(diff_id), base64.b64encode(packed).decode(), ex=KEPT_SECONDS)
 
-    def naming(self, diff_ids: Iterable[str], name: str) -> tuple[set[str], set[str]]:
-        """Of these layers, those in whose lists this text is, and those that are not known."""
-        having, unknown = set[str](), set[str]()
-        needle = name.encode()
+    def naming(self, diff_ids: Iterable[str], needles: Iterable[str]) -> tuple[set[str], set[str], set[str]]:
+        """Of these layers, those in whose lists such a text is, those that are not known, and those known in part."""
+        having, unknown, partly = set[str](), set[str](), set[str]()
+        wanted_texts = [one.encode() for one in needles]
         wanted = list(dict.fromkeys(diff_ids))
         for at in range(0, len(wanted), _AT_ONCE):
             some = wanted[at : at + _AT_ONCE]
             with self.database.failures():
                 texts: Any = self.database.client.mget([self._key(one) for one in some])
-            for one, text in zip(some, texts, strict=True):
+                failed: Any = self.database.client.mget([failed_key(self.database, Digest(one)) for one in some])
+            for one, text, has_failed in zip(some, texts, failed, strict=True):
                 if text is None:
-                    unknown.add(one)
-                elif needle in zlib.decompress(base64.b64decode(text)):
+                    (partly if has_failed else unknown).add(one)
+                    continue
+                content = zlib.decompress(base64.b64decode(text))
+                if any(needle in content for needle in wanted_texts):
                     having.add(one)
-        return having, unknown
+                if _NOTHING_UNREAD not in content:
+                    partly.add(one)
+        return having, unknown, partly
 
     def note_image(self, name: str, digest: str, base: str, diff_ids: Iterable[Digest | str]) -> None:
         """What an app's newest image, apps/TENANT/APP, or a base, repository@digest, is made of."""

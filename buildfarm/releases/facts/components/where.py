@@ -29,47 +29,50 @@ class Search:
         targets = {name: digest for name, digest in tag_targets(self.store.database).items() if _is_of(name, tenant)}
         images = self.store.images()
         layers = {name: _layers(images, name, digest) for name, digest in sorted(targets.items())}
-        naming, unread = self.store.naming(
-            (one for found in layers.values() for one in found), self.expression.name.rpartition("/")[2]
+        naming, unread, partly = self.store.naming(
+            (one for found in layers.values() for one in found), self.expression.needles
         )
-        self._known.update(self.store.get(sorted(self._beside(layers, naming))))
         found, unknown, apps, is_lost = list[Place](), list[str](), 0, False
+        incomplete = list[str]()
         for name, of_image in layers.items():
             image = images.get(name)
             if image is None or not of_image or (image.base and image.base not in images) or unread & of_image.keys():
                 unknown.append(name.removeprefix(_APPS))
                 # A new image is looked at within half a minute anyway.
                 is_lost = is_lost or image is None or image.digest == targets[name]
+            elif partly & of_image.keys():
+                incomplete.append(name.removeprefix(_APPS))
             rows = list(self._rows(name, image, of_image)) if image and naming & of_image.keys() else []
             apps += bool(rows)
             found += rows[: max(0, limit - len(found))]
-        if is_lost:
+        if is_lost and tenant is None:
             self.store.ask()
         if tenant is None:
-            used = {*targets, *(image.base for name, image in images.items() if name in targets)}
-            self.store.drop_images(images.keys() - used)
+            # Rows of bases stay: apps may move to one that no app stands on yet.
+            self.store.drop_images(name for name in images if name.startswith(_APPS) and name not in targets)
         return Places(
             places=tuple(found), apps=apps, searched=len(targets), unknown=tuple(unknown[:UNKNOWN_MAX]),
-            unknown_apps=len(unknown),
+            unknown_apps=len(unknown), incomplete=tuple(incomplete[:UNKNOWN_MAX]), incomplete_apps=len(incomplete),
         )  # fmt: skip
 
-    def _beside(self, layers: Mapping[str, Mapping[str, bool]], naming: set[str]) -> set[str]:
-        """All layers of the images that have one which names it: another of them may hide its file."""
-        return {one for found in layers.values() if naming & found.keys() for one in found}
-
     def _rows(self, name: str, image: ImageLayers, layers: Mapping[str, bool]) -> Iterator[Place]:
-        for in_base, diff_id, path, component in self._matches(layers):
+        # Of one app at a time: those of all would take gigabytes. Bases are few, and are kept.
+        known = self.store.get(one for one in layers if one not in self._known)
+        self._known.update((one, layer) for one, layer in known.items() if layers[one])
+        for in_base, diff_id, path, component in self._matches(layers, self._known | known):
             yield Place(
                 app=name.removeprefix(_APPS), image=image.digest, component=f"{component.kind}/{component.name}",
                 version=component.version, path=f"/{path}", in_base=in_base, base=image.base,
                 since=image.base_since if in_base else image.layers.get(diff_id, 0.0),
             )  # fmt: skip
 
-    def _matches(self, layers: Mapping[str, bool]) -> Iterator[tuple[bool, str, str, Component]]:
+    def _matches(
+        self, layers: Mapping[str, bool], known: Mapping[str, LayerComponents]
+    ) -> Iterator[tuple[bool, str, str, Component]]:
         """What of its layers, the base's first, is seen through all."""
         seen: dict[str, tuple[bool, str, tuple[Component, ...]]] = {}
         for diff_id, in_base in layers.items():
-            layer = self._known.get(diff_id, LayerComponents())
+            layer = known.get(diff_id, LayerComponents())
             for gone in layer.removed:
                 tree = gone if gone.endswith("/") else f"{gone}/"
                 seen = {path: row for path, row in seen.items() if path != gone and not path.startswith(tree)}

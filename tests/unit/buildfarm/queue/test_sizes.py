@@ -134,9 +134,9 @@ def test_a_request_of_the_standard_size_is_stored_as_versions_before_wrote_it():
     assert '"run_policy":"latest_queued"' in _stored(request())
 
 
-@pytest.mark.parametrize("has_variables", [False, True])
-def test_an_older_node_cannot_read_a_request_for_another_size_and_this_one_can(has_variables):
-    text = _stored(request(size="large"), has_variables=has_variables)
+@pytest.mark.parametrize("marks", ["", "+variables", "+credentials", "+variables+credentials"])
+def test_an_older_node_cannot_read_a_request_for_another_size_and_this_one_can(marks):
+    text = _stored(request(size="large"), marks=marks)
     assert '"run_policy":"latest_queued+size' in text
     build = decode(
         {"id": "b", "state": "queued", "submitted_at": "1", "queue": "build.bulkXlarge.3", "request": text}

@@ -18,8 +18,9 @@ from buildfarm.fields import as_url
 from buildfarm.sources.address import GitSource
 from buildfarm.sources.credentials import Credential, CredentialView, Kind, NewCredential
 from buildfarm.sources.credentials.host_keys import fingerprint, host_key
-from buildfarm.sources.credentials.matching import advice_for, choose, lacking, place_of, submodule_url
+from buildfarm.sources.credentials.matching import advice_for, choose, lacking, place_of
 from buildfarm.sources.credentials.rules import checked
+from buildfarm.sources.credentials.submodules import submodule_url, with_submodules
 
 PKCS8 = serialization.PrivateFormat.PKCS8
 VALUE = "canary-value-2f61"
@@ -52,6 +53,12 @@ def private_key(passphrase=None, form=serialization.PrivateFormat.OpenSSH):
         ("github.com/acme", "https://github.com/acme/app.git", False),
         ("github.com/acme", "git://github.com/acme/app.git", False),
         ("github.com/acme", "ssh://git@github.com:port/acme/app", False),
+        ("github.com/acme", "ssh://evil.com%2Fx@github.com/acme/repo", False),
+        ("github.com", "ssh://github.com?x@evil.com/acme/repo", False),
+        ("github.com", "ssh://github.com#x@evil.com/acme/repo", False),
+        ("github.com", "ssh://github.com\\x@evil.com/acme/repo", False),
+        ("github.com", "ssh://git@github.com/acme/re po", False),
+        ("github.com", "ssh://git@git\thub.com/acme/repo", False),
     ],
 )
 def test_a_credential_is_for_its_host_its_path_and_its_protocol(address, url, fits):
@@ -99,6 +106,26 @@ def test_what_fits_has_the_credentials_host_and_path(address, rest):
         assert rest == "" or rest[0] in "/.?#:"
 
 
+def test_submodules_are_those_of_a_source_or_a_buildpack():
+    view = CredentialView(name="k", tenant="shop", kind=Kind.SSH_KEY, address="h.org/a", submodules=True)
+    assert with_submodules([view], ["", "python", "git@h.org:a/pack.git#main"])
+    assert not with_submodules([view], ["", "https://h.org/a/pack.git#main", "git@h.org:b/pack.git"])
+    assert not with_submodules([view.model_copy(update={"submodules": False})], ["git@h.org:a/pack.git"])
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("git@h.org:1234/x", "h.org/1234/x"),
+        ("ssh://git@h.org:1234/x", "h.org:1234/x"),
+        ("h.org:1234/x", "h.org:1234/x"),
+    ],
+)
+def test_an_owner_of_digits_is_not_a_port(address, kept):
+    new = NewCredential(kind=Kind.SSH_KEY, address=address, value=private_key())
+    assert checked("one", new).address == kept
+
+
 def test_an_address_of_ssh_needs_a_credential():
     views = [CredentialView(name="k", tenant="shop", kind=Kind.SSH_KEY, address="h.org/a")]
     assert lacking(views, ["https://h.org/b", "git@h.org:a/b"]) == ""
@@ -129,6 +156,10 @@ def test_addresses_as_scp_writes_them_are_of_ssh():
 )
 def test_a_submodules_address_can_be_relative(parent, url, place):
     assert submodule_url(parent, url) == place
+
+
+def test_a_token_is_kept_without_the_end_of_its_line():
+    assert checked("token", NewCredential(kind=Kind.TOKEN, address="h.org", value=f"{VALUE}\r\n")).value == VALUE
 
 
 def test_a_key_is_kept_as_ssh_reads_it():

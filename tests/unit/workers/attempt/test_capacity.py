@@ -173,3 +173,20 @@ def test_the_memory_of_sandboxes_never_exceeds_the_limit(limit, steps):
         else:
             assert sum(held.values()) + wanted > limit
         assert memory.used_bytes == sum(held.values()) <= limit
+
+
+def test_what_passed_a_size_by_counts_no_more_once_it_has_room_and_nothing_of_it_waits():
+    """Another node took the large build; the next one comes much later."""
+    turns = Turns(MIXED)
+    for _ in range(4):
+        turns.took("standard", Counter(standard=2), {"large"})
+    assert turns.fitting(Counter(), set(), 100) == {"standard", "large"}
+    assert turns.fitting(Counter(standard=2), {"large"}, 5000) == {"standard"}
+
+
+def test_a_size_that_waits_keeps_its_turn_although_it_has_room_now_and_then():
+    turns = Turns(MIXED)
+    for moment in range(4):
+        assert "large" in turns.fitting(Counter(standard=1), {"large"}, moment)
+        turns.took("standard", Counter(standard=1), {"large"})
+    assert turns.fitting(Counter(standard=2), {"large"}, 5) == set()

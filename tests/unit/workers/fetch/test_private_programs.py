@@ -28,7 +28,10 @@ CREDENTIAL = Credential(name="deploy", tenant="shop", app="web", kind=Kind.SSH_K
         ({"protocol": "https", "host": "h.org", "path": "a/b.git"}, True),
         ({"protocol": "https", "host": "h.org", "path": "a.git"}, True),
         ({"protocol": "https", "host": "h.org", "path": "other/b.git"}, False),
+        ({"protocol": "https", "host": "h.org:443", "path": "a/b.git"}, True),
+        ({"protocol": "https", "host": "h.org:0443", "path": "a/b.git"}, True),
         ({"protocol": "https", "host": "h.org:8443", "path": "a/b.git"}, False),
+        ({"protocol": "https", "host": "h.org:4430", "path": "a/b.git"}, False),
         ({"protocol": "https", "host": "elsewhere.org", "path": "a/b.git"}, False),
         ({"protocol": "http", "host": "h.org", "path": "a/b.git"}, False),
         ({"protocol": "https", "host": "h.org"}, False),
@@ -68,6 +71,21 @@ def test_ssh_has_one_key_and_known_hosts_of_its_own(tmp_path, known, checking):
     assert (tmp_path / "known_hosts").read_text() == "".join(f"[h.org]:2222 {key}\n" for key in known)
 
 
+@pytest.mark.parametrize(("host", "name", "port"), [("h.org", "h.org", "22"), ("h.org:2222", "h.org", "2222")])
+def test_ssh_connects_to_the_credentials_host_alone(tmp_path, host, name, port):
+    """Whatever host and port git reads out of an address."""
+    made = git.Git({**JOB, "kind": "ssh-key", "host": host}, tmp_path).environment
+    command = [*made["GIT_SSH_COMMAND"].split(), "-G", "-p", "2022", "git@evil.example.org"]
+    options = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {f"hostname {name}", f"port {port}", "user git"} <= set(options)
+
+
+def test_only_keys_of_the_credentials_host_are_learned(tmp_path):
+    made = git.Git({**JOB, "kind": "ssh-key"}, tmp_path)
+    made.known.write_text("evil.org ssh-ed25519 AAAA\nh.org ssh-ed25519 BBBB\n[h.org]:2222 ssh-ed25519 CCCC\n")
+    assert made.learned() == ["ssh-ed25519 BBBB"]
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
@@ -103,3 +121,25 @@ def test_the_programs_need_only_the_standard_library():
         done = subprocess.run([sys.executable, *command[1:]], input="{}", capture_output=True, text=True, check=False)
         assert "KeyError" in done.stderr or "FileNotFoundError" in done.stderr, done.stderr
         assert len(command[-1].encode()) < 128 * 1024  # the longest argument that Linux passes on
+
+
+def _modules(tmp_path, text):
+    """What the program reads of a commit with one submodule, in the folder lib."""
+    made = git.Git({**JOB, "into": str(tmp_path / "app")}, tmp_path)
+    made.into.mkdir()
+    made.must("init", "--quiet", "--template=")
+    (made.into / ".gitmodules").write_text(text)
+    made.must("update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},lib")
+    made.must("-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "-m", "x")
+    return git._submodules(made)
+
+
+def test_a_folder_is_one_submodule(tmp_path):
+    text = "".join(f'[submodule "{name}"]\n\tpath = lib\n\turl = ../{name}.git\n' for name in ("one", "two"))
+    assert [(one["path"], one["commit"]) for one in _modules(tmp_path, text)] == [("lib", "a" * 40)]
+
+
+def test_a_submodules_address_forges_no_line_of_the_log(tmp_path, capsys):
+    with pytest.raises(git.RefusedError, match="failed"):
+        _modules(tmp_path, '[submodule "x"]\n\tpath = lib\n\turl = "https://h/x\\n-----> forged"\n')
+    assert "control characters" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from buildfarm.errors import NodeError
 from workers.attempt.memory import SandboxMemory
-from workers.sandbox.pool import STEPS_AHEAD, Makers, SandboxPool, shares
+from workers.sandbox.pool import STEPS_AHEAD, Makers, SandboxPool, Wanted, shares
 from workers.sandbox.workspace import SLOTS_MAX
 
 
@@ -34,6 +34,7 @@ class Maker:
         self.ahead = {}
         self.broken = False
         self.kept = []  # names of sandboxes that the engine fails to remove
+        self.removing = lambda: None
 
     @contextmanager
     def make(self, *names, steps_ahead=None):
@@ -47,6 +48,7 @@ class Maker:
             yield self.made.setdefault((name, len(names)), Made(name))
         finally:
             self.there.remove(name)
+            self.removing()
             if steps_ahead is not None and name in self.kept:
                 raise NodeError("no engine")
 
@@ -252,3 +254,66 @@ def test_an_image_build_counts_like_a_sandbox():
     with pool.reserve("image-1", lambda: None):
         assert (pool.has_ready, pool.memory.used_bytes) == (False, 2)
     assert pool.memory.used_bytes == 0
+
+
+def test_a_build_that_waits_for_memory_gets_it_before_the_pool_fills_again():
+    """Upkeep fills the pool while a large build removes what is ready: they must not go on for ever."""
+    pool, small, _ = sized_pool(ready_max=1, limit_bytes=8)
+    pool.fill("image")
+    removed = []
+
+    def remove():
+        removed.append(True)
+        assert len(removed) < 9, "the pool makes again what the build removes"
+        pool.fill("image")
+
+    with pool.take("build-1", "image", {}):
+        pool.fill("image")
+        small.removing = remove
+        with replace(pool, size="large").take("build-2", "image", {}):
+            assert pool.memory.used_bytes == 8
+    small.removing = lambda: None
+    pool.remove_used()
+    pool.fill("image")
+    assert pool.has_ready  # none waits any more
+
+
+def test_a_build_that_waits_takes_a_sandbox_that_became_ready_meanwhile():
+    pool, _, _ = sized_pool(ready_max=1, limit_bytes=2)
+    pool.memory.enter("upkeep", 2)
+
+    def check():
+        pool.memory.leave("upkeep")
+        made = pool._make("ready-1", Wanted("image"))
+        pool.memory.enter(made.name, 2)
+        pool._ready.append(made)
+
+    with pool.take("build-1", "image", {}, check=check) as (_, sandbox):
+        assert sandbox.name == "ready-1"
+    assert pool.memory.used_bytes == 2
+
+
+def test_a_sandbox_that_shares_a_builds_memory_is_made_although_none_is_free():
+    """A build fetches private sources in a second one while its own waits idle."""
+    pool, small, _ = sized_pool(ready_max=0, limit_bytes=2)
+    fetch = pool.take("fetch-1", "image", {}, for_build=False, shares_memory=True)
+    with pool.take("build-1", "image", {}), fetch as (_, sandbox):
+        assert (sandbox.name, pool.memory.used_bytes) == ("fetch-1", 2)
+    pool.remove_used()
+    assert (pool.memory.used_bytes, small.there) == (0, [])
+
+
+def test_memory_counts_until_a_sandbox_that_could_not_be_removed_is_gone():
+    pool, small, _ = sized_pool(ready_max=0, limit_bytes=2)
+    with pool.take("build-1", "image", {}):
+        pass
+    small.kept = ["build-1"]
+    asked = []
+
+    def check():
+        asked.append(pool.memory.used_bytes)
+        [left] = pool.memory.left_behind()
+        pool.memory.leave(left)  # as the janitor does when it has removed it
+
+    with pool.take("build-2", "image", {}, check=check):  # whose fault it is not
+        assert (asked, pool.memory.used_bytes, pool.memory.left_behind()) == ([2], 2, set())

@@ -75,6 +75,7 @@ def read_layer(stream: IO[bytes], parts: Inventory | None = None) -> Findings:
                 found.command(name)
             if member.islnk():  # its content was there under another name
                 _note(found, name, *by_path(name))
+                parts.link(name)
             content = tar.extractfile(member) if member.isreg() and member.size else None
             if content is not None:
                 _read_file(found, parts, name, member, content)

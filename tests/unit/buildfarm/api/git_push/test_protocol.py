@@ -37,11 +37,11 @@ async def pieces_of(text, sizes):
 
 def lines_of(answer):
     """All pkt-lines of an answer; None for a flush."""
-    found = []
-    while answer:
-        one = split(answer)
+    found, at = [], 0
+    while at < len(answer):
+        one = split(answer, at)
         assert one is not None, answer
-        content, answer = one
+        content, at = one
         found.append(content)
     return found
 
@@ -54,7 +54,7 @@ def test_lines_are_read_as_they_were_written_however_the_body_is_cut(lines, size
 
     async def read():
         body = pieces_of(text, sizes)
-        found, first = await until_flush(body, 100_000)
+        found, first = await until_flush(body, 100_000, 100)
         return found, first + b"".join([piece async for piece in body])
 
     assert asyncio.run(read()) == (lines, rest)
@@ -63,7 +63,7 @@ def test_lines_are_read_as_they_were_written_however_the_body_is_cut(lines, size
 @given(st.binary(max_size=200))
 def test_any_bytes_are_lines_or_refused(text):
     async def read():
-        return await until_flush(pieces_of(text, []), 1000)
+        return await until_flush(pieces_of(text, []), 1000, 1000)
 
     try:
         lines, rest = asyncio.run(read())
@@ -91,9 +91,11 @@ def test_a_list_without_an_end_is_refused_at_its_limit():
             yield pkt_line(b"x" * 1000)
 
     with pytest.raises(NotPktLineError, match="more than"):
-        asyncio.run(until_flush(endless(), 10_000))
+        asyncio.run(until_flush(endless(), 10_000, 1000))
+    with pytest.raises(NotPktLineError, match="9 lines"):
+        asyncio.run(until_flush(endless(), 100_000, 9))
     with pytest.raises(NotPktLineError, match="ended"):
-        asyncio.run(until_flush(pieces_of(pkt_line(b"x"), []), 10_000))
+        asyncio.run(until_flush(pieces_of(pkt_line(b"x"), []), 10_000, 9))
 
 
 def test_commands_name_refs_capabilities_and_where_history_ends():
@@ -124,10 +126,18 @@ def test_another_command_is_refused(line):
 
 
 def test_no_push_names_more_refs_than_the_limit():
-    line = f"{ONE} {ONE} refs/heads/a".encode()
-    assert len(parse([line] * REFS_MAX).updates) == REFS_MAX
+    lines = [f"{ONE} {ONE} refs/heads/a{number}".encode() for number in range(REFS_MAX + 1)]
+    shallow = [f"shallow {ONE}".encode()] * 2000
+    assert len(parse(shallow + lines[:-1]).updates) == REFS_MAX
     with pytest.raises(RequestError, match="1,000 refs"):
-        parse([line] * (REFS_MAX + 1))
+        parse(lines)
+
+
+@pytest.mark.parametrize(("name", "words"), [(b"a", "twice"), (b"\xff", "not UTF-8")])
+def test_a_ref_that_the_report_could_not_name_is_refused(name, words):
+    line = f"{ONE} {ONE} refs/heads/".encode()
+    with pytest.raises(RequestError, match=words):
+        parse([line + b"a", line + name])
 
 
 def test_a_report_is_one_line_for_each_ref_within_the_band():

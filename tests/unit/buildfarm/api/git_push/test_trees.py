@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from buildfarm.api.routes.git_push import tree as module
 from buildfarm.api.routes.git_push.git import Git
 from buildfarm.api.routes.git_push.objects import Pack, after
 from buildfarm.api.routes.git_push.tree import check_out
@@ -168,7 +169,51 @@ def test_a_few_trees_that_stand_for_millions_of_files_are_refused(folder, checko
     for _ in range(8):  # ten to the eighth
         oid = tree_of(checkout, *((mode, f"d{number}", oid) for number in range(10)))
         mode = "40000"
-    refused(folder, checkout, oid, TooLargeError, "400,000 files")
+    refused(folder, checkout, oid, TooLargeError, "400,000 files and folders")
+
+
+def test_trees_without_files_are_refused_as_soon(folder, checkout):
+    checkout.git("mktree", stdin=b"")
+    oid = EMPTY_TREE
+    for _ in range(9):  # ten to the ninth
+        oid = tree_of(checkout, *(("40000", f"d{number}", oid) for number in range(10)))
+    tree = tree_of(checkout, ("40000", "d", oid), ("100644", "file", blob_of(checkout, b"x")))
+    refused(folder, checkout, tree, TooLargeError, "400,000 files and folders")
+
+
+def test_folders_count_as_files_do(folder, checkout):
+    oid, mode = blob_of(checkout, b"x"), "100644"
+    for _ in range(250):
+        oid, mode = tree_of(checkout, (mode, "d", oid)), "40000"
+    tree = tree_of(checkout, *((mode, f"{number:04}", oid) for number in range(2000)))
+    refused(folder, checkout, tree, TooLargeError, "400,000 files and folders|bytes of paths")
+
+
+def test_a_listing_without_an_end_is_ended(folder, checkout, monkeypatch):
+    monkeypatch.setattr(module, "_LISTING_SECONDS", 0)
+    refused(folder, checkout, checkout.git("rev-parse", "HEAD^{tree}"), TooLargeError, "did not list")
+
+
+def test_attributes_make_files_at_most_twice_as_large(folder, checkout):
+    rules = "*.e text working-tree-encoding=UTF-32BE\n*.i text ident\n*.n text eol=crlf\n"
+    before = {"a.e": "e" * 1000, "a.i": "$Id$\n" * 1000, "a.n": "\n" * 1000}
+    tree = tree_of(
+        checkout,
+        ("100644", ".gitattributes", blob_of(checkout, rules.encode())),
+        *(("100644", name, blob_of(checkout, text.encode())) for name, text in before.items()),
+    )
+    commit = commit_of(checkout, tree)
+    _, found = taken(folder, pack_of(checkout, commit), commit)
+    assert {name: (found / name).stat().st_size for name in before} == {"a.e": 1000, "a.i": 5000, "a.n": 2000}
+
+
+def test_an_object_that_git_must_hold_as_a_whole_is_refused(folder, checkout):
+    oid = checkout.git("hash-object", "-t", "tree", "-w", "--literally", "--stdin", stdin=bytes(300 * MIB))
+    command = ["git", "pack-objects", "--stdout", "-q"]
+    content = subprocess.run(command, cwd=checkout.path, input=oid.encode(), capture_output=True, check=True).stdout
+    assert len(content) < MIB
+    with pytest.raises(TooLargeError, match="memory"):
+        taken(folder, content, oid)
 
 
 def test_folders_that_nest_deep_are_refused(folder, checkout):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import anyio
 import pytest
 
+from buildfarm.api.problems import RefusedError
 from buildfarm.api.routes.git_push import work as module
-from buildfarm.api.routes.git_push.work import Work, in_thread
+from buildfarm.api.routes.git_push.work import Work, close, in_thread, within
 
 
 def test_there_is_a_sign_of_life_until_the_work_has_ended(monkeypatch):
@@ -71,3 +72,38 @@ def test_pieces_of_a_body_reach_a_thread_and_so_do_its_errors():
     with pytest.raises(ConnectionError):
         asyncio.run(main(taken))
     assert taken == [b"a", b"b"]
+
+
+def test_a_client_that_leaves_while_its_things_are_closed_leaves_nothing():
+    started, go, done = threading.Event(), threading.Event(), []
+
+    def slow():
+        started.set()
+        done.append(go.wait(10))
+
+    async def main():
+        room = AsyncExitStack()
+        room.push_async_callback(anyio.to_thread.run_sync, lambda: done.append("removed"))
+        room.push_async_callback(anyio.to_thread.run_sync, slow)
+        async with anyio.create_task_group() as group:
+            group.start_soon(close, room)
+            await asyncio.to_thread(started.wait)
+            group.cancel_scope.cancel()
+            go.set()
+
+    asyncio.run(main())
+    assert done == [True, "removed"]
+
+
+def test_a_body_has_a_time_limit_as_a_whole():
+    async def body():
+        yield b"a"
+        yield b"b"
+
+    async def all_of(seconds):
+        return [piece async for piece in within(body(), seconds)]
+
+    assert asyncio.run(all_of(60)) == [b"a", b"b"]
+    with pytest.raises(RefusedError, match="longer than") as error:
+        asyncio.run(all_of(-1))
+    assert error.value.advice

@@ -175,3 +175,8 @@ def test_a_key_on_another_curve_is_refused():
         PublicKey.of(ec.derive_private_key(5, ec.SECP384R1()).public_key())
     with pytest.raises(RequestError, match="PEM"):
         PublicKey.parse(b"no key")
+
+
+def test_a_signature_that_is_not_ascii_is_none():
+    layer = Descriptor("text/plain", Digest.of(b""), 0, {simple.SIGNATURE: "é"})
+    assert simple.signature_of(layer) == b""

@@ -119,6 +119,7 @@ def test_a_file_over_one_of_the_base_holds_an_app_back():
     assert blockers([app_of(files=["etc/passwd"])], base, base) == [
         "its layers have /etc/passwd, which hides what the new base has there"
     ]
+    assert not blockers([app_of(files=["etc/passwd"], removed=["etc/"])], base, base_of(files=["usr/x"]))
     assert blockers([app_of(removed=["etc/passwd"])], base, base)
     assert blockers([app_of(removed=["etc/"])], base, base)
     assert not blockers([app_of(removed=["app/note", "app/x/", "etc/gone"])], base, base)

@@ -8,10 +8,12 @@ import zlib
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from hypothesis import given
+from hypothesis import strategies as some
 
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.releases.facts.components import layer
-from buildfarm.releases.facts.components.component import Component
+from buildfarm.releases.facts.components.component import KINDS, Component
 from buildfarm.releases.facts.components.cyclonedx import cyclonedx
 from buildfarm.releases.facts.components.expression import Expression
 from buildfarm.releases.facts.components.image import Part
@@ -178,3 +180,24 @@ def test_since_when_is_kept_for_what_stays():
     after = ImageLayers("b", "base1", 9.0, {"y": 9.0, "z": 9.0}).after(before, 9.0)
     assert (after.base_since, after.layers) == (1.0, {"y": 2.0, "z": 9.0})
     assert ImageLayers("b", "base2", 9.0, {}).after(before, 9.0).base_since == 9.0
+
+
+@given(
+    some.lists(
+        some.tuples(some.sampled_from(sorted(KINDS)), *[some.text(alphabet="/@a&=%+;1 \ud800\x1b.", max_size=6)] * 4),
+        max_size=5,
+    )
+)
+def test_a_component_without_a_package_url_costs_no_other(rows):
+    good = ("npm", "ms", "1", "", "")
+    found = decode(packed(files={"x": [row for row in rows if row[1] and row[2]] + [good], "y": [good]}))
+    assert found.files["x"][-1:] == found.files["y"] == (Component(*good),)
+    assert set(found.unread) <= {"x"}
+    parts = [Part(APP.reference, found, "debian-13")]
+    assert cyclonedx(parts)
+    assert spdx(parts)
+
+
+def test_what_several_layers_do_not_tell_is_all_named():
+    found = merged([LayerComponents.unknown("one"), LayerComponents.unknown("two")])
+    assert found.unread == {"": "one; two"}

@@ -55,3 +55,8 @@ def test_a_list_has_an_end():
     )
     assert found.startswith("50 commands: c000, ")
     assert found.endswith(" and 30 more")
+
+
+def test_names_of_a_base_are_shown_without_what_a_terminal_obeys():
+    [found] = differences(base_of(), base_of(), facts_of("usr/bin/\x1b[31mx", "usr/bin/\udcff"), facts_of("a"))
+    assert found == r"2 commands: \x1b[31mx, \udcff"

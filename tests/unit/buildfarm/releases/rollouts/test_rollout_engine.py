@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 
 from buildfarm.errors import RegistryError
 from buildfarm.releases.facts.check import NoFactsError
+from buildfarm.releases.facts.pair import UNREAD_BASE
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rollouts import channel, engine, watch
 from buildfarm.releases.rollouts.engine import Engine
@@ -268,20 +270,48 @@ def test_an_app_whose_files_are_being_read_is_looked_at_again_and_does_not_move_
         assert [store.kept[one.name].state for one in apps] == [AppState.UNCHECKED, AppState.WAITING]
         assert store.kept["t/a0"].reasons == ("its files have not been read yet",)
         assert not store.rollout.checked
-    now[0] = 1000.0
+    now[0] = 1100.0
     found.turn()
     assert store.kept["t/a0"].state is AppState.NOT_MOVABLE
-    assert store.kept["t/a0"].reasons == ("It is not known.",)
+    assert store.kept["t/a0"].reasons == ("It is not known; no node has read a layer for 15 minutes.",)
     assert (store.rollout.checked, store.rollout.differences) == (True, ("1 packages: perl",))
 
 
-def test_a_plan_waits_as_long_as_nodes_read_layers(made):
-    now = [0.0]
-    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread("t/a0", reads=True))
+def test_a_plan_waits_until_nodes_have_read_none_for_15_minutes(made):
+    now, rebaser = [0.0], Unread("t/a0", reads=True)
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, rebaser)
     at(found, now)
-    for now[0] in (0.0, 1000.0, 50_000.0):
+    for now[0] in (0.0, 1000.0, 50_000.0, 50_890.0):
+        rebaser.facts.is_read = lambda: now[0] <= 50_000.0
         found.turn()
         assert store.kept["t/a0"].state is AppState.UNCHECKED
+    now[0] = 51_200.0
+    found.turn()
+    assert store.kept["t/a0"].state is AppState.NOT_MOVABLE
+    assert "no node has read a layer for 15 minutes" in store.kept["t/a0"].reasons[0]
+
+
+def test_an_outage_of_the_registry_is_no_time_in_which_nodes_could_read(made):
+    now, rebaser = [0.0], Unread("t/a0")
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, rebaser)
+    at(found, now).turn()
+    rebaser.fails, now[0] = ("t/a0",), 100.0
+    with pytest.raises(RegistryError):
+        found.turn()
+    rebaser.fails, now[0] = (), 2000.0
+    found.turn()
+    assert store.kept["t/a0"].state is AppState.UNCHECKED
+
+
+def test_what_the_new_base_lacks_is_listed_as_soon_as_it_is_read(made):
+    now, rebaser = [0.0], Unread()
+    rebaser.facts.differences = lambda before, after: (UNREAD_BASE,)
+    found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, rebaser, without_facts="it cannot wait")
+    at(found, now).turn()
+    assert (store.rollout.checked, store.rollout.differences) == (True, (UNREAD_BASE,))
+    rebaser.facts.differences = lambda before, after: ("1 packages: perl",)
+    found.turn()
+    assert store.rollout.differences == ("1 packages: perl",)
 
 
 def test_each_rollout_waits_for_an_apps_files_by_itself(made):
@@ -294,13 +324,61 @@ def test_each_rollout_waits_for_an_apps_files_by_itself(made):
     assert [*found.mover.unread] == [("r2", "t/a0")]
 
 
-def test_a_turn_looks_at_each_app_of_a_plan_once(made):
-    apps, now = [App(f"t/a{number}") for number in range(80)], [0.0]
-    rebaser = Unread(*(one.name for one in apps))
-    found, _ = made(Phase.PLANNED, apps, {one.name: "old" for one in apps}, rebaser)
-    found.mover = found.watch.mover = replace(found.mover, clock=lambda: now.append(0) or 5.0 * len(now))
+class Slow(Unread):
+    """Each look takes some time of the clock; files have not been read, except of the app ``t/last``."""
+
+    def __init__(self, now, seconds):
+        super().__init__(reads=True)
+        self.now, self.seconds, self.lock = now, seconds, threading.Lock()
+
+    def plan(self, name, image, base, *, older, needs_facts=False):
+        with self.lock:
+            self.now[0] += self.seconds
+            self.unread = () if name == "t/last" else (name,)
+            return super().plan(name, image, base, older=older, needs_facts=needs_facts)
+
+
+@pytest.mark.parametrize(("phase", "state"), [(Phase.PLANNED, AppState.UNCHECKED), (Phase.WAVE, AppState.WAITING)])
+def test_a_turn_looks_at_each_app_at_most_once(made, phase, state):
+    apps, now = [App(f"t/a{number:02}", state) for number in range(80)], [0.0]
+    rebaser = Slow(now, 0.3)
+    found, _ = made(phase, apps, {one.name: "old" for one in apps}, rebaser, max_in_flight=8)
+    at(found, now).turn()
+    assert sorted(rebaser.looks) == [one.name for one in apps]
+
+
+@pytest.mark.parametrize(("phase", "state"), [(Phase.PLANNED, AppState.UNCHECKED), (Phase.WAVE, AppState.WAITING)])
+def test_a_turn_ends_beside_many_unread_apps_and_all_are_looked_at_in_time(made, phase, state):
+    apps, now = [App(f"t/a{number:03}", state) for number in range(300)] + [App("t/last", state)], [0.0]
+    rebaser = Slow(now, 0.2)
+    found, store = made(phase, apps, {one.name: "old" for one in apps}, rebaser, max_in_flight=32)
+    at(found, now)
+    for _ in range(4):
+        before = now[0]
+        found.turn()
+        assert now[0] - before <= 40, "health and other rollouts wait for it"
+    assert {*rebaser.looks} == {one.name for one in apps}
+    assert store.kept["t/last"].state in (AppState.WAITING, AppState.ANNOUNCED)
+
+
+def test_looks_become_rarer_the_longer_an_app_waits(made):
+    now, rebaser = [0.0], Unread("t/a0", reads=True)
+    found, _ = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, rebaser)
+    at(found, now)
+    for now[0] in range(0, 3600, 2):
+        found.turn()
+    assert 25 < len(rebaser.looks) < 50
+
+
+def test_looks_that_change_nothing_write_nothing(made):
+    apps, now = [App(f"t/a{number}", AppState.WAITING) for number in range(20)], [0.0]
+    found, store = made(Phase.WAVE, apps, {one.name: "old" for one in apps}, Unread(*(one.name for one in apps)))
+    at(found, now).turn()
+    before = store.rollout.revision
+    now[0] = 20.0
     found.turn()
-    assert sorted(rebaser.looks) == sorted(one.name for one in apps)
+    assert store.rollout.revision == before
+    assert len(found.mover.rebaser.looks) == 40
 
 
 def test_apps_that_cannot_be_moved_yet_leave_their_room_to_others(made):

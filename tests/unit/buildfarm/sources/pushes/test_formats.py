@@ -158,3 +158,17 @@ def test_every_address_of_a_payload_is_known():
     assert parse(Provider.GITHUB, encoded(sent.github_push(A, B))).addresses == {"github.com/octo/shop"}
     assert parse(Provider.GITLAB, encoded(sent.gitlab_push(A, B))).addresses == {"gitlab.example.org/team/web/shop"}
     assert parse(Provider.BITBUCKET, encoded(sent.bitbucket_push())).addresses == {"bitbucket.org/octo/shop"}
+
+
+@pytest.mark.parametrize("time", ["1" + "0" * 400, "1e400", "Infinity", "NaN"])
+def test_a_time_that_is_no_number_is_refused(time):
+    body = encoded({**sent.github_pull("opened", 12, B)}).replace(b'"2026-11-27T00:00:00Z"', time.encode())
+    assert time.encode() in body
+    with pytest.raises(UnreadableError):
+        parse(Provider.GITHUB, body)
+
+
+def test_a_name_that_is_no_text_is_refused():
+    body = encoded(sent.github_push(A, B)).replace(b"octo/shop", b"octo/\\ud800")
+    with pytest.raises(UnreadableError):
+        parse(Provider.GITHUB, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,40 @@ def test_a_push_that_never_comes_holds_up_none_after_it_and_is_not_built_when_it
     assert taken == [one.commit for one in there]
     line, taken = run(line, late[::-1], now=10_000.0)
     assert (line.head, taken) == (pushes[-1].commit, [])
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_pushes_that_were_lost_and_come_again_one_by_one_are_older_than_what_was_built_after_them(order):
+    lost = chain("b", "c", "d")
+    line, taken = run(Line(), chain("", "a", "b"))
+    line, more = run(line, [push("d", "e")], now=100.0)
+    assert taken + more == ["a", "b", "e"]
+    for number, which in enumerate(order):
+        line, taken = run(line, [lost[which]], now=200.0 + 20 * number)
+        assert (line.head, taken) == ("e", [])
+    assert run(line, [push("e", "f")], now=300.0)[1] == ["f"]
+
+
+def test_a_push_after_a_lost_push_back_to_an_earlier_commit_is_built():
+    line, _ = run(Line(), chain("", "a", "b", "c"))
+    assert run(line, [push("a", "d")], now=100.0)[1] == ["d"]
+
+
+def test_a_branch_that_was_made_again_is_built_even_if_its_end_was_lost():
+    line, _ = run(Line(), chain("x", "", "b"))
+    assert run(line, [push("", "d")], now=100.0)[1] == ["d"]
+
+
+def test_the_same_push_a_second_time_may_overtake_the_push_back_between_them():
+    line, _ = run(Line(), chain("", "a", "b"))
+    _, taken = run(line, [push("a", "b", key="2"), push("b", "a", key="1")], now=50.0)
+    assert taken == ["a", "b"]
+
+
+def test_an_old_push_is_known_after_hundreds_of_others():
+    commits = [commit(number) for number in range(900)]
+    line, _ = run(Line(), chain("", *commits))
+    assert run(line, [push(commits[5], commits[6], key="again")], now=10_000.0)[1] == []
 
 
 def test_a_push_that_follows_the_newest_is_taken_at_once():

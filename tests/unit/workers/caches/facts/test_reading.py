@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildfarm.errors import NodeError, OutOfMemoryError, RegistryError
+from buildfarm.errors import NodeError, NotRebasableError, OutOfMemoryError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.releases.facts.components.layer import PACKED_BYTES_MAX as COMPONENTS_BYTES_MAX
 from buildfarm.releases.facts.layer import BASE_PACKED_BYTES_MAX, LayerFacts, Unread
-from buildfarm.releases.facts.wanted import Urgency
+from buildfarm.releases.facts.wanted import HELD_SECONDS, Urgency
 from testkit.registry.builder import archive_of
 from workers.caches.facts import inspect, newest, reader
 from workers.caches.facts.inspect import NotReadError, inspect_layer
@@ -141,6 +141,8 @@ class Store:
 
     def put_off(self, image):
         self.calls.append("put off")
+
+    def failed(self, diff_id):
         self.tries += 1
         return self.tries
 
@@ -153,8 +155,8 @@ class Store:
     def put_back(self, image):
         self.calls.append("put back")
 
-    def done(self, image):
-        self.calls.append("done")
+    def done(self, image, why=""):
+        self.calls.append(f"done: {why}" if why else "done")
 
 
 class Pool:
@@ -200,10 +202,34 @@ def failing(error, times=99):
 
 
 def test_each_layer_of_an_image_is_read_while_it_is_held(made):
-    store = Store(3)
-    made(store).turn()
-    assert store.calls == ["take LATER", "hold", "hold", "hold", "done"]
+    store, now = Store(3), [0.0]
+
+    def inspected():
+        for _ in range(100):  # as often as a sandbox asks whether to go on
+            now[0] += 2.0
+            found._go_on()
+        return FACTS
+
+    found = made(store, inspected, clock=lambda: now[0])
+    found.turn()
     assert set(store.found) == set(store.layers)
+    assert store.calls == ["take LATER", *["hold"] * store.calls.count("hold"), "done"]
+    assert 600 / HELD_SECONDS * 2 < store.calls.count("hold") < 20
+    found._go_on()
+    assert store.calls[-1] == "done", "it holds none now"
+
+
+def test_an_image_that_can_never_be_read_is_done_with_a_reason(made, monkeypatch):
+    store = Store()
+    for error, why in (
+        (NotInRegistryError("It is gone."), "the registry no longer has it"),
+        (NotRebasableError("Another version wrote it.", advice="Upgrade."), "Another version wrote it"),
+        (ValueError("not an image"), "not an image"),
+    ):
+        found = made(store)
+        monkeypatch.setattr(reader, "layers_of", lambda registry, image, error=error: failing(error)())
+        found.turn()
+        assert store.calls[-1] == f"done: {why}"
 
 
 def test_a_layer_that_another_node_has_read_meanwhile_is_left(made):
@@ -221,7 +247,7 @@ def test_a_layer_that_another_node_has_read_meanwhile_is_left(made):
 def test_between_two_layers_builds_come_first(made):
     store = Store(3)
     made(store, busy=lambda: True).turn()
-    assert (len(store.found), store.calls) == (1, ["take LATER", "hold", "put back"])
+    assert (len(store.found), store.calls) == (1, ["take LATER", "put back"])
 
 
 @pytest.mark.parametrize(("busy", "taken"), [(True, 1), (False, 3)])
@@ -269,10 +295,19 @@ def test_a_node_without_an_engine_leaves_images_to_others(made):
     with pytest.raises(NodeError):
         found.turn()
     found.turn()
-    assert store.calls == ["take LATER", "hold", "put back"]
+    assert store.calls == ["take LATER", "put off"], "it is not the first that each node takes"
     now[0] = 100.0
     found.turn()
     assert store.calls[-1] == "done"
+
+
+def test_only_failures_to_read_a_layer_count_against_it(made):
+    store = Store()
+    found = made(store, failing(RegistryError("down"), 5))
+    for _ in range(5):
+        with pytest.raises(RegistryError):
+            found.turn()
+    assert (store.tries, store.found) == (0, {})
 
 
 @pytest.mark.parametrize(

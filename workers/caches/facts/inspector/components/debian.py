@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workers.caches.facts.inspector.components.found import Component, component, fields, first
+from workers.caches.facts.inspector.components.found import (
+    Component,
+    DamagedError,
+    component,
+    each,
+    fields,
+    first,
+    qualifiers,
+)
 
 PATH = re.compile(r"(?:^|/)var/lib/dpkg/(?:status|status\.d/[^/]+)$")
 BYTES_MAX = 32 * 1024 * 1024
@@ -17,22 +25,22 @@ _PACKAGES_MAX = 20_000
 _SOURCE = re.compile(r"(\S+)(?:\s+\((\S+)\))?")
 
 
-def read(content: bytes, path: str) -> Iterator[Component]:
-    """The installed packages. Raises DamagedError if a package has no plain name or version."""
-    for paragraph in re.split(rb"\n\s*\n", content)[:_PACKAGES_MAX]:
+def read(content: bytes, path: str) -> Iterator[Component | DamagedError]:
+    """The installed packages."""
+    return each(_package, _installed(content))
+
+
+def _installed(content: bytes) -> Iterator[dict[str, list[str]]]:
+    for paragraph in re.split(rb"\n\s*\n", content, maxsplit=_PACKAGES_MAX)[:_PACKAGES_MAX]:
         headers = fields(paragraph.lstrip(b"\n"))
         state = first(headers, "status")
         if first(headers, "package") and (not state or state.endswith(" installed")):
-            yield _package(headers)
+            yield headers
 
 
 def _package(headers: dict[str, list[str]]) -> Component:
     name, version = first(headers, "package"), first(headers, "version")
     source = _SOURCE.match(first(headers, "source"))
     upstream = f"{source[1]}@{source[2] or version}" if source else ""
-    extra = "&".join(
-        f"{key}={value[:250]}"
-        for key, value in (("arch", first(headers, "architecture")), ("upstream", upstream))
-        if value
-    )
+    extra = qualifiers(arch=first(headers, "architecture"), upstream=upstream)
     return component("deb", name, version, "", extra)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -20,11 +21,17 @@ COMPONENTS_MAX = 20_000
 _UNREAD_MAX = 20
 _REMOVED_MAX = 20_000
 _FILE_SECONDS = 5  # of the processor
-_SLOW_MAX = 3  # files that took longer; then no more are read
+_LAYER_SECONDS = 60.0  # likewise, for all files of a layer; then no more are read
 _NAME_CHARS_MAX = 1024
+_PATH_CHARS_MAX = 2048  # as it is written
+_FILES_MAX = 2 * COMPONENTS_MAX  # also those without a component, which hide one of a lower layer
+_PACKED_BYTES_MAX = 256 * 1024  # what the farm keeps
+_TEXT_BYTES_MAX = 16 * 1024 * 1024
+_JARS = (".jar", ".war", ".ear")
 _WHITEOUT = ".wh."
 
-_Text = Callable[[bytes, str], Iterator[Component]]
+_Found = Iterable[Component | DamagedError]
+_Text = Callable[[bytes, str], _Found]
 _TEXTS: tuple[tuple[re.Pattern[str], int, _Text], ...] = (
     (runtimes.PATH, runtimes.BYTES_MAX, runtimes.read),
     (debian.PATH, debian.BYTES_MAX, debian.read),
@@ -40,7 +47,7 @@ _DPKG = re.compile(r"(?:^|/)var/lib/dpkg/")
 _PACKAGED = re.compile(
     r"(?:^|/)(?:node_modules|site-packages|gems|perl5|\.(?:venv|python|node|deno|bun|java|php|heroku)|jvm)/"
 )
-_OF_DPKG = re.compile(r"^(?:usr/(?!local/)|lib/|bin/|sbin/|lib64/|opt/java/)|(?:^|/)\.apt/")
+_OF_DPKG = re.compile(r"^(?:usr/(?!local/)|lib/|bin/|sbin/|lib64/|opt/java/)|^app/\.apt/")
 
 
 @dataclass
@@ -51,17 +58,28 @@ class Inventory:
     removed: list[str] = field(default_factory=list)  # what the layer takes away of lower ones; "x/" is all in x
     unread: dict[str, str] = field(default_factory=dict)
     _count: int = 0
-    _slow: int = 0
+    _more: int = 0  # files that are not known either
+    _seconds: float = 0.0
 
     def entry(self, name: str) -> None:
         """Anything but a folder: it may take something away."""
+        if _is_listed(name):
+            self._keep(name, ())
         folder, _, last = name.rpartition("/")
-        if last.startswith(_WHITEOUT) and len(self.removed) < _REMOVED_MAX:
-            folder = plain_path(folder)
+        if last.startswith(_WHITEOUT):
             is_opaque = last == ".wh..wh..opq"
-            self.removed.append(
-                f"{folder}/" if is_opaque else f"{folder}/{plain_path(last.removeprefix(_WHITEOUT))}".lstrip("/")
-            )
+            gone = f"{plain_path(folder)}/{'' if is_opaque else plain_path(last.removeprefix(_WHITEOUT))}"
+            if len(gone) > _PATH_CHARS_MAX:
+                self._note(name, "its path is too long")
+            elif len(self.removed) >= _REMOVED_MAX:
+                self._note(name, "the layer removes too many files")
+            else:
+                self.removed.append(gone if is_opaque else gone.lstrip("/"))
+
+    def link(self, name: str) -> None:
+        """A hard link: its content stands under another name."""
+        if _is_listed(name):
+            self._note(name, "it is a hard link")
 
     def bytes_of(self, name: str) -> int:
         """How much of this file is to be read; 0 if it names no component by itself."""
@@ -92,48 +110,66 @@ class Inventory:
 
     def encode(self) -> bytes:
         """Equal layers have equal bytes."""
-        document = {
-            "version": VERSION, "files": {name: found for name, found in sorted(self.files.items()) if found},
-            "removed": sorted(self.removed), "unread": self.unread,
-        }  # fmt: skip
-        return zlib.compress(json.dumps(document, sort_keys=True, separators=(",", ":")).encode(), 9)
+        unread = {**self.unread, **({"": f"{self._more:,} more files could not be read"} if self._more else {})}
+        text = _text(dict(sorted(self.files.items())), sorted(self.removed), unread)
+        packed = zlib.compress(text, 9)
+        if len(packed) > _PACKED_BYTES_MAX or len(text) > _TEXT_BYTES_MAX:
+            return zlib.compress(_text({}, [], {"": "the list of its components is too long"}), 9)
+        return packed
 
-    def _binary(self, name: str, file: IO[bytes], read: Callable[[IO[bytes], str], Iterable[Component]]) -> None:
+    def _binary(self, name: str, file: IO[bytes], read: Callable[[IO[bytes], str], _Found]) -> None:
         if not _OF_DPKG.search(name):
             file.seek(0)
             self._add(name, lambda: read(file, name))
 
-    def _add(self, name: str, read: Callable[[], Iterable[Component]]) -> None:
-        if self._slow >= _SLOW_MAX:
-            self._note(name, "too many files take too long")
+    def _add(self, name: str, read: Callable[[], _Found]) -> None:
+        if self._seconds >= _LAYER_SECONDS:
+            self._note(name, "the layer's files take too long")
             return
-        found: list[Component] = []
+        found: list[Component | DamagedError] = []
+        started = time.process_time()
         try:
             with _bounded():
                 found.extend(read())
         except _SlowError:
-            self._slow += 1
             self._note(name, "to read it takes too long")
         except DamagedError as error:
             self._note(name, str(error))
         except Exception as error:  # noqa: BLE001 - whatever untrusted bytes make the libraries raise
             self._note(name, f"it is damaged ({type(error).__name__})")
-        room = COMPONENTS_MAX - self._count
+        self._seconds += time.process_time() - started
+        if damaged := [one for one in found if isinstance(one, DamagedError)]:
+            more = f", and {len(damaged) - 1:,} more entries" if damaged[1:] else ""
+            self._note(name, f"{plain_path(str(damaged[0]))[:500]}{more}")
+        self._keep(name, [one for one in found if not isinstance(one, DamagedError)])
+
+    def _keep(self, name: str, found: Sequence[Component]) -> None:
+        """Also that there is none: the file hides that of a lower layer."""
+        path, room = plain_path(name), COMPONENTS_MAX - self._count
+        if not found and not _is_listed(name) and path not in self.files:
+            return
+        if len(path) > _PATH_CHARS_MAX:
+            self._note(name, "its path is too long")
+            return
+        if len(self.files) >= _FILES_MAX and path not in self.files:
+            self._note(name, "the layer has too many files that name components")
+            return
         if len(found) > room:
             self._note(name, f"the layer has more than {COMPONENTS_MAX:,} components")
         kept = tuple(sorted(set(found[:room])))
         self._count += len(kept)
-        # A list of packages that an upper layer has emptied hides the one below.
-        if kept or _DPKG.search(name):
-            self.files[plain_path(name)] = kept
+        self.files[path] = kept
 
     def _note(self, name: str, why: str) -> None:
-        if len(self.unread) < _UNREAD_MAX:
-            self.unread.setdefault(plain_path(name)[-_NAME_CHARS_MAX:], why)
+        path = plain_path(name)[-_NAME_CHARS_MAX:]
+        if path in self.unread or len(self.unread) < _UNREAD_MAX:
+            self.unread.setdefault(path, why)
+        else:
+            self._more += 1
 
 
-class _SlowError(Exception):
-    """The file takes too long."""
+class _SlowError(BaseException):
+    """The file takes too long. No library handles it as its own error."""
 
 
 @contextmanager
@@ -154,3 +190,13 @@ def _row(name: str) -> tuple[re.Pattern[str], int, _Text] | None:
     if len(name) > _NAME_CHARS_MAX or (_OF_DPKG.search(name) and not _DPKG.search(name)):
         return None
     return next((row for row in _TEXTS if row[0].search(name)), None)
+
+
+def _is_listed(name: str) -> bool:
+    """Whether such a file names components, by its name alone."""
+    return _row(name) is not None or (name.endswith(_JARS) and not _OF_DPKG.search(name))
+
+
+def _text(files: Mapping[str, Sequence[Component]], removed: Sequence[str], unread: Mapping[str, str]) -> bytes:
+    document = {"version": VERSION, "files": files, "removed": removed, "unread": unread}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

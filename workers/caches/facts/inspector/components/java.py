@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import IO
 
-from workers.caches.facts.inspector.components.found import Component, DamagedError, component, fields, first
+from workers.caches.facts.inspector.components.found import Component, DamagedError, component, each, fields, first
 
 _POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties$")
 _INNER = re.compile(r"(?:BOOT-INF|WEB-INF)/lib/[^/]+\.jar$")
@@ -23,21 +24,26 @@ _INNER_BYTES_MAX = 64 * 1024 * 1024
 _TEXT_BYTES_MAX = 64 * 1024
 
 
-def read(file: IO[bytes], path: str, *, inner: bool = False) -> Iterator[Component]:
-    """The artifacts. Raises DamagedError if none is named, and what zipfile raises."""
+def read(file: IO[bytes], path: str, *, inner: bool = False) -> Iterator[Component | DamagedError]:
+    """The artifacts, and which parts name none. Raises DamagedError if it names nothing, and what zipfile raises."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if len(entries) > _ENTRIES_MAX:
             raise DamagedError("it has too many entries")
-        found = [_artifact(_text(archive, one)) for one in entries if _POM.match(one.filename)]
+        poms = [one for one in entries if _POM.match(one.filename)]
+        found = list(each(lambda one: _artifact(_text(archive, one)), poms))
         inside = [] if inner else [one for one in entries if _INNER.match(one.filename)]
         if not found and not inside:
             found = list(_by_manifest(archive, entries))
         yield from found
         for one in inside[:_INNER_MAX]:
-            if one.file_size > _INNER_BYTES_MAX:
-                raise DamagedError("an archive in it is too large")
-            yield from read(io.BytesIO(archive.read(one)), one.filename, inner=True)
+            try:
+                if one.file_size > _INNER_BYTES_MAX:
+                    raise DamagedError("it is too large")
+                yield from read(io.BytesIO(archive.read(one)), one.filename, inner=True)
+            except (ValueError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                why = str(error) if isinstance(error, DamagedError) else "it is damaged"
+                yield DamagedError(f"{one.filename[-200:]} in it: {why}")
 
 
 def _artifact(properties: bytes) -> Component:

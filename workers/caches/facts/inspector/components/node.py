@@ -19,7 +19,8 @@ PATH = re.compile(
 BYTES_MAX = 1024 * 1024
 PNP_PATH = re.compile(r"(?:^|/)\.pnp\.c?js$")
 PNP_BYTES_MAX = 16 * 1024 * 1024
-_STATE = re.compile(rb"RAW_RUNTIME_STATE =\s*'((?:[^'\\]|\\.)*)';", re.DOTALL)
+_STATE = b"RAW_RUNTIME_STATE ="
+_STATE_TEXT = re.compile(rb"\s*'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL)
 _PNP = re.compile(r"(?:virtual:[0-9a-f]+#)?npm:(?:(?P<name>(?:@[^@/]+/)?[^@/]+)@)?(?P<version>[^:@#]+)")
 _PACKAGES_MAX = 50_000
 
@@ -35,7 +36,8 @@ def read(content: bytes, path: str) -> Iterator[Component]:
 
 def read_pnp(content: bytes, path: str) -> Iterator[Component]:
     """The packages that Yarn's resolver lists, and that come from a registry. Raises DamagedError."""
-    state = _STATE.search(content)
+    at = content.find(_STATE)
+    state = _STATE_TEXT.match(content, at + len(_STATE)) if at >= 0 else None
     if state is None:
         raise DamagedError("it has no list of packages")
     told = read_json(re.sub(rb"\\(\n|.)", lambda one: b"" if one[1] == b"\n" else one[1], state[1], flags=re.DOTALL))

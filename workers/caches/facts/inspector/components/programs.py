@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from elftools.elf.elffile import ELFFile
 
-from workers.caches.facts.inspector.components.found import Component, DamagedError, component, read_json
+from workers.caches.facts.inspector.components.found import Component, DamagedError, component, each, read_json
 
 _GO_MAGIC = b"\xff Go buildinf:"
 _GO_BYTES_MAX = 4 * 1024 * 1024
@@ -23,7 +23,7 @@ _RUNTIMES = {  # the first of the named programs: what its text names as its ver
 _RUNTIME_PATH = re.compile(r"^(?:app|layers)/.*bin/(node|deno)$")
 
 
-def read(file: IO[bytes], path: str) -> Iterator[Component]:
+def read(file: IO[bytes], path: str) -> Iterator[Component | DamagedError]:
     """The modules, crates and runtime of an ELF file. Raises DamagedError, and what pyelftools raises."""
     if runtime := _RUNTIME_PATH.search(path):
         yield from _runtime(file, runtime[1])
@@ -72,7 +72,7 @@ def _text(content: bytes, at: int) -> tuple[bytes, int]:
     return content[at : at + length], at + length
 
 
-def _rust(content: bytes) -> Iterator[Component]:
+def _rust(content: bytes) -> Iterator[Component | DamagedError]:
     """Source: rust-secure-code's cargo-auditable, PARSING.md: JSON, compressed by zlib."""
     unpacker = zlib.decompressobj()
     text = unpacker.decompress(content, _RUST_BYTES_MAX)
@@ -80,9 +80,8 @@ def _rust(content: bytes) -> Iterator[Component]:
     listed = told.get("packages") if isinstance(told, dict) else None
     if not isinstance(listed, list) or len(listed) > _MODULES_MAX:
         raise DamagedError("its list of crates cannot be read")
-    for one in listed:
-        if isinstance(one, dict) and one.get("kind", "runtime") == "runtime":
-            yield component("cargo", one.get("name"), one.get("version"))
+    crates = [one for one in listed if isinstance(one, dict) and one.get("kind", "runtime") == "runtime"]
+    yield from each(lambda one: component("cargo", one.get("name"), one.get("version")), crates)
 
 
 def _runtime(file: IO[bytes], name: str) -> Iterator[Component]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workers.caches.facts.inspector.components.found import Component, DamagedError, component
+from workers.caches.facts.inspector.components.found import Component, DamagedError, component, qualifiers
 
 PATH = re.compile(r"(?:^|/)specifications/(?:default/)?[^/]+\.gemspec$")
 BYTES_MAX = 256 * 1024
 _STUB = re.compile(rb"^# stub: (\S+) (\S+) (\S+)", re.MULTILINE)
-_LICENCE = re.compile(rb"""\.licenses?\s*=\s*\[?\s*["']([^"'\n]{1,100})["']""")
+_LICENCE = re.compile(rb"""\.licenses?\s*=\s*(?:\[\s*)?["']([^"'\n]{1,100})["']""")
 
 
 def read(content: bytes, path: str) -> Iterator[Component]:
@@ -25,7 +25,7 @@ def read(content: bytes, path: str) -> Iterator[Component]:
         raise DamagedError("it names no gem")
     name, version, platform = found
     licence = _LICENCE.search(content)
-    extra = "" if platform == "ruby" else f"platform={platform[:64]}"
+    extra = "" if platform == "ruby" else qualifiers(platform=platform)
     yield component("gem", name, version, licence[1].decode(errors="replace") if licence else "", extra)
 
 
@@ -33,7 +33,7 @@ def _assigned(content: bytes) -> list[str] | None:
     found = []
     for field in (rb"name", rb"version"):
         match = re.search(
-            rb"""\.""" + field + rb"""\s*=\s*(?:Gem::Version\.new\(?)?\s*["']([^"'\n]{1,214})["']""", content
+            rb"""\.""" + field + rb"""\s*=\s*(?:Gem::Version\.new\(?\s*)?["']([^"'\n]{1,214})["']""", content
         )
         if match is None:
             return None
