@@ -16,7 +16,7 @@ from buildfarm.store import Nodes
 from testkit.builds import build_node, farm_alone
 
 HOLDER = "holder"
-DUTIES = (("sweeper", 2.0), ("archivist", 60.0))
+DUTIES = (("sweeper", 2.0), ("archivist", 60.0), ("roller", 5.0), ("inspector", 390.0))
 SETTLE_SECONDS = 5.0
 RECORD_SECONDS = 20.0
 
