@@ -15,6 +15,7 @@ from buildfarm.model import Build, BuildRequest, BuildResult, Layer, Phase, Requ
 from buildfarm.oci.digest import Digest
 from buildfarm.store import Database, Lease
 from testkit.archive import FAILURE, SOURCE, Life
+from testkit.observability.rollout import seed_rollout
 
 BUILDS_OF_ONE = 60  # more than a page of an app has
 LIVE = 0.05  # of the other builds; the rest is in the archive
@@ -32,6 +33,7 @@ class Many:
     archived: str
     builds: tuple[Build, ...]  # of the first, the newest first
     archived_build: str  # the newest of the second that made an image
+    rollout: str  # of all apps
 
 
 def seed(farm: Farm, apps: int, builds: int) -> Many:
@@ -45,7 +47,8 @@ def seed(farm: Farm, apps: int, builds: int) -> Many:
     found = farm.recent(BUILDS_OF_ONE, tenant=life.tenant, app="web")
     _copy(farm, next(build for build in found if build.result), apps, builds, chance)
     old = next(build.id for build in farm.recent(10, tenant=life.tenant, app="archived") if build.result)
-    return Many(life.tenant, "web", "archived", tuple(found), old)
+    rollout = seed_rollout(farm, [f"{life.tenant}/web", *(_name(number) for number in range(apps))])
+    return Many(life.tenant, "web", "archived", tuple(found), old, rollout)
 
 
 def _build(life: Life, app: str, number: int, chance: random.Random) -> None:
@@ -94,7 +97,7 @@ def _copy(farm: Farm, model: Build, apps: int, builds: int, chance: random.Rando
         for number in numbers:
             app = number % apps
             at = now - 400 * _DAY * (1 - number / builds)
-            copy = _Copy(farm.database, f"tenant-{app % _TENANTS}", f"app-{app}", _hex(f"build {number}")[:16], at)
+            copy = _Copy(farm.database, *_name(app).split("/"), _hex(f"build {number}")[:16], at)
             if number >= builds * (1 - LIVE):
                 copy.write_record(pipeline, record, model.request)
             else:
@@ -102,6 +105,10 @@ def _copy(farm: Farm, model: Build, apps: int, builds: int, chance: random.Rando
             state = "failed" if number % 9 == 0 else "succeeded"
             copy.write_app(pipeline, f"{state} {10 + 20 * chance.random():.2f} {100_000_000 + 9 * number}")
         pipeline.execute()
+
+
+def _name(app: int) -> str:
+    return f"tenant-{app % _TENANTS}/app-{app}"
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,9 @@ def pages_of(many: Many) -> dict[str, str]:
         "retention": "/retention",
         "tokens": "/tokens",
         "rollouts": "/rollouts",
+        "rollout": f"/rollouts/{many.rollout}",
+        "where": "/where?q=npm/lodash",
+        "credentials": f"/apps/{many.tenant}/{many.live}/credentials",
     }
 
 
