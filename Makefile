@@ -166,7 +166,7 @@ verify-fleet: $(STAMP) ## what it costs to move 1,000 apps to another base, and 
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.queue.fleet
 
-verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, an unsteady Redis, clocks that jump, IPv6
+verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, registries, an unsteady Redis, clocks that jump, IPv6
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.network
 

@@ -174,12 +174,15 @@ def terminate(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 @contextmanager
-def farm_alone(name: str) -> Iterator[Farm]:
-    """A farm without nodes, in a namespace and a network that nobody else uses, named after ``name``."""
+def farm_alone(name: str, **changes: Any) -> Iterator[Farm]:
+    """A farm without nodes, in a namespace and a network that nobody else uses, named after ``name``.
+
+    ``changes`` are settings that differ.
+    """
     own = f"{name}-{uuid.uuid4().hex[:8]}"
     with ExitStack() as stack:
         network = stack.enter_context(builds_network(read_settings(), f"buildfarm-{own}"))
-        settings = read_settings().model_copy(update={"namespace": f"{own}:", "sandbox_network": network})
+        settings = read_settings().model_copy(update={"namespace": f"{own}:", "sandbox_network": network, **changes})
         stack.callback(empty_namespace, settings)
         yield stack.enter_context(open_farm(settings))
 

@@ -97,7 +97,8 @@ def _copy(farm: Farm, model: Build, apps: int, builds: int, chance: random.Rando
         for number in numbers:
             app = number % apps
             at = now - 400 * _DAY * (1 - number / builds)
-            copy = _Copy(farm.database, *_name(app).split("/"), _hex(f"build {number}")[:16], at)
+            tenant, _, name = _name(app).partition("/")
+            copy = _Copy(farm.database, tenant, name, _hex(f"build {number}")[:16], at)
             if number >= builds * (1 - LIVE):
                 copy.write_record(pipeline, record, model.request)
             else:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 
 from testkit.table import Claims
-from verify.network import addresses, clocks, front, outages
+from verify.network import addresses, clocks, front, outages, registries
 
-PARTS = {"front": front.tell, "outages": outages.tell, "clocks": clocks.tell, "addresses": addresses.tell}
+PARTS = {
+    "front": front.tell, "outages": outages.tell, "clocks": clocks.tell, "addresses": addresses.tell,
+    "registries": registries.tell,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, 
 from buildfarm.sources.credentials.matching import advice_for, needs_one
 from buildfarm.sources.remarks import remarks
 from workers.build_folder import BuildFolder, NotPlainError
+from workers.fetch.late import once_seen
 from workers.sandbox.container import Ended, Sandbox
 from workers.sandbox.spec import CA_VARIABLES
 
@@ -201,7 +202,7 @@ def _packed(files: Mapping[str, str]) -> bytes:
 
 def _blob(source: ArtifactSource, registry: Registry, limit_bytes: int) -> Descriptor:
     try:
-        blob = registry.read_manifest(source.repository, source.digest)[0].layers[0]
+        blob = once_seen(lambda: registry.read_manifest(source.repository, source.digest))[0].layers[0]
     except NotInRegistryError as error:
         raise SourceError(
             f"The source {source.digest} is not in the registry.", advice="Send it again: buildfarm build DIRECTORY."
