@@ -78,9 +78,10 @@ images-report: $(STAMP) ## the sizes of database images, beside the usual instal
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images.report
 
-verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier
+verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier; components against syft
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.images.signatures
+	$(BIN)/python -m verify.images.components
 
 verify-images: $(STAMP) ## what the database images do, on two engines, and under odd conditions; STARTS=10 interrupts fewer
 	$(BIN)/buildfarm up

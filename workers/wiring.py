@@ -264,7 +264,7 @@ def open_facts(
     store, components = FactsStore(farm.database), ComponentStore(farm.database)
     notes = ImageNotes(farm.registry, components)
     duty = Duty(nodes, farm.settings.node_id, "inspector", _FACTS_LEAD_SECONDS)
-    newest = NewestImages(farm.registry, store, bases, duty.is_mine, notes.note, components.is_asked)
+    newest = NewestImages(farm.registry, store, bases, duty.is_mine, notes)
     return FactsReader(
         tools.pool, farm.registry, store, lambda: tools.builders.current.image, newest, lambda: bool(builds()),
         tools.caches.snapshots.has_ended, logger(), farm.settings.layer_facts, metrics.layer_reading_stopped.set,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import anyio
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -15,6 +16,8 @@ from buildfarm.api.problems import RefusedError
 from buildfarm.api.services import Services
 from buildfarm.errors import NotFoundError, RegistryError, UnconfirmedError
 from buildfarm.model import Build
+
+T = TypeVar("T")
 
 _HOUR = 3600
 
@@ -117,6 +120,15 @@ def caller_of(request: Request, services: Services, token: Token, calls_per_hour
         )  # fmt: skip
     address = request.client.host if request.client else ""
     return Caller(token, services, address, request.scope["state"]["request_id"])
+
+
+async def in_turn(caller: Caller, work: Callable[[], T]) -> T:
+    """What ``work`` returns, which reads the components of images: one at a time, for it can take much memory.
+
+    Raises RefusedError if too many wait already.
+    """
+    with caller.services.lists.take(caller.token.id):
+        return await anyio.to_thread.run_sync(work, limiter=caller.services.list_threads)
 
 
 def with_scope(scope: Scope) -> Callable[[Caller], Caller]:

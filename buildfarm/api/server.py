@@ -34,6 +34,7 @@ from buildfarm.telemetry.traces import open_tracer
 
 _MOVES_MAX = 8  # of images to other bases, at once; each has one of the threads in which all else is answered
 _WAITS_MAX, _TOKEN_WAITS_MAX = 64, 16  # for changes of images; in threads of their own
+_LISTS_MAX, _TOKEN_LISTS_MAX = 32, 8  # for components; one at a time, which can take a second and 270 MB
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
 
 
@@ -63,6 +64,8 @@ def serve(settings: Settings) -> None:
             moves=Slots("moves", total_max=_MOVES_MAX, token_max=_MOVES_MAX),
             waits=Slots("waits for changes", total_max=_WAITS_MAX, token_max=_TOKEN_WAITS_MAX),
             wait_threads=anyio.CapacityLimiter(_WAITS_MAX),
+            lists=Slots("requests for components", total_max=_LISTS_MAX, token_max=_TOKEN_LISTS_MAX),
+            list_threads=anyio.CapacityLimiter(1),
             readiness=Readiness(farm),
         )
         dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))

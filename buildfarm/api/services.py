@@ -32,4 +32,6 @@ class Services:
     moves: Slots
     waits: Slots
     wait_threads: anyio.CapacityLimiter
+    lists: Slots
+    list_threads: anyio.CapacityLimiter
     readiness: Readiness

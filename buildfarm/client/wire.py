@@ -107,7 +107,10 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         return BUILD_ERRORS[code](detail, advice=advice)
     for kind in (NotFoundError, ConflictError, NotReadYetError, RegistryFullError, StorageLimitError, TooLateError):
         if code == kind.code:
-            return kind(detail, advice=advice)
+            error = kind(detail, advice=advice)
+            if isinstance(error, NotReadYetError) and wait.isdigit():
+                error.retry_after_seconds = float(wait)
+            return error
     return RequestError(detail, advice=advice) if answer.status_code < 500 else ApiError(detail, advice=advice)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +15,8 @@ from buildfarm.access import Scope, Tokens
 from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildRequest, BuildResult, Layer, Phase, Request, RunPolicy, UsedBuildpack
 from buildfarm.oci.digest import Digest
+from buildfarm.releases.facts.components.store import ComponentStore
+from buildfarm.releases.facts.layer import COMPONENTS_VERSION
 from buildfarm.store import Database, Lease
 from testkit.archive import FAILURE, SOURCE, Life
 from testkit.observability.rollout import seed_rollout
@@ -46,6 +50,7 @@ def seed(farm: Farm, apps: int, builds: int) -> Many:
         _build(life, "web", number, chance)
     found = farm.recent(BUILDS_OF_ONE, tenant=life.tenant, app="web")
     _copy(farm, next(build for build in found if build.result), apps, builds, chance)
+    _contain(farm, life.tenant)
     old = next(build.id for build in farm.recent(10, tenant=life.tenant, app="archived") if build.result)
     rollout = seed_rollout(farm, [f"{life.tenant}/web", *(_name(number) for number in range(apps))])
     return Many(life.tenant, "web", "archived", tuple(found), old, rollout)
@@ -112,6 +117,21 @@ def _name(app: int) -> str:
     return f"tenant-{app % _TENANTS}/app-{app}"
 
 
+def _contain(farm: Farm, tenant: str) -> None:
+    """Components of both apps' newest images, on a base: with a long path, and a version that cannot be compared."""
+    store, base = ComponentStore(farm.database), f"builder@sha256:{'b' * 64}"
+    deep = "app/" + "node_modules/@a-long-scope/a-package/" * 6
+    rows = [("app/node_modules/lodash/", "4.17.20"), (deep, "4.17.19-a-long-prerelease.1"), ("app/x/", "next")]
+    files = {f"{path}package.json": [["npm", "lodash", version, "MIT", ""]] for path, version in rows}
+    told = {"version": COMPONENTS_VERSION, "files": files, "removed": [], "unread": {"app/bin/x": "it is damaged"}}
+    layer = Digest.of(b"components")
+    store.put(layer, zlib.compress(json.dumps(told, separators=(",", ":")).encode()), of_base=False)
+    for app in ("web", "archived"):
+        digest = farm.records.tag_target(f"apps/{tenant}/{app}") or ""
+        store.note_image(f"apps/{tenant}/{app}", digest, base, [layer])
+    store.note_image(base, f"sha256:{'b' * 64}", "", [layer])
+
+
 @dataclass(frozen=True)
 class _Copy:
     """A build that is like another one, as scripts write it."""
@@ -174,6 +194,7 @@ def pages_of(many: Many) -> dict[str, str]:
         "compare": f"/compare?a={made[30].id}&b={made[0].id}",
         "search": "/search?q=app-12",
         "search-image": f"/search?q={digest[:14]}",
+        "where": "/where?q=npm/lodash%40%3C4.17.21",
         "limits": f"/limits?owner={many.tenant}",
         "retention": "/retention",
         "tokens": "/tokens",

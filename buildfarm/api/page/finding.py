@@ -8,7 +8,7 @@ from itertools import islice
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from buildfarm.api.caller import Caller
+from buildfarm.api.caller import Caller, in_turn
 from buildfarm.api.page.apps import AppView
 from buildfarm.api.page.comparing.compare import compare
 from buildfarm.api.page.comparing.packages import packages_of
@@ -27,8 +27,12 @@ _DIGEST = re.compile(r"(?:.*@)?(?:sha256:)?([0-9a-f]{6,64})")
 
 
 @router.get("/compare")
-def compare_builds(request: Request, caller: Visitor, a: str = "", b: str = "") -> Response:
+async def compare_builds(request: Request, caller: Visitor, a: str = "", b: str = "") -> Response:
     """What differs between build ``a`` and the newer ``b``."""
+    return await in_turn(caller, lambda: _compared(request, caller, a, b))
+
+
+def _compared(request: Request, caller: Caller, a: str, b: str) -> Response:
     if not (_BUILD_ID.fullmatch(a) and _BUILD_ID.fullmatch(b)):
         raise RequestError("Two builds are compared, by their ids.", advice="Choose them on the page of an app.")
     before, after = caller.build(a), caller.build(b)

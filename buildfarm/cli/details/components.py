@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from buildfarm.cli.error_handler import connected_farm, json_option
+from buildfarm.cli.show import table, terminal
 from buildfarm.errors import NotReadYetError
+
+if TYPE_CHECKING:
+    from buildfarm.releases.facts.components.models import Places
 
 T = TypeVar("T")
 
@@ -57,15 +61,10 @@ def where(expression: str, only_apps: bool, limit: int, as_json: bool) -> None:
     if only_apps:
         click.echo("".join(f"{app}\n" for app in dict.fromkeys(place.app for place in found.places)), nl=False)
     else:
-        rows = [("APP", "VERSION", "SINCE", "IN", "FILE")]
-        rows += [
-            (place.app, place.version, _day(place.since), "base" if place.in_base else "app", place.path)
-            for place in found.places
-        ]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for row in rows if found.places else []:
-            click.echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]))
+        _show_places(found)
         click.echo(f"{found.apps:,} of {found.searched:,} apps have it.")
+        if not all(place.is_compared for place in found.places):
+            click.echo("Versions with a question mark cannot be compared, so these may not match.", err=True)
     if found.incomplete_apps:
         named = ", ".join(found.incomplete[:5]) + (" …" if found.incomplete_apps > 5 else "")
         click.echo(f"With files whose components are not known: {found.incomplete_apps:,} apps ({named}).", err=True)
@@ -74,18 +73,27 @@ def where(expression: str, only_apps: bool, limit: int, as_json: bool) -> None:
         click.echo(f"Not read yet, so not wholly searched: {found.unknown_apps:,} apps ({named}).", err=True)
 
 
+def _show_places(found: Places) -> None:
+    rows = table("APP", "VERSION", "SINCE", "IN", "FILE")
+    for place in found.places:
+        version = place.version if place.is_compared else f"{place.version}?"
+        rows.add_row(place.app, version, _day(place.since), "base" if place.in_base else "app", place.path)
+    if found.places:
+        terminal().print(rows)
+
+
 def when_read(call: Callable[[], T]) -> T:
     """What the call returns, once nodes have read what it needs. Raises NotReadYetError after a quarter of an hour."""
-    until, has_told = time.monotonic() + _WAIT_SECONDS, False
+    until, told = time.monotonic() + _WAIT_SECONDS, ""
     while True:
         try:
             return call()
         except NotReadYetError as error:
-            if time.monotonic() > until:
+            if time.monotonic() + error.retry_after_seconds > until:
                 raise
-            if not has_told:
-                click.echo(f"{error.message} Waiting for a node to read them.", err=True)
-                has_told = True
+            if error.message != told:
+                told = error.message
+                click.echo(f"{told} Waiting for a node to read them.", err=True)
         time.sleep(2.0)
 
 

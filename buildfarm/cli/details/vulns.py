@@ -41,27 +41,34 @@ def vulns(image: str, path: Path, as_json: bool) -> None:
     debian = (one.purl for one in contents.components if one.kind == "deb")
     distribution = next(debian, "").partition("distro=")[2].partition("&")[0]
     try:
-        records = osv.Records(records_in(path), distribution)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        records = osv.Records(records_in(path), contents.components, distribution)
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise RequestError(f"{path} cannot be read: {error}.", advice="Name a file in the OSV schema.") from error
-    found = list(records.matches(contents.components))
+    found, gaps = records.matches(), records.gaps()
+    if contents.unread:
+        gaps.insert(0, f"The components of {len(contents.unread):,} files are not known: buildfarm sbom names them.")
     if as_json:
         rows = [dataclasses.asdict(one) | {"component": one.component.model_dump()} for one in found]
         told = {"image": contents.image, "records": records.count, "found": rows, "unread": contents.unread}
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(told | {"gaps": gaps}))
         return
     for one in found:
         where = "base" if one.component.in_base else "app"
         mended = f"fixed in {one.fixed}" if one.fixed else "no fix is named"
-        click.echo(f"{one.vulnerability}  {one.component.purl}  {where}  {mended}  {one.summary}".rstrip())
+        doubt = "  (by the jar's name alone)" if one.by_artifact else ""
+        click.echo(
+            _plain(f"{one.vulnerability}  {one.component.purl}  {where}  {mended}{doubt}  {one.summary}".rstrip())
+        )
     click.echo(
         f"{len(found):,} matches of {len(contents.components):,} components with {records.count:,} records.", err=True
     )
-    if contents.unread or records.unreadable:
-        click.echo(
-            f"Not known: the components of {len(contents.unread):,} files. Not read: {records.unreadable:,} records.",
-            err=True,
-        )
+    for gap in gaps:
+        click.echo(_plain(gap), err=True)
+
+
+def _plain(text: str) -> str:
+    """Without anything that a terminal would obey: the records come from elsewhere."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def records_in(path: Path) -> Iterator[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -16,7 +18,8 @@ from buildfarm.errors import NotFoundError, NotReadYetError, RequestError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.oci.digest import Digest
 from buildfarm.releases.facts.components.store import ComponentStore
-from buildfarm.releases.facts.store import components_key
+from buildfarm.releases.facts.layer import COMPONENTS_VERSION, LayerFacts
+from buildfarm.releases.facts.store import FactsStore, components_key, failed_key
 from buildfarm.store import Nodes
 from buildfarm.telemetry.metrics import Metrics
 from testkit.builds import empty_namespace
@@ -178,8 +181,61 @@ def test_an_app_whose_list_is_not_whole_is_named_and_not_asked_for_again(shop):
     assert not shop.farm.database.client.exists(shop.farm.database.key("components-asked"))
 
 
-def test_rows_of_bases_on_which_no_app_stands_yet_stay(shop):
+def test_rows_are_kept_until_all_images_have_been_noted_again(shop):
     store = ComponentStore(shop.farm.database)
-    store.note_image(f"builder@sha256:{'2' * 64}", f"sha256:{'2' * 64}", "", [])
+    base, gone = f"builder@sha256:{'2' * 64}", "apps/shop/gone"
+    store.note_image(base, f"sha256:{'2' * 64}", "", [])
+    store.note_image(gone, f"sha256:{'3' * 64}", base, [])
     shop.farm.where("npm/lodash")
-    assert f"builder@sha256:{'2' * 64}" in store.images()
+    assert {base, gone} <= store.images().keys()
+    store.keep_images(store.images().keys() - {base, gone})
+    assert not {base, gone} & store.images().keys()
+
+
+def test_images_are_asked_for_by_name_and_taken_once(shop):
+    database = shop.farm.database
+    database.client.delete(database.key("components-asked"))
+    store = ComponentStore(database)
+    store.ask(f"apps/a/{number}" for number in range(700))
+    store.ask(["apps/a/too-soon"])
+    assert store.asked() == tuple(f"apps/a/{number}" for number in range(500))
+    assert store.asked() == ()
+    assert 0 < database.client.ttl(database.key("components-asked")) <= 300
+
+
+def test_a_list_of_an_app_takes_less_of_redis_than_one_of_a_base(shop):
+    store, layer = ComponentStore(shop.farm.database), f"sha256:{'4' * 64}"
+    rows = {f"app/{secrets.token_hex(40)}": [["npm", "x", "1", "", ""]] for _ in range(2000)}
+    told = {"version": COMPONENTS_VERSION, "files": rows, "removed": [], "unread": {}}
+    packed = zlib.compress(json.dumps(told, sort_keys=True, separators=(",", ":")).encode())
+    store.put(layer, packed, of_base=True)
+    assert len(store.get([layer])[layer].files) == 2000
+    store.put(layer, packed, of_base=False)
+    assert store.get([layer])[layer].unread == {
+        "": f"the list of its components takes {len(packed):,} bytes, and 65,536 are kept"
+    }
+
+
+def test_a_bill_waits_for_a_layer_that_could_not_be_read_and_the_list_declares_it(shop):
+    base, store = shop.farm.builder(), FactsStore(shop.farm.database)
+    shop.deployed.app("shop/failing", base, files=npm("lodash", "4.17.20"))
+    shop.read_all()
+    (layer,) = ComponentStore(store.database).images()["apps/shop/failing"].layers
+    whole = shop.farm.sbom("shop/failing")
+    store.database.client.delete(components_key(store.database, Digest(layer)))
+    store.put(Digest(layer), LayerFacts(unknown="it is damaged"), failed=True)
+    with pytest.raises(NotReadYetError, match="could not be read") as raised:
+        shop.farm.sbom("shop/failing")
+    assert raised.value.retry_after_seconds == 3600
+    assert shop.farm.contents("shop/failing").unread == ("a layer could not be read",)
+    store.database.client.delete(failed_key(store.database, Digest(layer)))
+    with pytest.raises(NotReadYetError, match="not been read yet"):
+        shop.farm.sbom("shop/failing")
+    shop.read_all()
+    assert shop.farm.sbom("shop/failing") == whole
+
+
+@pytest.mark.parametrize("image", ["a:..x", "builder:none", "apps/shop/old:-x", "shop/old@sha256:1"])
+def test_what_names_no_image_is_not_found(shop, image):
+    with pytest.raises(NotFoundError):
+        shop.farm.sbom(image)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from buildfarm.errors import NotRebasableError, RegistryError
 from buildfarm.oci.connection import NotInRegistryError
@@ -26,6 +28,25 @@ _FAILURES_MAX = 5  # of one look
 _APPS = "apps/"
 
 
+class Notes(Protocol):
+    """Where is noted what images are made of."""
+
+    def note(self, image: str, layers: Iterable[Digest]) -> None:
+        """An image, as repository@digest. Raises what reading it raises."""
+
+    def unreadable(self, image: str) -> None:
+        """One that cannot be read."""
+
+    def begin(self) -> None:
+        """All images are about to be noted again."""
+
+    def end(self, names: Set[str]) -> None:
+        """All have been noted, and have these names."""
+
+    def asked(self) -> Iterable[str]:
+        """Names of those that are to be looked at again."""
+
+
 @dataclass
 class NewestImages:
     """One node's."""
@@ -34,13 +55,11 @@ class NewestImages:
     store: FactsStore
     bases: Callable[[], Iterable[str]]  # as repository@digest
     is_mine: Callable[[], bool]
-    note: Callable[[str, Iterable[Digest]], object] = lambda image, layers: (
-        None
-    )  # is called with each image and its layers
-    is_asked: Callable[[], bool] = bool  # whether all are to be looked at again
+    notes: Notes
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, str] = field(default_factory=dict)  # the newest image that was looked at, by repository
-    _seen_since: float = 0.0
+    _seen_since: float = -math.inf
+    _is_full: bool = False  # whether it looks at all again, and has not done so with each
     _look_at: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_SECONDS)
     _failed: set[str] = field(default_factory=set)
 
@@ -51,8 +70,11 @@ class NewestImages:
         self._look_at = self.clock() + _LOOK_SECONDS
         if not self.is_mine():
             return
-        if self.is_asked() or self.clock() - self._seen_since > _AGAIN_SECONDS:
-            self._seen, self._seen_since = {}, self.clock()
+        for name in self.notes.asked():
+            self._seen.pop(name, None)
+        if self.clock() - self._seen_since > _AGAIN_SECONDS:
+            self._seen, self._seen_since, self._is_full = {}, self.clock(), True
+            self.notes.begin()
         bases = {base: base for base in self.bases()}
         newest = bases | {name: one for name, one in tag_targets(self.store.database).items() if is_app(name)}
         # Those that fail come last, so that they keep no others from being looked at.
@@ -60,6 +82,9 @@ class NewestImages:
             (name for name, digest in newest.items() if self._seen.get(name) != digest),
             key=lambda name: name in self._failed,
         )
+        if self._is_full and not unseen:  # the bases of apps that were noted have been looked at too
+            self.notes.end(newest.keys())
+            self._is_full = False
         if len(unseen) > _LOOKED_AT_ONCE:
             self._look_at = self.clock()
         failures: list[RegistryError] = []
@@ -79,11 +104,11 @@ class NewestImages:
     def _ask_for(self, image: str) -> RegistryError | None:
         try:
             layers = layers_of(self.registry, image)
-            self.note(image, layers)
+            self.notes.note(image, layers)
             if self.store.lacking(layers):
                 self.store.wanted.add(image, Urgency.LATER if is_app(image) else Urgency.LATER_BASE)
         except (NotInRegistryError, NotRebasableError, ValueError):
-            pass  # it is gone, or cannot be moved anyway
+            self.notes.unreadable(image)  # it is gone, or cannot be moved anyway
         except RegistryError as error:
             return error
         return None

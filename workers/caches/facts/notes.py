@@ -1,8 +1,8 @@
-"""Notes which layers new images have, and on which bases they stand, for queries over all apps."""
+"""Notes which layers images have, and on which bases they stand, for queries over all apps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from buildfarm.oci.digest import Digest
@@ -29,3 +29,20 @@ class ImageNotes:
         base = "@".join(read_image(self.registry, repository, digest).base).strip("@")
         self.bases.update({base} - {""})
         self.store.note_image(repository, digest, base, layers)
+
+    def unreadable(self, image: str) -> None:
+        """It is gone, or not one of the farm: its layers will not be known. Raises StoreError."""
+        repository, _, digest = image.partition("@")
+        self.store.note_image(repository if is_app(repository) else image, digest, "", ())
+
+    def begin(self) -> None:
+        """All images are about to be noted again."""
+        self.bases.clear()
+
+    def end(self, names: Set[str]) -> None:
+        """All have been noted: these, apps' repositories and bases, are all that there are. Raises StoreError."""
+        self.store.keep_images(names)
+
+    def asked(self) -> Iterable[str]:
+        """Those that are to be looked at again. Raises StoreError."""
+        return self.store.asked()

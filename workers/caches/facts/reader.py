@@ -134,7 +134,7 @@ class FactsReader:
         try:
             facts = inspect_layer(
                 sandbox, self.registry, repository, layer, of_base=of_base, check=self._go_on,
-                keep=lambda packed: ComponentStore(self.store.database).put(layer.diff_id, packed),
+                keep=lambda packed: ComponentStore(self.store.database).put(layer.diff_id, packed, of_base=of_base),
             )  # fmt: skip
         except NotInRegistryError:
             facts = LayerFacts(unknown="the registry no longer has a layer")

@@ -11,7 +11,7 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import ImageConfig
 from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.facts.components.layer import LayerComponents, merged
-from buildfarm.releases.facts.components.store import ComponentStore
+from buildfarm.releases.facts.components.store import FAILED, ComponentStore
 from buildfarm.releases.facts.wanted import Urgency, WantedImages
 from buildfarm.releases.movable import NewestImage
 from buildfarm.releases.shelf import read_release
@@ -19,7 +19,7 @@ from buildfarm.releases.shelf import read_release
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
 
-_APPS = "apps/"
+APPS = "apps/"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Part:
     components: LayerComponents
     distribution: str  # as debian-13; empty if the image does not name it
     pending: tuple[str, ...] = ()  # diff IDs of the layers that nodes are still to read
+    failed: tuple[str, ...] = ()  # and of those that no node could read; they are tried again
 
 
 def read_image(registry: Registry, repository: str, digest: str) -> NewestImage:
@@ -46,6 +47,7 @@ class ImageReader:
     registry: Registry
     components: ComponentStore
     wanted: WantedImages
+    urgency: Urgency = Urgency.LATER  # of what nodes have not read
 
     def read(self, repository: str, digest: str) -> tuple[Part, Part | None]:
         """The image without its base, and the base; None if it is a base itself, or does not name one.
@@ -53,7 +55,7 @@ class ImageReader:
         Nodes are asked for the layers that they have not read.
         """
         try:
-            if not repository.startswith(_APPS):
+            if not repository.startswith(APPS):
                 return self._base(read_base(self.registry, repository, Digest(digest))), None
             return self._app(repository, digest)
         except (NotInRegistryError, NotRebasableError, ValueError) as error:
@@ -83,6 +85,7 @@ class ImageReader:
     def _part(self, reference: str, layers: list[str], distribution: str) -> Part:
         known = self.components.get(layers)
         if lacking := [layer for layer in layers if layer not in known]:
-            self.wanted.add(reference, Urgency.APP)
+            self.wanted.add(reference, self.urgency)
+        failed = tuple(layer for layer in layers if known.get(layer) == FAILED)
         found = merged(known[layer] for layer in layers if layer in known)
-        return Part(reference, found, distribution, tuple(lacking))
+        return Part(reference, found, distribution, tuple(lacking), failed)

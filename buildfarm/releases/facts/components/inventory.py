@@ -13,13 +13,15 @@ from buildfarm.oci.reference import host_of
 from buildfarm.releases.facts.components.cyclonedx import MEDIA_TYPE as CYCLONEDX
 from buildfarm.releases.facts.components.cyclonedx import cyclonedx, places_of, unread_of
 from buildfarm.releases.facts.components.expression import Expression
-from buildfarm.releases.facts.components.image import ImageReader, Part
+from buildfarm.releases.facts.components.image import APPS, ImageReader, Part
 from buildfarm.releases.facts.components.models import ComponentView, Contents, Places
 from buildfarm.releases.facts.components.spdx import MEDIA_TYPE as SPDX
 from buildfarm.releases.facts.components.spdx import spdx
 from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.components.where import Search
-from buildfarm.releases.facts.wanted import WantedImages
+from buildfarm.releases.facts.progress import Progress
+from buildfarm.releases.facts.store import FAILED_SECONDS
+from buildfarm.releases.facts.wanted import Urgency, WantedImages
 
 if TYPE_CHECKING:
     from buildfarm.model import Build
@@ -47,14 +49,19 @@ class Inventory:
         """Redis."""
         return self.records.database
 
-    def place(self, image: str) -> tuple[str, str]:
-        """Repository and digest of an image that is named as `place_of` describes it, or by the id of its build."""
+    def place(self, image: str, *, tenant: str | None = None) -> tuple[str, str]:
+        """Repository and digest of an image that is named as `place_of` describes it, or by the id of its build.
+
+        With a ``tenant`` only images of its apps are found, and nothing else is looked up in the registry.
+        """
         if not set("/:@") & set(image):
             build = self.build(image)
             if build.result is None:
                 raise NotFoundError(f"The build {image} has no image.", advice=_ADVICE)
+            _check_tenant(build.result.repository, tenant)
             return build.result.repository, str(build.result.digest)
         repository, reference = place_of(image, host_of(self.settings.registry_url))
+        _check_tenant(repository, tenant)
         if not reference and repository.startswith("apps/"):
             reference = self.records.tag_target(repository) or ""
         if not reference:
@@ -63,14 +70,22 @@ class Inventory:
             return repository, reference
         try:
             return repository, str(self.registry.read_manifest(repository, reference)[1])
-        except NotInRegistryError as error:
+        except (NotInRegistryError, ValueError) as error:  # also an index, or what cannot be a tag
             raise NotFoundError(f"The registry has no image {image[:120]}.", advice=_ADVICE) from error
 
     def sbom(self, image: str, form: str, *, with_base: bool) -> bytes:
-        """An image's bill of materials. Raises NotReadYetError."""
+        """An image's bill of materials. Raises NotReadYetError, also if a layer could not be read for now."""
         if form not in FORMATS:
             raise RequestError(f"{form[:40]!r} is not a format.", advice=f"The formats are {' and '.join(FORMATS)}.")
-        return FORMATS[form][1](self._parts(*self.place(image), with_base=with_base))
+        parts = self._parts(*self.place(image), with_base=with_base)
+        if any(part.failed for part in parts):
+            error = NotReadYetError(
+                f"A layer of {parts[0].reference} could not be read.",
+                advice="Nodes try again within an hour. Until then /v1/components has what is known of it.",
+            )
+            error.retry_after_seconds = FAILED_SECONDS
+            raise error
+        return FORMATS[form][1](parts)
 
     def contents(self, image: str, *, with_base: bool) -> Contents:
         """An image's components. Raises NotReadYetError."""
@@ -86,11 +101,19 @@ class Inventory:
 
     def _parts(self, repository: str, digest: str, *, with_base: bool) -> Sequence[Part]:
         self._check()
-        reader = ImageReader(self.registry, ComponentStore(self.database), WantedImages(self.database))
+        is_newest = not repository.startswith(APPS) or self.records.tag_target(repository) == digest
+        reader = ImageReader(
+            self.registry, ComponentStore(self.database), WantedImages(self.database),
+            Urgency.APP if is_newest else Urgency.LATER,
+        )  # fmt: skip
         image, base = reader.read(repository, digest)
         parts = [image, *([base] if base and with_base else [])]
         if any(part.pending for part in parts):
-            raise NotReadYetError(f"The files of {parts[0].reference} have not been read yet.")
+            why = Progress(self.database).why_stopped()
+            raise NotReadYetError(
+                f"The files of {parts[0].reference} have not been read yet{f': {why}' if why else ''}.",
+                advice="A node reads them within minutes if one is free: buildfarm nodes lists them.",
+            )
         return parts
 
     def _check(self) -> None:
@@ -99,6 +122,11 @@ class Inventory:
                 "This farm does not read what is in images.",
                 advice="Its operators turn it on: BUILDFARM_LAYER_FACTS=true.",
             )
+
+
+def _check_tenant(repository: str, tenant: str | None) -> None:
+    if tenant is not None and not repository.startswith(f"apps/{tenant}/"):
+        raise NotFoundError(f"The tenant {tenant} has no such image.", advice=_ADVICE)
 
 
 def place_of(image: str, host: str) -> tuple[str, str]:

@@ -36,6 +36,7 @@ class Place(Frozen):
     image: str = Field(description="digest of its newest image")
     component: str = Field(description="kind/name")
     version: str
+    is_compared: bool = Field(True, description="false if its version cannot be compared, so it may not be a match")
     path: str = Field(description="the file that names it")
     in_base: bool = Field(description="whether its base brings it: another base can mend it without a build")
     base: str = Field(description="the base that it stands on, as repository@digest; empty if it is not known")

@@ -5,20 +5,30 @@ The farm has no database of its own and asks none: what is not in the file is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildfarm.releases.facts.components.expression import normal_name
 from buildfarm.releases.facts.components.models import ComponentView
-from buildfarm.releases.facts.components.versions import VersionTextError, compare
+from buildfarm.releases.facts.components.versions import VersionTextError, compare, order
 
 RECORDS_MAX = 500_000
 _ECOSYSTEMS = {
     "npm": "npm", "PyPI": "pypi", "RubyGems": "gem", "Maven": "maven", "Packagist": "composer", "Go": "golang",
     "crates.io": "cargo", "Debian": "deb", "Ubuntu": "deb",
 }  # fmt: skip
+_TEXT_CHARS_MAX = 200
+_NAMED = 10  # of those that a sentence names
 _EVENTS = ("introduced", "fixed", "last_affected")
+
+
+class Verdict(NamedTuple):
+    """Whether a record's part affects a version."""
+
+    is_affected: bool
+    fixed: str = ""  # the first version without it; empty if none is named
+    is_unclear: bool = False  # not found to be affected, but a part of the record cannot be compared
 
 
 @dataclass(frozen=True)
@@ -27,62 +37,136 @@ class Match:
 
     vulnerability: str
     component: ComponentView
-    fixed: str  # the first version without it; empty if none is named
+    fixed: str
     summary: str
+    by_artifact: bool = False  # the jar does not name its group, so another artifact of this name may be meant
 
 
 class Records:
-    """Records by the packages that they name. ``distribution`` of the image, such as debian-13, selects Debian's."""
+    """Records that name some of an image's components; all others are counted only.
 
-    def __init__(self, records: Iterable[Any], distribution: str = "") -> None:
-        self._affected: dict[tuple[str, str], list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
-        self.count = self.unreadable = 0
+    ``distribution`` of the image, such as debian-13, selects Debian's.
+    """
+
+    def __init__(self, records: Iterable[Any], components: Sequence[ComponentView], distribution: str = "") -> None:
+        self._components = components
+        self._names = {_named(one)[:2] for one in components}
+        self._affected: dict[tuple[str, str], list[tuple[str, str, Mapping[str, Any]]]] = {}
+        self._distribution = distribution
+        self._kinds: set[str] = set()  # of which there is any record
+        self.count = self.unreadable = self._of_releases = 0
         for record in records:
             self.count += 1
             if self.count > RECORDS_MAX:
                 raise ValueError(f"there are more than {RECORDS_MAX:,} records")
             try:
-                self._add(record, distribution)
+                self._add(record)
             except (KeyError, TypeError, AttributeError):
                 self.unreadable += 1
 
-    def matches(self, components: Iterable[ComponentView]) -> Iterator[Match]:
+    def matches(self) -> list[Match]:
         """In the order of the components."""
-        for component in components:
-            name, version = _named(component)
-            for record, affected in self._affected.get((component.kind, name), ()):
-                is_affected, fixed = affects(component.kind, version, affected)
-                if is_affected:
-                    yield Match(str(record["id"]), component, fixed, str(record.get("summary") or "")[:200])
+        found = []
+        for component, version, by_artifact, row in self._rows():
+            verdict = affects(component.kind, version, row[2])
+            if verdict.is_affected:
+                found.append(Match(row[0], component, verdict.fixed, row[1], by_artifact))
+        return found
 
-    def _add(self, record: Any, distribution: str) -> None:
+    def gaps(self) -> list[str]:
+        """What may be missing in `matches`, as sentences."""
+        unclear = {
+            f"{one.name}@{one.version}": None
+            for one, version, _, row in self._rows() if affects(one.kind, version, row[2]).is_unclear
+        }  # fmt: skip
+        groupless = {one.name: None for one in self._components if one.kind == "maven" and "/" not in one.name}
+        strange = {one.kind: None for one in self._components if one.kind not in self._kinds}
+        found = []
+        if strange:
+            found.append(f"There is no record of these kinds of components: {_some(strange)}.")
+        if self.unreadable:
+            found.append(f"Records that could not be read: {self.unreadable:,}.")
+        if unclear:
+            found.append(f"Versions could not be compared with all records: {_some(unclear)}.")
+        if groupless:
+            found.append(f"Jars that do not name their group were compared by their name alone: {_some(groupless)}.")
+        if self._of_releases and not self._distribution:
+            found.append(
+                f"Records of a distribution's release, left out since the image names none: {self._of_releases:,}."
+            )
+        return found
+
+    def _rows(self) -> Iterator[tuple[ComponentView, str, bool, tuple[str, str, Mapping[str, Any]]]]:
+        for component in self._components:
+            kind, name, version = _named(component)
+            by_artifact = kind == "maven" and "/" not in name
+            for row in self._affected.get((kind, name), ()):
+                yield component, version, by_artifact, row
+
+    def _add(self, record: Any) -> None:
         if record.get("withdrawn") or not isinstance(record["id"], str):
             return
         for affected in record.get("affected") or ():
             ecosystem, _, release = affected["package"]["ecosystem"].partition(":")
-            kind = _ECOSYSTEMS.get(ecosystem)
-            if kind is None or (kind == "deb" and release and distribution.partition("-")[2] != release.split(":")[0]):
+            kind, name = _ECOSYSTEMS.get(ecosystem), affected["package"]["name"]
+            self._kinds.update({kind or ""})
+            if kind is None or (kind == "deb" and not self._is_of(ecosystem, release)):
                 continue
-            name = affected["package"]["name"]
-            name = name.replace(":", "/") if kind == "maven" else name
-            self._affected.setdefault((kind, normal_name(kind, name)), []).append((record, affected))
+            name = normal_name(kind, name.replace(":", "/") if kind == "maven" else name)
+            # A jar without its group is matched by the artifact's name.
+            keys = {(kind, name), (kind, name.rpartition("/")[2])} if kind == "maven" else {(kind, name)}
+            for key in keys & self._names:
+                _check(affected)
+                row = (record["id"][:_TEXT_CHARS_MAX], str(record.get("summary") or "")[:_TEXT_CHARS_MAX], affected)
+                self._affected.setdefault(key, []).append(row)
+
+    def _is_of(self, ecosystem: str, release: str) -> bool:
+        """Whether the image has this release: "13", "24.04:LTS" or "Pro:24.04:LTS"."""
+        name, _, version = self._distribution.partition("-")
+        if release and not name:
+            self._of_releases += 1
+        return name in ("", ecosystem.lower()) and (not release or version in release.split(":"))
 
 
-def affects(kind: str, version: str, affected: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether a record's part affects the version, and the version that mends it; empty if it names none.
-
-    A range that cannot be compared does not match. Source: the schema's section "Evaluation".
-    """
-    found, mended = version in (affected.get("versions") or ()), ""
-    for one in affected.get("ranges") or ():
-        if not isinstance(one, dict) or one.get("type") not in ("SEMVER", "ECOSYSTEM"):
+def affects(kind: str, version: str, affected: Mapping[str, Any]) -> Verdict:
+    """Whether a record's part affects the version. Source: the schema's section "Evaluation"."""
+    listed, ranges = affected.get("versions") or (), affected.get("ranges") or ()
+    found = version in listed or any(_is_equal(kind, version, text) for text in listed)
+    # Commits cannot be compared; the schema has the versions listed then.
+    mended, is_unclear = "", bool(ranges) and not listed and all(one.get("type") == "GIT" for one in ranges)
+    for one in ranges:
+        if one.get("type") not in ("SEMVER", "ECOSYSTEM"):
             continue
         try:
             is_in, fixed = _in_range(kind, version, one.get("events") or ())
         except (VersionTextError, TypeError, AttributeError):
+            is_unclear = True
             continue
         found, mended = found or is_in, mended or fixed
-    return found, mended if found else ""
+    return Verdict(True, mended) if found else Verdict(False, "", is_unclear)
+
+
+def _is_equal(kind: str, version: str, named: str) -> bool:
+    """As 2.0 is 2.0.0."""
+    try:
+        return order(kind, version, named) == 0
+    except VersionTextError:
+        return False
+
+
+def _check(affected: Mapping[str, Any]) -> None:
+    """Raises TypeError if its lists are not such."""
+    texts, ranges = affected.get("versions") or [], affected.get("ranges") or []
+    if not (isinstance(texts, list) and isinstance(ranges, list)):
+        raise TypeError
+    if not (all(isinstance(one, str) for one in texts) and all(isinstance(one, dict) for one in ranges)):
+        raise TypeError
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
+    return f"{', '.join(listed[:_NAMED])}{more}"
 
 
 def _in_range(kind: str, version: str, events: Iterable[Mapping[str, str]]) -> tuple[bool, str]:
@@ -109,13 +193,13 @@ def _in_range(kind: str, version: str, events: Iterable[Mapping[str, str]]) -> t
 def _reached(kind: str, version: str, point: tuple[str, str]) -> bool:
     """Whether a version is at or after an event; after it, if that is the last one that is affected."""
     event, text = point
-    order = 1 if text == "0" else compare(kind, version, text)
-    return order > 0 if event == "last_affected" else order >= 0
+    found = 1 if text == "0" else order(kind, version, text)
+    return found > 0 if event == "last_affected" else found >= 0
 
 
-def _named(component: ComponentView) -> tuple[str, str]:
-    """Debian files vulnerabilities by source package."""
+def _named(component: ComponentView) -> tuple[str, str, str]:
+    """Kind, name and version; Debian files vulnerabilities by source package."""
     name, _, version = component.source.partition("@")
-    return (name, version) if component.kind == "deb" and name else (
-        normal_name(component.kind, component.name), component.version,
-    )  # fmt: skip
+    if component.kind == "deb" and name:
+        return "deb", name, version
+    return component.kind, normal_name(component.kind, component.name), component.version

@@ -8,19 +8,24 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from buildfarm.oci.digest import Digest
-from buildfarm.releases.facts.components.layer import LayerComponents, decode
+from buildfarm.releases.facts.components.layer import LayerComponents, check_size, decode
 from buildfarm.releases.facts.store import components_key, failed_key
 from buildfarm.store.database import Database
 
 KEPT_SECONDS = 7 * 86_400  # since the newest read
 _AT_ONCE = 50
 _NOTHING_UNREAD = b'"unread":{}'  # a name in the list has its quotes escaped
-_ASK_SECONDS = 900  # between two looks at all images
+_ASK_SECONDS = 300  # between two requests
+_ASKED_MAX = 500  # images of a request
+_TAKEN = "[]"
+
+FAILED = LayerComponents.unknown("a layer could not be read")  # for now: it is tried again
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,22 @@ class ComponentStore:
                 if text is not None:
                     found[one] = _decoded(text)
                 elif has_failed:
-                    found[one] = LayerComponents.unknown("a layer could not be read")
+                    found[one] = FAILED
         return found
 
-    def put(self, diff_id: Digest | str, packed: bytes) -> None:
+    def put(self, diff_id: Digest | str, packed: bytes, *, of_base: bool) -> None:
         """Keeps what the inspector wrote of a layer, if it can be read; else the reason why it cannot."""
         try:
+            check_size(packed, of_base=of_base)
             decode(packed)
         except ValueError as error:
             packed = LayerComponents.unknown(str(error)).encode_unread()
         with self.database.failures():
             self.database.client.set(self._key(diff_id), base64.b64encode(packed).decode(), ex=KEPT_SECONDS)
 
-    def naming(self, diff_ids: Iterable[str], needles: Iterable[str]) -> tuple[set[str], set[str], set[str]]:
-        """Of these layers, those in whose lists such a text is, those that are not known, and those known in part."""
+    def naming(self, diff_ids: Iterable[str], is_in: Callable[[bytes], bool]) -> tuple[set[str], set[str], set[str]]:
+        """Of these layers, those in whose lists it is, those that are not known, and those known in part."""
         having, unknown, partly = set[str](), set[str](), set[str]()
-        wanted_texts = [one.encode() for one in needles]
         wanted = list(dict.fromkeys(diff_ids))
         for at in range(0, len(wanted), _AT_ONCE):
             some = wanted[at : at + _AT_ONCE]
@@ -88,14 +93,17 @@ class ComponentStore:
                     (partly if has_failed else unknown).add(one)
                     continue
                 content = zlib.decompress(base64.b64decode(text))
-                if any(needle in content for needle in wanted_texts):
+                if is_in(content):
                     having.add(one)
                 if _NOTHING_UNREAD not in content:
                     partly.add(one)
         return having, unknown, partly
 
     def note_image(self, name: str, digest: str, base: str, diff_ids: Iterable[Digest | str]) -> None:
-        """What an app's newest image, apps/TENANT/APP, or a base, repository@digest, is made of."""
+        """What an app's newest image, apps/TENANT/APP, or a base, repository@digest, is made of.
+
+        Without layers: it cannot be read.
+        """
         now = self.database.now()
         key = self.database.key("components-images")
         with self.database.failures():
@@ -111,24 +119,28 @@ class ComponentStore:
             found: Any = self.database.client.hgetall(self.database.key("components-images"))
         return {name: _image(text) for name, text in found.items()}
 
-    def ask(self) -> None:
-        """Asks the node that looks for new images to look at all of them again: something is not known."""
-        with self.database.failures():
-            self.database.client.set(self.database.key("components-asked"), "new", nx=True, ex=_ASK_SECONDS)
+    def ask(self, images: Iterable[str]) -> None:
+        """Asks the node that looks for new images to look at these again, by name: their layers are not known."""
+        if names := list(islice(images, _ASKED_MAX)):
+            with self.database.failures():
+                self.database.client.set(
+                    self.database.key("components-asked"), json.dumps(names), nx=True, ex=_ASK_SECONDS
+                )
 
-    def is_asked(self) -> bool:
-        """Whether it was asked since the last call."""
+    def asked(self) -> tuple[str, ...]:
+        """For which it was asked since the last call."""
         key = self.database.key("components-asked")
         with self.database.failures():
-            if self.database.client.get(key) != "new":
-                return False
-            self.database.client.set(key, "seen", keepttl=True)
-        return True
+            text: Any = self.database.client.get(key)
+            if text in (None, _TAKEN):
+                return ()
+            self.database.client.set(key, _TAKEN, keepttl=True)
+        return tuple(json.loads(text))
 
-    def drop_images(self, names: Iterable[str]) -> None:
-        """They have no newest image, or no app stands on them."""
-        with self.database.failures():
-            if gone := list(names):
+    def keep_images(self, names: Set[str]) -> None:
+        """Drops all others: apps that are gone, and bases on which no app stands or is to stand."""
+        if gone := self.images().keys() - names:
+            with self.database.failures():
                 self.database.client.hdel(self.database.key("components-images"), *gone)
 
     def _key(self, diff_id: Digest | str) -> str:

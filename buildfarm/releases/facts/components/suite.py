@@ -6,15 +6,19 @@ A suite's index is a file `Packages`. Source: the Debian repository format (wiki
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from buildfarm.releases.facts.components.models import ComponentView
 from buildfarm.releases.facts.components.versions import VersionTextError, compare
 
 INDEX_BYTES_MAX = 512 * 1024 * 1024
+_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open}
 _FIELD = re.compile(r"^(Package|Version|Architecture): (\S+)$", re.MULTILINE)
 
 
@@ -48,11 +52,10 @@ def behind(components: Iterable[ComponentView], index: str) -> list[Behind]:
 def index_text(content: bytes) -> str:
     """A file `Packages`, also compressed by gzip or xz. Raises ValueError if it is not one, or is too large."""
     try:
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-        elif content.startswith(b"\xfd7zXZ"):
-            content = lzma.decompress(content)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        if opener := next((found for magic, found in _PACKED.items() if content.startswith(magic)), None):
+            with opener(io.BytesIO(content)) as file:  # as much of it as shows that it is too large
+                content = file.read(INDEX_BYTES_MAX + 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError("it is damaged") from error
     text = content.decode(errors="replace")
     if len(content) > INDEX_BYTES_MAX or not next(_packages(text), None):

@@ -1,20 +1,23 @@
-"""How versions of each ecosystem are ordered, by the rules of that ecosystem (univers). Pure.
+"""How versions of each ecosystem are ordered, by the rules of that ecosystem (univers, and `orders`). Pure.
 
 npm, Go and Cargo: semver 2.0; Python: PEP 440; Debian: deb-version(7); gems, Maven and Composer: as their tools do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from univers import versions as univers
 
-_ORDERS: dict[str, type[univers.Version]] = {
+from buildfarm.releases.facts.components import orders
+
+_ORDERS: Mapping[str, Callable[[str], Any]] = {
     "npm": univers.SemverVersion, "cargo": univers.SemverVersion, "golang": univers.GolangVersion,
     "pypi": univers.PypiVersion, "deb": univers.DebianVersion, "gem": univers.RubygemsVersion,
-    "maven": univers.MavenVersion, "composer": univers.ComposerVersion, "generic": univers.SemverVersion,
-    "cpan": univers.SemverVersion,
+    "maven": univers.MavenVersion, "composer": univers.ComposerVersion, "generic": orders.runtime,
+    "cpan": orders.perl,
 }  # fmt: skip
 _VERSION_CHARS_MAX = 128
 _KEPT = 50_000
@@ -22,6 +25,14 @@ _KEPT = 50_000
 
 class VersionTextError(ValueError):
     """A text is not a version of its ecosystem."""
+
+
+def order(kind: str, version: str, named: str) -> int:
+    """-1, 0 or 1, as a component's version is older than the named one, the same or newer. Raises VersionTextError.
+
+    Python's local versions count only if one is named: 2.0+cpu is 2.0, and 2.0+cu124 too (PEP 440, "Version matching").
+    """
+    return compare(kind, version.partition("+")[0] if kind == "pypi" and "+" not in named else version, named)
 
 
 def compare(kind: str, one: str, other: str) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import islice
 
 from buildfarm.releases.facts.components.component import Component
 from buildfarm.releases.facts.components.expression import Expression
 from buildfarm.releases.facts.components.layer import LayerComponents
 from buildfarm.releases.facts.components.models import Place, Places
 from buildfarm.releases.facts.components.store import ComponentStore, ImageLayers
+from buildfarm.releases.facts.components.versions import VersionTextError
 from buildfarm.store.tags import tag_targets
 
 UNKNOWN_MAX = 100
@@ -30,26 +32,23 @@ class Search:
         images = self.store.images()
         layers = {name: _layers(images, name, digest) for name, digest in sorted(targets.items())}
         naming, unread, partly = self.store.naming(
-            (one for found in layers.values() for one in found), self.expression.needles
+            (one for found in layers.values() for one in found), self.expression.may_be_in
         )
-        found, unknown, apps, is_lost = list[Place](), list[str](), 0, False
-        incomplete = list[str]()
+        found, unknown, incomplete, lost, apps = list[Place](), list[str](), list[str](), dict[str, None](), 0
         for name, of_image in layers.items():
             image = images.get(name)
-            if image is None or not of_image or (image.base and image.base not in images) or unread & of_image.keys():
+            if _is_lost(image, targets[name], images, unread):
+                lost |= dict.fromkeys([name, *([image.base] if image and image.base else [])])
+            if image is None or not _is_whole(image, targets[name], images) or unread & of_image.keys():
                 unknown.append(name.removeprefix(_APPS))
-                # A new image is looked at within half a minute anyway.
-                is_lost = is_lost or image is None or image.digest == targets[name]
             elif partly & of_image.keys():
                 incomplete.append(name.removeprefix(_APPS))
-            rows = list(self._rows(name, image, of_image)) if image and naming & of_image.keys() else []
-            apps += bool(rows)
-            found += rows[: max(0, limit - len(found))]
-        if is_lost and tenant is None:
-            self.store.ask()
+            rows = self._rows(name, image, of_image) if image and naming & of_image.keys() else iter(())
+            some = list(islice(rows, max(1, limit - len(found))))
+            apps += bool(some)
+            found += some[: limit - len(found)]
         if tenant is None:
-            # Rows of bases stay: apps may move to one that no app stands on yet.
-            self.store.drop_images(name for name in images if name.startswith(_APPS) and name not in targets)
+            self.store.ask(lost)
         return Places(
             places=tuple(found), apps=apps, searched=len(targets), unknown=tuple(unknown[:UNKNOWN_MAX]),
             unknown_apps=len(unknown), incomplete=tuple(incomplete[:UNKNOWN_MAX]), incomplete_apps=len(incomplete),
@@ -59,28 +58,47 @@ class Search:
         # Of one app at a time: those of all would take gigabytes. Bases are few, and are kept.
         known = self.store.get(one for one in layers if one not in self._known)
         self._known.update((one, layer) for one, layer in known.items() if layers[one])
-        for in_base, diff_id, path, component in self._matches(layers, self._known | known):
-            yield Place(
-                app=name.removeprefix(_APPS), image=image.digest, component=f"{component.kind}/{component.name}",
-                version=component.version, path=f"/{path}", in_base=in_base, base=image.base,
-                since=image.base_since if in_base else image.layers.get(diff_id, 0.0),
-            )  # fmt: skip
+        for in_base, diff_id, path, component in _seen(layers, self._known | known):
+            try:
+                is_one, is_compared = self.expression.matches(component), True
+            except VersionTextError:
+                is_one, is_compared = True, False
+            if is_one:
+                yield Place(
+                    app=name.removeprefix(_APPS), image=image.digest, component=f"{component.kind}/{component.name}",
+                    version=component.version, is_compared=is_compared, path=f"/{path}", in_base=in_base,
+                    base=image.base, since=image.base_since if in_base else image.layers.get(diff_id, 0.0),
+                )  # fmt: skip
 
-    def _matches(
-        self, layers: Mapping[str, bool], known: Mapping[str, LayerComponents]
-    ) -> Iterator[tuple[bool, str, str, Component]]:
-        """What of its layers, the base's first, is seen through all."""
-        seen: dict[str, tuple[bool, str, tuple[Component, ...]]] = {}
-        for diff_id, in_base in layers.items():
-            layer = known.get(diff_id, LayerComponents())
-            for gone in layer.removed:
-                tree = gone if gone.endswith("/") else f"{gone}/"
-                seen = {path: row for path, row in seen.items() if path != gone and not path.startswith(tree)}
-            seen |= {path: (in_base, diff_id, found) for path, found in layer.files.items()}
-        for path, (in_base, diff_id, found) in sorted(seen.items()):
-            for component in found:
-                if self.expression.matches(component):
-                    yield in_base, diff_id, path, component
+
+def _seen(
+    layers: Mapping[str, bool], known: Mapping[str, LayerComponents]
+) -> Iterator[tuple[bool, str, str, Component]]:
+    """What of its layers, the base's first, is seen through all."""
+    seen: dict[str, tuple[bool, str, tuple[Component, ...]]] = {}
+    for diff_id, in_base in layers.items():
+        layer = known.get(diff_id, LayerComponents())
+        if layer.removed:
+            seen = {path: row for path, row in seen.items() if not layer.hides(path)}
+        seen |= {path: (in_base, diff_id, found) for path, found in layer.files.items()}
+    for path, (in_base, diff_id, found) in sorted(seen.items()):
+        yield from ((in_base, diff_id, path, component) for component in found)
+
+
+def _is_whole(image: ImageLayers, digest: str, images: Mapping[str, ImageLayers]) -> bool:
+    """Whether all of its layers are known by their diff IDs."""
+    base = images.get(image.base)
+    return image.digest == digest and bool(image.layers) and (not image.base or bool(base and base.layers))
+
+
+def _is_lost(image: ImageLayers | None, digest: str, images: Mapping[str, ImageLayers], unread: Set[str]) -> bool:
+    """Whether the node that looks for images could know more of it, and does not look by itself: it has seen it."""
+    if image is None:
+        return True
+    if image.digest != digest or not image.layers:  # it is new, or has no layers that can be read
+        return False
+    base = images.get(image.base)
+    return bool((image.base and (base is None or unread & base.layers.keys())) or unread & image.layers.keys())
 
 
 def _layers(images: Mapping[str, ImageLayers], name: str, digest: str) -> dict[str, bool]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildfarm.api.caller import in_turn
 from buildfarm.api.live.feeds import FeedEntry, _first_of
 from buildfarm.api.problems import RefusedError
 from buildfarm.api.slots import Slots
@@ -44,6 +48,29 @@ def test_a_slot_is_given_back_after_a_failure():
         raise ValueError
     with slots.take("a"):
         assert slots.used == 1
+
+
+def test_components_are_read_one_at_a_time_and_few_wait():
+    running, most = 0, 0
+
+    def work():
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        threading.Event().wait(0.01)
+        running -= 1
+        return "found"
+
+    async def all_at_once():
+        slots = Slots("requests for components", total_max=9, token_max=3)
+        services = SimpleNamespace(lists=slots, list_threads=anyio.CapacityLimiter(1))
+        callers = [SimpleNamespace(services=services, token=SimpleNamespace(id=token)) for token in "aaaab"]
+        answers = await asyncio.gather(*(in_turn(one, work) for one in callers), return_exceptions=True)
+        return slots.used, [one if isinstance(one, str) else one.problem_code for one in answers]
+
+    used, answers = run(all_at_once())
+    assert (used, most) == (0, 1)
+    assert sorted(answers) == ["found"] * 4 + ["request.busy"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import astuple
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -40,7 +41,7 @@ BASE = Part(f"builder@{DIGEST}", LayerComponents({"var/lib/dpkg/status": (SSL,)}
 
 def packed(**changes):
     told = {"version": COMPONENTS_VERSION, "files": {}, "removed": [], "unread": {}, **changes}
-    return zlib.compress(json.dumps(told).encode())
+    return zlib.compress(json.dumps(told, separators=(",", ":")).encode())
 
 
 @pytest.mark.parametrize(
@@ -123,10 +124,24 @@ def test_spdx_has_the_same_components():
         ("pypi", "1.0rc1", "1.0"), ("pypi", "1.0", "1.0.post1"), ("deb", "1.0~rc1", "1.0"), ("deb", "9", "1:0.1"),
         ("deb", "3.0.15-1~deb12u1", "3.0.15-1"), ("gem", "1.9", "1.10"), ("gem", "1.0.0.pre", "1.0.0"),
         ("maven", "1.0-SNAPSHOT", "1.0"), ("maven", "1.9", "1.10"), ("composer", "1.0.0-beta", "1.0.0"),
+        ("cpan", "1.10", "1.9"), ("cpan", "1.001003", "1.2"), ("cpan", "v1.9", "v1.10"), ("cpan", "1.9.0", "1.10.0"),
+        ("generic", "17.0.9", "17.0.9.1"), ("generic", "1.8.0_302", "1.8.0_392"), ("generic", "3.14.0rc1", "3.14.0"),
+        ("generic", "22-ea", "22"), ("generic", "20.9.0", "20.18.1"), ("generic", "3.14.0rc9", "3.14.0rc10"),
     ],
 )  # fmt: skip
 def test_versions_are_ordered_as_their_ecosystem_does(kind, older, newer):
     assert (compare(kind, older, newer), compare(kind, newer, older), compare(kind, newer, newer)) == (-1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("cpan", "1.10", "1.100"), ("cpan", "1.02", "1.02_00"), ("generic", "21", "21.0.0"),
+        ("generic", "21+35", "v21"),
+    ],
+)  # fmt: skip
+def test_versions_are_equal_as_their_ecosystem_has_it(kind, one, other):
+    assert compare(kind, one, other) == 0
 
 
 def test_what_is_not_a_version_is_an_error_of_one_kind():
@@ -145,7 +160,17 @@ def test_what_is_not_a_version_is_an_error_of_one_kind():
         ("npm/@babel/core@^", Component("npm", "@babel/core", "7.0.0"), None),
         ("deb/openssl@<3.5.2", SSL, True), ("deb/debian/libssl3t64", SSL, True), ("deb/libssl", SSL, False),
         ("pypi/Flask_Login@==0.6.3", Component("pypi", "flask-login", "0.6.3"), True),
-        ("pypi/x@<2", Component("pypi", "x", "unknown"), False),
+        ("deb/openssl@<3.5.2", Component("deb", "libssl", "9", "", "upstream=openssl@3.5.1"), True),
+        ("deb/openssl@>3.5.2", Component("deb", "libssl", "9", "", "upstream=openssl@3.5.1"), False),
+        ("pypi/torch@2.0.0", Component("pypi", "torch", "2.0.0+cpu"), True),
+        ("pypi/torch@<=2.0.0", Component("pypi", "torch", "2.0.0+cpu"), True),
+        ("pypi/torch@2.0.0+cpu", Component("pypi", "torch", "2.0.0+cpu"), True),
+        ("pypi/torch@2.0.0+cu124", Component("pypi", "torch", "2.0.0+cpu"), False),
+        ("maven/org.springframework/spring-core@<6.1", Component("maven", "spring-core", "6.0.0"), True),
+        ("maven/spring-core", Component("maven", "org.springframework/spring-core", "6.0.0"), False),
+        ("golang/github.com/burntsushi/toml", Component("golang", "github.com/BurntSushi/toml", "v1.0.0"), True),
+        ("pkg:deb/debian/libssl3t64@3.5.1-1%2Bb1?arch=amd64&distro=debian-13", SSL, True),
+        ("pkg:gem/nokogiri@1.0?platform=x86_64-linux#lib", Component("gem", "nokogiri", "1.0"), True),
         ("golang/github.com/a/b@<1.3", Component("golang", "github.com/a/b", "v1.2.3"), True),
         ("lodash", LODASH, None), ("npm/", LODASH, None), ("other/x", LODASH, None), ("pypi/x@<what", LODASH, None),
         ("npm/x@" + ",".join(["<1"] * 11), LODASH, None), ("npm/" + "x" * 600, LODASH, None),
@@ -156,7 +181,21 @@ def test_an_expression_names_a_component_and_its_versions(text, component, match
         with pytest.raises(RequestError):
             Expression.parse(text)
     else:
-        assert Expression.parse(text).matches(component) is matches
+        expression = Expression.parse(text)
+        assert expression.matches(component) is matches
+        if matches:
+            assert expression.may_be_in(zlib.decompress(packed(files={"x": [list(astuple(component))]})))
+
+
+def test_a_version_that_cannot_be_compared_is_not_the_same_as_one_that_does_not_match():
+    assert Expression.parse("pypi/x").matches(Component("pypi", "x", "unknown"))
+    with pytest.raises(VersionTextError):
+        Expression.parse("pypi/x@<2").matches(Component("pypi", "x", "unknown"))
+
+
+def test_every_component_is_found_by_the_package_url_that_its_bill_has():
+    for component in (LODASH, SSL, Component("golang", "github.com/a/B", "v1.2.3"), Component("pypi", "x", "1+a")):
+        assert Expression.parse(component.purl("debian-13")).matches(component)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import tracemalloc
 
 import pytest
 
+from buildfarm.releases.facts.components import suite
 from buildfarm.releases.facts.components.models import ComponentView
 from buildfarm.releases.facts.components.suite import Behind, behind, index_text
 
@@ -43,3 +45,15 @@ def test_an_index_is_read_as_mirrors_have_it(packed):
 def test_what_is_not_an_index_is_refused(content):
     with pytest.raises(ValueError, match="it is"):
         index_text(content)
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, lzma.compress])
+def test_a_large_index_is_not_unpacked_whole(packed, monkeypatch):
+    monkeypatch.setattr(suite, "INDEX_BYTES_MAX", 100_000)
+    content = packed(bytes(40_000_000))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="it is"):
+        index_text(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 15_000_000  # of which 8 MB are the decoder's

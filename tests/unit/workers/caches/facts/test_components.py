@@ -81,6 +81,8 @@ def found_in(name, content):
         ("app/local/lib/perl5/x/.meta/Foo-Bar-1.02/install.json",
          b'{"dist": "Foo-Bar-1.02", "pathname": "A/AU/AUTHOR/Foo-Bar-1.02.tar.gz"}',
          ("cpan", "AUTHOR/Foo-Bar", "1.02", "", "")),
+        ("app/local/lib/perl5/x/.meta/Foo-2-v1.2-TRIAL/install.json", b'{"dist": "Foo-2-v1.2-TRIAL"}',
+         ("cpan", "Foo-2", "v1.2-TRIAL", "", "")),
         ("var/lib/dpkg/status", STATUS,
          ("deb", "libssl3t64", "3.5.1-1+b1", "", "arch=amd64&upstream=openssl@3.5.1-1")),
         ("app/.apt/var/lib/dpkg/status.d/jq", b"Package: jq\nVersion: 1.7.1-6\nArchitecture: amd64\n",

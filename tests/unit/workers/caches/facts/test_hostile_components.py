@@ -7,6 +7,7 @@ import json
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -167,3 +168,30 @@ def test_a_list_that_is_too_large_is_declared_and_leaves_the_facts_readable(monk
     monkeypatch.setattr(inventory, "_PACKED_BYTES_MAX", 100)
     found = layer_of({f"app/node_modules/x{number}/package.json": MS for number in range(100)})
     assert (found.files, found.unread) == ({}, {"": "the list of its components is too long"})
+
+
+@pytest.mark.parametrize(
+    ("files", "unread"),
+    [
+        ({"app/.apt/usr/lib/x.so": b"x"}, {"app/.apt/": "its packages are in no list"}),
+        ({"app/.apt/usr/lib/x.so": b"x", "app/.apt/var/lib/dpkg/status.d/x": b"Package: x\nVersion: 1\n"}, {}),
+    ],
+)
+def test_what_apt_has_unpacked_is_declared_if_no_list_names_it(files, unread):
+    assert layer_of(files).unread == unread
+
+
+@pytest.mark.parametrize(
+    ("path", "is_own"),
+    [
+        ("app/gems/shop", True), ("app/x/.node/shop", True), ("layers/my_pack/shop/bin/shop", True),
+        ("app/vendor/bundle/ruby/3.3.0/gems/x-1/x.so", False), ("app/vendor/bundle/ruby/3.3.0/extensions/x.so", False),
+        ("layers/my_pack/jre/bin/java", False), ("layers/my_pack/python/bin/python3.13", False),
+        ("layers/my_pack/python/lib/python3.13/lib-dynload/x.so", False), ("usr/bin/shop", False),
+        ("app/.apt/usr/bin/shop", False),
+    ],
+)  # fmt: skip
+def test_programs_that_no_package_brings_are_declared_wherever_they_are(path, is_own):
+    parts = Inventory()
+    parts.program(path, io.BytesIO(Path("/bin/true").read_bytes()))
+    assert list(parts.unread) == ([path] if is_own else [])

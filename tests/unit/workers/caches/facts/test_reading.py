@@ -332,6 +332,79 @@ def test_a_node_that_ends_reads_nothing(made):
     assert store.calls == []
 
 
+class Noted:
+    """What is noted of images."""
+
+    def __init__(self):
+        self.calls, self.wanted = [], []
+
+    def note(self, image, layers):
+        self.calls.append(f"note {image}")
+
+    def unreadable(self, image):
+        self.calls.append(f"unreadable {image}")
+
+    def begin(self):
+        self.calls.append("begin")
+
+    def end(self, names):
+        self.calls.append(f"end {' '.join(sorted(names))}")
+
+    def asked(self):
+        wanted, self.wanted = self.wanted, []
+        return wanted
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Images are looked at; the calls of each look. Apps named "gone" are not in the registry."""
+
+    def layers_of(registry, image):
+        if image.startswith("apps/t/gone"):
+            raise NotInRegistryError("gone")
+        return {}
+
+    names, bases, noted = {"apps/t/a": "1", "apps/t/gone": "1"}, ["b@1"], Noted()
+    monkeypatch.setattr(newest, "layers_of", layers_of)
+    monkeypatch.setattr(newest, "tag_targets", lambda database: names)
+    store = SimpleNamespace(database=None, lacking=lambda layers: [], wanted=None)
+    found = NewestImages(None, store, lambda: bases, lambda: True, noted)
+
+    def look():
+        noted.calls.clear()
+        found._look_at = 0.0
+        found.look()
+        return list(noted.calls)
+
+    return look, noted, bases, found
+
+
+ALL = ["note b@1", "note apps/t/a@1", "unreadable apps/t/gone@1"]
+
+
+def test_an_image_that_is_gone_is_noted_as_unreadable_and_only_those_that_are_asked_for_are_looked_at_again(looks):
+    look, noted, _, _ = looks
+    assert look() == ["begin", *ALL]
+    look()
+    assert look() == []
+    noted.wanted = ["b@1", "apps/t/unknown"]
+    assert look() == ["note b@1"]
+    assert look() == []
+
+
+def test_rows_of_what_is_gone_are_dropped_once_a_day_when_all_is_noted_again(looks):
+    look, _, bases, found = looks
+    look()
+    bases.append("b@2")  # on which an app that was just noted stands
+    assert look() == ["note b@2"]
+    assert look() == ["end apps/t/a apps/t/gone b@1 b@2"]
+    assert look() == []
+    bases.remove("b@1")
+    found._seen_since -= newest._AGAIN_SECONDS + 1
+    assert look() == ["begin", "note b@2", *ALL[1:]]
+    assert look() == ["end apps/t/a apps/t/gone b@2"]
+
+
 def test_images_that_the_registry_fails_for_keep_no_others_from_being_looked_at(monkeypatch):
     looked, store = [], SimpleNamespace(database=None, lacking=lambda layers: [], wanted=None)
 
@@ -344,7 +417,7 @@ def test_images_that_the_registry_fails_for_keep_no_others_from_being_looked_at(
     names = {f"apps/t/bad{number}": "x" for number in range(8)} | {f"apps/t/a{number}": "x" for number in range(5)}
     monkeypatch.setattr(newest, "layers_of", layers_of)
     monkeypatch.setattr(newest, "tag_targets", lambda database: names)
-    found = NewestImages(None, store, lambda: ["b@1"], lambda: True, _look_at=0.0)
+    found = NewestImages(None, store, lambda: ["b@1"], lambda: True, Noted(), _look_at=0.0)
     for _ in range(3):
         found._look_at = 0.0
         with pytest.raises(RegistryError):

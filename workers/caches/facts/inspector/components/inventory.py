@@ -45,8 +45,12 @@ _TEXTS: tuple[tuple[re.Pattern[str], int, _Text], ...] = (
 _DPKG = re.compile(r"(?:^|/)var/lib/dpkg/")
 # What dpkg has installed is listed by dpkg alone, else it is found twice: as a package of Debian and of its language.
 _PACKAGED = re.compile(
-    r"(?:^|/)(?:node_modules|site-packages|gems|perl5|\.(?:venv|python|node|deno|bun|java|php|heroku)|jvm)/"
+    r"(?:^|/)(?:node_modules|site-packages|ruby/[^/]+/(?:bundler/)?(?:gems|extensions)|perl5)/"
+    r"|^app/\.(?:venv|python|node|deno|bun|java|jdk|php|ruby|perl|heroku)/|/jvm/|^layers/.*(?:jdk|jre|java)[^/]*/bin/"
+    r"|^layers/.*/bin/(?:python|ruby|php|perl)[\d.]*$"
 )
+_OWN = re.compile(r"^app/|^layers/.*/bin/[^/]+$")
+_APT = "app/.apt/"
 _OF_DPKG = re.compile(r"^(?:usr/(?!local/)|lib/|bin/|sbin/|lib64/|opt/java/)|^app/\.apt/")
 
 
@@ -60,11 +64,14 @@ class Inventory:
     _count: int = 0
     _more: int = 0  # files that are not known either
     _seconds: float = 0.0
+    _apt: set[bool] = field(default_factory=set)  # of what the buildpack apt unpacks: whether it is a list of packages
 
     def entry(self, name: str) -> None:
         """Anything but a folder: it may take something away."""
         if _is_listed(name):
             self._keep(name, ())
+        if name.startswith(_APT):
+            self._apt.add(_DPKG.search(name) is not None)
         folder, _, last = name.rpartition("/")
         if last.startswith(_WHITEOUT):
             is_opaque = last == ".wh..wh..opq"
@@ -99,7 +106,7 @@ class Inventory:
     def program(self, name: str, file: IO[bytes]) -> None:
         """An ELF file; it is read from its start. One that no package brings and that lists nothing is declared."""
         self._binary(name, file, programs.read)
-        is_own = name.startswith("app/") and not (_OF_DPKG.search(name) or _PACKAGED.search(name))
+        is_own = _OWN.search(name) and not (_OF_DPKG.search(name) or _PACKAGED.search(name))
         if is_own and not self.files.get(plain_path(name)):
             self._note(name, "it is a program or library that does not list its components")
 
@@ -110,7 +117,11 @@ class Inventory:
 
     def encode(self) -> bytes:
         """Equal layers have equal bytes."""
-        unread = {**self.unread, **({"": f"{self._more:,} more files could not be read"} if self._more else {})}
+        unread = dict(self.unread)
+        if self._apt == {False}:  # another buildpack than the farm's has unpacked it
+            unread[_APT] = "its packages are in no list"
+        if self._more:
+            unread[""] = f"{self._more:,} more files could not be read"
         text = _text(dict(sorted(self.files.items())), sorted(self.removed), unread)
         packed = zlib.compress(text, 9)
         if len(packed) > _PACKED_BYTES_MAX or len(text) > _TEXT_BYTES_MAX:

@@ -9,7 +9,7 @@ from workers.caches.facts.inspector.components.found import Component, DamagedEr
 
 PATH = re.compile(r"(?:^|/)\.meta/[^/]+/install\.json$")
 BYTES_MAX = 1024 * 1024
-_DIST = re.compile(r"(.+)-v?(\d[^-]*)")
+_DIST = re.compile(r"(.+?)-(v?\d[^-]*(?:-TRIAL\d*)?)")
 
 
 def read(content: bytes, path: str) -> Iterator[Component]:
