@@ -285,7 +285,8 @@ class Farm(Keeping, Apps):
 
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
-        if not getattr(request, "cached_result", False) or self._has_submodules(request):
+        asked = getattr(request, "cached_result", False) and not getattr(request, "clean", False)
+        if not asked or self._has_submodules(request):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
         builder = follows.base.partition("@")[2]

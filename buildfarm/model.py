@@ -115,6 +115,7 @@ class BuildSpec(QueueOptions):
     buildpacks: Buildpacks = Field((), description="all run, in this order; empty: those the app names, or detected")
     buildpack_order: Buildpacks = Field((), description="detected in this order; empty: the farm's order")
     cached_result: bool = Field(True, validation_alias=_MEMO, description="take the image of an equal build")
+    clean: bool = Field(False, description="begin without the app's build cache, and take no image of an equal build")
 
     @field_validator("env")
     @classmethod

@@ -64,6 +64,10 @@ class Settings(BaseModel):
     signing: str = Field(
         "", description="1, or the namespace of the one farm that it is for: images are signed before their tags move"
     )
+    provenance: Literal["hosted", "laptop", "off"] = Field(
+        "hosted",
+        description="for the signer alone: what its statements of provenance call the farm; off: it makes none",
+    )
     builder: str = Field("", description="the builder image, as repository@digest in the farm's registry")
     imager: str = Field("", description="the image assembler, as repository@digest likewise; empty: images/imager")
     base: str = Field("", description="base image of the builder that `up` builds; empty: Debian's current stable")

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from buildfarm.errors import SignatureError, UnsignableError
-from buildfarm.model import IMAGES, Build, State
+from buildfarm.model import IMAGES, Build, BuildResult, State
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.signatures import checking
 from buildfarm.oci.signatures.keys import PublicKey
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.document import RELEASE_ANNOTATION
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.store.pages import READ, Pages
 from buildfarm.store.records import decode_all
 from signer.images import Images, Read
+from signer.predicates.provenance import Predicate, Provenance
+from signer.predicates.recorded import Recorded
 from signer.rules import Expected
 
 _NAMED_IN = {State.SUCCEEDED: "result", State.RUNNING: "published"}  # which field of a record names the build's image
@@ -30,27 +33,35 @@ class Evidence:
 
     images: Images
     keys: tuple[PublicKey, ...]  # of this signer
+    provenance: Provenance
 
-    def check(self, target: str, image: Read) -> None:
-        """The image may be signed for this target. Nothing that was said in the request counts."""
+    def check(self, target: str, image: Read) -> Predicate | None:
+        """The image may be signed for this target. Nothing that was said in the request counts.
+
+        Returns its provenance; None if nothing says how it was made, or the signer has signed it before.
+        """
         moves = Rebases(self.images.farm.database).of(*_place(target))
         move = next((one for one in moves if one.image == image.digest), None)
-        if move is not None and self._is_move(target, image, move):
-            return
-        if not self._is_vouched(target, image):
+        if move is not None and (made := self._made_by(target, image, move)) is not None:
+            return made
+        is_vouched, found = self._vouched(target, image)
+        if not is_vouched:
             what = f"The image {image.repository}@{image.digest} is not signed"
             if move is None:
                 raise UnsignableError(f"{what}: no build of {target} and no move made it.")
             raise UnsignableError(f"{what}: the image that was moved has no signature.")
+        return found
 
-    def _is_vouched(self, target: str, image: Read) -> bool:
+    def _vouched(self, target: str, image: Read) -> tuple[bool, Predicate | None]:
         """Whether it was there before signing, has a signature of this signer, or is what a build's record says."""
         if Adopted(self.images.farm.database).has(target, image.digest) or self._is_signed(image):
-            return True
-        build = next((one for one, digest in self._builds(target) if digest == image.digest), None)
-        if build is not None:
-            self.images.check(image, Expected.of(build))
-        return build is not None
+            return True, None
+        for build, record in self._builds(target):
+            result = record.get(_NAMED_IN[build.state])
+            if _digest(result) == image.digest:
+                checked = self.images.check(image, Expected.of(build))
+                return True, self.provenance.of_build(Recorded.of(build, record, _result(result), checked))
+        return False, None
 
     def _is_signed(self, image: Read) -> bool:
         registry = self.images.farm.registry
@@ -59,8 +70,8 @@ class Evidence:
         except SignatureError:
             return False
 
-    def _builds(self, target: str) -> Iterator[tuple[Build, str]]:
-        """The target's builds with their image, the newest first: they succeeded, or publish under a lease.
+    def _builds(self, target: str) -> Iterator[tuple[Build, Mapping[str, str]]]:
+        """The target's builds with their records, the newest first: they succeeded, or publish under a lease.
 
         Answers from memory do not count: the build that made the image does.
         """
@@ -71,25 +82,26 @@ class Evidence:
             records = [record for _, record in found]
             for record, build in zip(records, decode_all(records), strict=True):
                 if build and build.attempt and build.request.target == target and build.state in _NAMED_IN:
-                    yield build, _digest(record, _NAMED_IN[build.state])
+                    yield build, record
             if not more:
                 return
             after = found[-1][0]
 
-    def _is_move(self, target: str, image: Read, move: Rebase) -> bool:
-        """Whether it is an image that may be signed, on another base; False if the image before may not be signed."""
+    def _made_by(self, target: str, image: Read, move: Rebase) -> Predicate | None:
+        """The provenance of an image that may be signed, on another base; None if the image before may not be."""
         for before in dict.fromkeys((move.built, move.previous)):
             if before and (origin := self._origin(target, image.repository, before)):
                 channels = frozenset(Pointers(self.images.farm.database).all())
-                self.images.check_move(image, origin, move.base, channels)
-                return True
-        return False
+                channel = self.images.check_move(image, origin, move.base, channels)
+                release = str(image.manifest.annotations.get(RELEASE_ANNOTATION, ""))
+                return self.provenance.of_move(target, move, str(origin.digest), channel, release)
+        return None
 
     def _origin(self, target: str, repository: str, digest: str) -> Read | None:
         """An image that was moved; None if it is gone or may not be signed."""
         try:
             image = self.images.read(repository, Digest(digest))
-            return image if self._is_vouched(target, image) else None
+            return image if self._vouched(target, image)[0] else None
         except UnsignableError:
             return None
 
@@ -102,9 +114,16 @@ def _place(target: str) -> tuple[str, str]:
     return IMAGES, target.removeprefix(f"{IMAGES}/").replace("/", "-")
 
 
-def _digest(record: Mapping[str, str], field: str) -> str:
-    """Of the image that this field of a record names."""
+def _digest(result: str | None) -> str:
+    """Of the image that a result in a record names."""
     try:
-        return str(json.loads(record.get(field) or "{}").get("digest", ""))
+        return str(json.loads(result or "{}").get("digest", ""))
     except (ValueError, AttributeError):
         return ""
+
+
+def _result(text: str | None) -> BuildResult | None:
+    try:
+        return BuildResult.model_validate_json(text or "", extra="ignore")
+    except ValueError:
+        return None

@@ -18,7 +18,7 @@ from buildfarm.releases.labels import BASE_DIGEST, BASE_NAME
 from buildfarm.releases.movable import NewestImage
 from buildfarm.releases.shelf import read_release
 from buildfarm.releases.signing.known_bases import KnownBases
-from signer.rules import Expected, labels_of, refusal, stands_on
+from signer.rules import REVISION, Expected, labels_of, refusal, stands_on
 
 NO_DOCUMENTS: Mapping[str, bytes] = MappingProxyType({})
 
@@ -64,12 +64,15 @@ class Images:
             raise UnsignableError(f"The registry does not have the image {repository}@{digest}.") from error
         return Read(repository, found, media_type, content)
 
-    def check(self, image: Read, expected: Expected) -> None:
-        """The image is what its build's record says."""
+    def check(self, image: Read, expected: Expected) -> tuple[str, str]:
+        """The image is what its build's record says.
+
+        Returns the source's commit or digest by the image's label, and the base; both empty if it is not an app's.
+        """
         if not expected.is_app:
             if reason := refusal(expected, image.repository, ImageConfig("", "", (), {}, (), {})):
                 raise _refused(image, reason)
-            return
+            return "", ""
         found = self._app(image)
         reason = refusal(expected, image.repository, found.config)
         if not reason and labels_of(found.config).get(BASE_DIGEST) != found.base[1]:
@@ -78,9 +81,13 @@ class Images:
             reason = "its lowest layers are not those of its base"
         if reason:
             raise _refused(image, reason)
+        return str(labels_of(found.config).get(REVISION, "")), "@".join(found.base)
 
-    def check_move(self, image: Read, origin: Read, base: str, channels: frozenset[str]) -> None:
-        """The image is the release of ``origin`` on another base: composed here again, it has the same digest."""
+    def check_move(self, image: Read, origin: Read, base: str, channels: frozenset[str]) -> str:
+        """The image is the release of ``origin`` on another base: composed here again, it has the same digest.
+
+        Returns the channel that it follows.
+        """
         name = str(image.manifest.annotations.get(BASE_NAME, ""))
         try:
             release = read_release(self.farm.registry, origin.repository, origin.manifest)
@@ -91,6 +98,7 @@ class Images:
             raise _refused(image, "it follows a channel that the farm does not have")
         if compose(release, self._known(base, image), channel).digest != image.digest:
             raise _refused(image, f"it is not the release of {origin.digest} on {base}")
+        return channel
 
     def _app(self, image: Read) -> NewestImage:
         registry, repository = self.farm.registry, image.repository

@@ -20,6 +20,7 @@ from buildfarm.telemetry.traces import open_tracer
 from signer.beginning import begin
 from signer.claims import RENEW_SECONDS
 from signer.report import Report
+from signer.unsigned import LOOK_SECONDS, UnsignedImages
 from signer.work import Work
 
 THREADS = 4
@@ -45,6 +46,9 @@ def run(settings: Settings) -> None:
         threads = [threading.Thread(target=serve, args=(work, stop, log), name=f"signer-{n}") for n in range(THREADS)]
         threads.append(threading.Thread(target=repeat, args=(work.claims.renew, RENEW_SECONDS, stop, log)))
         threads.append(threading.Thread(target=repeat, args=(tell_keys, _KEYS_SECONDS, stop, log)))
+        if settings.signs:
+            look = UnsignedImages(work).look
+            threads.append(threading.Thread(target=repeat, args=(look, LOOK_SECONDS, stop, log)))
         for thread in threads:
             thread.start()
         log.info("signer_started", keys=[one.public_key.hint for one in signers])
@@ -68,7 +72,7 @@ def serve(work: Work, stop: threading.Event, log: Logger) -> None:
             stop.wait(_AFTER_FAILURE_SECONDS)
 
 
-def repeat(act: Callable[[], None], seconds: float, stop: threading.Event, log: Logger) -> None:
+def repeat(act: Callable[[], object], seconds: float, stop: threading.Event, log: Logger) -> None:
     """Do this every so many seconds; what fails is done again at the next turn."""
     while not stop.wait(seconds):
         try:
@@ -98,4 +102,4 @@ def _prepare(farm: Farm, log: Logger) -> None:
 
 def _keys_of(farm: Farm, signers: list[Signer]) -> Callable[[], None]:
     pems = [one.public_key.pem for one in signers]
-    return lambda: SigningKeys(farm.database).replace(pems)
+    return lambda: SigningKeys(farm.database).report(pems)

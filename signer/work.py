@@ -13,6 +13,8 @@ from buildfarm.model import BuildResult, Failure, Fault, Phase, State, place_of
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.signatures.attaching import Attaching, Unsigned
+from buildfarm.oci.signatures.dsse import Statement
+from buildfarm.oci.signatures.provenance import PROVENANCE
 from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.releases.signing.requests import BuildRequested, SignRequests, TargetRequest
 from buildfarm.store import Tags
@@ -20,6 +22,8 @@ from buildfarm.telemetry import Logger
 from signer.claims import Claims
 from signer.evidence import Evidence
 from signer.images import Images, Read
+from signer.predicates.provenance import Predicate, Provenance
+from signer.predicates.recorded import Recorded
 from signer.report import Report
 from signer.rules import Expected
 
@@ -50,6 +54,11 @@ class Work:
     def requests(self) -> SignRequests:
         """Where they wait."""
         return self.claims.requests
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it states about images."""
+        return Provenance(self.farm.registry.host, self.farm.settings.provenance == "laptop")
 
     def turn(self) -> bool:
         """Do the oldest request that is due; False if there is none.
@@ -104,9 +113,7 @@ class Work:
             _check_target(request.target, target)
             image = self.images.read(published.repository, published.digest, request.documents)
             is_new = not all(layer.reused for layer in published.layers if layer.origin != "builder")
-            sent = self._sign(
-                image, target, lambda: self.images.check(image, Expected.of(request.build)), is_new=is_new
-            )
+            sent = self._sign(image, target, lambda: self._check(image, request), is_new=is_new)
         except UnsignableError as error:
             log.warning("signature_refused", reason=error.message)
             return self._refused(request, error)
@@ -129,6 +136,11 @@ class Work:
         log.info("build_signed", digest=published.digest)
         return "signed"
 
+    def _check(self, image: Read, request: BuildRequested) -> Predicate:
+        """The image's provenance; nothing that the node handed over is in it without being marked."""
+        checked = self.images.check(image, Expected.of(request.build))
+        return self.provenance.of_build(Recorded.of(request.build, request.record, request.published, checked))
+
     def _target(self, target: str) -> str:
         """An image that has no signature yet: it was moved to another base, or built before signing was on."""
         digest = self.farm.records.tag_target(target)
@@ -137,7 +149,7 @@ class Work:
         try:
             image = self.images.read(place_of(target)[0], _digest(digest))
             keys = tuple(one.public_key for one in self.attaching.signers)
-            sent = self._sign(image, target, lambda: Evidence(self.images, keys).check(target, image))
+            sent = self._sign(image, target, lambda: Evidence(self.images, keys, self.provenance).check(target, image))
         except UnsignableError as error:
             self.logger.warning("signature_refused", target=target, reason=error.message)
             self._put_back(target, digest)
@@ -159,14 +171,20 @@ class Work:
         tags = AppTags(self.farm.registry, self.farm.records, signing=True, signed=frozenset(sent))
         tags.move(target, wanted, sent)
 
-    def _sign(self, image: Read, target: str, check: Callable[[], None], *, is_new: bool = False) -> _Sent:
-        """Returns media type and bytes of the manifest by digest. Raises UnsignableError as ``check`` does."""
+    def _sign(self, image: Read, target: str, check: Callable[[], Predicate | None], *, is_new: bool = False) -> _Sent:
+        """Returns media type and bytes of the manifest by digest. Raises UnsignableError as ``check`` does.
+
+        The provenance that ``check`` gives is pushed beside the signatures, in the same steps.
+        """
         try:
-            check()
+            predicate = check()
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UnsignableError(f"{image.repository}@{image.digest} cannot be read: {error}") from error
         reference = f"{self.farm.registry.host}/{image.repository}:{place_of(target)[1]}"
-        self.attaching.sign(Unsigned(image.repository, image.descriptor, reference), is_new=is_new)
+        unsigned = Unsigned(image.repository, image.descriptor, reference)
+        wanted = predicate is not None and self.farm.settings.provenance != "off"
+        more = [Statement(image.digest, PROVENANCE, predicate or {}, unsigned.name)] if wanted else []
+        self.attaching.sign(unsigned, is_new=is_new, more=more)
         return {str(image.digest): (image.media_type, image.content)}
 
     def _refused(self, request: BuildRequested, error: UnsignableError) -> str:

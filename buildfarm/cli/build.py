@@ -70,6 +70,7 @@ RUN_POLICIES = ("all", "latest_queued", "latest_always")
     help="Which older builds of the app this one replaces: none, waiting ones, or also the running one.",
 )
 @click.option("--rebuild", is_flag=True, help="Build even if the same input was built before.")
+@click.option("--clean", is_flag=True, help="Build without the app's cache and earlier results; provenance says so.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key returns the same build, even to two callers.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="Fail if it waits for longer than this.")
 @click.option("--detach", is_flag=True, help="Print the build's id without waiting for the build to end.")
@@ -91,6 +92,7 @@ def build(
     size: str | None,
     run_policy: str,
     rebuild: bool,
+    clean: bool,
     idempotency_key: str | None,
     expires_in: float | None,
     detach: bool,
@@ -133,6 +135,7 @@ def build(
                 size=size,
                 run_policy=model.RunPolicy(run_policy),
                 cached_result=not rebuild,
+                clean=clean,
                 idempotency_key=idempotency_key,
                 expires_in_seconds=expires_in,
             )

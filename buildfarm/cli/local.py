@@ -6,12 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
+from buildfarm import LazyModule
 from buildfarm.cli.error_handler import json_option
 from buildfarm.cli.extras import require_local
 from buildfarm.errors import SetupError
+
+if TYPE_CHECKING:
+    from buildfarm.cli.details import verify as verifying
+else:  # only `run --verify` reads signatures
+    verifying = LazyModule("buildfarm.cli.details.verify")
 
 _PORT = 8080
 
@@ -64,14 +71,24 @@ def _run(arguments: list[str], as_json: bool) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--port", type=click.IntRange(1, 65535), help="Loopback port to use. Default for web: 8080, else none.")
 @click.option("--env", "variables", metavar="KEY=VALUE", multiple=True, help="A variable; can be repeated.")
+@click.option("--verify", is_flag=True, help="Run it only if the farm has signed it, by the digest that was checked.")
 @click.option("--json", "_as_json", is_flag=True, help="Print errors as JSON; the output is the app's own.")
-def run(image: str, command: tuple[str, ...], port: int | None, variables: tuple[str, ...], _as_json: bool) -> None:
+def run(
+    image: str,
+    command: tuple[str, ...],
+    port: int | None,
+    variables: tuple[str, ...],
+    verify: bool,
+    _as_json: bool,
+) -> None:
     """Run IMAGE; COMMAND is a process type (default: web) or any command in the image."""
     docker = shutil.which("docker")
     if docker is None:
         raise SetupError(
             "The command docker is not installed here.", advice="Run the image with any engine: it is an OCI image."
         )
+    if verify:
+        image, _, _ = verifying.verified(image)
     # A one-off container is asked for beside one that serves: it takes no port unless one is named.
     if port is None and command[:1] in ((), ("web",)):
         port = _PORT

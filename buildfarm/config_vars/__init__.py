@@ -13,6 +13,7 @@ ENV_VALUE_CHARS_MAX = 32_768
 _STRING_BYTES_MAX = 131_072
 ENV_NAMES_MAX = 200
 SECRET_CHARS_MIN = 8
+PROJECT_DIR = "PROJECT_DIR"  # names the folder of the source that is the app, with Scalingo's conventions
 
 ENV_BYTES_MAX = 262_144  # of all config vars together: what waits is kept in the memory of Redis
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildfarm.errors import ConflictError, NotFoundError, RegistryError, RequestError
 from buildfarm.gc.retention import Rollback, digest_of
-from buildfarm.model import Build
+from buildfarm.model import Build, BuildResult
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
+from buildfarm.oci.manifest import ImageConfig
 from buildfarm.oci.retry import UnavailableError
+from buildfarm.releases.movable import NewestImage
 from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.releases.signing.app_tags import AppTags
+from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.store import Tags
 from buildfarm.store.archive import History
 from buildfarm.telemetry import logger
@@ -41,9 +43,9 @@ class ImagesBefore:
             raise RequestError(f"Build {build.id} has no image.", advice="Choose a build that succeeded.")
         if not self.registry().has_manifest(result.repository, result.digest):
             raise _gone(build, "the registry no longer has it")
-        if self.signing and not self._can_be_signed(build):
+        if self.signing and (obstacle := self._unsignable(build)):
             raise RequestError(
-                f"The image of build {build.id} has no signature and cannot get one: its record is no longer in Redis.",
+                f"The image of build {build.id} has no signature and cannot get one: {obstacle}.",
                 advice="Build its source again, or choose a newer image.",
             )
         before = self._tags.point(target, str(result.digest), seen)
@@ -64,16 +66,32 @@ class ImagesBefore:
             build=build.id, tag=build.request.tag, digest=result.digest, before=before.digest, unsigned=not moved
         )
 
-    def _can_be_signed(self, build: Build) -> bool:
-        """Whether the image is signed, or the signer can see that this farm built it."""
+    def _unsignable(self, build: Build) -> str:
+        """Why the signer would refuse the image, as far as it shows here; empty if it is signed or can be."""
         result, target = build.result, build.request.target
         if result is None or AppTags(self.registry(), self.history.records).is_signed(target, str(result.digest)):
-            return True
+            return ""
         if Adopted(self._tags.database).has(target, str(result.digest)):
+            return ""
+        try:
+            if not self.history.records.get(build.result_of or build.id).attempt:
+                return "no build in Redis made it"
+        except NotFoundError:
+            return "its record is no longer in Redis"
+        return "" if self._is_base_known(result) else "its base is not one that an operator chose"
+
+    def _is_base_known(self, result: BuildResult) -> bool:
+        """Whether operators chose the base of an app's image; True if that is not known here."""
+        known = KnownBases(self._tags.database)
+        if not result.repository.startswith("apps/") or known.is_empty():
             return True
-        with suppress(NotFoundError):
-            return self.history.records.get(build.result_of or build.id).attempt > 0
-        return False
+        try:
+            manifest, digest = self.registry().read_manifest(result.repository, result.digest)
+            config = ImageConfig.parse(self.registry().read_blob(result.repository, manifest.config.digest))
+        except (RegistryError, ValueError):
+            return True
+        base = NewestImage(result.repository, digest, manifest, config).base
+        return known.has("@".join(base))
 
     def _move(self, build: Build, target: str) -> bool:
         """False if the tag waits for the signer. A collection leaves alone what got a tag.

@@ -7,8 +7,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from buildfarm import LazyModule
 from buildfarm.errors import NotFoundError, StoreFullError, TooLateError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
 from buildfarm.queue.names import parts_of
@@ -16,6 +17,11 @@ from buildfarm.seal import Seal
 from buildfarm.store.admission import Admission
 from buildfarm.store.database import Database
 from buildfarm.telemetry import logger
+
+if TYPE_CHECKING:
+    from buildfarm.config_vars import declared
+else:  # most commands submit nothing
+    declared = LazyModule("buildfarm.config_vars.declared")
 
 _PLAIN = (
     "id", "state", "node", "phase", "superseded_by", "memo_of",
@@ -33,6 +39,7 @@ _REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires
 _HAS_VARIABLES = "+variables"
 _HAS_CREDENTIALS = "+credentials"
 _HAS_SIZE = "+size"  # likewise, before it: of a request for another size than standard
+_CLEAN = "+clean"  # likewise, before that one: older versions would restore the app's cache
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Records:
             request.run_policy, request.expires_in_seconds or "", request.idempotency_key or "",
             self.seal.digest(_content(asked or request)), cached.result.model_dump_json() if cached else "",
             cached.build_id if cached else "", cached.result.digest if cached else "", self.seal.close(build_id, env),
+            declared.declared(f"{request.tenant}/{request.app}", request, self.seal),
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
@@ -212,6 +220,8 @@ class Records:
 def _stored(request: Request, exclude: set[str] | None = None, *, marks: str = "") -> str:
     """The request as records have it, under the names that nodes of the version before read."""
     values = request.model_dump(mode="json", exclude=exclude)
+    if values.pop("clean", False):
+        values |= {"clean": True, "run_policy": values["run_policy"] + _CLEAN}
     if values.get("size"):
         values["run_policy"] += _HAS_SIZE
     else:
@@ -261,6 +271,12 @@ def digests_of(record: Mapping[str, str | None]) -> tuple[set[str], str]:
     return named.union(*map(digests_in, texts)), str(source.get("digest", ""))
 
 
+def marks_of(record: Mapping[str, str]) -> tuple[bool, bool]:
+    """Return whether build variables, and whether credentials, count for the build of a record's hash."""
+    policy = str(json.loads(record.get("request") or "{}").get("run_policy", ""))
+    return _HAS_VARIABLES in policy, _HAS_CREDENTIALS in policy
+
+
 def digests_in(text: str) -> set[str]:
     """Return the digests that a text names, such as a packed buildpack's reference."""
     return set(re.findall(r"sha256:[0-9a-f]{64}", text))
@@ -279,7 +295,7 @@ def _decode(fields: dict[str, str]) -> Build:
         if name in fields:
             values[name] = json.loads(fields[name])
     if "+" in (policy := str(values.get("request", {}).get("run_policy", ""))):
-        for mark in (_HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE):
+        for mark in (_HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE, _CLEAN):
             policy = policy.removesuffix(mark)
         values["request"]["run_policy"] = policy
     attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]

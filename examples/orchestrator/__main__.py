@@ -9,6 +9,7 @@ import docker
 import httpx
 
 from buildfarm.client import Client
+from buildfarm.oci.signatures.keys import PublicKey
 from examples.orchestrator.containers import Containers
 from examples.orchestrator.front import Front
 from examples.orchestrator.orchestrator import Orchestrator
@@ -29,7 +30,8 @@ def main() -> None:
         return
     ports = {app: int(port) for app, port in (text.split("=") for text in options.apps)}
     with Client(os.environ["BUILDFARM_URL"], os.environ["BUILDFARM_TOKEN"]) as farm:
-        orchestrator = Orchestrator(farm, containers, front, ports, options.patience_seconds)
+        keys = [PublicKey.parse(path.read_bytes()) for path in options.verify_key]
+        orchestrator = Orchestrator(farm, containers, front, ports, options.patience_seconds, keys)
         secrets = [_subscribe(tenant, options.port) for tenant in {app.split("/")[0] for app in ports}]
         with receiver(options.port, secrets, orchestrator.woken.put):
             orchestrator.run()
@@ -52,6 +54,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("orchestrator"), help="for the files of nginx")
     parser.add_argument("--port", type=int, default=9000, help="of this machine, for webhooks")
     parser.add_argument("--patience-seconds", type=float, default=20.0, help="for a new container's first good answer")
+    parser.add_argument(
+        "--verify-key", type=Path, action="append", default=[], metavar="FILE",
+        help="public key in PEM form; start only images that it, or another one that is named, has signed",
+    )  # fmt: skip
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@
 import logging
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +16,9 @@ from docker.errors import DockerException
 
 from buildfarm.client import Client
 from buildfarm.errors import BuildfarmError
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.signatures import checking
+from buildfarm.oci.signatures.keys import PublicKey
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from examples.orchestrator.containers import Containers
 from examples.orchestrator.decisions import Container, find_previous, find_wanted, must_start
@@ -35,6 +38,7 @@ class Orchestrator:
     front: Front
     ports: Mapping[str, int]  # by tenant/app
     patience_seconds: float = 20.0  # for the first good answer of a new container
+    keys: Sequence[PublicKey] = ()  # one of them must have signed an image that is started; none: any image is
     woken: queue.Queue[str] = field(default_factory=queue.Queue)  # apps that webhooks named
 
     def run(self) -> None:
@@ -54,6 +58,7 @@ class Orchestrator:
         there = self.containers.all(app)
         wanted = find_wanted(there, image)
         if wanted is None or must_start(wanted, there, time.time()):
+            self.require_signature(app, image)
             log.info("%s: starting %s", app, image[:15])
             wanted = self.containers.start(app, image, wanted)
         previous, fault = find_previous(there, wanted), self.check(wanted)
@@ -66,6 +71,14 @@ class Orchestrator:
         for one in there:
             if not fault and one.id != wanted.id:
                 self.containers.end(one, remove=True)
+
+    def require_signature(self, app: str, image: str) -> None:
+        """Raises SignatureError if none of the keys has signed the image for this app."""
+        if self.keys:
+            host = self.containers.registry
+            scheme = "http" if host.startswith(("127.", "localhost", "[::1]")) else "https"
+            with Registry(f"{scheme}://{host}") as registry:
+                checking.verify(registry, f"apps/{app}", image, self.keys)
 
     def check(self, container: Container) -> str:
         """Why the container is not healthy; empty if it answers over HTTP without a server error."""

@@ -48,7 +48,8 @@ def start_signer(directory: Path, settings: Settings) -> None:
     """Start it, and return when it takes requests. Raises SetupError with its last log lines if it does not."""
     log, key = directory / LOG_FILE, key_file(directory)
     before = _reported_at(settings)
-    variables = {"BUILDFARM_SIGNING_KEYS": f"file:{key}"}
+    given = os.environ.get("BUILDFARM_PROVENANCE", "laptop")  # it claims no more than a machine of one person can
+    variables = {"BUILDFARM_SIGNING_KEYS": f"file:{key}", "BUILDFARM_PROVENANCE": given}
     started = process.start(directory, ["-m", "signer"], directory / PID_FILE, log, variables)
     if not wait_until(lambda: not started.alive or _reported_at(settings) > before, READY_SECONDS) or not started.alive:
         process.stop(directory / PID_FILE, STOP_SECONDS)

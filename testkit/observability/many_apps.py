@@ -200,7 +200,6 @@ def pages_of(many: Many) -> dict[str, str]:
         "tokens": "/tokens",
         "rollouts": "/rollouts",
         "rollout": f"/rollouts/{many.rollout}",
-        "where": "/where?q=npm/lodash",
         "credentials": f"/apps/{many.tenant}/{many.live}/credentials",
     }
 

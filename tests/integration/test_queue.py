@@ -162,7 +162,7 @@ def test_an_equal_input_is_answered_with_its_image(farm, leases):
     assert (same.state, same.result_of, same.result.digest) == (State.SUCCEEDED, first.id, image)
     assert farm.registry.get_manifest(repository, "latest")[2] == image
     assert farm.wait(same.id).id == same.id
-    for other in ({"cached_result": False}, {"env": {"A": "1"}}, {"buildpacks": ("static",)}):
+    for other in ({"cached_result": False}, {"clean": True}, {"env": {"A": "1"}}, {"buildpacks": ("static",)}):
         build = farm.submit(request(tenant=tenant, run_policy="all", **other))
         assert (build.result_of, farm.cancel(build.id)) == (None, State.QUEUED)
     # Where a build of the app is on its way, it would publish after the answer.

@@ -132,7 +132,7 @@ class Full:
 
     def _signing(self) -> None:
         """A build that is signed, one that is refused, and one that waits."""
-        SigningKeys(self.database).replace(["a public key"])
+        SigningKeys(self.database).report(["a public key"])
         adopted = Adopted(self.database)
         adopted.take({"apps/t/a": DIGEST})
         adopted.begin()

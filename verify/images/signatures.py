@@ -12,17 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildfarm.errors import SignatureError
+from buildfarm.model import Build, BuildRequest, State
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import Descriptor, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import checking, referrers, simple
 from buildfarm.oci.signatures.attaching import Attaching, Unsigned, bundles_of
+from buildfarm.oci.signatures.dsse import Statement
 from buildfarm.oci.signatures.keys import PublicKey
+from buildfarm.oci.signatures.provenance import PROVENANCE, Builder
 from buildfarm.oci.signatures.signer import FileSigner, new_key
 from buildfarm.settings import read_settings
+from buildfarm.sources.address import ArtifactSource
+from signer.predicates.provenance import Provenance
+from signer.predicates.recorded import Recorded
 from testkit.registry.own import registry_on, storage_folder
 from testkit.table import Claims
-from verify.images.foreign_tools import SkippedError, cosign, npm_verify, skopeo
+from verify.images.foreign_tools import SkippedError, cosign, cosign_attestation, npm_verify, skopeo
 
 REPOSITORY = "apps/verify/signed"
 
@@ -53,11 +59,18 @@ def main() -> None:
         keys = Keys(Path(folder))
         farm, _ = keys.make("farm"), keys.make("other")
         signed, copied, unsigned = (push(registry, name) for name in ("signed", "copied", "unsigned"))
-        Attaching(registry, [farm]).sign(signed)
+        Attaching(registry, [farm]).sign(signed, more=[provenance(registry.host, signed)])
         copy_signatures(registry, signed.subject.digest, copied.subject.digest)
         for name, accepts in tools(registry, keys, Path(folder)):
             try:
                 check(claims, name, accepts, (signed, copied, unsigned))
+            except SkippedError as skipped:
+                print(f"SKIPPED: {name}: {skipped}")
+        bare = push(registry, "bare")
+        Attaching(registry, [farm]).sign(bare)
+        for name, accepts in attestation_tools(registry, keys):
+            try:
+                check_provenance(claims, name, accepts, (signed, copied, bare))
             except SkippedError as skipped:
                 print(f"SKIPPED: {name}: {skipped}")
         changed_layer(claims, registry, storage, signed)
@@ -74,6 +87,44 @@ def check(claims: Claims, tool: str, accepts: Accepts, images: tuple[Unsigned, U
     claims.add(f"{tool} rejects another key", "", not accepts(signed, "other"))
     claims.add(f"{tool} rejects a signature copied from another image", "", not accepts(copied, "farm"))
     claims.add(f"{tool} rejects an unsigned image", "", not accepts(unsigned, "farm"))
+
+
+def check_provenance(claims: Claims, tool: str, accepts: Accepts, images: tuple[Unsigned, Unsigned, Unsigned]) -> None:
+    """A tool accepts the provenance of this image by the farm's key, and nothing else."""
+    signed, copied, bare = images
+    claims.add(f"{tool} accepts an image's provenance", signed.subject.digest[:19], accepts(signed, "farm"))
+    claims.add(f"{tool} rejects provenance by another key", "", not accepts(signed, "other"))
+    claims.add(f"{tool} rejects the provenance of another digest", "", not accepts(copied, "farm"))
+    claims.add(f"{tool} does not take a signature for provenance", "", not accepts(bare, "farm"))
+
+
+def attestation_tools(registry: Registry, keys: Keys) -> Iterator[tuple[str, Accepts]]:
+    """Those that read provenance, as `tools` does."""
+
+    def own(image: Unsigned, key: str) -> bool:
+        with suppress(SignatureError):
+            trusted = [PublicKey.parse(keys.public(key).read_bytes())]
+            found = checking.verify(registry, REPOSITORY, image.subject.digest, trusted).provenance
+            return [one.builder for one in found] == [Builder.CLEAN]
+        return False
+
+    yield "buildfarm verify --builder", own
+    for suite in ("trixie", "sid"):
+        yield (
+            f"cosign verify-attestation of {suite}",
+            lambda image, key, suite=suite: cosign_attestation(  # type: ignore[misc]
+                suite, keys.public(key), f"{registry.host}/{REPOSITORY}@{image.subject.digest}"
+            ),
+        )
+
+
+def provenance(host: str, image: Unsigned) -> Statement:
+    """As the signer makes it for a clean build."""
+    source = ArtifactSource(repository="sources/verify", digest=image.subject.digest)
+    request = BuildRequest(tenant="verify", app="signed", source=source, clean=True)
+    build = Build(id="b", request=request, state=State.RUNNING, attempt=1, submitted_at=1.0, started_at=1.0)
+    predicate = Provenance(host).of_build(Recorded.of(build, {}, None, ("", f"builder@{image.subject.digest}")))
+    return Statement(image.subject.digest, PROVENANCE, predicate, image.name)
 
 
 def tools(registry: Registry, keys: Keys, folder: Path) -> Iterator[tuple[str, Accepts]]:

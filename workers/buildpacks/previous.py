@@ -27,7 +27,9 @@ class PreviousImage:
 
 
 def read_previous(registry: Registry, request: BuildRequest) -> PreviousImage:
-    """Raises RegistryError if the registry cannot be asked."""
+    """Nothing for a clean build. Raises RegistryError if the registry cannot be asked."""
+    if request.clean:
+        return PreviousImage()
     try:
         manifest, _ = registry.read_manifest(request.repository, request.tag)
         config = ImageConfig.parse(registry.read_blob(request.repository, manifest.config.digest))

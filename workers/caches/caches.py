@@ -90,7 +90,7 @@ class Caches:
         return replace(self, registry=self.registry.during(check), check=check)
 
     def restore(self, request: BuildRequest, stack: str, workspace: Workspace, sandbox: Sandbox) -> Restored | None:
-        """Fills /cache with what the app's last build on this stack kept; None if there is nothing.
+        """Fills /cache with what the app's last build on this stack kept; None if nothing was, or for a clean build.
 
         The workspace is as it was made: from a snapshot, /app and /cache become mounts of it. Raises what ends the
         build itself.
@@ -98,6 +98,9 @@ class Caches:
         saving = self._saving.get(_repository(request))
         while saving is not None and not saving.wait(_TICK_SECONDS):
             self.check()
+        if request.clean:
+            sandbox.log(b"-----> Clean build: no cache is restored\n")
+            return None
         try:
             manifest = self._manifest(request)
             if manifest is None or manifest.annotations.get(STACK) != stack:

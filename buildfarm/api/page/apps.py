@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from buildfarm.access import Scope
 from buildfarm.api.bodies import AFTER_PATTERN
 from buildfarm.api.page.charts import phase_chart
-from buildfarm.api.page.pages import PageRoute, Visitor, render
+from buildfarm.api.page.pages import PageRoute, Visitor, render, signature_of
 from buildfarm.api.page.trend import Trend, bytes_trend, seconds_trend
 from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.routes.keeping import TenantName
@@ -71,6 +71,7 @@ def app(request: Request, tenant: TenantName, app: TenantName, caller: Visitor, 
     values = {
         "builds": found, "next": following, "lost": lost, "after": after, "image": image, "chart": phase_chart(found),
         "tenant": tenant, "app": app, "reference": f"{farm.registry.host}/apps/{tenant}/{app}",
+        "signature": signature_of(farm, f"apps/{tenant}/{app}", image),
         "images": [build.id for build in found if build.result],
     }  # fmt: skip
     return HTMLResponse(render(request, caller, "app.html", here="/apps", **values))

@@ -37,6 +37,7 @@ _FIELDS = (
     "buildpack_order",
     "size",
     "again",
+    "clean",
 )
 _FORM_BYTES_MAX = 1024 * 1024  # of the form beside its file
 _CHUNK_BYTES = 1024 * 1024
@@ -96,6 +97,7 @@ def _submit(caller: Caller, values: Mapping[str, str], content: BinaryIO | None)
             "buildpack_order": values["buildpack_order"].split(),
             "size": values["size"] or None,
             "cached_result": not values["again"],
+            "clean": bool(values["clean"]),
         }
         # Checked with a source that is always there, before anything is sent.
         NewBuild(**request, source=GitSource(url="https://example.org/"))

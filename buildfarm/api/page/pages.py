@@ -25,8 +25,10 @@ from buildfarm.api.problems import RefusedError, problem_of
 from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.services import Services
 from buildfarm.errors import BuildfarmError
+from buildfarm.farm import Farm
 from buildfarm.model import Build, State
 from buildfarm.queue.estimate import LOOKED_AT, estimate, usual_seconds
+from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.store.pages import Pages
 from buildfarm.telemetry.units import size
 
@@ -210,6 +212,7 @@ def of_build(caller: Caller, found: Build) -> dict[str, Any]:
     return {
         "build": found,
         "image": farm.image(found) if found.result else "",
+        "signature": signature_of(farm, found.request.target, str(found.result.digest)) if found.result else "",
         "place": farm.queue_position(found),
         "progress": _progress(caller, found),
         "waterfall": draw(spans_of(found, time.time())),
@@ -217,6 +220,14 @@ def of_build(caller: Caller, found: Build) -> dict[str, Any]:
         "reused_bytes": sum(layer.size_bytes for layer in own if layer.reused),
         "largest_bytes": max((layer.size_bytes for layer in own), default=1),
     }
+
+
+def signature_of(farm: Farm, target: str, digest: str) -> str:
+    """``signed`` or ``unsigned``, for an image; empty if the farm does not sign, or the registry does not say."""
+    if digest and farm.settings.signs:
+        with suppress(BuildfarmError):
+            return "signed" if AppTags(farm.quick_registry, farm.records).is_signed(target, digest) else "unsigned"
+    return ""
 
 
 def _progress(caller: Caller, found: Build) -> str:

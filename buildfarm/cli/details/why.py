@@ -53,6 +53,10 @@ def reasons_of(build: Build, lines: Iterable[LogLine]) -> list[Reason]:
 def _reuse(build: Build) -> Iterator[Reason]:
     if build.result_of:
         yield Reason("image", f"of build {build.result_of}", "it had the same input, so nothing was built")
+    elif build.result and getattr(build.request, "clean", False):
+        yield Reason(
+            "image", "built", "the request asked for a clean build, without the app's cache and earlier results"
+        )
     elif build.result and not getattr(build.request, "cached_result", True):
         yield Reason("image", "built", "the request asked for it, even if an equal build exists")
     elif build.result:

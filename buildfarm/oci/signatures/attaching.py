@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
 from buildfarm.oci.signatures.bundle import EMPTY, Bundle
 from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
+from buildfarm.oci.signatures.provenance import repeats, replaced
 from buildfarm.oci.signatures.signer import Signer
 
 _THREADS = 6
@@ -65,31 +66,31 @@ class Attaching:
             signatures, index = pool.map(partial(self._manifest, repository), tags)
         return Present(simple.readable(signatures), referrers.readable(index))
 
-    def sign(self, image: Unsigned, *, is_new: bool = False) -> None:
-        """Push the image's signatures. What is there already stays, so that this can be done again at any time.
+    def sign(self, image: Unsigned, *, is_new: bool = False, more: Sequence[Statement] = ()) -> None:
+        """Push the image's signatures, and ``more`` statements about it beside them.
 
-        Of one that ``is_new`` nothing is likely to be there: its blobs are sent while that is looked for. Raises
-        RegistryError and SetupError.
+        What is there already stays, so that this can be done again at any time. Of one that ``is_new`` nothing is
+        likely to be there: its blobs are sent while that is looked for. Raises RegistryError and SetupError.
         """
         digest = image.subject.digest
         tag, index_tag = simple.tag_of(digest), referrers.tag_of(digest)
-        statement = Statement(digest, COSIGN_SIGN, {}, image.name)
+        statements = (Statement(digest, COSIGN_SIGN, {}, image.name), *more)
         with ThreadPoolExecutor(_THREADS) as pool:
             looking = pool.submit(self.look, image.repository, digest)
-            early = self._parts(image, statement, NOTHING, tag) if is_new else Parts([], [], [])
+            early = self._parts(image, statements, NOTHING, tag) if is_new else Parts([], [], [])
             sending = [pool.submit(self._send, image.repository, blob) for blob in early.blobs]
             found = looking.result()
-            parts = early if is_new and found == NOTHING else self._parts(image, statement, found, tag)
+            parts = early if is_new and found == NOTHING else self._parts(image, statements, found, tag)
             for sent in sending:
                 sent.result()
             parts = replace(parts, blobs=[blob for blob in parts.blobs if blob not in early.blobs])
             self._push(pool, image.repository, parts, index_tag, found.index)
 
-    def _parts(self, image: Unsigned, statement: Statement, found: Present, tag: str) -> Parts:
+    def _parts(self, image: Unsigned, statements: Sequence[Statement], found: Present, tag: str) -> Parts:
         """What is still to be pushed."""
         before = found.signatures
         signatures = simple.simple_signatures(image.subject.digest, image.reference, self.signers, before)
-        parts = _parts_of(self._missing(image, statement, found.index))
+        parts = self._missing(image, statements, found.index)
         if signatures.manifest != before:
             parts.blobs.extend((signatures.payload, signatures.config))
             parts.manifests.append((signatures.manifest, tag))
@@ -100,16 +101,20 @@ class Attaching:
         index_tag = referrers.tag_of(image.subject.digest)
         index = referrers.readable(self._manifest(image.repository, index_tag))
         with ThreadPoolExecutor(_THREADS) as pool:
-            self._push(pool, image.repository, _parts_of(self._missing(image, statement, index)), index_tag, index)
+            self._push(pool, image.repository, self._missing(image, [statement], index), index_tag, index)
 
-    def _missing(self, image: Unsigned, statement: Statement, index: bytes | None) -> list[Bundle]:
-        """The statement by each key that has not signed it yet."""
-        known = [] if index is None else [one.blob for one in bundles_of(self.registry, image.repository, index)]
-        return [
-            Bundle.sign(statement, image.subject, signer)
-            for signer in self.signers
-            if not any(_is_signed(blob, statement, signer) for blob in known)
-        ]
+    def _missing(self, image: Unsigned, statements: Sequence[Statement], index: bytes | None) -> Parts:
+        """The statements by each key that has not signed them yet, and what they replace."""
+        found = [] if index is None else list(bundles_of(self.registry, image.repository, index))
+        bundles: list[Bundle] = []
+        gone: set[str] = set()
+        for signer in self.signers:
+            known = {one.manifest: said for one in found if (said := _opened(one.blob, signer)) is not None}
+            for statement in statements:
+                if not any(repeats(said, statement) for said in known.values()):
+                    bundles.append(Bundle.sign(statement, image.subject, signer))
+                    gone.update(replaced(known, statement))
+        return replace(_parts_of(bundles), gone=frozenset(gone))
 
     def _push(
         self, pool: ThreadPoolExecutor, repository: str, parts: Parts, index_tag: str, index: bytes | None
@@ -118,7 +123,7 @@ class Attaching:
         list(pool.map(lambda blob: self._send(repository, blob), parts.blobs))
         list(pool.map(lambda one: self._put(repository, *one), parts.manifests))
         if parts.entries:
-            self._list(repository, index_tag, parts.entries, index)
+            self._list(repository, index_tag, parts, index)
 
     def _send(self, repository: str, blob: bytes) -> None:
         self.registry.put_blob(repository, blob, look=False)
@@ -131,31 +136,34 @@ class Attaching:
             self.registry.put_blob(repository, EMPTY)
             self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
 
-    def _list(self, repository: str, tag: str, entries: list[dict[str, object]], before: bytes | None) -> None:
+    def _list(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:
         """Adds to the index. The registry compares nothing: what another writer overwrote is written again.
 
         The first index of an image needs no second look if its keys always make the same signatures: two signers at
         once write the same bytes, and until then only they knew of the image.
         """
         for _ in range(_TRIES):
-            self._put_index(repository, tag, entries, before)
+            self._put_index(repository, tag, parts, before)
             if before is None and all(signer.repeats for signer in self.signers):
                 return
             before = referrers.readable(self._manifest(repository, tag))
             listed = [] if before is None else [entry.get("digest") for entry in referrers.listed(before)]
-            if all(entry["digest"] in listed for entry in entries):
+            if all(entry["digest"] in listed for entry in parts.entries):
                 return
         raise RegistryError(f"The signatures at {repository}:{tag} were overwritten again and again.")
 
-    def _put_index(self, repository: str, tag: str, entries: list[dict[str, object]], before: bytes | None) -> None:
+    def _put_index(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:
         """Without what others have listed and removed since: the registry refuses an index that names it."""
-        media_type = INDEX_TYPES["oci"]
+        media_type, entries = INDEX_TYPES["oci"], parts.entries
         try:
-            self.registry.put_manifest(repository, referrers.index_of(entries, before), media_type, tag=tag)
+            self.registry.put_manifest(repository, referrers.index_of(entries, before, parts.gone), media_type, tag=tag)
         except MissingBlobError:
             listed = [] if before is None else referrers.listed(before)
-            there = [one for one in listed if self._manifest(repository, str(one.get("digest"))) is not None]
-            self.registry.put_manifest(repository, referrers.index_of([*there, *entries]), media_type, tag=tag)
+            lost = [
+                str(one.get("digest")) for one in listed if self._manifest(repository, str(one.get("digest"))) is None
+            ]
+            index = referrers.index_of(entries, before, {*parts.gone, *lost})
+            self.registry.put_manifest(repository, index, media_type, tag=tag)
 
     def _manifest(self, repository: str, tag: str) -> bytes | None:
         try:
@@ -166,11 +174,12 @@ class Attaching:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is to be pushed: blobs, manifests with their tags, and entries of the index."""
+    """What is to be pushed: blobs, manifests with their tags, and entries of the index; ``gone`` leave it."""
 
     blobs: list[bytes]
     manifests: list[tuple[bytes, str | None]]
     entries: list[dict[str, object]]
+    gone: Collection[str] = ()
 
 
 def _parts_of(bundles: Sequence[Bundle]) -> Parts:
@@ -185,6 +194,7 @@ class FoundBundle:
 
     subject: str
     blob: bytes
+    manifest: str = ""  # its digest
 
 
 def bundles_of(registry: Registry, repository: str, index: bytes) -> Iterator[FoundBundle]:
@@ -200,13 +210,14 @@ def bundles_of(registry: Registry, repository: str, index: bytes) -> Iterator[Fo
             layers = [layer for layer in manifest.layers if layer.media_type == bundle.BUNDLE_TYPE]
             subject = str((fields.get("subject") or {}).get("digest", ""))
             for layer in layers:
-                yield FoundBundle(subject, registry.read_blob(repository, layer.digest))
+                yield FoundBundle(subject, registry.read_blob(repository, layer.digest), str(entry["digest"]))
         except (ValueError, TypeError, AttributeError, RecursionError, NotInRegistryError):
             continue  # something other than a bundle, or a list of what is gone
 
 
-def _is_signed(blob: bytes, statement: Statement, signer: Signer) -> bool:
+def _opened(blob: bytes, signer: Signer) -> Statement | None:
+    """The statement, if this key signed it."""
     try:
-        return bundle.opened(blob, signer.public_key) == statement
+        return bundle.opened(blob, signer.public_key)
     except ValueError:
-        return False
+        return None

@@ -11,8 +11,9 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
 from buildfarm.oci.signatures.attaching import bundles_of
-from buildfarm.oci.signatures.dsse import COSIGN_SIGN
+from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
 from buildfarm.oci.signatures.keys import PublicKey
+from buildfarm.oci.signatures.provenance import PROVENANCE, Provenance
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Verified:
     digest: Digest
     forms: tuple[str, ...]  # in which it is signed: tag, bundle
     statements: tuple[str, ...]  # the types of what else is stated about it, by the same keys
+    provenance: tuple[Provenance, ...] = ()  # the oldest first
 
 
 def verify(registry: Registry, repository: str, reference: str, keys: Sequence[PublicKey]) -> Verified:
@@ -32,13 +34,15 @@ def verify(registry: Registry, repository: str, reference: str, keys: Sequence[P
     """
     _, _, digest = registry.get_manifest(repository, reference)
     statements = list(_statements(registry, repository, digest, keys))
+    types = {one.predicate_type for one in statements}
     forms = [
         *(["tag"] if _is_signed_by_tag(registry, repository, digest, keys) else []),
-        *(["bundle"] if COSIGN_SIGN in statements else []),
+        *(["bundle"] if COSIGN_SIGN in types else []),
     ]
     if not forms:
         raise SignatureError(f"{repository}@{digest} has no signature by a key that was given.")
-    return Verified(digest, tuple(forms), tuple(sorted({*statements} - {COSIGN_SIGN})))
+    made = tuple(Provenance(one.predicate) for one in statements if one.predicate_type == PROVENANCE)
+    return Verified(digest, tuple(forms), tuple(sorted(types - {COSIGN_SIGN})), made)
 
 
 def check_content(registry: Registry, repository: str, digest: Digest) -> int:
@@ -73,18 +77,21 @@ def _is_signed_by_tag(registry: Registry, repository: str, digest: Digest, keys:
     return False
 
 
-def _statements(registry: Registry, repository: str, digest: Digest, keys: Sequence[PublicKey]) -> Iterator[str]:
-    """The types of the statements about this image in this repository that one of the keys signed."""
+def _statements(registry: Registry, repository: str, digest: Digest, keys: Sequence[PublicKey]) -> Iterator[Statement]:
+    """The statements about this image in this repository that one of the keys signed, each once."""
     try:
         _, index, _ = registry.get_manifest(repository, referrers.tag_of(digest))
         found = list(bundles_of(registry, repository, index))
     except (NotInRegistryError, ValueError):
         return
+    told: list[Statement] = []
     for one in found:
         for key in keys:
             try:
                 statement = bundle.opened(one.blob, key)
             except ValueError:
                 continue
-            if statement.subject == digest and simple.repository_of(statement.name) == repository:
-                yield statement.predicate_type
+            named = simple.repository_of(statement.name) == repository
+            if statement.subject == digest and named and statement not in told:  # each key signs the same one
+                told.append(statement)
+                yield statement

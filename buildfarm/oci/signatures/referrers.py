@@ -6,7 +6,7 @@ Source: OCI distribution-spec v1.1, "Referrers Tag Schema". The registry 2.8.3 k
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from buildfarm.oci.digest import Digest
@@ -18,13 +18,13 @@ def tag_of(digest: Digest) -> str:
     return f"sha256-{digest.hex}"
 
 
-def index_of(entries: Iterable[Mapping[str, Any]], before: bytes | None = None) -> bytes:
-    """Return the index with these entries and all that are in the index ``before``.
+def index_of(entries: Iterable[Mapping[str, Any]], before: bytes | None = None, without: Collection[str] = ()) -> bytes:
+    """Return the index with these entries and all that are in the index ``before``, but for the digests ``without``.
 
     The same entries make the same bytes. Raises ValueError if ``before`` is not an index.
     """
     new = {entry["digest"]: entry for entry in entries}
-    old = [] if before is None else listed(before)
+    old = [] if before is None else [entry for entry in listed(before) if entry.get("digest") not in without]
     manifests = [new.pop(entry.get("digest"), entry) for entry in old] + [*new.values()]
     return canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPES["oci"], "manifests": manifests})
 

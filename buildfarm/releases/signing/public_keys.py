@@ -1,4 +1,4 @@
-"""The farm's public keys: the signer reports them, and everyone who verifies images reads them."""
+"""The farm's public keys: every signer reports its own, and everyone who verifies images reads them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Any
 
 from buildfarm.store.database import Database
 
+KEPT_SECONDS = 300.0  # a key that no signer reports is dropped so long after the others were reported
+
 
 @dataclass(frozen=True)
 class SigningKeys:
-    """The public keys that images are signed with, as the signer reports them. Raises StoreError."""
+    """The public keys that images are signed with. Raises StoreError.
+
+    Several signers with different keys, as during a rotation, are all heard. While none runs, the last keys stay.
+    """
 
     database: Database
 
     def all(self) -> tuple[str, ...]:
-        """In PEM form; the newest signs, and all of them are valid."""
+        """In PEM form; the one reported last is first, and all of them are valid."""
         with self.database.failures():
-            found: Any = self.database.client.lrange(self.database.key("signing:keys"), 0, -1)
-        return tuple(found)
+            found: Any = self.database.client.zrange(self._key, 0, -1, desc=True, withscores=True)
+        newest = found[0][1] if found else 0.0
+        return tuple(pem for pem, at in found if at >= newest - KEPT_SECONDS)
 
     def reported_at(self) -> float:
         """When a signer did so last, in seconds since the epoch; 0: never."""
@@ -27,12 +33,18 @@ class SigningKeys:
             found: Any = self.database.client.get(self.database.key("signing:reported"))
         return float(found or 0)
 
-    def replace(self, keys: Sequence[str]) -> None:
-        """These are the keys."""
-        name = self.database.key("signing:keys")
+    def report(self, keys: Sequence[str]) -> None:
+        """These are a signer's keys, the newest first."""
+        now = self.database.now()
+        # Of one signer's keys the first stays the first.
+        scores: dict[Any, Any] = {key: now - place / 1000 for place, key in enumerate(keys)}
         with self.database.failures():
             pipeline = self.database.client.pipeline(transaction=True)
-            pipeline.delete(name)
-            pipeline.rpush(name, *keys)
-            pipeline.set(self.database.key("signing:reported"), self.database.now())
+            pipeline.zadd(self._key, scores)
+            pipeline.zremrangebyscore(self._key, "-inf", now - KEPT_SECONDS)
+            pipeline.set(self.database.key("signing:reported"), now)
             pipeline.execute()
+
+    @property
+    def _key(self) -> str:
+        return self.database.key("signing:public-keys")

@@ -43,6 +43,7 @@ class BuildRequested:
     content: str  # what was published, as it was handed over
     target: str
     input_digest: str  # as `Leases.succeed` takes it
+    record: Mapping[str, str]  # the whole of it, as Redis has it
     documents: Mapping[str, bytes]  # of the image: what the node sent of its manifest and config, by digest
     claimed_at: float  # by Redis's clock, in seconds since the epoch
     received: float  # the same moment by this process's monotonic clock
@@ -94,6 +95,11 @@ class SignRequests:
         keys = [self.database.key("signing"), self.database.key("signing:calls")]
         self.database.run("sign_target", keys, target)
 
+    def has(self, target: str) -> bool:
+        """Whether this target's image waits for the signer already."""
+        with self.database.failures():
+            return self.database.client.zscore(self.database.key("signing"), target) is not None
+
     def wait(self) -> None:
         """Return when a request has come, or after a second."""
         with self.database.failures():
@@ -117,6 +123,7 @@ class SignRequests:
             fields.get("published", ""),
             fields.get("target", ""),
             fields.get("sign_input", ""),
+            fields,
             _documents(fields.get("sign_documents", "")),
             float(later) - CLAIM_SECONDS,
             time.monotonic(),

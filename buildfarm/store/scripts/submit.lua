@@ -4,7 +4,8 @@
 -- ARGV: 2 id  3 request (JSON)  4 place  5 queue  6 run policy  7 seconds that it may wait, or ''
 --       8 idempotency key, or ''  9 digest of the request, for that key
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
---       13 encrypted config vars, or ''
+--       13 encrypted config vars, or ''  14 what provenance says of them (JSON), or ''
+-- build:<id>  declared: argument 14
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag should point to)
 -- unsettled (zset: the target of an equal build; the submitter moves its tag, and a node makes sure of it)
@@ -51,6 +52,7 @@ end
 
 redis.call('HSET', record, 'id', id, 'request', ARGV[3], 'queue', build.queue, 'attempt', 0, 'submitted_at', stamp,
   'target', target, 'place', build.tenant .. ' ' .. build.app .. (build.target and ' ' .. build.target or ''))
+if (ARGV[14] or '') ~= '' then redis.call('HSET', record, 'declared', ARGV[14]) end
 if idempotency then redis.call('SET', idempotency, id .. ' ' .. ARGV[9], 'EX', terms.key_seconds) end
 redis.call('ZADD', key('builds'), stamp, id)
 redis.call('ZREMRANGEBYRANK', key('builds'), 0, -1 - terms.index_max)

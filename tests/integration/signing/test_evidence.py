@@ -212,6 +212,22 @@ def test_an_unsigned_image_whose_record_is_gone_cannot_be_rolled_back_to(farm, p
         ImagesBefore(Archive(farm.records, build), lambda: farm.registry, signing=True).restore(build.id, "")
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_rollback_to_an_unsigned_image_on_an_unknown_base_is_refused_at_once(farm, publishing, work, is_known):
+    lease, other = publishing.claimed(), make_base(farm, SECOND)
+    result = publishing.result(lease, code="7", base=other)
+    publishing.leases.publish(lease, TARGET, result)
+    publishing.leases.succeed(lease, result)
+    _, newest = signed(publishing, work)
+    if is_known:
+        KnownBases(farm.database).add(other)
+        assert farm.roll_back(lease.build_id).unsigned
+        return
+    with pytest.raises(RequestError, match="its base is not one that an operator chose"):
+        farm.roll_back(lease.build_id)
+    assert publishing.tag() == newest.digest == farm.records.tag_target(TARGET)
+
+
 @dataclass(frozen=True)
 class Archive:
     """Has one build that Redis has no more."""

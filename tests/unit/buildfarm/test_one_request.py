@@ -58,6 +58,7 @@ FULL = BuildRequest(
     buildpacks=("nodejs",),
     buildpack_order=("python", "https://git.example.org/buildpack.git#v2"),
     cached_result=False,
+    clean=True,
     build_class="bulk",
     size="large",
     run_policy=RunPolicy.ALL,
@@ -155,6 +156,7 @@ OPTIONS = {
     "buildpacks": {"buildpacks"},
     "buildpack_order": {"buildpack_order"},
     "cached_result": {"rebuild"},
+    "clean": {"clean"},
     "build_class": {"build_class"},
     "size": {"size"},
     "run_policy": {"run_policy"},
@@ -191,6 +193,7 @@ INPUTS = {
     "buildpack_order": {"buildpack_order"},
     "size": {"size"},
     "cached_result": {"again"},
+    "clean": {"clean"},
     "idempotency_key": {"key"},
 }
 # The form is for a build by hand, which is queued as the farm queues it by default.

@@ -5,10 +5,18 @@ from __future__ import annotations
 import base64
 
 import pytest
+from docker.errors import DockerException
 
 from buildfarm.api.webhooks.outbound import sign
+from buildfarm.errors import SignatureError
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.signatures.attaching import Attaching
+from buildfarm.oci.signatures.signer import FileSigner, new_key
+from examples.orchestrator.containers import Containers
 from examples.orchestrator.decisions import RETRY_SECONDS, Container, find_previous, find_wanted, must_start
+from examples.orchestrator.orchestrator import Orchestrator
 from examples.orchestrator.webhooks import OLD_SECONDS, app_of, is_signed
+from tests.unit.buildfarm.oci.signatures.test_attaching import pushed
 
 SECRET = f"whsec_{base64.b64encode(b'a' * 32).decode()}"
 OTHER = f"whsec_{base64.b64encode(b'b' * 32).decode()}"
@@ -86,3 +94,44 @@ def test_a_message_names_the_app_to_look_at():
     build = {"request": {"tenant": "shop", "app": "api"}}
     assert app_of({"type": "build.succeeded", "data": build}) == "shop/api"
     assert app_of({"type": "build.failed", "data": build}) == ""
+
+
+class Farm:
+    """Names the image that the app is to run."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def app_image(self, tenant, app):
+        return self
+
+
+class Engine:
+    """Has no container, and starts none."""
+
+    class containers:  # noqa: N801 - as the engine's client names it
+        @staticmethod
+        def list(**_):
+            return []
+
+    class images:  # noqa: N801
+        @staticmethod
+        def pull(name, tag):
+            raise DockerException("it would be started")
+
+
+def test_an_image_that_its_keys_have_not_signed_is_not_started(fake, tmp_path):
+    (tmp_path / "key").write_bytes(new_key())
+    key = FileSigner.load(tmp_path / "key")
+    with Registry(f"http://{fake.host}") as registry:
+        image = pushed(registry)
+        there = Containers(Engine, "o", fake.host)
+        farm = Farm(str(image.subject.digest))
+        strict, lax = (Orchestrator(farm, there, None, {}, keys=keys) for keys in ([key.public_key], []))
+        with pytest.raises(SignatureError):
+            strict.look("t/a")
+        with pytest.raises(DockerException, match="started"):
+            lax.look("t/a")
+        Attaching(registry, [key]).sign(image)
+        with pytest.raises(DockerException, match="started"):
+            strict.look("t/a")

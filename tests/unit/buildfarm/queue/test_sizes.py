@@ -129,6 +129,16 @@ def request(**fields):
     return BuildRequest(tenant="t", app="a", source=GitSource(url="https://example.org/a.git"), **fields)
 
 
+@pytest.mark.parametrize("marks", ["", "+variables", "+variables+credentials"])
+@pytest.mark.parametrize("size", [None, "large"])
+def test_an_older_node_cannot_read_a_clean_request_and_this_one_can(marks, size):
+    text = _stored(request(clean=True, size=size), marks=marks)
+    assert '"run_policy":"latest_queued+clean' in text
+    build = decode({"id": "b", "state": "queued", "submitted_at": "1", "queue": "build.bulk.3", "request": text})
+    assert (build.request.clean, build.request.run_policy, build.request.size) == (True, "latest_queued", size)
+    assert "clean" not in _stored(request())  # as versions before wrote it
+
+
 def test_a_request_of_the_standard_size_is_stored_as_versions_before_wrote_it():
     assert "size" not in _stored(request())
     assert '"run_policy":"latest_queued"' in _stored(request())

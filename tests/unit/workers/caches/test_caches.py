@@ -106,6 +106,15 @@ def test_a_cache_is_saved_and_restored(fake, registry, cache, tmp_path):
     assert box.received > BYTES
 
 
+def test_a_clean_build_begins_without_the_cache_and_keeps_its_own(fake, registry, cache, tmp_path):
+    ours, box, clean = caches(registry, tmp_path), Box(), REQUEST.model_copy(update={"clean": True})
+    ours.save(REQUEST, "stack", ["python"], cache, None)
+    assert ours.restore(clean, "stack", None, box) is None
+    assert (box.received, box.said) == (0, [b"-----> Clean build: no cache is restored\n"])
+    ours.save(clean, "stack", ["nodejs"], cache, None)
+    assert ours.restore(REQUEST, "stack", None, box).buildpacks == "nodejs"
+
+
 def test_a_cache_that_the_nodes_disk_did_not_take_is_not_saved(fake, registry, cache, tmp_path):
     cache.lost = "The node's disk did not take all of a workspace."
     caches(registry, tmp_path).save(REQUEST, "stack", ["python"], cache, None)

@@ -1,0 +1,41 @@
+"""The public keys that signers report, also of several with different ones."""
+
+from __future__ import annotations
+
+from buildfarm.releases.signing.public_keys import KEPT_SECONDS, SigningKeys
+
+
+def aged(farm, key, seconds):
+    """As if the key had been reported so long ago."""
+    farm.database.client.zincrby(farm.database.key("signing:public-keys"), -seconds, key)
+
+
+def test_signers_with_different_keys_are_all_heard(farm):
+    keys = SigningKeys(farm.database)
+    for _ in range(2):
+        keys.report(["new", "old"])
+        keys.report(["old"])
+        assert set(keys.all()) == {"new", "old"}
+
+
+def test_the_first_key_of_a_signer_stays_the_first(farm):
+    keys = SigningKeys(farm.database)
+    keys.report(["new", "old"])
+    assert keys.all() == ("new", "old")
+
+
+def test_a_key_that_is_no_longer_reported_is_dropped(farm):
+    keys = SigningKeys(farm.database)
+    keys.report(["new", "old"])
+    aged(farm, "old", KEPT_SECONDS)
+    assert keys.all() == ("new",)
+    keys.report(["new"])
+    assert farm.database.client.zcard(farm.database.key("signing:public-keys")) == 1
+
+
+def test_while_no_signer_runs_the_last_keys_stay(farm):
+    keys = SigningKeys(farm.database)
+    keys.report(["new", "old"])
+    for key in ("new", "old"):
+        aged(farm, key, 10 * KEPT_SECONDS)
+    assert keys.all() == ("new", "old")
