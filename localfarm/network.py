@@ -9,7 +9,7 @@ from docker.models.networks import Network
 
 from buildfarm.settings import SANDBOX_NETWORK
 from workers.sandbox.firewall import Firewall, bridge_of
-from workers.sandbox.network import builds_options, find_network, make_bridge, services_options
+from workers.sandbox.network import BRIDGE_OPTION, builds_options, find_network, make_bridge, services_options
 
 SERVICES = "buildfarm"
 LABEL = "buildfarm.network"
@@ -65,8 +65,11 @@ def _forget_rules(network: Network) -> None:
 
 def _ensure(client: docker.DockerClient, name: str, options: dict[str, str], say: Callable[[str], None]) -> Network:
     network = find_network(client, name)
-    if network is not None and (network.attrs["Options"] == options or not _remove_outdated(network, say)):
-        return network
+    if network is not None:
+        # A node that made it again named its bridge.
+        found = {name: value for name, value in network.attrs["Options"].items() if name != BRIDGE_OPTION}
+        if found == options or not _remove_outdated(network, say):
+            return network
     say(f"network: making {name}")
     return make_bridge(client, name, options, {LABEL: name})
 

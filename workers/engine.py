@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from requests import Response
 from requests.exceptions import RequestException
 
-from buildfarm.errors import NodeError, RegistryError
+from buildfarm.errors import NodeError
 from buildfarm.oci.registry import Registry
+from buildfarm.oci.retry import UnavailableError, retry
 
 CALL_SECONDS = 60
 _QUERY = re.compile(r"\?[^\s'\"]+")
+_LATER = re.compile(r"toomanyrequests|HTTP (?:status:? )?(?:429|50[234])\b")  # in what an engine says of a registry
+_PULLS_MAX = 6
 
 
 def open_engine(url: str, *, call_seconds: int = CALL_SECONDS) -> docker.DockerClient:
@@ -58,16 +62,34 @@ def pull(client: docker.DockerClient, registry: Registry, named: str) -> str:
     Raises NodeError and RegistryError.
     """
     image = f"{registry.host}/{named}"
-    with engine_failures(f"find or pull {image}"):
-        try:
-            client.images.get(image)
-        except ImageNotFound:
+    if not has_image(client, image):
+        with engine_failures(f"pull {image}"):
             _pull(client, image, registry.credentials)
     return image
 
 
+def has_image(client: docker.DockerClient, image: str) -> bool:
+    """Whether the engine has it. Raises NodeError."""
+    with engine_failures(f"look for {image}"):
+        try:
+            client.images.get(image)
+        except ImageNotFound:
+            return False
+    return True
+
+
 def _pull(client: docker.DockerClient, image: str, credentials: tuple[str, str] | None) -> None:
     auth = dict(zip(("username", "password"), credentials, strict=True)) if credentials else None
-    for step in client.api.pull(image, stream=True, decode=True, auth_config=auth):
-        if "error" in step:
-            raise RegistryError(f"The node's Docker engine could not pull {image}: {step['error']}")
+
+    def pull() -> None:
+        try:
+            for step in client.api.pull(image, stream=True, decode=True, auth_config=auth):
+                if "error" in step:
+                    raise UnavailableError(f"The node's Docker engine could not pull {image}: {step['error']}")
+        except APIError as error:
+            # An engine gives up where a registry asks it to come back, and answers 500 itself.
+            if not _LATER.search(str(error)):
+                raise
+            raise UnavailableError(f"The node's Docker engine could not pull {image}: {error.explanation}") from error
+
+    retry(pull, attempts=_PULLS_MAX, pause=time.sleep)

@@ -44,12 +44,14 @@ from workers.upkeep.janitor import Janitor
 from workers.upkeep.jobs import PeriodicJobs
 from workers.upkeep.pod import Pod
 from workers.upkeep.pool_upkeep import PoolUpkeep, total_memory
+from workers.upkeep.prewarm import Repair
 from workers.upkeep.spools import SPOOLS_SECONDS, Spools
 from workers.upkeep.sweeper import SWEEP_SECONDS, Sweeper, look_after_logs
 from workers.upkeep.tag_repair import TAGS_SECONDS, TagRepair, open_registry
 from workers.wiring import (
     make_followed,
     make_image_tools,
+    make_repair,
     make_spools,
     make_tools,
     open_facts,
@@ -59,6 +61,7 @@ from workers.wiring import (
 
 _BEAT_SECONDS = 1.0
 _CLEAN_SECONDS = 10.0
+_REPAIR_SECONDS = 2.0
 _PING_SECONDS = 3
 _COST_SECONDS = 2.0
 _ROLLOUTS_SECONDS = 1.0
@@ -86,14 +89,13 @@ def run(settings: Settings) -> bool:
         tracer = resources.enter_context(closing(open_tracer(settings, "buildfarm-node")))
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
-        tools = make_tools(settings, farm, client, metrics)
+        repair = make_repair(settings, farm, client, metrics)
+        tools = make_tools(settings, farm, client, metrics, repair.restore)
         tools.remove_partial()
         log.info("prewarmed", builder=tools.builders.current.image)
         janitor = _janitor(settings, client, tools, attempts, log)
         janitor.clean()
-        isolation = make_isolation(
-            settings, tools.sandboxes, tools.workspaces, tools.builders.current.image, log, metrics=metrics
-        )
+        isolation = make_isolation(repair.rules, tools.sandboxes, tools.workspaces, tools.builders.current.image, log)
         tools.caches.snapshots.allow(isolation.prove())
         disk, follower = make_followed(farm, client, tools, metrics, log)
         nodes = Nodes(farm.database)
@@ -111,7 +113,7 @@ def run(settings: Settings) -> bool:
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
-            *_ahead_jobs(tools, health, facts),
+            *_ahead_jobs(tools, health, facts, repair),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
             *farm_jobs(farm, leases, nodes, metrics, spools=spools),
             *_pod_jobs(settings, attempts),
@@ -188,8 +190,11 @@ def farm_jobs(
     yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 
 
-def _ahead_jobs(tools: AppTools, health: Health, facts: FactsReader) -> Iterator[tuple[str, float, Callable[[], None]]]:
+def _ahead_jobs(
+    tools: AppTools, health: Health, facts: FactsReader, repair: Repair
+) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What the node has ready before a build needs it, likewise."""
+    yield "repair", _REPAIR_SECONDS, lambda: repair.look(tools.builders, tools.pool)
     yield "pool", 0, PoolUpkeep(tools.pool, tools.builders, health.accepting).tend
     yield "snapshots", _AHEAD_SECONDS, tools.caches.snapshots.make
     yield "facts", READ_SECONDS, facts.turn

@@ -42,9 +42,10 @@ from workers.fetch import SourceLimits
 from workers.image_builds.pipeline import ImageTools
 from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
-from workers.sandbox.container import Sandboxes
+from workers.sandbox.container import Sandboxes, leave
 from workers.sandbox.network import ensure_builds_network
 from workers.sandbox.pool import Makers, SandboxPool
+from workers.sandbox.self_check import make_rules
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.tool_store import ToolStore
 from workers.sandbox.workspace import Workspaces
@@ -52,7 +53,7 @@ from workers.upkeep.builder_follower import Follower
 from workers.upkeep.disk import Disk
 from workers.upkeep.jobs import Duty
 from workers.upkeep.pool_upkeep import ready_max, total_memory
-from workers.upkeep.prewarm import prewarm
+from workers.upkeep.prewarm import Repair, prewarm
 from workers.upkeep.spools import Spools
 from workers.upkeep.step_images import StepImages
 
@@ -116,7 +117,18 @@ def measured_prewarm(client: docker.DockerClient, farm: Farm, builder: str, metr
     return warm
 
 
-def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> AppTools:
+def make_repair(settings: Settings, farm: Farm, client: docker.DockerClient, metrics: Metrics) -> Repair:
+    """What brings back what the engine loses. Raises SetupError."""
+    return Repair(client, farm.registry, make_rules(settings, client, metrics), logger(node=settings.node_id))
+
+
+def make_tools(
+    settings: Settings,
+    farm: Farm,
+    client: docker.DockerClient,
+    metrics: Metrics,
+    restore: Callable[[str], None] = leave,
+) -> AppTools:
     """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
     workspaces = Workspaces(
         settings.workspace_directory / settings.node_id,
@@ -125,7 +137,7 @@ def make_tools(settings: Settings, farm: Farm, client: docker.DockerClient, metr
         settings.user_namespace_offset,
     )
     tools = _open_tools(settings, farm)
-    sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds)
+    sandboxes = Sandboxes(client, _sandbox_spec(settings, client, tools.ready), settings.silence_seconds, restore)
     builder = measured_prewarm(client, farm, farm.builder(), metrics)
     builders = Builders(builder)
     pool = _open_pool(settings, workspaces, sandboxes)

@@ -16,6 +16,8 @@ _T = TypeVar("_T")
 _FIRST_WAIT_SECONDS = 0.2
 _WAIT_SECONDS_MAX = 10.0
 _RETRY_AFTER_SECONDS_MAX = 60.0
+_LATE_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.25
 
 
 class UnavailableError(RegistryError):
@@ -72,3 +74,25 @@ def retry(
                 raise
             pause(wait_seconds)
     raise AssertionError("there is always another wait")
+
+
+def once_seen(
+    call: Callable[[], _T],
+    missing: type[RegistryError],
+    *,
+    pause: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> _T:
+    """What ``call`` returns, which reads something that was pushed a moment ago.
+
+    Registries that are spread over several places show it some time later: ``missing`` is raised only after five
+    seconds, every other error at once.
+    """
+    until = clock() + _LATE_SECONDS
+    while True:
+        try:
+            return call()
+        except missing:
+            if clock() >= until:
+                raise
+        pause(_LOOK_AGAIN_SECONDS)

@@ -16,6 +16,7 @@ from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
 from buildfarm.node import Node
 from testkit.cluster import machine, network, services
+from testkit.cluster.engines import OWN, Engine
 from testkit.cluster.machine import Machine
 from testkit.cluster.shell import run, wait
 
@@ -38,10 +39,15 @@ class Cluster:
         self._variables = variables
 
     def add(
-        self, golden: Path | None = None, *, private: Sequence[str] = (), engine_options: Sequence[str] = ()
+        self,
+        golden: Path | None = None,
+        *,
+        private: Sequence[str] = (),
+        engine_options: Sequence[str] = (),
+        engine: Engine = OWN,
     ) -> Machine:
         """Another node, its engine running, its worker not."""
-        new = Machine(len(self.machines) + 1, ROOT, self._variables)
+        new = Machine(len(self.machines) + 1, ROOT, self._variables, engine)
         new.private += private
         new.engine_options += engine_options
         new.install(golden)
@@ -92,18 +98,19 @@ def clear_away() -> None:
     services.clear_away(ROOT)
 
 
-def golden_disk(farm: Farm, variables: Mapping[str, str]) -> Path:
+def golden_disk(farm: Farm, variables: Mapping[str, str], engine: Engine = OWN) -> Path:
     """A disk of a node that was ready once, with the builder of this farm on its engine; made if it is not there.
 
     Raises RuntimeError if the node pulls the builder more than once.
     """
     builder = farm.builder().rpartition(":")[2]
-    path = ROOT / f"golden-{builder[:16]}.ext4"
+    of_engine = "" if engine == OWN else f".{engine.name}"
+    path = ROOT / f"golden-{builder[:16]}{of_engine}.ext4"
     if path.exists():
         return path
-    for old in ROOT.glob("golden-*"):
+    for old in ROOT.glob(f"golden-{'?' * 16}{of_engine}.*"):
         old.unlink()
-    one = Machine(0, ROOT, variables)
+    one = Machine(0, ROOT, variables, engine)
     one.install()
     one.boot()
     one.start_worker()

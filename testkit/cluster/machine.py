@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from testkit.cluster.engines import OWN, Engine
 from testkit.cluster.network import PREFIX, connect, namespace_of
 from testkit.cluster.shell import COMMAND_SECONDS, children, descendants, mentioning, run, send, wait
 
@@ -19,6 +20,8 @@ DISK_BYTES = 8 * 1024**3  # sparse
 # The engine is not the first process of its namespace: it may die alone, and what watches over it starts it again.
 _INIT = """
 for place in $1; do mount -t tmpfs node "$place"; done
+[ -z "$PROGRAMS" ] || mount -t overlay -o "lowerdir=$PROGRAMS/usr:/usr" programs /usr
+for file in $FILES; do mount --bind "$FOLDER/$(basename "$file")" "$file"; done
 cat /proc/sys/kernel/random/uuid >/run/boot-id  # another one with each boot, as on any machine
 mount --bind /run/boot-id /proc/sys/kernel/random/boot_id
 mount --make-rshared /  # as it is on any machine: what one container mounts may be meant for another
@@ -30,9 +33,10 @@ exec docker-init -- sh -c 'while :; do rm -f "$0"; dockerd "$@"; sleep 0.3; done
 class Machine:
     """A node named ``n<number>``, below ``root``; ``variables`` is what its worker finds in its environment."""
 
-    def __init__(self, number: int, root: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, number: int, root: Path, variables: Mapping[str, str], engine: Engine = OWN) -> None:
+        self.engine = engine
         self.private = ["/run"]  # empty folders instead of this machine's, from the next boot on
-        self.engine_options: list[str] = []  # besides those that every node's engine has, likewise
+        self.engine_options = list(engine.options)  # besides those that every node's engine has, likewise
         self.id = f"n{number}"
         self.number = number
         self.root = root / self.id
@@ -41,6 +45,7 @@ class Machine:
         self._started: list[subprocess.Popen[bytes]] = []
         self._variables = {
             **variables,
+            **engine.variables,
             "BUILDFARM_NODE_ID": self.id,
             "BUILDFARM_DOCKER_URL": self.docker_url,
             "BUILDFARM_WORKSPACE_DIRECTORY": f"{self.disk}/workspaces",
@@ -67,6 +72,8 @@ class Machine:
     def install(self, golden: Path | None = None) -> None:
         """Its disk, empty or a copy of a node's that was ready, and its network."""
         self.disk.mkdir(parents=True)
+        for name, lines in self.engine.files.items():
+            (self.root / Path(name).name).write_text(Path(name).read_text() + lines)
         image = self.root / "disk.ext4"
         if golden is None:
             with image.open("wb") as file:
@@ -100,7 +107,17 @@ class Machine:
         ]
         with (self.root / "dockerd.log").open("ab") as output:
             self._plug = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env={
+                    **os.environ,
+                    "PROGRAMS": str(self.engine.programs() or ""),
+                    "FILES": " ".join(self.engine.files),
+                    "FOLDER": str(self.root),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         wait(self.engine_answers, lambda: f"{self.id}: no engine: {(self.root / 'dockerd.log').read_text()[-1500:]}")
 

@@ -22,6 +22,7 @@ from buildfarm.model import Build, BuildRequest, Phase, State
 from buildfarm.settings import read_settings
 from testkit.cluster import services
 from testkit.cluster.cluster import Cluster, answers, cluster, golden_disk, wait_for_node
+from testkit.cluster.engines import chosen
 from testkit.cluster.machine import Machine
 from testkit.cluster.shell import wait
 
@@ -236,7 +237,8 @@ def open_fleet() -> Iterator[Fleet]:
         nodes = stack.enter_context(cluster(variables, own_services=True))
         farm = stack.enter_context(open_farm(settings))
         wait(lambda: answers(farm), "Redis and the registry do not answer")
-        golden = golden_disk(farm, variables)
+        engine = chosen()
+        golden = golden_disk(farm, variables, engine)
         for _ in range(NODES):
-            nodes.add(golden).start_worker()
+            nodes.add(golden, engine=engine).start_worker()
         yield Fleet(nodes, farm, services.Service("redis"), services.Service("registry"), folder)

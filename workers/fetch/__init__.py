@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from typing import Protocol
 
@@ -19,11 +20,11 @@ from buildfarm.errors import NodeError, SourceError, TooLargeError
 from buildfarm.oci.connection import NotInRegistryError, OtherContentError
 from buildfarm.oci.manifest import Descriptor
 from buildfarm.oci.registry import Registry
+from buildfarm.oci.retry import once_seen
 from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, Source
 from buildfarm.sources.credentials.matching import advice_for, needs_one
 from buildfarm.sources.remarks import remarks
 from workers.build_folder import BuildFolder, NotPlainError
-from workers.fetch.late import once_seen
 from workers.sandbox.container import Ended, Sandbox
 from workers.sandbox.spec import CA_VARIABLES
 
@@ -202,7 +203,8 @@ def _packed(files: Mapping[str, str]) -> bytes:
 
 def _blob(source: ArtifactSource, registry: Registry, limit_bytes: int) -> Descriptor:
     try:
-        blob = once_seen(lambda: registry.read_manifest(source.repository, source.digest))[0].layers[0]
+        read = partial(registry.read_manifest, source.repository, source.digest)
+        blob = once_seen(read, NotInRegistryError)[0].layers[0]
     except NotInRegistryError as error:
         raise SourceError(
             f"The source {source.digest} is not in the registry.", advice="Send it again: buildfarm build DIRECTORY."

@@ -26,12 +26,14 @@ from buildfarm.oci.layer import LayerStream, hash_raw
 from buildfarm.oci.manifest import Descriptor, Kind, LayerDigests, Manifest, canonical_json, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.tree import MTIME_SECONDS
+from buildfarm.oci.unpack import unpacked
 from workers.attempt.signals import Check, go_on
 from workers.engine import engine_failures, long_call
 from workers.image_builds.made_image import MadeImage, MadeLayer, layers_of, send_image
 
 _OF_THE_BUILD = ("container", "container_config", "docker_version", "id", "parent")
 _READ_BYTES = 1024 * 1024
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # how gzip and zstd begin
 _SAVE_SECONDS = 600.0  # the engine writes all of it to its disk before it says a word
 
 # What is dated so shortly before its layer was finished got its time from the build; packages' own files are older.
@@ -116,6 +118,7 @@ def undate(layer: Path, finished_at: float) -> None:
 
 def _make(layer: Path, step: Mapping[str, Any], blob: Path, known: Mapping[Digest, LayerDigests]) -> MadeLayer:
     """The layer as it is sent; its file is removed, for both would take the space twice."""
+    _decompress(layer)
     # A layer that was sent before, that of a base, is undated already: a second time would take it all for new.
     if step["created"] != CREATED:
         undate(layer, datetime.fromisoformat(step["created"]).timestamp())
@@ -129,6 +132,19 @@ def _make(layer: Path, step: Mapping[str, Any], blob: Path, known: Mapping[Diges
         made = MadeLayer(stream.layer, blob)
     layer.unlink()
     return made
+
+
+def _decompress(layer: Path) -> None:
+    """Replaces a layer by its tar archive: engines with the containerd image store save layers as they pulled them."""
+    with layer.open("rb") as file:
+        if not file.read(len(_PACKED[1])).startswith(_PACKED):
+            return
+    plain = layer.with_suffix(".plain")
+    with layer.open("rb") as packed, plain.open("wb") as file:
+        pieces = (piece for piece in iter(lambda: packed.read(_READ_BYTES), b""))
+        for piece in unpacked(pieces):
+            file.write(piece)
+    plain.replace(layer)
 
 
 def _composed(config: bytes, layers: Sequence[LayerDigests], kind: Kind) -> ComposedImage:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import docker
+from docker.errors import NotFound
 
 from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
 from workers.attempt.signals import Check, Log, drop, go_on
@@ -29,6 +30,10 @@ _TICK_SECONDS = 0.25
 _RECEIVE_BYTES = 64 * 1024
 _ASK_SECONDS = 1.0
 _END_SECONDS = 30.0
+
+
+def leave(image: str) -> None:
+    """Brings back nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Sandboxes:
     client: docker.DockerClient
     spec: SandboxSpec
     silence_seconds: float
+    restore: Callable[[str], None] = leave  # brings back an image, and the network, that the engine no longer has
 
     def sized(self, memory_bytes: int, cpus: float) -> Sandboxes:
         """The same, with so much memory and so many processors for each."""
@@ -61,17 +67,33 @@ class Sandboxes:
         Its steps write to no log until it is bound to one (`Sandbox.bound`). ``steps_ahead`` of them are started now;
         the image must have bash for that.
         """
-        with engine_failures("make a sandbox"):
-            container = self.client.containers.create(image, **self.spec.options(name, workspace, environment))
+        options = self.spec.options(name, workspace, environment)
         try:
-            with engine_failures("start a sandbox"):
-                container.start()
-            steps = StepStarter(self.client, str(container.id), f"{workspace.owner}:{workspace.owner}")
+            container_id = self._started(image, options)
+        except NodeError as error:
+            if not isinstance(error.__cause__, NotFound):
+                raise
+            # Someone removed what it needs, such as by `docker system prune`.
+            self.restore(image)
+            container_id = self._started(image, options)
+        try:
+            steps = StepStarter(self.client, container_id, f"{workspace.owner}:{workspace.owner}")
             with closing(steps):
                 steps.start_ahead(steps_ahead)
                 yield Sandbox(steps, workspace.owner, self.silence_seconds, self.spec.network)
         finally:
-            remove_container(self.client, str(container.id))
+            remove_container(self.client, container_id)
+
+    def _started(self, image: str, options: Mapping[str, Any]) -> str:
+        with engine_failures("make a sandbox"):
+            container_id = str(self.client.containers.create(image, **options).id)
+        try:
+            with engine_failures("start a sandbox"):
+                self.client.api.start(container_id)
+        except BaseException:
+            remove_container(self.client, container_id)
+            raise
+        return container_id
 
 
 @dataclass(frozen=True)
@@ -139,7 +161,7 @@ class Sandbox:
     def kill(self) -> None:
         """Ends every process of the sandbox; when it returns, there is none. Raises NodeError."""
         deadline = time.monotonic() + _END_SECONDS
-        with engine_failures("end a sandbox"):
+        with engine_failures("end a sandbox"), suppress(NotFound):  # one that was removed has ended
             if self.client.api.inspect_container(self.container_id)["State"]["Running"]:
                 self.client.api.kill(self.container_id, signal="KILL")
             while self.client.api.inspect_container(self.container_id)["State"]["Running"]:
@@ -238,8 +260,8 @@ def remove_container(client: docker.DockerClient, container_id: str) -> None:
                 raise
 
 
-def containers_of(client: docker.DockerClient, node_id: str) -> dict[str, str]:
+def containers_of(client: docker.DockerClient, node_id: str, *, only_running: bool = False) -> dict[str, str]:
     """Sandboxes of this node that are there now: container id to the attempt it belongs to."""
     with engine_failures("list sandboxes"):
-        found = client.api.containers(all=True, filters={"label": f"{LABEL_NODE}={node_id}"})
+        found = client.api.containers(all=not only_running, filters={"label": f"{LABEL_NODE}={node_id}"})
     return {item["Id"]: item["Labels"].get(LABEL_ATTEMPT, "") for item in found}

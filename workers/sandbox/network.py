@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.networks import Network
+from docker.types import IPAMConfig, IPAMPool
+
+BRIDGE_OPTION = "com.docker.network.bridge.name"
 
 _MTU_OPTION = "com.docker.network.driver.mtu"
 _ETHERNET_MTU = 1500
@@ -39,6 +43,24 @@ def make_bridge(
     return client.networks.create(
         name, driver="bridge", options=dict(options), labels=dict(labels or {}), check_duplicate=True
     )
+
+
+def make_again(client: docker.DockerClient, made: Mapping[str, Any], bridge: str) -> None:
+    """Make a network that was removed, as the engine described it, with the same bridge. Raises docker's errors.
+
+    Rules that name the bridge are in force from its first moment. The addresses are the same, unless another network
+    has taken them.
+    """
+    pools = [IPAMPool(subnet=each["Subnet"], gateway=each.get("Gateway")) for each in made["IPAM"]["Config"] or ()]
+    options = {**(made["Options"] or {}), BRIDGE_OPTION: bridge}
+    try:
+        client.networks.create(
+            made["Name"], driver="bridge", options=options, labels=made["Labels"], ipam=IPAMConfig(pool_configs=pools)
+        )
+    except APIError as error:
+        if error.status_code == 409:  # another node of this engine made it
+            return
+        make_bridge(client, made["Name"], options, made["Labels"])
 
 
 def builds_options() -> dict[str, str]:

@@ -7,6 +7,7 @@ engine or of the name server closes the node instead of opening the sandboxes.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import docker
+from docker.errors import NotFound
 
 from buildfarm.errors import BuildfarmError, NodeError, SetupError
+from buildfarm.telemetry import logger
 from workers.engine import engine_failures
 from workers.sandbox.firewall import Allowed, Firewall, bridge_of, make_firewall
+from workers.sandbox.network import make_again
 
 CONFIRMED_SECONDS_MAX = 30.0
 
@@ -78,7 +82,7 @@ class FarmHosts:
 
 @dataclass
 class NetworkRules:
-    """The rules of one network of the engine. ``keep`` runs in one thread; the others may run in any."""
+    """The rules of one network of the engine. Safe to use from several threads."""
 
     client: docker.DockerClient
     network: str
@@ -88,12 +92,18 @@ class NetworkRules:
     obstacle: str | None = None  # why this node can set no rules at all; empty if it can, None before the first `keep`
     _left: dict[str, str] = field(default_factory=dict)  # the rules by chain, as the last `keep` left them
     _confirmation: Confirmation = field(default_factory=Confirmation)
+    _made: dict[str, Any] = field(default_factory=dict)  # the network, as the engine last described it
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self) -> None:
-        """Set the rules again and confirm them. Raises SetupError if the network cannot be filtered, NodeError."""
+        """Set the rules again and confirm them; a network that was removed is made again first.
+
+        Raises SetupError if the network cannot be filtered, and NodeError.
+        """
         now = time.monotonic()
         try:
-            self._keep()
+            with self._lock:
+                self._keep()
         except BuildfarmError as error:
             self._confirmation.fail(error.message, at_once=isinstance(error, SetupError))
             raise
@@ -115,9 +125,21 @@ class NetworkRules:
     def inspect(self) -> dict[str, Any]:
         """Return the network as the engine describes it. Raises NodeError, and SetupError if it has IPv6."""
         with engine_failures("describe the sandboxes' network"):
-            network: dict[str, Any] = self.client.api.inspect_network(self.network)
+            network = self._found()
         refuse_ipv6(network)
+        self._made = network
         return network
+
+    def _found(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.client.api.inspect_network(self.network)
+        except NotFound:
+            if not self._made:
+                raise
+            make_again(self.client, self._made, bridge_of(self._made))
+            found = self.client.api.inspect_network(self.network)
+            logger().warning("network_made_again", network=self.network, reason="it was removed from the engine")
+        return found
 
     def _keep(self) -> None:
         network = self.inspect()

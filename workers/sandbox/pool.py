@@ -17,7 +17,7 @@ from buildfarm.queue.names import STANDARD, size_of
 from buildfarm.telemetry import logger
 from workers.attempt.memory import SandboxMemory
 from workers.attempt.signals import Check, Log, drop, go_on
-from workers.sandbox.container import Sandbox, Sandboxes
+from workers.sandbox.container import Sandbox, Sandboxes, containers_of
 from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
 
 _T = TypeVar("_T", bound=Hashable)
@@ -144,6 +144,14 @@ class SandboxPool:
                 pooled = self._make(name, each, steps_ahead=STEPS_AHEAD)
                 with self._lock:
                     self._ready.append(pooled)
+
+    def remove_ended(self) -> None:
+        """Removes those that are ready and no longer run; `fill` then makes others. Raises NodeError."""
+        with self._lock:
+            ready = list(self._ready)
+        if ready:
+            running = containers_of(self.sandboxes.client, self.sandboxes.spec.node_id, only_running=True)
+            self._remove_ready(lambda pooled: pooled in ready and pooled.sandbox.container_id not in running)
 
     def empty(self) -> None:
         """Removes those that are ready: the node ends, or lacks memory. Raises NodeError."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -24,12 +25,13 @@ from workers.sandbox.overlay import mount_later
 from workers.sandbox.spec import MERGED
 from workers.sandbox.workspace import Workspaces
 
-# Older ones lack what the sandbox is made with.
-_OLDEST = {"Engine": (20, 10, 0), "runc": (1, 1, 0)}
+# Older ones lack what the sandbox is made with: the version, and Debian's package.
+_OLDEST = {"Engine": ((20, 10, 0), "docker.io"), "runc": ((1, 1, 0), "runc")}
 # Known ways out of a container are closed from here on (CVE-2025-31133, -52565, -52881). A distribution may have closed
 # them in an older one, so this is a warning.
 _RUNC_SAFE = (1, 2, 8)
 
+_FILESYSTEMS = Path("/proc/filesystems")
 _STATUS = {"CapInh": "0", "CapPrm": "0", "CapEff": "0", "CapBnd": "0", "CapAmb": "0", "NoNewPrivs": "1", "Seccomp": "2"}
 _LIMITS = {"MemoryLimit": "memory", "SwapLimit": "swap", "CpuCfsQuota": "processors", "PidsLimit": "processes"}
 _LATER = "mounted-later"
@@ -74,7 +76,15 @@ class Isolation:
         runc = version_in(version, "runc")
         if runc and runc < _RUNC_SAFE:
             self.logger.warning("runc_is_old", version=".".join(map(str, runc)), advice="See docs/security.md.")
-        wrong, sees_later = self._probe()
+        try:
+            wrong, sees_later = self._probe()
+        except NodeError as error:
+            # Only now: a mount loads what the kernel has as a module.
+            if lacks := missing_features(_FILESYSTEMS.read_text()):
+                raise SetupError(
+                    f"{error.message.rstrip('.')}: {'; '.join(lacks)}.", advice="Do so, and start the node again."
+                ) from error
+            raise
         found = [*engine_differences(version, info, user_namespace=self.workspaces.user_offset > 0), *wrong]
         if found:
             raise SetupError(
@@ -109,17 +119,22 @@ class Isolation:
         return [*found, *probe_differences(output, workspace.owner, spec.runtime)], "Later: seen" in output.splitlines()
 
 
-def make_isolation(
-    settings: Settings, sandboxes: Sandboxes, workspaces: Workspaces, image: str, logger: Logger, *, metrics: Metrics
-) -> Isolation:
-    """For a node of these settings. Raises SetupError and NodeError."""
+def make_rules(settings: Settings, client: docker.DockerClient, metrics: Metrics) -> NetworkRules:
+    """For a node of these settings. Raises SetupError."""
     rules = NetworkRules(
-        client=sandboxes.client,
+        client=client,
         network=settings.sandbox_network,
         allowed=parse_allowed(settings.sandbox_allow),
         farm=FarmHosts((settings.redis_url.get_secret_value(), settings.registry_url)),
     )
     metrics.network_rules_confirmed.set_function(lambda: rules.confirmed)
+    return rules
+
+
+def make_isolation(
+    rules: NetworkRules, sandboxes: Sandboxes, workspaces: Workspaces, image: str, logger: Logger
+) -> Isolation:
+    """For a node with these rules. Raises SetupError and NodeError."""
     gateway = next(
         (item["Gateway"] for item in rules.inspect()["IPAM"]["Config"] if "." in item.get("Gateway", "")), ""
     )
@@ -129,16 +144,26 @@ def make_isolation(
 def engine_differences(version: Mapping[str, Any], info: Mapping[str, Any], *, user_namespace: bool) -> list[str]:
     """What of the engine is not as sandboxes need it."""
     found = []
-    for name, oldest in _OLDEST.items():
+    for name, (oldest, package) in _OLDEST.items():
         has = version_in(version, name)
         if has and has < oldest:
-            found.append(f"{name} is {'.'.join(map(str, has))}, older than {'.'.join(map(str, oldest))}")
+            needed = ".".join(map(str, oldest))
+            found.append(f"{name} is {'.'.join(map(str, has))}, older than {needed} (update the package {package})")
     options = [option.partition(",")[0] for option in info.get("SecurityOptions") or ()]
     if "name=seccomp" not in options:
-        found.append("the engine does not support seccomp")
+        found.append("the engine does not support seccomp (its kernel needs CONFIG_SECCOMP_FILTER)")
     if ("name=userns" in options) != user_namespace:
         what = "has a" if not user_namespace else "has no"
         found.append(f"the engine {what} user namespace, and BUILDFARM_USER_NAMESPACE_OFFSET says otherwise")
+    return found
+
+
+def missing_features(filesystems: str, control: Path = Path("/dev/loop-control")) -> list[str]:
+    """What a workspace is mounted with that this kernel lacks, by /proc/filesystems; each names what to load."""
+    known = {line.split()[-1] for line in filesystems.splitlines() if line.strip()}
+    found = [f"the kernel has no {name} (run `modprobe {name}`)" for name in ("ext4", "overlay") if name not in known]
+    if not control.exists():
+        found.append(f"{control} is missing (run `modprobe loop`; in a container, mount /dev)")
     return found
 
 

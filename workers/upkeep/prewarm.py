@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import docker
 
 from buildfarm.errors import NodeError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
-from workers.builder import Builder
-from workers.engine import pull
+from buildfarm.telemetry import Logger
+from workers.builder import Builder, Builders
+from workers.engine import has_image, pull
+from workers.sandbox.network_rules import NetworkRules
+from workers.sandbox.pool import SandboxPool
 
 
 def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Builder:
@@ -25,3 +30,32 @@ def prewarm(client: docker.DockerClient, registry: Registry, builder: str) -> Bu
     image = pull(client, registry, builder)
     manifest, found = registry.read_manifest(repository, Digest(digest))
     return Builder(image, repository, found, manifest, registry.read_blob(repository, manifest.config.digest))
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Brings back what was removed from the engine beside the farm, such as by ``docker system prune --all``."""
+
+    client: docker.DockerClient
+    registry: Registry
+    rules: NetworkRules
+    logger: Logger
+
+    def restore(self, image: str) -> None:
+        """The network with its rules, and this image of the registry. Raises NodeError and RegistryError."""
+        self.rules.keep()
+        self._restore(image)
+
+    def look(self, builders: Builders, pool: SandboxPool) -> None:
+        """The same for every builder that the next builds may get, and sandboxes that wait. NodeError, RegistryError.
+
+        A network that was removed is seen by the job that keeps its rules.
+        """
+        for builder in builders.held.by_reference().values():
+            self._restore(builder.image)
+        pool.remove_ended()
+
+    def _restore(self, image: str) -> None:
+        if not has_image(self.client, image):
+            self.logger.warning("image_pulled_again", image=image, reason="it was removed from the engine")
+            pull(self.client, self.registry, image.removeprefix(f"{self.registry.host}/"))

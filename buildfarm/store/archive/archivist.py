@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from buildfarm.errors import RegistryError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.retry import UnavailableError
+from buildfarm.oci.retry import UnavailableError, once_seen
 from buildfarm.store.archive import plan
 from buildfarm.store.archive.catalog import Catalog, Ended, Joined
 from buildfarm.store.archive.pack import Pack, join, make
@@ -131,6 +131,8 @@ class Archivist:
         loose = f"{shelf.repository} {shelved(whole).manifest}"
         self.catalog.note_loose(loose)
         kept = shelf.put(whole)
+        # Redis forgets these builds now: they must be found here.
+        once_seen(lambda: shelf.check(kept), RegistryError)
         gone = [f"{shelf.repository} {pack.manifest}" for pack in old if pack.manifest != kept.manifest]
         self.catalog.join(Joined(place, kept, loose, old, [row.id for row in new.rows], gone))
 

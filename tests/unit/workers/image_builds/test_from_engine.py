@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
 from dataclasses import replace
 from types import MappingProxyType
+
+import pytest
+import zstandard
 
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import CREATED
@@ -108,3 +112,18 @@ def test_an_image_of_the_engine_has_the_same_digest_whenever_it_was_built(tmp_pa
     three, _ = read("three", midnight + 40, known)
     assert three.image == one.image
     assert [(each.digests, each.blob) for each in three.layers] == [(each.digests, None) for each in one.layers]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_layers_that_the_engine_saves_compressed_are_the_same_layers(tmp_path, pack):
+    base, own = layer(1), layer(1_700_000_000)
+    step = {"created": "2026-01-01T00:00:05Z", "created_by": "RUN make"}
+    config = {"created": step["created"], "history": [{"created": CREATED}, step], "rootfs": {}, "config": {}}
+
+    def read(name, *layers):
+        files = {f"blobs/sha256/{number}": content for number, content in enumerate(layers)}
+        (tmp_path / name).mkdir()
+        with engine((200, saved(config, files, list(files)))) as (client, _):
+            return read_image(client, "image:tag", tmp_path / name).image
+
+    assert read("packed", pack(base), pack(own)) == read("plain", base, own)

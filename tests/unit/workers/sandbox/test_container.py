@@ -1,12 +1,17 @@
-"""The engine's framed output, taken apart."""
+"""The engine's framed output, taken apart; and a sandbox whose image was removed."""
 
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
 
+import pytest
+from docker.errors import ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildfarm.errors import NodeError
+from workers.sandbox.container import Sandboxes
 from workers.sandbox.output import CAPTURE_BYTES_MAX, Output
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
@@ -43,3 +48,41 @@ def test_output_that_just_fits_is_not_cut():
     assert not output.cut
     output.feed(encode([(2, b"x"), (1, b"x")]))
     assert output.cut
+
+
+class Engine:
+    """An engine that has no image until it is pulled; ``removed`` are the containers that were removed."""
+
+    def __init__(self):
+        self.images, self.running, self.removed = set(), [], []
+        self.containers = SimpleNamespace(create=self.create)
+        self.api = SimpleNamespace(start=self.running.append, remove_container=self.remove)
+
+    def create(self, image, **options):
+        if image not in self.images:
+            raise ImageNotFound("no such image")
+        return SimpleNamespace(id="c1")
+
+    def remove(self, container, **options):
+        self.removed.append(container)
+
+
+SPEC = SimpleNamespace(options=lambda *_: {}, network="builds")
+WORKSPACE = SimpleNamespace(owner=10_000)
+
+
+def test_an_image_that_was_removed_is_brought_back_once():
+    engine = Engine()
+    with Sandboxes(engine, SPEC, 60, engine.images.add).make("builder", "b", WORKSPACE, {}) as sandbox:
+        assert (sandbox.container_id, engine.running) == ("c1", ["c1"])
+    assert engine.removed == ["c1"]
+
+
+def test_an_image_that_does_not_come_back_is_a_failure_of_the_node():
+    restored = []
+    with (
+        pytest.raises(NodeError, match="no such image"),
+        Sandboxes(Engine(), SPEC, 60, restored.append).make("builder", "b", WORKSPACE, {}),
+    ):
+        pass
+    assert restored == ["builder"]

@@ -6,6 +6,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from docker.errors import NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,6 +136,44 @@ def test_ipv6_that_appears_while_the_node_runs_closes_it_at_once(kernel):
     with pytest.raises(SetupError):
         rules.keep()
     assert "IPv6" in rules.trouble()
+
+
+def test_a_network_that_was_removed_is_made_again_with_its_bridge_and_addresses(kernel):
+    engine, made = Engine(), []
+    engine.network |= {"Labels": {}, "IPAM": {"Config": [{"Subnet": "172.19.0.0/16", "Gateway": "172.19.0.1"}]}}
+
+    def inspect(name):
+        if engine.network is None:
+            raise NotFound("no such network")
+        return engine.network
+
+    def create(name, **options):
+        made.append((name, options))
+        engine.network = {**NETWORK, "Id": "f" * 64, "Options": options["options"]}  # of another ID
+
+    engine.api.inspect_network = inspect
+    engine.networks = SimpleNamespace(create=create)
+    rules = NetworkRules(engine, "builds", (), FarmHosts(()))
+    rules.keep()
+    engine.network = None
+    rules.keep()
+    [(name, options)] = made
+    assert (name, options["options"]["com.docker.network.bridge.name"]) == ("builds", "br-ad205428ac51")
+    [pool] = options["ipam"]["Config"]
+    assert (pool["Subnet"], pool["Gateway"]) == ("172.19.0.0/16", "172.19.0.1")
+    assert list(kernel.rules) == ["br-ad205428ac51"]
+    assert rules.confirmed
+
+
+def test_a_network_that_never_was_is_not_made(kernel):
+    engine = Engine()
+
+    def inspect(name):
+        raise NotFound("no such network")
+
+    engine.api.inspect_network = inspect
+    with pytest.raises(NodeError, match="no such network"):
+        NetworkRules(engine, "builds", (), FarmHosts(())).keep()
 
 
 def test_rules_that_another_process_overwrites_are_not_confirmed_and_removed_ones_are(kernel):

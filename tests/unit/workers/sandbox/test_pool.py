@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,10 @@ class Made:
     dead: list = field(default_factory=list)
     log: object = None
     check: object = None
+
+    @property
+    def container_id(self):
+        return self.name
 
     def runs(self):
         return not self.dead
@@ -56,6 +61,19 @@ class Maker:
 @pytest.fixture
 def maker():
     return Maker()
+
+
+def test_ready_ones_that_the_engine_no_longer_runs_are_removed_and_replaced(maker):
+    pool = SandboxPool(maker, maker, 2)
+    pool.fill("image")
+    first, second = sorted(pool.names())
+    maker.spec = SimpleNamespace(node_id="n")
+    running = [{"Id": second, "Labels": {}}]
+    maker.client = SimpleNamespace(api=SimpleNamespace(containers=lambda **asked: running if not asked["all"] else []))
+    pool.remove_ended()
+    assert pool.names() == {second}
+    pool.fill("image")
+    assert len(pool.names()) == 2 and first not in pool.names()
 
 
 def test_without_ready_ones_a_box_is_made_for_the_build_and_goes_with_it(maker):

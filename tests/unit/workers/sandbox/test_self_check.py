@@ -8,7 +8,13 @@ import json
 import pytest
 
 from workers.build_folder import BuildFolder
-from workers.sandbox.self_check import engine_differences, missing_limits, probe_differences, version_in
+from workers.sandbox.self_check import (
+    engine_differences,
+    missing_features,
+    missing_limits,
+    probe_differences,
+    version_in,
+)
 from workers.sandbox.spec import KEEPER_ID, MERGED, SandboxSpec, seccomp_profile
 from workers.sandbox.workspace import Workspace
 
@@ -107,12 +113,14 @@ def test_versions_are_read_and_old_ones_named():
     assert version_in(VERSION, "crun") == ()
     assert engine_differences(VERSION, INFO, user_namespace=False) == []
     old = {"Components": [{"Name": "Engine", "Version": "19.03.1"}, {"Name": "runc", "Version": "1.0.0-rc93"}]}
-    assert len(engine_differences(old, INFO, user_namespace=False)) == 2
+    engine, runc = engine_differences(old, INFO, user_namespace=False)
+    assert engine == "Engine is 19.3.1, older than 20.10.0 (update the package docker.io)"
+    assert runc.endswith("(update the package runc)")
 
 
 def test_an_engine_without_seccomp_or_with_an_unexpected_user_namespace_is_named():
     assert engine_differences(VERSION, {"SecurityOptions": []}, user_namespace=False) == [
-        "the engine does not support seccomp"
+        "the engine does not support seccomp (its kernel needs CONFIG_SECCOMP_FILTER)"
     ]
     remapped = {"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]}
     assert "has a user namespace" in engine_differences(VERSION, remapped, user_namespace=False)[0]
@@ -152,3 +160,11 @@ def test_a_probe_that_can_do_nothing_is_as_it_should_be():
 def test_what_a_probe_could_do_is_named(output, told):
     (found,) = probe_differences(output, 10_000, "")
     assert told in found
+
+
+def test_what_the_kernel_lacks_for_a_workspace_is_named_with_its_module(tmp_path):
+    control = tmp_path / "loop-control"
+    assert missing_features("nodev\tproc\n\text4\nnodev\toverlay\n", tmp_path) == []
+    ext4, loop = missing_features("nodev\tproc\nnodev\toverlay\n", control)
+    assert ext4 == "the kernel has no ext4 (run `modprobe ext4`)"
+    assert loop.startswith(f"{control} is missing")

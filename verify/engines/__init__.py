@@ -1,0 +1,1 @@
+"""The farm's claims on today's Docker engines."""

@@ -1,0 +1,56 @@
+"""``make verify-engines``: a table of engines and claims; names of engines on the command line choose some of them.
+
+PARTS=main,prune,hostile,faults chooses what is tried.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from testkit.cluster.engines import ENGINES, Engine
+from testkit.table import Claims
+from verify.engines import main_job, prune
+from verify.engines.node import Trial, faults, open_trial
+
+_PARTS = "main,prune,hostile,faults"
+_SECONDS = 1500.0
+
+
+def main() -> None:
+    """All engines, or those that are named."""
+    parts = os.environ.get("PARTS", _PARTS).split(",")
+    claims = Claims("The farm on today's engines")
+    for engine in [ENGINES[name] for name in sys.argv[1:] or ENGINES]:
+        try:
+            if set(parts) - {"faults"}:
+                with open_trial(engine) as trial:
+                    _tell(claims, engine, trial, parts)
+            if "faults" in parts:
+                _count(claims, f"{engine.name}: the short faults", faults(engine, seconds=_SECONDS).stdout)
+        except (RuntimeError, TimeoutError) as error:
+            claims.add(f"{engine.name}: can be tried", str(error)[-300:], holds=False)
+    claims.finish()
+
+
+def _tell(claims: Claims, engine: Engine, trial: Trial, parts: list[str]) -> None:
+    claims.add(f"{engine.name}: the node starts and proves its sandboxes", main_job.version(trial), holds=True)
+    if "main" in parts:
+        main_job.tell(claims, engine.name, trial)
+    if "prune" in parts:
+        prune.tell(claims, engine.name, trial)
+    if "hostile" in parts:
+        done = trial.tests("tests/hostile", "-p", "no:cacheprovider", seconds=_SECONDS)
+        _count(claims, f"{engine.name}: the quick attacks", done.stdout)
+
+
+def _count(claims: Claims, claim: str, told: str) -> None:
+    last = (told.strip().splitlines() or ["nothing"])[-1]
+    broken = re.findall(r"^(?:FAILED|ERROR) \S+::(\S+)", told, re.MULTILINE)
+    holds = " passed" in last and not broken
+    claims.add(claim, f"{last.strip('= ')}{': ' if broken else ''}{', '.join(broken)}", holds)
+
+
+if __name__ == "__main__":
+    main()
