@@ -163,9 +163,9 @@ verify-archive: $(STAMP) ## what 100,000 archived builds cost, and how fast one 
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.archive
 
-verify-fleet: $(STAMP) ## what it costs to move 1,000 apps to another base, and to bring them back; APPS=200 for less
+verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and what 1,000 moves cost; APPS=200 REAL_APPS=15 for less, PART=rules for one
 	$(BIN)/buildfarm up --no-worker
-	$(BIN)/python -m verify.queue.fleet
+	PYTHONPATH=. $(BIN)/python -m verify.fleet
 
 verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, registries, an unsteady Redis, clocks that jump, IPv6
 	$(BIN)/buildfarm up --no-worker

@@ -22,6 +22,7 @@ from buildfarm.api.page import rollouts as rollouts_page
 from buildfarm.api.request_limits import RequestLimits
 from buildfarm.api.routes import (
     apps,
+    bases,
     builds,
     channels,
     components,
@@ -76,6 +77,7 @@ def make_application(services: Services) -> FastAPI:
         credentials.router,
         hooks.router,
         sizes.router,
+        bases.router,
         farm.router,
         pages.router,
         form_page.router,

@@ -17,7 +17,7 @@ COMMANDS = {
     "apps": Entry("buildfarm.cli.details.apps:apps", "Show an app's image, choose its base, or move it to another."),
     "archive": Entry("buildfarm.cli.gc:archive", "Find archived builds again after a restore."),
     "audit": Entry("buildfarm.cli.api:audit", "Show who did what."),
-    "base": Entry("buildfarm.cli.details.base:base", "Show how current the images are that apps stand on."),
+    "base": Entry("buildfarm.cli.details.bases.base:base", "Show how current the images are that apps stand on."),
     "build": Entry("buildfarm.cli.build:build", "Build a directory, a git repository or an archive."),
     "builder": Entry("buildfarm.cli.nodes:builder", "Show the builder image, or promote another one."),
     "buildpacks": Entry("buildfarm.cli.buildpacks:buildpacks", "Choose the buildpacks for apps that name none."),
@@ -42,6 +42,9 @@ COMMANDS = {
     "nodes": Entry("buildfarm.cli.nodes:nodes", "List the build nodes, or drain one."),
     "open": Entry("buildfarm.cli.details.page:open_page", "Open the farm's page, or that of a build, in a browser."),
     "plan": Entry("buildfarm.cli.plan:plan", "Show what a build of a directory would do, without building it."),
+    "prewarm-host": Entry(
+        "buildfarm.cli.details.bases.prewarm_host:prewarm_host", "Keep new bases on a host that runs apps."
+    ),
     "queue": Entry("buildfarm.cli.queue:queue", "Show what waits, by class and by tenant."),
     "retention": Entry("buildfarm.cli.gc:retention", "Show and set what stays how long in the registry."),
     "rollback": Entry("buildfarm.cli.details.rollback:rollback", "Point an app's tag at an earlier image."),

@@ -13,6 +13,7 @@ import httpx
 
 from buildfarm.client import calls, wire
 from buildfarm.client.apps import Apps
+from buildfarm.client.bases import Bases
 from buildfarm.client.channels import Channels
 from buildfarm.client.components import Components
 from buildfarm.client.credentials import Credentials
@@ -31,7 +32,7 @@ from buildfarm.sources.address import ArtifactSource
 T = TypeVar("T")
 
 
-class Client(Keeping, Apps, Channels, Components, Variables, Credentials, Hooks, Sizes):
+class Client(Keeping, Apps, Channels, Components, Variables, Credentials, Hooks, Sizes, Bases):
     """The farm as its users see it, from outside; a context manager, and safe to use from several threads.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

@@ -14,6 +14,7 @@ import httpx
 
 from buildfarm.client import calls, wire
 from buildfarm.client.apps import AsyncApps
+from buildfarm.client.bases import AsyncBases
 from buildfarm.client.channels import AsyncChannels
 from buildfarm.client.components import AsyncComponents
 from buildfarm.client.credentials import AsyncCredentials
@@ -33,8 +34,9 @@ T = TypeVar("T")
 
 
 class AsyncClient(
-    AsyncKeeping, AsyncApps, AsyncChannels, AsyncComponents, AsyncVariables, AsyncCredentials, AsyncHooks, AsyncSizes
-):
+    AsyncKeeping, AsyncApps, AsyncChannels, AsyncComponents, AsyncVariables, AsyncCredentials, AsyncHooks, AsyncSizes,
+    AsyncBases,
+):  # fmt: skip
     """The farm as its users see it, from outside; an asynchronous context manager.
 
     Every method raises ApiError if the API cannot be reached, and RequestError if the token does not allow it.

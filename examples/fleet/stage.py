@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,8 @@ class Stage:
 
 
 @contextmanager
-def stage(apps: list[str]) -> Iterator[Stage]:
-    """A farm with an orchestrator that waits for these apps."""
+def stage(apps: list[str], patch: Mapping[str, str | bytes] = PATCH) -> Iterator[Stage]:
+    """A farm with an orchestrator that waits for these apps; the patched base has the files of ``patch``."""
     ensure_packages({"nginx": "nginx-light"}, print)
     tenant = f"fleet-{os.getpid()}"
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def stage(apps: list[str]) -> Iterator[Stage]:
         stack.callback(_forget_images, tenant, repository)
         settings = read_settings()
         with open_farm(settings) as farm:
-            base, patched = _bases(farm, repository)
+            base, patched = _bases(farm, repository, patch)
         variables = {"BUILDFARM_WEBHOOK_NETWORKS": "127.0.0.0/8", "BUILDFARM_BUILDER": base}
         live = stack.enter_context(live_farm(**variables))
         live.farm.promote_builder(base)
@@ -128,7 +128,7 @@ def _orchestrator(found: Stage) -> Iterator[None]:
                     print((Path(folder) / "log").read_text()[-3000:], file=sys.stderr)
 
 
-def _bases(farm: Farm, repository: str) -> tuple[str, str]:
+def _bases(farm: Farm, repository: str, patch: Mapping[str, str | bytes]) -> tuple[str, str]:
     """The farm's base in a repository that only this story uses, so that no tag of others moves; and a patched one."""
     source, _, digest = farm.builder().partition("@")
     base = read_base(farm.registry, source, farm.registry.read_manifest(source, digest)[1])
@@ -138,7 +138,7 @@ def _bases(farm: Farm, repository: str) -> tuple[str, str]:
     media_type, content, _ = farm.registry.get_manifest(source, digest)
     made = farm.registry.put_manifest(repository, content, media_type, tag="latest")
     builder = Builder("unused", repository, made, base.manifest, base.content)
-    patched = push_patched(farm.registry, builder, PATCH, "2026-01-01T00:00:00Z")
+    patched = push_patched(farm.registry, builder, patch, "2026-01-01T00:00:00Z")
     return f"{repository}@{made}", patched
 
 

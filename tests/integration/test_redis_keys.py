@@ -29,6 +29,7 @@ from buildfarm.releases.facts.wanted import Urgency
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Rebases
 from buildfarm.releases.rollouts.changes import Announcement, Change
+from buildfarm.releases.rollouts.hosts import Hosts
 from buildfarm.releases.rollouts.observations import Hold, Holds, Observations
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import App, Rollout
@@ -232,6 +233,7 @@ class Full:
         assert facts.wanted.take()
         facts.wanted.put_off(image)
         facts.wanted.done(f"b@{OTHER}", "it is gone")
+        facts.wanted.done(f"{image}-damaged", "it is damaged")
         facts.progress.stopped("it is full")
         components = ComponentStore(self.database)
         components.put(DIGEST, LayerComponents.unknown("it is damaged").encode_unread(), of_base=False)
@@ -261,6 +263,7 @@ class Full:
         report = HealthReport(tenant=tenant, app=name, status=Status.HEALTHY, observed_at=self.database.now())
         assert Observations(self.database).put(str(DIGEST), report)
         Holds(self.database).put(app, Hold(self.database.now() + 60, "x", "ops"))
+        Hosts(self.database).report("host", [base], [])
 
     def _webhooks(self) -> None:
         webhooks = Webhooks(self.database)

@@ -53,6 +53,8 @@ BAD_COMBINATIONS = {
         "no effect on a StatefulSet",
     ),
     "a deletion cost without the way to tell it": ("worker.deletionCost=true", "networkPolicies.apiServer"),
+    "hosts without a token": ("prewarm.enabled=true", "prewarm.existingSecret"),
+    "hosts without an API": ("prewarm.enabled=true,prewarm.existingSecret=t,api.enabled=false", "needs api.enabled"),
     "an ingress without a host": ("api.ingress.enabled=true", "api.ingress.host"),
     "an ingress without its proxies": (
         "api.ingress.enabled=true,api.ingress.host=builds.example.com",

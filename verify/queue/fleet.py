@@ -1,4 +1,4 @@
-"""What it costs to move a fleet to another base: ``APPS=200 python -m verify.queue.fleet`` on a farm that is up.
+"""What it costs to move a fleet to another base: ``PART=cost APPS=200 python -m verify.fleet`` on a farm that is up.
 
 The registry is a separate one in a container, Redis is the local farm's. Apps have eight layers and 40 variables each;
 the first 200 have distinct layers, the others the same ones. An orchestrator that reports each new image as healthy is
@@ -66,9 +66,8 @@ class Requests:
         connection.stream = counted
 
 
-def main() -> None:
+def run(claims: Claims) -> None:
     """Deploys the apps, moves them, and brings half of them back from a second move."""
-    claims = Claims(f"A fleet of {APPS} apps on another base")
     with ExitStack() as stack:
         settings = read_settings()
         folder = stack.enter_context(storage_folder())
@@ -86,7 +85,6 @@ def main() -> None:
         engine = open_rollouts(farm, Nodes(farm.database), logger())
         _move(claims, farm, engine, bases[1], folder=folder, layers=layers)
         _abort(claims, farm, engine, bases[2])
-    claims.finish()
 
 
 def deploy(farm: Farm) -> tuple[list[str], set[str]]:
@@ -211,8 +209,3 @@ def _base(farm: Farm, name: str) -> str:
 
 def _blob_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "docker/registry/v2/blobs").rglob("data"))
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("BUILDFARM_LOG_LEVEL", "warning")
-    main()

@@ -9,6 +9,7 @@ from buildfarm.errors import RegistryError
 from buildfarm.releases.facts.pair import UNREAD_BASE
 from buildfarm.releases.rollouts.changes import Announcement, Change
 from buildfarm.releases.rollouts.channel import follow_channel
+from buildfarm.releases.rollouts.hosts import Hosts
 from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
 from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Turn, Wait, announced, next_step
 from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
@@ -95,7 +96,9 @@ class Engine:
         until = self.mover.clock() + _PASS_SECONDS
         while self.is_mine():
             put_off = {app.name for app in apps.values() if self.mover.is_put_off(app, rollout)}
-            step = next_step(rollout, apps, self.watch.health, self.mover.rollouts.database.now(), put_off)
+            now = self.mover.rollouts.database.now()
+            hosts = Hosts(self.mover.rollouts.database).awaited(rollout, now)
+            step = next_step(rollout, apps, self.watch.health, now, put_off, hosts=hosts)
             if isinstance(step, Turn):
                 rollout = self._turned(rollout, step.rollout)
                 continue

@@ -10,13 +10,14 @@ from buildfarm import LazyModule
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
-    from buildfarm.releases.rollouts import outside, service
+    from buildfarm.releases.rollouts import hosts, outside, service
     from buildfarm.releases.rollouts.rules.parameters import Parameters
     from buildfarm.releases.rollouts.rules.reports import HealthReport
     from buildfarm.releases.rollouts.rules.states import AppState
-    from buildfarm.releases.rollouts.views import HoldView, ImageChange, RolloutApp, RolloutView
+    from buildfarm.releases.rollouts.views import AnnouncedBase, HoldView, ImageChange, RolloutApp, RolloutView
     from buildfarm.store import Records
 else:  # most calls of the farm concern no rollout
+    hosts = LazyModule("buildfarm.releases.rollouts.hosts")
     outside = LazyModule("buildfarm.releases.rollouts.outside")
     service = LazyModule("buildfarm.releases.rollouts.service")
 
@@ -100,6 +101,14 @@ class Fleet(ABC):
     def image_changes(self, after: str, *, wait_seconds: float = 0) -> list[ImageChange]:
         """Which apps are to run another image, since a position; waits for the next change, up to 4 s."""
         return self._rollouts.changes(after, wait_seconds)[0]
+
+    def announced_bases(self) -> list[AnnouncedBase]:
+        """The bases that hosts which run apps should have, those that apps move to next first."""
+        return hosts.announced(self)
+
+    def report_host(self, host: str, bases: Collection[str]) -> list[AnnouncedBase]:
+        """Takes which announced bases, as repository@digest, a host has; returns the announced ones. RequestError."""
+        return hosts.take_report(self, host, bases)
 
     @property
     def _rollouts(self) -> service.Service:

@@ -12,6 +12,7 @@ from buildfarm.releases.base import STABLE, read_base
 from buildfarm.releases.builder import check_builder
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.rollouts.changes import Change
+from buildfarm.releases.rollouts.hosts import Hosts
 from buildfarm.releases.rollouts.observations import Holds, Observations
 from buildfarm.releases.rollouts.outside import APPS, Outside
 from buildfarm.releases.rollouts.rules import persons
@@ -104,7 +105,7 @@ class Service(Outside):
         rollout = self.rollouts.get(rollout_id)
         apps, health = self._known(rollout)
         now = self.database.now()
-        step = next_step(rollout, apps, health, now)
+        step = next_step(rollout, apps, health, now, hosts=Hosts(self.database).awaited(rollout, now))
         waits = rollout.phase.moves and isinstance(step, Wait)
         gate = asdict(measure(rollout, apps, health, now)) if rollout.phase.active else {}
         return shown(rollout).model_copy(

@@ -74,6 +74,17 @@ class HoldView(Frozen):
     actor: str
 
 
+class AnnouncedBase(Frozen):
+    """A base that hosts which run apps should have."""
+
+    base: str = Field(description="repository@digest")
+    image: str = Field(description="what a host pulls, as the farm itself reaches the registry")
+    reasons: tuple[str, ...] = Field(description="why: channels and rollouts")
+    moves_at: float | None = Field(None, description="a rollout's first app moves to it then, if it is started")
+    hosts: int = Field(0, description="hosts that report")
+    ready: int = Field(0, description="of these, those that have it")
+
+
 class ImageChange(Frozen):
     """An app is to run another image."""
 

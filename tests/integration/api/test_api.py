@@ -121,6 +121,8 @@ ROUTES = {
     ("GET", "/v1/holds"): (401, 200, 403, 200, 200, 200, 200),
     ("PUT", "/v1/apps/shop/web/hold"): (401, 403, 422, 422, 422, 403, 422),
     ("DELETE", "/v1/apps/shop/web/hold"): (401, 403, 204, 204, 404, 403, 204),
+    ("GET", "/v1/bases"): (401, 403, 403, 403, 403, 200, 200),
+    ("PUT", "/v1/hosts/h7"): (401, 403, 403, 403, 403, 422, 422),
     ("GET", "/v1/nodes"): (401, 403, 403, 403, 403, 200, 200),
     ("GET", "/v1/builder"): (401, 403, 403, 403, 403, 200, 200),
     ("POST", "/v1/nodes/absent/drain"): (401, 403, 403, 403, 403, 403, 404),
@@ -161,6 +163,7 @@ def test_no_route_is_missing_from_the_table(api):
         "/absent": "/{node}",
         "/r7": "/{rollout_id}",
         "/none": "/{name}",
+        "/h7": "/{host}",
         "/hooks/" + "0" * 16: "/hooks/{hook_id}",
     }
     tried = set()

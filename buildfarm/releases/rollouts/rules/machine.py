@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from buildfarm.releases.rollouts.rules.gate import Gate, measure, next_apps
+from buildfarm.releases.rollouts.rules.lead import NO_HOSTS, HostCount, waits_for_hosts
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Status
 from buildfarm.releases.rollouts.rules.states import MOVED, READY, App, AppState, Phase, Rollout
 
@@ -49,6 +50,8 @@ def next_step(
     health: Mapping[str, AppHealth],
     now: float,
     put_off: Container[str] = frozenset(),
+    *,
+    hosts: HostCount = NO_HOSTS,
 ) -> Step:
     """What to do now. Apps that are ``put_off`` cannot be moved yet, and leave their room to others."""
     if rollout.phase is Phase.ABORTING:
@@ -64,7 +67,9 @@ def next_step(
         return _pause(rollout, f"{_count(gate.counted)} became unhealthy on the new base: {_listed(names)}", now)
     if rollout.phase is Phase.SOAKING:
         return _soaked(rollout, apps, gate, now)
-    return _in_wave(rollout, apps, gate, now, put_off)
+    step = _in_wave(rollout, apps, gate, now, put_off)
+    why = waits_for_hosts(rollout, apps, hosts, now) if isinstance(step, Move) else ""
+    return Wait(why) if why else step
 
 
 def observe(app: App, status: Status | None, *, is_running: bool) -> App:

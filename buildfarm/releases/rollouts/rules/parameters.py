@@ -36,6 +36,9 @@ class Parameters(Frozen):
     )
     canaries: tuple[AppName, ...] = Field((), max_length=APPS_MAX, description="tenant/app; these are the first wave")
     freeze: tuple[AppName, ...] = Field((), max_length=APPS_MAX, description="tenants and tenant/app to leave out")
+    lead_seconds: float = Field(
+        0, ge=0, le=7 * 86_400, description="from the plan, for hosts to get the base; less if all that report have it"
+    )
     soak_seconds: float = Field(3600, ge=0, le=30 * 86_400, description="between the end of a wave and the next")
     report_timeout_seconds: float = Field(900, gt=0, le=86_400, description="for a report about a moved app")
     failure_budget: float = Field(0.01, ge=0, le=1, description="part of a wave's apps; at least one app")

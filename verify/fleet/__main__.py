@@ -1,0 +1,32 @@
+"""A fleet on another base: ``python -m verify.fleet`` on a farm that is up; APPS and REAL_APPS make it smaller.
+
+PART in the environment chooses one: rules, apps or cost.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from testkit.table import Claims
+from verify.fleet import apps, rules
+from verify.queue import fleet as cost
+
+PARTS = {"rules": rules.run, "apps": apps.run, "cost": cost.run}
+
+
+def main() -> None:
+    """Runs the parts and prints their rows as one table."""
+    chosen = os.environ.get("PART", "")
+    if chosen and chosen not in PARTS:
+        sys.exit(f"There is no part {chosen}: choose one of {', '.join(PARTS)}.")
+    claims = Claims("A fleet on another base")
+    for name, part in PARTS.items():
+        if chosen in ("", name):
+            part(claims)
+    claims.finish()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("BUILDFARM_LOG_LEVEL", "warning")
+    main()
