@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,16 @@ from workers.engine import open_engine
 EXAMPLES = Path(__file__).parents[1] / "examples"
 READY_SECONDS = 120
 _READY = "buildfarm-ready-"  # how the names of the sandbox pool begin
+_WORKER = """
+import sys
+from importlib import import_module
+for name, value in {constants}.items():
+    module, _, constant = name.rpartition(".")
+    assert hasattr(import_module(module), constant), name
+    setattr(sys.modules[module], constant, value)
+from workers.__main__ import main
+sys.exit(main())
+"""
 
 
 @contextmanager
@@ -109,10 +119,13 @@ class Builds:
 
 
 @contextmanager
-def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Iterator[NodeProcess]:
+def build_node(
+    farm: Farm, *, code: Path | None = None, constants: Mapping[str, float] | None = None, **variables: str
+) -> Iterator[NodeProcess]:
     """A node of this farm that takes builds, for the length of the block; it is drained at the end.
 
-    ``code`` is a folder with another version of the farm's code.
+    ``code`` is a folder with another version of the farm's code. ``constants`` are other values for constants of
+    modules, such as ``{"workers.node._CLEAN_SECONDS": 1}``: a test need not wait for as long as a farm does.
     """
     node_id = f"test-{uuid.uuid4().hex[:8]}"
     workspaces = Path("/var/lib/buildfarm/test-workspaces")
@@ -135,14 +148,19 @@ def build_node(farm: Farm, *, code: Path | None = None, **variables: str) -> Ite
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers"], cwd=code, env=environment, stdout=output, stderr=output
-        )
+            [sys.executable, *_worker(constants or {})],
+            cwd=code, env=environment, stdout=output, stderr=output,
+        )  # fmt: skip
     node = NodeProcess(node_id, process, workspaces, log)
     try:
         wait_for(lambda: _accepts(farm, node), READY_SECONDS, lambda: log.read_text()[-2000:])
         yield node
     finally:
         end_node(process, 30, farm.settings, workspaces, node_id)
+
+
+def _worker(constants: Mapping[str, float]) -> Sequence[str]:
+    return ("-c", _WORKER.format(constants=constants)) if constants else ("-m", "workers")
 
 
 def end_node(
@@ -188,9 +206,11 @@ def farm_alone(name: str, **changes: Any) -> Iterator[Farm]:
 
 
 @contextmanager
-def farm_with_node(name: str, *, code: Path | None = None, **variables: str) -> Iterator[Builds]:
+def farm_with_node(
+    name: str, *, code: Path | None = None, constants: Mapping[str, float] | None = None, **variables: str
+) -> Iterator[Builds]:
     """The same with one node."""
-    with farm_alone(name) as farm, build_node(farm, code=code, **variables) as node:
+    with farm_alone(name) as farm, build_node(farm, code=code, constants=constants, **variables) as node:
         yield Builds(farm, node)
 
 
@@ -210,6 +230,11 @@ def promised(seconds: float) -> float:
     is broken is broken by far: what should be pushed is polled, what should end at once waits for a lease.
     """
     return seconds * (1 if os.environ.get("BUILDFARM_TESTS_STRICT") else 3)
+
+
+def repeats(few: int, many: int) -> int:
+    """How often a test tries what chance decides: ``few`` times in `make test`, ``many`` times in `make strict`."""
+    return many if os.environ.get("BUILDFARM_TESTS_STRICT") else few
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from tests.faults.fleet import Fleet, Seen, open_fleet
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs/faults.md"
 ALL = os.environ.get("BUILDFARM_FAULTS") == "all"
-ROWS = pytest.StashKey[dict[str, Seen]]()
+SEEN = pytest.StashKey[dict[str, Seen]]()  # of the tests of this process
+FAULT = "fault"  # the property of a report that has its row
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = {}
+    config.stash[SEEN] = {}
+    config.pluginmanager.register(Rows())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,7 +58,7 @@ def fleet(nodes: Fleet) -> Fleet:
 def seen(request: pytest.FixtureRequest) -> Seen:
     """What a fault did; it goes into the table, whether the promise held or not."""
     found = Seen()
-    request.config.stash[ROWS][request.node.nodeid] = found
+    request.config.stash[SEEN][request.node.nodeid] = found
     return found
 
 
@@ -66,7 +69,7 @@ def pytest_runtest_makereport(
     report = yield
     marker = item.get_closest_marker("fault")
     if marker and (report.when == "call" or report.failed):
-        row = item.config.stash[ROWS].setdefault(item.nodeid, Seen())
+        row = item.config.stash[SEEN].setdefault(item.nodeid, Seen())
         fault, promise = marker.args
         if hasattr(item, "callspec"):
             fault = fault.format(**{name: str(value) for name, value in item.callspec.params.items()})
@@ -74,13 +77,28 @@ def pytest_runtest_makereport(
         row.holds = report.passed
         if report.failed:
             row.say(str(call.excinfo.value).splitlines()[0][:200] if call.excinfo else "failed")
+        report.user_properties.append((FAULT, asdict(row)))
     return report
 
 
-def pytest_terminal_summary(config: pytest.Config) -> None:
-    rows = [row for row in config.stash[ROWS].values() if row.fault]
-    if not rows:
-        return
+class Rows:
+    """The rows of all tests, also of those that ran in a worker of pytest-xdist: a report carries its row."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Seen] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, fields in report.user_properties:
+            if name == FAULT and isinstance(fields, dict):
+                self.rows[report.nodeid] = Seen(**fields)
+
+    def pytest_terminal_summary(self) -> None:
+        if self.rows:
+            show([*self.rows.values()])
+
+
+def show(rows: list[Seen]) -> None:
+    """Prints the table, and writes it into the docs if that was asked for."""
     table = Table("fault", "promise", "seen", "", title="Faults")
     for row in rows:
         table.add_row(row.fault, row.promise, row.text, "holds" if row.holds else "[red]BROKEN[/red]")

@@ -228,6 +228,7 @@ def open_fleet() -> Iterator[Fleet]:
         "BUILDFARM_DRAIN_SECONDS": str(DRAIN_SECONDS),
         "BUILDFARM_MEMORY_BYTES": str(512 * 1024**2),
         "BUILDFARM_WARM_SANDBOXES": "0",
+        "BUILDFARM_LAYER_FACTS": "false",  # or each node would read the whole builder, and a reading looks like a leak
         "BUILDFARM_DISK_FREE_BYTES": str(DISK_FREE_BYTES),
         "BUILDFARM_DISK_CLEAN_BYTES": str(DISK_FREE_BYTES + 100_000_000),
         **{f"BUILDFARM_{name.upper()}": str(value) for name, value in LIMITS.items()},

@@ -21,6 +21,7 @@ from buildfarm.queue.names import TASK
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Accepted, Admission, AdmissionPolicy, Events, Full, Lease, Leases, Records, open_database
+from testkit.builds import repeats
 from tests.integration.lost_writes import go_back, remember
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -28,7 +29,7 @@ FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
 LIMITS = Limits(tenant_running=3, tenant_waiting=6, app_running=1)
 AHEAD = 4
 TENANTS, APPS = ("t", "u"), ("a", "b", "c")
-EXAMPLES = int(os.environ.get("BUILDFARM_TEST_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("BUILDFARM_TEST_EXAMPLES", repeats(20, 40)))
 
 tenants, apps = st.sampled_from(TENANTS), st.sampled_from(APPS)
 classes = st.sampled_from(["interactive", "bulk"])

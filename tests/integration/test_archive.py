@@ -592,14 +592,15 @@ def test_a_log_of_400_000_lines_is_what_was_printed(spooled):
 
 def test_a_node_archives_what_it_built_with_all_that_was_printed(farm, tmp_path):
     builds = Builds(farm, None)
-    script = "seq -f 'this is line %.0f of very many' 1 200000"
-    with build_node(farm, BUILDFARM_ARCHIVE_SECONDS="15") as node:
+    script = "seq -f 'this is line %.0f of very many' 1 60000"
+    window = {"BUILDFARM_LOG_HEAD_BYTES": "300000", "BUILDFARM_LOG_TAIL_BYTES": "900000"}  # a part of that
+    with build_node(farm, BUILDFARM_ARCHIVE_SECONDS="5", **window) as node:
         build = builds(write_files(tmp_path, {"package.json": json.dumps({"scripts": {"build": script}})}))
         assert build.state is State.SUCCEEDED, builds.log(build)
         catalog = farm.history.catalog
         wait_for(lambda: catalog.where(build.id), 90, lambda: node.log.read_text()[-3000:])
         assert not list(farm.database.client.scan_iter(farm.database.key("build", build.id, "log*")))
         numbers = re.findall(r"^ *this is line (\d+) of very many$", builds.log(build), re.MULTILINE)
-        assert numbers == [str(number) for number in range(1, 200_001)]
+        assert numbers == [str(number) for number in range(1, 60_001)]
         assert farm.get(build.id) == build
         assert "upkeep_bug" not in node.log.read_text()

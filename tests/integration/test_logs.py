@@ -31,12 +31,13 @@ from buildfarm.queue.names import TASK, shard_of
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, LogBounds, Logs, Records, open_database
+from testkit.builds import repeats
 from verify.queue.small_redis import small_redis
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
 FAILURE = Failure(code="farm.node", fault=Fault.FARM, phase=None, message="m")
 LOG_COST, LINE_COST = 5120, 64
-EXAMPLES = int(os.environ.get("BUILDFARM_TEST_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("BUILDFARM_TEST_EXAMPLES", repeats(15, 30)))
 TENANTS = ("t", "u", "v")
 BOUNDS = LogBounds(head=600, tail=3000, tenant=22_000, farm=40_000, kept_seconds=3600)
 EACH = 20_000  # half of all

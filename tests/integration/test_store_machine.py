@@ -25,6 +25,7 @@ from buildfarm.queue.names import TASK
 from buildfarm.queue.view import Limits
 from buildfarm.sources.address import ArtifactSource
 from buildfarm.store import Admission, AdmissionPolicy, Lease, Leases, Logs, Records, Tags, open_database
+from testkit.builds import repeats
 from tests.integration.lost_writes import go_back, remember
 
 DIGEST = "sha256:" + "a" * 64
@@ -349,6 +350,9 @@ def test_every_order_of_events_keeps_to_the_table(services):
     run_state_machine_as_test(
         StoreMachine,
         settings=settings(
-            max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=repeats(40, 100),
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -36,7 +36,7 @@ def tell(claims: Claims) -> None:
     with tempfile.TemporaryDirectory() as folder, farm_alone("clocks") as farm:
         clock = Path(folder) / "clock"
         clock.write_text("+0\n")
-        with build_node(farm, code=None, **_faked(clock)) as node:
+        with build_node(farm, code=None, constants=None, **_faked(clock)) as node:
             builds = Builds(farm, node)
             first = builds(EXAMPLES / "python", "example")
             under = [

@@ -14,6 +14,8 @@ from testkit.builds import Builds, build_node
 from testkit.cluster.proxy import narrow_proxy
 
 REDIS_BYTES_A_SECOND = 10_000
+# A build's end waits no longer than this for the whole of its log: 30 s on a farm.
+SOON = {"workers.attempt.log._END_SECONDS": 5.0}
 BAR = "for i in $(seq 1 1000); do printf '\\rDownloading %d/1000' $i; done; echo"
 SLOW_BAR = "for i in $(seq 1 40); do printf '\\rDownloading %d/40' $i; sleep 0.1; done; echo"
 NON_BLOCKING = 'node -e "console.log(1); setTimeout(() => {}, 20000)" &\nsleep 1\n'
@@ -32,7 +34,7 @@ PRINTED = {
 }
 
 STEPS = {
-    "node, then seq": f"{NON_BLOCKING}seq 1 300000",
+    "node, then seq": f"{NON_BLOCKING}seq 1 100000",
     "node, then a million lines": f"{NON_BLOCKING}seq 1 1000000",
     "a pipe made non-blocking": f"{PYTHON}seq 1 300000",
     "a pipe made non-blocking, one long line": f"{PYTHON}head -c 20000000 /dev/zero | tr '\\0' x; echo",
@@ -90,7 +92,7 @@ def narrow(services, module_farm):
     there = (redis.hostname or "127.0.0.1", redis.port or 6379)
     with (
         narrow_proxy(("127.0.0.1", port), there, REDIS_BYTES_A_SECOND),
-        build_node(module_farm, BUILDFARM_REDIS_URL=url) as node,
+        build_node(module_farm, constants=SOON, BUILDFARM_REDIS_URL=url) as node,
     ):
         yield Builds(module_farm, node)
 

@@ -98,5 +98,6 @@ def test_the_parts_of_the_test_target_are_all_of_it():
     parts = re.findall(r"^(unit|integration|observability|hostile-short|faults-short): .*\n(?:\t.*\n)+", makefile, re.M)
     assert len(parts) == 5
     run = set(re.findall(r"^\t.*pytest --durations=20 .*?\btests/(\w+)\)?$", makefile, re.M))
+    assert set(re.findall(r"tests/(\w+)", re.search(r"^TESTED := (.*)$", makefile, re.M)[1])) == run
     samples = {"apps"}  # read by verify.apps
     assert {path.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/**/test_*.py")} - samples == run
