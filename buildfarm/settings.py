@@ -77,7 +77,9 @@ class Settings(BaseModel):
     )
 
     # The node
-    node_id: str = Field(default_factory=socket.gethostname, description="name of this build node")
+    node_id: str = Field(  # a queue's name has a + between its node and a size
+        default_factory=socket.gethostname, pattern=r"^[^+]*$", description="name of this build node, without +"
+    )
     node_classes: frozenset[str] = Field(
         frozenset(), description="classes of builds that this node serves, as bulk,interactive; empty: all"
     )

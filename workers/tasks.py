@@ -69,6 +69,9 @@ class Sizes(Protocol):
     def begun(self, size: str) -> AbstractContextManager[bool]:
         """A build of this size runs for the length of the block: False if it has no room."""
 
+    def lacked(self, size: str) -> None:
+        """A build of this size came whose base the node does not have."""
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -117,6 +120,8 @@ class Worker:
                 log.warning("record_unreadable", advice=VersionError.default_advice)
             else:
                 log.info("message_dropped", reason=lease.reason)
+                if lease.reason == "base" and self.sizes:
+                    self.sizes.lacked(size)
             return
         log = logger(build=lease.build_id, node=self.settings.node_id)
         log = log.bind(attempt=lease.attempt)

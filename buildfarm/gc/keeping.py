@@ -179,7 +179,7 @@ class Keeping(ABC):
         return self.sizes.of_app(tenant, app)
 
     def set_app_size(self, tenant: str, app: str, size: str) -> str:
-        """Gives the app's builds from the next submit on this size. Raises RequestError."""
+        """Gives the app's builds from the next submit on this size. Raises RequestError and NotFoundError."""
         _check_owner(tenant, app, "See docs/sizes.md.")
         self.sizes.choose(tenant, app, size)
         return self.app_size(tenant, app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,10 +139,28 @@ class Admission:
 
     def view(self, tenants_max: int = 20) -> QueueView:
         """How the queue stands: all classes, and of each the tenants whose builds wait longest."""
-        now = self.database.now()
-        started = self._started(now)
-        classes = [self._class_row(name, started, now) for name in self.terms.classes]
-        tenants = [row for name in self.terms.classes for row in self._tenant_rows(name, started, now, tenants_max)]
+        now, key, kinds = self.database.now(), self.database.key, tuple(self.terms.classes)
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            for bucket, _ in self._buckets(now):
+                pipeline.hgetall(bucket)
+            for kind in kinds:
+                pipeline.hmget(key("class", kind), _COUNTED)
+                pipeline.zrange(key("tenants", kind), 0, max(tenants_max, 1) - 1, withscores=True)
+            found = pipeline.execute()
+        started = _added(found[: -2 * len(kinds)])
+        states = found[-2 * len(kinds) :]
+        waiting = dict(zip(kinds, states[1::2], strict=True))
+        every = sum(number for field, number in started.items() if " " not in field)
+        classes = [
+            QueueRow(
+                **_named(kind, waiting[kind][0][1] if waiting[kind] else None, now),
+                **_started(started.get(kind, 0), every),
+                **_counts(counts),
+            )
+            for kind, counts in zip(kinds, states[::2], strict=True)
+        ]
+        tenants = self._tenant_rows(waiting, started, now, tenants_max)
         return QueueView(minutes=LOOK_BACK_MINUTES, classes=tuple(classes), tenants=tuple(tenants))
 
     def retry_after_seconds(self, tenant: str, build_class: str) -> float:
@@ -154,60 +172,29 @@ class Admission:
             started = sum(int(number or 0) for number in pipeline.execute())
         return min(max(60.0 * LOOK_BACK_MINUTES / started if started else 60.0, 5.0), 600.0)
 
-    def _class_row(self, name: str, started: dict[str, int], now: float) -> QueueRow:
-        key = self.database.key
-        with self.database.failures():
-            pipeline = self.database.client.pipeline(transaction=False)
-            pipeline.hmget(key("class", name), _COUNTED)
-            pipeline.zrange(key("tenants", name), 0, 0, withscores=True)
-            counts, oldest = pipeline.execute()
-        waited = now - oldest[0][1] if oldest else None
-        own = started.get(name, 0)
-        every = sum(number for field, number in started.items() if " " not in field)
-        share = own / every if every else 0.0
-        return QueueRow(**_named(name), oldest_seconds=waited, started=own, share=share, **_counts(counts))
-
-    def _tenant_rows(self, name: str, started: dict[str, int], now: float, tenants_max: int) -> list[QueueRow]:
+    def _tenant_rows(
+        self, waiting: Mapping[str, list[tuple[str, float]]], started: Mapping[str, int], now: float, tenants_max: int
+    ) -> list[QueueRow]:
         """Those that wait, longest first, and then those that only started builds lately."""
-        key = self.database.key
+        named = []
+        for kind, oldest in waiting.items():
+            lately = sorted(field.split(" ")[1] for field in started if field.startswith(f"{kind} "))
+            tenants = dict.fromkeys([*dict(oldest), *lately])
+            named += [(kind, tenant) for tenant in list(tenants)[:tenants_max]]
         with self.database.failures():
-            waiting: Any = self.database.client.zrange(key("tenants", name), 0, tenants_max - 1, withscores=True)
-            oldest = dict(waiting)
-            lately = sorted(field.split(" ")[1] for field in started if field.startswith(f"{name} "))
-            tenants = list(dict.fromkeys([*oldest, *lately]))[:tenants_max]
             pipeline = self.database.client.pipeline(transaction=False)
-            for tenant in tenants:
-                pipeline.hmget(key("tenant", tenant), [f"{state}:{name}" for state in _COUNTED])
-            found = pipeline.execute()
-        rows = []
-        for tenant, counts in zip(tenants, found, strict=True):
-            own = started.get(f"{name} {tenant}", 0)
-            share = own / started[name] if started.get(name) else 0.0
-            waited = now - oldest[tenant] if tenant in oldest else None
-            rows.append(
-                QueueRow(
-                    **_named(name),
-                    tenant=tenant,
-                    oldest_seconds=waited,
-                    started=own,
-                    share=share,
-                    **_counts(counts),
-                )
+            for kind, tenant in named:
+                pipeline.hmget(self.database.key("tenant", tenant), [f"{state}:{kind}" for state in _COUNTED])
+            found = pipeline.execute() if named else []
+        return [
+            QueueRow(
+                **_named(kind, dict(waiting[kind]).get(tenant), now),
+                **_started(started.get(f"{kind} {tenant}", 0), started.get(kind, 0)),
+                **_counts(counts),
+                tenant=tenant,
             )
-        return rows
-
-    def _started(self, now: float) -> dict[str, int]:
-        """Starts of the last minutes, by class and by "class tenant"."""
-        total: dict[str, int] = {}
-        with self.database.failures():
-            pipeline = self.database.client.pipeline(transaction=False)
-            for bucket, _ in self._buckets(now):
-                pipeline.hgetall(bucket)
-            found = pipeline.execute()
-        for fields in found:
-            for field, number in fields.items():
-                total[field] = total.get(field, 0) + int(number)
-        return total
+            for (kind, tenant), counts in zip(named, found, strict=True)
+        ]
 
     def _buckets(self, now: float) -> Iterable[tuple[str, float]]:
         """Keys of the last minutes' starts, and how many seconds of each have passed."""
@@ -222,10 +209,24 @@ class Admission:
 _COUNTED = [State.HELD, State.QUEUED, State.RUNNING]
 
 
-def _named(kind: str) -> dict[str, Any]:
-    build_class, size = parts_of(kind)
-    return {"build_class": build_class, "size": size}
-
-
 def _counts(numbers: list[str | None]) -> dict[str, int]:
     return {state: int(number or 0) for state, number in zip(_COUNTED, numbers, strict=True)}
+
+
+def _started(own: int, every: int) -> dict[str, Any]:
+    return {"started": own, "share": own / every if every else 0.0}
+
+
+def _named(kind: str, oldest_at: float | None, now: float) -> dict[str, Any]:
+    build_class, size = parts_of(kind)
+    waited = None if oldest_at is None else now - oldest_at
+    return {"build_class": build_class, "size": size, "oldest_seconds": waited}
+
+
+def _added(minutes: Iterable[dict[str, str]]) -> dict[str, int]:
+    """Starts of the last minutes, by class and by "class tenant"."""
+    total: dict[str, int] = {}
+    for fields in minutes:
+        for field, number in fields.items():
+            total[field] = total.get(field, 0) + int(number)
+    return total

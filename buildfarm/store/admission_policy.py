@@ -49,6 +49,7 @@ class AdmissionPolicy:
             {
                 "classes": [{"name": name, "weight": weight} for name, weight in self.classes.items()],
                 "sizes": len({parts_of(name)[1] for name in self.classes}),
+                "tenant_sizes": len(self.limits.sizes),
                 **self.limits.model_dump(exclude={"sizes"}),
                 "message": self.message,
                 "ahead": _AHEAD,

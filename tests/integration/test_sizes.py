@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from buildfarm.errors import ConflictError, RequestError
+import pytest
+from redis.connection import Connection
+
+from buildfarm.errors import ConflictError, NotFoundError, RequestError
 from buildfarm.model import BuildResult, State
 from buildfarm.node import Node, NodeState
 from buildfarm.oci.digest import Digest
@@ -68,6 +71,7 @@ def test_a_size_that_does_not_exist_is_not_allowed_or_that_no_node_serves_is_ref
 
 def test_an_app_keeps_the_size_that_was_chosen_for_it(sized):
     assert sized.app_size("t", "app") == "standard"
+    assert submit(sized, "t").request.size is None
     assert sized.set_app_size("t", "app", "large") == "large"
     assert submit(sized, "t").request.size == "large"
     assert submit(sized, "t", "other").request.size is None
@@ -77,6 +81,20 @@ def test_an_app_keeps_the_size_that_was_chosen_for_it(sized):
     sized.set_limits("t", sizes=["standard"])
     with pytest.raises(RequestError, match="must not use"):
         sized.set_app_size("t", "app", "large")
+
+
+def test_a_size_is_kept_for_known_apps_alone_and_goes_with_the_app(sized):
+    client, key = sized.database.client, sized.database.key
+    with pytest.raises(NotFoundError, match="There is no app t/unknown"):
+        sized.set_app_size("t", "unknown", "large")
+    submit(sized, "t", "idle")
+    sized.set_app_size("t", "idle", "large")
+    sized.set_limits("t", sizes=["large", "standard"])
+    assert client.hgetall(key("app-sizes")) == {"t/idle": "large"}
+    client.zadd(key("apps"), {"t/idle": 1})
+    submit(sized, "t", "other")
+    assert not client.exists(key("app-sizes"))
+    assert sized.sizes.tenants() == {"t": "large,standard"}
 
 
 def test_a_tenants_builds_of_one_size_do_not_wait_behind_those_of_another(sized):
@@ -94,13 +112,64 @@ def test_a_tenants_builds_of_one_size_do_not_wait_behind_those_of_another(sized)
 
 def test_a_build_that_lacks_its_base_keeps_no_other_of_its_size_from_the_queue():
     """Nine sizes: a tenant has one place of its ten for each."""
-    with fresh_farm(sizes={f"s{letter}": "memory:6GiB" for letter in "abcdefgh"}) as farm:
+    names = [f"s{letter}" for letter in "abcdefgh"]
+    with fresh_farm(sizes=dict.fromkeys(names, "memory:6GiB"), tenant_sizes=frozenset({"standard", *names})) as farm:
         first = submit(farm, "t", "a")
         client, key = farm.database.client, farm.database.key
         client.hset(key("build", first.id), "lacks", "a base that no node has")
         client.sadd(key("lacking", "interactive", "t"), first.id)
         assert submit(farm, "t", "b").state is State.QUEUED
         assert submit(farm, "t", "c").state is State.HELD
+
+
+def test_a_tenant_of_one_size_has_all_of_its_places_for_it():
+    with fresh_farm(sizes={f"s{letter}": "memory:6GiB" for letter in "abcdefgh"}) as farm:
+        states = [submit(farm, "t", name).state for name in "abcde"]
+        assert states.count(State.QUEUED) == 4  # as many as without sizes
+        farm.set_limits("u", sizes=["standard", "sa", "sb"])
+        states = [submit(farm, "u", name).state for name in "abcde"]
+        assert states.count(State.QUEUED) == 3
+
+
+def test_a_build_between_two_attempts_keeps_no_other_of_its_size_from_the_queue():
+    with fresh_farm(sizes=SIZES) as farm:
+        farm.set_limits("t", running=2, sizes=["standard", "large"])
+        first = submit(farm, "t", "a")
+        client, key = farm.database.client, farm.database.key
+        client.zadd(key("retries"), {first.id: 2e9})
+        assert submit(farm, "t", "b").state is State.QUEUED
+        assert submit(farm, "t", "c").state is State.HELD
+
+
+def test_a_size_that_a_node_serves_is_not_taken_for_a_removed_one(sized):
+    """A sweeper whose node does not know the setting finds a size in the queue that is not in its own."""
+    queued = submit(sized, "t", size="large").id
+    beat(sized, "n", sizes={"large": 1})
+    sized.admission.fail_of_removed_classes(10)
+    classes = {name: weight for name, weight in sized.admission.terms.classes.items() if "X" not in name}
+    sweeper = replace(sized.admission, terms=replace(sized.admission.terms, classes=classes))
+    assert sweeper.fail_of_removed_classes(10, seconds=0) == []
+    Nodes(sized.database).leave("n")
+    assert sweeper.fail_of_removed_classes(10, seconds=0) == [queued]
+
+
+def test_the_view_of_the_queue_costs_as_many_round_trips_for_any_number_of_sizes(monkeypatch):
+    sent = []
+    send = Connection.send_packed_command
+    monkeypatch.setattr(Connection, "send_packed_command", lambda *args, **more: (sent.append(1), send(*args, **more)))
+
+    def round_trips(farm):
+        sent.clear()
+        farm.queue()
+        return len(sent)
+
+    with fresh_farm(sizes={f"s{letter}": "memory:6GiB" for letter in "abcdefgh"}) as farm, fresh_farm() as other:
+        for each in (farm, other):
+            submit(each, "t")
+            each.queue()
+        assert round_trips(farm) == round_trips(other) <= 4
+        [row] = farm.queue().tenants
+        assert (row.tenant, row.size, row.queued) == ("t", "standard", 1)
 
 
 def test_a_node_that_cannot_be_read_keeps_no_size_from_the_others(sized):
@@ -114,6 +183,7 @@ def test_a_node_that_cannot_be_read_keeps_no_size_from_the_others(sized):
 def test_an_accepted_build_is_the_answer_to_its_repeated_submit_whatever_changed_meanwhile():
     with fresh_farm(sizes=SIZES, tenant_sizes=frozenset({"standard", "large"})) as farm:
         beat(farm, "n", sizes={"large": 1})
+        submit(farm, "t")
         farm.set_app_size("t", "app", "large")
         chosen = submit(farm, "t", idempotency_key="a")
         asked = submit(farm, "t", "other", size="large", idempotency_key="b")
@@ -192,6 +262,9 @@ def test_a_mixed_node_runs_what_fits_and_large_builds_get_their_turn(sized):
     with node(sized, 4, 0.2, **NODE, **own, **memory):
         small = [submit(sized, f"s{number % 8}", f"a{number}") for number in range(24)]
         large = [submit(sized, "big", f"b{number}", size="large") for number in range(2)]
+        while len(small) < 400 and sized.get(large[0].id).started_at is None:  # others go on coming
+            small.append(submit(sized, f"s{len(small) % 8}", f"a{len(small)}"))
+            sized.wait(small[-8].id, timeout_seconds=30)
         ended = [sized.wait(build.id, timeout_seconds=30) for build in [*small, *large]]
         assert {(build.state, build.node) for build in ended} == {(State.SUCCEEDED, "mixed")}
         assert 6 * GIB < most_bytes(ended) <= 8 * GIB

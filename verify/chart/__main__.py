@@ -29,7 +29,7 @@ from testkit.chart.manifests import (
 )
 from testkit.chart.tools import HELM, checkov
 from testkit.table import Claims
-from verify.chart import garbage, processes
+from verify.chart import garbage, pools, processes
 from verify.chart.bad_values import BAD_COMBINATIONS, BAD_VALUES
 from verify.queue import sentinel, sizing
 
@@ -46,6 +46,7 @@ def main() -> None:
         same_by_both(claims)
         lists_a_bucket(claims)
         refused(claims)
+        pools.run(claims)
         released(claims, Path(folder))
         policies(claims, Path(folder))
     processes.run(claims)

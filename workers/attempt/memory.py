@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from buildfarm.errors import NodeError
+
+
+class NoMemoryError(NodeError):
+    """Builds use the memory that the node's upkeep needed; it tries again later."""
+
+    def __init__(self) -> None:
+        super().__init__("All memory for sandboxes is in use.")
+
 
 @dataclass(frozen=True)
 class SandboxMemory:

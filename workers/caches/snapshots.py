@@ -19,6 +19,7 @@ from pathlib import Path
 from buildfarm.errors import AppError, NodeError, NodeStopped
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import Logger
+from workers.attempt.memory import NoMemoryError
 from workers.attempt.signals import Check
 from workers.sandbox.overlay import Overlay, lay_over
 from workers.sandbox.pool import SandboxPool
@@ -120,6 +121,9 @@ class Snapshots:
             self._make(wanted)
         except NodeStopped:
             return
+        except NoMemoryError:  # builds have it; this one is still wanted
+            self._want_again(wanted)
+            return
         except AppError:  # its sandbox ran out of time or memory, as it would again
             self._refuse(wanted.digest)
             raise
@@ -181,6 +185,11 @@ class Snapshots:
             digest, wanted = self._wanted.popitem()
             self._making[digest] = threading.Event()
             return wanted
+
+    def _want_again(self, wanted: Wanted) -> None:
+        with self._lock:
+            if len(self._wanted) < _WAITING_MAX:
+                self._wanted[wanted.digest.hex] = wanted
 
     def _make(self, wanted: Wanted) -> None:
         # Another name each time: one that was forgotten may still be on its way out.

@@ -27,6 +27,9 @@ def requests_here() -> set[Any]:
             continue  # one ended meanwhile
 
 
+_LACKED_SECONDS = 60.0  # after a build whose base is not here; other nodes try it meanwhile
+
+
 @dataclass
 class NodeSizes:
     """Sizes as the consumer asks for them. Those ``waiting`` had queued builds at the newest heartbeat."""
@@ -36,6 +39,7 @@ class NodeSizes:
     requests: Callable[[], Iterable[Any]] = requests_here
     clock: Callable[[], float] = time.monotonic
     _turns: Turns = field(init=False)
+    _lacked: dict[str, float] = field(default_factory=dict)  # until when no room is made for builds of a size
     _begun: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -60,21 +64,26 @@ class NodeSizes:
         return Counter(size_of_queue(queue_of(request.delivery_info)) for request in builds)
 
     def room(self) -> tuple[str, ...] | None:
-        """The sizes of which it has room for one more build; None: its slots decide."""
+        """The sizes of which it would take a build now, for its heartbeat; None: its slots decide."""
         if not self.capacity.is_shared:
             return None
-        running = self.running()
-        return tuple(name for name in self.capacity.sizes if self.capacity.fits(name, running))
+        fitting = self.fitting()
+        return tuple(name for name in self.capacity.sizes if name in fitting)
 
     def fitting(self) -> Collection[str]:
         """The sizes of which a build may come now."""
         with self._lock:
-            return self._turns.fitting(self.running(), self.waiting, self.clock())
+            return self._turns.fitting(self.running(), self._waiting(), self.clock())
 
     def took(self, size: str) -> None:
         """A build of this size comes; its request is not among those of the node yet."""
         with self._lock:
-            self._turns.took(size, self.running(), self.waiting)
+            self._turns.took(size, self.running(), self._waiting())
+
+    def lacked(self, size: str) -> None:
+        """A build of this size came whose base the node does not have: it makes no room for another one so soon."""
+        with self._lock:
+            self._lacked[size] = self.clock() + _LACKED_SECONDS
 
     @contextmanager
     def begun(self, size: str) -> Iterator[bool]:
@@ -87,3 +96,7 @@ class NodeSizes:
         finally:
             with self._lock:
                 self._begun[size] -= fits
+
+    def _waiting(self) -> frozenset[str]:
+        now = self.clock()
+        return frozenset(size for size in self.waiting if self._lacked.get(size, now) <= now)

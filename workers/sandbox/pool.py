@@ -15,7 +15,7 @@ from buildfarm.errors import NodeError
 from buildfarm.model import Build
 from buildfarm.queue.names import STANDARD, size_of
 from buildfarm.telemetry import logger
-from workers.attempt.memory import SandboxMemory
+from workers.attempt.memory import NoMemoryError, SandboxMemory
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes, containers_of
 from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
@@ -107,8 +107,8 @@ class SandboxPool:
         """A sandbox of this image for one build, named ``name`` if it is made now. Raises NodeError.
 
         What is not ``for_build`` gets one that is made now: those that are ready are for the next builds. It gets only
-        memory that no build uses or waits for. What ``shares_memory`` counts with its build's own sandbox, which is
-        idle meanwhile.
+        memory that no build uses or waits for, else NoMemoryError; the last one that is ready stays. What
+        ``shares_memory`` counts with its build's own sandbox, which is idle meanwhile.
         """
         pooled = None
         wanted = Wanted(image, self.size)
@@ -226,7 +226,7 @@ class SandboxPool:
     ) -> PooledSandbox | None:
         """Makes room by removing what no build has; returns a ``wanted`` one instead if it became ready meanwhile.
 
-        Without a ``check`` it does not wait for more.
+        Without a ``check`` it leaves one that is ready, and does not wait for more but raises NoMemoryError.
         """
         if not memory_bytes or self.memory.enter(name, memory_bytes, for_build=check is not None):
             return None
@@ -234,19 +234,19 @@ class SandboxPool:
             while not self.memory.enter(name, memory_bytes, for_build=check is not None):
                 if check and wanted and (ready := self._ready_one(wanted)):
                     return ready
-                if self._give_memory_back():
+                if self._give_memory_back(leave=0 if check else 1):
                     continue
                 if check is None:
-                    raise NodeError("All memory for sandboxes is in use.")
+                    raise NoMemoryError
                 check()  # what is not a build has it, and ends soon
                 time.sleep(_MEMORY_WAIT_SECONDS)
         return None
 
-    def _give_memory_back(self) -> bool:
-        """Removes a sandbox that no build has; False if there is none."""
+    def _give_memory_back(self, leave: int) -> bool:
+        """Removes a sandbox that no build has, but leaves so many that are ready; False if there is none."""
         with self._lock:
             others = self._used or self._ready
-            pooled = others.pop(0) if others else None
+            pooled = others.pop(0) if self._used or len(self._ready) > leave else None
         if pooled is None:
             return False
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from buildfarm.errors import RequestError
+from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.model import BuildRequest, Request
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.names import STANDARD
@@ -31,7 +31,7 @@ class SizeRules:
         """What was set, by tenant."""
         with self.database.failures():
             found: Any = self.database.client.hgetall(self.database.key("sizes"))
-        return {owner: value for owner, value in sorted(found.items()) if "/" not in owner}
+        return dict(sorted(found.items()))
 
     def of_app(self, tenant: str, app: str) -> str:
         """The size of an app's builds that ask for none."""
@@ -43,13 +43,23 @@ class SizeRules:
             self._check_known(size)
         if sizes == ():
             raise RequestError("A tenant must have a size.", advice="Name one or several, as standard,large.")
-        self._write(tenant, None if sizes is None else ",".join(dict.fromkeys(sizes)))
+        self._write("sizes", tenant, None if sizes is None else ",".join(dict.fromkeys(sizes)))
 
     def choose(self, tenant: str, app: str, size: str) -> None:
-        """From the next submit on, the app's builds have this size unless they ask for another. Raises RequestError."""
+        """From the next submit on, the app's builds have this size unless they ask for another.
+
+        Raises RequestError, and NotFoundError for an app that had no build: what is kept ends with the app.
+        """
         self._check_known(size)
         self._check_allowed(size, tenant, self.allowed(tenant))
-        self._write(f"{tenant}/{app}", None if size == STANDARD else size)
+        place = f"{tenant}/{app}"
+        with self.database.failures():
+            listed: Any = self.database.client.zscore(self.database.key("apps", tenant), place)
+        if listed is None:
+            raise NotFoundError(
+                f"There is no app {place}.", advice="Name the size with its first build, as --size does."
+            )
+        self._write("app-sizes", place, None if size == STANDARD else size)
 
     def given(self, request: Request, accepted: Callable[[], bool]) -> Request:
         """The request with the size of its build. Raises RequestError for one that it cannot have.
@@ -99,14 +109,17 @@ class SizeRules:
     def _read(self, tenant: str, app: str) -> tuple[tuple[str, ...], str]:
         """What a tenant may use, and the size of this app; a size that is no longer known counts as standard."""
         with self.database.failures():
-            found: Any = self.database.client.hmget(self.database.key("sizes"), [tenant, f"{tenant}/{app}"])
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.hget(self.database.key("sizes"), tenant)
+            pipeline.hget(self.database.key("app-sizes"), f"{tenant}/{app}")
+            found = pipeline.execute()
         known = sizes_of(self.settings)
         allowed = found[0].split(",") if found[0] else self.settings.tenant_sizes
         return tuple(size for size in known if size in allowed), found[1] if found[1] in known else STANDARD
 
-    def _write(self, field: str, value: str | None) -> None:
+    def _write(self, name: str, field: str, value: str | None) -> None:
         with self.database.failures():
             if value is None:
-                self.database.client.hdel(self.database.key("sizes"), field)
+                self.database.client.hdel(self.database.key(name), field)
             else:
-                self.database.client.hset(self.database.key("sizes"), field, value)
+                self.database.client.hset(self.database.key(name), field, value)

@@ -26,6 +26,7 @@
 -- unsettled           zset: targets whose tag may be elsewhere, by when to look
 -- expiring            zset: waiting builds that wait no longer than this
 -- limits              hash: "<t>:running", "<t>:waiting", "<t>/<a>:running"
+-- sizes               hash: "<t>" -> the sizes that it may use, if that was set
 -- events              stream: every change of state
 -- calls               channel: ids of builds that have something new for their nodes
 -- build.<class>...    list: a queue of Celery's; messages come in at its left end
@@ -36,6 +37,7 @@ local stamp = string.format('%.6f', now)
 local messages_sent = 0
 
 local MESSAGES_MAX = 1000  -- of a queue, beside two for each queued build
+local PAUSING_MAX = 100
 local END_SECONDS = 10  -- longer than a reader of a log waits before it looks again
 local COUNTED = {held = true, queued = true, running = true}
 local WAITING = {held = true, queued = true}
@@ -256,16 +258,36 @@ local function count_lacking(class, tenant)
   return count
 end
 
--- How many of a tenant's places its queued builds of each size may have: a size that no node takes leaves places to others.
-local function places_of_size(most) return terms.sizes > 1 and math.max(1, math.floor(most / terms.sizes)) or most end
+-- How many sizes a tenant may use, of those that there are.
+local function sizes_of(tenant)
+  if terms.sizes == 1 then return 1 end
+  local _, set = string.gsub(redis.call('HGET', key('sizes'), tenant) or '', '[^,]+', '')
+  return math.min(set > 0 and set or terms.tenant_sizes, terms.sizes)
+end
 
-local function queued_of_sizes(tenant)
+-- How many of a tenant's places its queued builds of each size may have: a size that no node takes leaves places to others.
+local function places_of_size(most, sizes) return math.max(1, math.floor(most / sizes)) end
+
+-- A tenant's builds between two attempts, by size; only so many are looked at.
+local function pausing(tenant)
   local found = {}
-  for _, class in ipairs(terms.sizes > 1 and terms.classes or {}) do
+  for _, id in ipairs(redis.call('ZRANGE', key('retries'), 0, PAUSING_MAX - 1)) do
+    local build = load(id)
+    if build and build.tenant == tenant and redis.call('HEXISTS', key('build:' .. id), 'lacks') == 0 then
+      found[size_of(build.class)] = (found[size_of(build.class)] or 0) + 1
+    end
+  end
+  return found
+end
+
+-- Those that nodes could take now: one that pauses or lacks its base keeps no others from the queue.
+local function queued_of_sizes(tenant)
+  local found, paused = {}, pausing(tenant)
+  for _, class in ipairs(terms.classes) do
     local size = size_of(class.name)
     local queued = numbers(key('tenant:' .. tenant), 'queued:' .. class.name)
     if queued > 0 then queued = queued - count_lacking(class.name, tenant) end
-    found[size] = (found[size] or 0) + queued
+    found[size] = (found[size] or -(paused[size] or 0)) + queued
   end
   return found
 end
@@ -273,7 +295,8 @@ end
 -- The class whose build a tenant gets next: the one that has least of what its weight gives it.
 local function next_class(tenant, most)
   local best, least
-  local places, of_sizes = places_of_size(most), queued_of_sizes(tenant)
+  local sizes = sizes_of(tenant)
+  local places, of_sizes = places_of_size(most, sizes), sizes > 1 and queued_of_sizes(tenant) or {}
   for _, class in ipairs(terms.classes) do
     local queued, running = numbers(key('tenant:' .. tenant), 'queued:' .. class.name, 'running:' .. class.name)
     if queued >= terms.ahead then queued = queued - count_lacking(class.name, tenant) end

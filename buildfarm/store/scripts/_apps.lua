@@ -5,6 +5,7 @@
 --                  the newest of all where nothing was built, without seconds (-); expires
 -- images:<number>  hash: "digits tenant" -> "id day" of the tenant's newest build of an image, by 13 hex digits of its
 --                  digest, in 4,096 hashes by the 3 before them; expires
+-- app-sizes        hash: "tenant/app" -> the size that was chosen for its builds; buildfarm/store/keeping/sizes.py
 -- The farm's own images are not apps.
 local TREND = 20
 local DAY = 86400
@@ -21,6 +22,7 @@ local function forget_app(prefix, place)
   redis.call('ZREM', prefix .. 'apps', place)
   redis.call('ZREM', prefix .. 'apps:' .. string.match(place, '^[^/]+'), place)
   redis.call('UNLINK', prefix .. 'trend:' .. place)
+  redis.call('HDEL', prefix .. 'app-sizes', place)
 end
 
 -- Apps whose newest build was submitted before a time have none left. A few at a time: each submit looks.

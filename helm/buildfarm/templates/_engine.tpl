@@ -1,10 +1,10 @@
-{{/* The worker's own Docker engine. It must outlive the worker: builds that drain still need it. */}}
+{{/* The worker's own Docker engine. It must outlive the worker: builds that drain still need it. Arguments: root, pool. */}}
 {{- define "buildfarm.engine" -}}
 name: engine
-image: {{ include "buildfarm.image" (dict "root" . "image" .Values.images.engine) }}
-imagePullPolicy: {{ .Values.images.pullPolicy }}
+image: {{ include "buildfarm.image" (dict "root" .root "image" .root.Values.images.engine) }}
+imagePullPolicy: {{ .root.Values.images.pullPolicy }}
 command:
-  {{- toYaml .Values.engine.command | nindent 2 }}
+  {{- toYaml .root.Values.engine.command | nindent 2 }}
 args:
   - --host=unix:///socket/docker.sock
   - --data-root=/var/lib/docker
@@ -13,10 +13,10 @@ args:
   - --log-driver=json-file
   - --log-opt=max-size=10m
   - --log-opt=max-file=2
-  {{- if hasPrefix "http://" (include "buildfarm.registryUrl" .) }}
-  - --insecure-registry={{ include "buildfarm.registryHost" . }}
+  {{- if hasPrefix "http://" (include "buildfarm.registryUrl" .root) }}
+  - --insecure-registry={{ include "buildfarm.registryHost" .root }}
   {{- end }}
-  {{- range .Values.engine.extraArgs }}
+  {{- range .root.Values.engine.extraArgs }}
   - {{ . | quote }}
   {{- end }}
 env:
@@ -44,7 +44,7 @@ livenessProbe:
   periodSeconds: 30
   timeoutSeconds: 20
   failureThreshold: 5
-{{- if not (include "buildfarm.nativeSidecar" .) }}
+{{- if not (include "buildfarm.nativeSidecar" .root) }}
 lifecycle:
   preStop:
     exec:
@@ -52,15 +52,15 @@ lifecycle:
       command: [sh, -c, 'exec flock "/var/lib/buildfarm/workspaces/$BUILDFARM_NODE_ID.lock" true']
 {{- end }}
 securityContext:
-  privileged: {{ .Values.engine.privileged }}
+  privileged: {{ .root.Values.engine.privileged }}
 resources:
-  {{- toYaml .Values.engine.resources | nindent 2 }}
+  {{- toYaml .pool.engine.resources | nindent 2 }}
 volumeMounts:
   - name: engine-data
     mountPath: /var/lib/docker
   - name: files
     mountPath: /var/lib/buildfarm
-    {{- if .Values.engine.privileged }}
+    {{- if .root.Values.engine.privileged }}
     mountPropagation: HostToContainer
     {{- end }}
   - name: socket

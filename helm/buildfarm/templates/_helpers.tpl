@@ -94,15 +94,6 @@ http://{{ include "buildfarm.registryHost" . }}
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version -}}true{{- end -}}
 {{- end -}}
 
-{{- define "buildfarm.workerKind" -}}
-{{ ternary "StatefulSet" "Deployment" .Values.engine.persistence.enabled }}
-{{- end -}}
-
-{{/* Longer than the longest drain: the hand-back after it takes 20 s, the engine's own stop 15 s. */}}
-{{- define "buildfarm.graceSeconds" -}}
-{{ add (ceil (float64 .Values.settings.drain_seconds) | int64) 60 }}
-{{- end -}}
-
 {{/* What every container of the farm's own sets, but for the engine. Arguments: none but the root. */}}
 {{- define "buildfarm.securityContext" -}}
 allowPrivilegeEscalation: false

@@ -12,7 +12,8 @@ from buildfarm.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm/buildfarm"
-FIELDS = runpy.run_path(str(ROOT / "tools/chart-settings"))["fields"]()
+TOOL = runpy.run_path(str(ROOT / "tools/chart-settings"))
+FIELDS = TOOL["fields"]()
 
 
 def test_the_chart_has_every_setting_with_its_default():
@@ -23,6 +24,14 @@ def test_the_chart_has_every_setting_with_its_default():
 def test_the_schema_describes_every_setting():
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert schema["properties"]["settings"]["properties"] == FIELDS, "run tools/chart-settings"
+
+
+def test_a_pool_has_those_of_a_node_without_defaults():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    pool = schema["properties"]["worker"]["properties"]["pools"]["items"]["properties"]["settings"]["properties"]
+    assert pool == TOOL["pool_fields"](), "run tools/chart-settings"
+    assert set(pool) == TOOL["OF_A_POOL"]
+    assert not any("default" in field for field in pool.values())
 
 
 def test_the_defaults_are_read_as_the_defaults(monkeypatch):
@@ -41,6 +50,8 @@ def test_every_value_has_a_description_and_no_other_is_taken():
             assert schema.get("additionalProperties") is False, place
             for name, inner in schema["properties"].items():
                 walk(inner, f"{place}.{name}")
+        if "properties" in schema.get("items", {}):
+            walk(schema["items"], f"{place}[]")
 
     walk(json.loads((CHART / "values.schema.json").read_text()), "")
 

@@ -17,6 +17,7 @@ from buildfarm.releases.facts.layer import LayerFacts, Unread
 from buildfarm.releases.facts.store import FactsStore
 from buildfarm.releases.facts.wanted import Urgency
 from buildfarm.telemetry import Logger
+from workers.attempt.memory import NoMemoryError
 from workers.caches.facts.inspect import NotReadError, inspect_layer
 from workers.caches.facts.newest import NewestImages, is_app, layers_of
 from workers.sandbox.container import Sandbox
@@ -86,6 +87,9 @@ class FactsReader:
             else:
                 wanted.put_back(image)
         except NodeStopped:
+            wanted.put_back(image)
+        except NoMemoryError:  # builds have it
+            self._ill_until = self.clock() + _ILL_SECONDS
             wanted.put_back(image)
         except NotReadError as error:
             self.log.warning("layers_not_read", image=image, reason=error.message)

@@ -151,6 +151,32 @@ def test_builds_count_by_the_queue_that_their_message_was_sent_to():
     assert set(sizes.fitting()) == {"standard", "large"}
 
 
+def test_offers_come_only_of_sizes_that_the_node_would_take_now():
+    """Standard builds have passed a large one by: room for them stays empty until it has begun."""
+    here = [request("build.interactive.1")] * 2
+    sizes = NodeSizes(MIXED, frozenset({"standard", "large"}), requests=lambda: here)
+    assert sizes.room() == ("standard",)
+    for _ in range(4):
+        sizes.took("standard")
+    assert sizes.room() == ()
+    here.pop()
+    assert sizes.room() == ("large",)
+
+
+def test_a_node_makes_no_room_for_a_size_whose_build_it_could_not_begin():
+    """It lacked the build's base. Others of that size may come, but the node stays busy for a minute."""
+    here, now = [request("build.interactive.1")] * 3, [0.0]
+    sizes = NodeSizes(MIXED, frozenset({"standard", "large"}), requests=lambda: here, clock=lambda: now[0])
+    sizes.lacked("large")
+    for _ in range(9):
+        assert "standard" in sizes.fitting()
+        sizes.took("standard")
+    now[0] = 60.0
+    for _ in range(4):
+        sizes.took("standard")
+    assert set(sizes.fitting()) == set()
+
+
 def test_a_build_without_room_does_not_begin_whatever_let_its_message_through():
     sizes = NodeSizes(MIXED, requests=list)
     with sizes.begun("large") as first, sizes.begun("standard") as second, sizes.begun("large") as third:

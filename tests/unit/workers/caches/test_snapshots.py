@@ -13,6 +13,7 @@ import pytest
 from buildfarm.errors import NodeError, NodeStopped, OutOfMemoryError
 from buildfarm.oci.digest import Digest
 from buildfarm.telemetry import logger
+from workers.attempt.memory import NoMemoryError
 from workers.attempt.signals import go_on
 from workers.caches import Caches, Copies, Snapshots
 from workers.caches import snapshots as snapshots_module
@@ -65,6 +66,7 @@ class Pool:
     made: list = field(default_factory=list)
     error: Exception | None = None
     leave: Callable[[], object] = lambda: None
+    full: bool = False
 
     @property
     def workspaces(self):
@@ -72,6 +74,8 @@ class Pool:
 
     @contextmanager
     def take(self, name, image, environment, *, check=go_on, for_build):
+        if self.full:
+            raise NoMemoryError
         self.made.append(name)
         place = self.place / f"{name}-{len(self.made)}"
         place.mkdir(parents=True)
@@ -109,6 +113,17 @@ def kept(snapshots):
     """Their numbers, from the folders that are there."""
     there = snapshots.directory.iterdir() if snapshots.directory.is_dir() else ()
     return sorted(int(path.name.partition("-")[0], 16) for path in there)
+
+
+def test_what_finds_no_memory_is_made_later(snapshots, pool):
+    pool.full = True
+    make(snapshots, 1, 2)
+    assert kept(snapshots) == []
+    pool.full = False
+    snapshots.make()
+    assert kept(snapshots) == [2]
+    snapshots.make()
+    assert kept(snapshots) == [1, 2]
 
 
 def test_as_many_are_kept_as_may_be_and_the_oldest_go(snapshots):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from buildfarm.errors import NodeError
-from workers.attempt.memory import SandboxMemory
+from workers.attempt.memory import NoMemoryError, SandboxMemory
 from workers.sandbox.pool import STEPS_AHEAD, Makers, SandboxPool, Wanted, shares
 from workers.sandbox.workspace import SLOTS_MAX
 
@@ -250,6 +250,16 @@ def test_upkeep_gets_only_memory_that_none_uses():
     with large.take("build-1", "image", {}), pytest.raises(NodeError, match="in use"), facts:
         pass
     assert pool.memory.used_bytes == 6
+
+
+def test_upkeep_leaves_the_last_ready_sandbox_to_the_next_build():
+    pool, _, _ = sized_pool(ready_max=2, limit_bytes=4)
+    pool.fill("image")
+    with pool.take("facts", "image", {}, for_build=False):
+        assert (len(pool._ready), pool.memory.used_bytes) == (1, 4)
+        with pytest.raises(NoMemoryError), pool.take("snapshot", "image", {}, for_build=False):
+            pass
+        assert pool.has_ready
 
 
 def test_a_build_waits_for_upkeep_and_sees_that_it_was_cancelled():
