@@ -191,7 +191,7 @@ verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, reg
 .PHONY: verify-engines
 verify-engines: $(STAMP) ## the farm on Debian's engines 20.10, 26.1 and 28.5, as a table; needs root. ENGINES=sid PARTS=main,prune for a part
 	$(BIN)/buildfarm up --no-worker
-	$(BIN)/python -m verify.engines $(ENGINES)
+	$(BIN)/python -m verify.network.engines $(ENGINES)
 
 verify-sizes: $(STAMP) ## a 6 GiB build on a large node while standard ones go on; takes 6 GiB of memory
 	$(BIN)/buildfarm up --no-worker

@@ -11,8 +11,8 @@ import sys
 
 from testkit.cluster.engines import ENGINES, Engine
 from testkit.table import Claims
-from verify.engines import main_job, prune
-from verify.engines.node import Trial, faults, open_trial
+from verify.network.engines import main_job, prune
+from verify.network.engines.node import Trial, faults, open_trial
 
 _PARTS = "main,prune,hostile,faults"
 _SECONDS = 1500.0

@@ -11,7 +11,7 @@ from buildfarm.model import Phase
 from testkit.cluster.cluster import wait_for_node
 from testkit.cluster.shell import wait
 from testkit.table import Claims
-from verify.engines.node import Trial
+from verify.network.engines.node import Trial
 
 REPAIRED_SECONDS = 20.0
 _BUILD_SECONDS = 15  # of the busy node's

@@ -11,7 +11,7 @@ from pathlib import Path
 from buildfarm.model import Build, Layer
 from testkit.cluster.shell import run
 from testkit.table import Claims
-from verify.engines.node import Trial
+from verify.network.engines.node import Trial
 
 EXAMPLE = Path(__file__).parents[2] / "examples/python"
 _REDEPLOY_BYTES = 20_000
