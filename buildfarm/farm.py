@@ -33,6 +33,7 @@ from buildfarm.store import (
     Full,
     LogBounds,
     Logs,
+    OnlyIf,
     Records,
     open_database,
 )
@@ -132,6 +133,10 @@ class Farm(Keeping, Apps):
         second call give back the same build. Raises RequestError, QueueFullError, ConflictError, and UnconfirmedError
         if too few replicas of Redis have it.
         """
+        return self.submit_if(None, request, build_id)
+
+    def submit_if(self, only_if: OnlyIf | None, request: Request, build_id: str | None) -> Build:
+        """As `submit`, for rebuilds; raises ConflictError if what ``only_if`` names has changed."""
         if isinstance(request, BuildRequest) and request.tenant == IMAGES:
             raise RequestError(RESERVED, advice="Choose another name for the tenant.")
         self.room.check_submit(request, build_id)
@@ -148,7 +153,7 @@ class Farm(Keeping, Apps):
         build_id = build_id or secrets.token_hex(8)
         private = self._is_private(request)
         accepted = self.records.submit(
-            build_id, request, queue, cached, has_variables=has_variables, private=private, asked=asked
+            build_id, request, queue, cached, has_variables=has_variables, private=private, asked=asked, only_if=only_if
         )
         if isinstance(accepted, Full):
             raise self._full(request.tenant, kind, accepted)

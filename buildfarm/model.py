@@ -5,13 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
 
 from buildfarm.buildpacks.address import parse_buildpack
 from buildfarm.config_vars import ENV_NAMES_MAX, check_env, check_secrets

@@ -25,7 +25,7 @@ def begin(farm: Farm, log: Logger) -> None:
     pointers = Pointers(farm.database)
     channels = pointers.all()
     before = [change.base for name in channels for change in pointers.history(name)]
-    rollouts = [base for one in Rollouts(farm.database).all() for base in (one.base, one.source)]
+    rollouts = [base for one in Rollouts(farm.database).all() for base in (one.base, one.source) if base]
     KnownBases(farm.database).add(*before, *rollouts, *channels.values(), *_built_on(farm.database))
     images = tag_targets(farm.database)
     adopted.take(images)

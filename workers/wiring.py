@@ -16,11 +16,15 @@ from buildfarm.oci.registry import Registry
 from buildfarm.queue.names import STANDARD
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.channels.pointers import Pointers
+from buildfarm.releases.facts.components.image import ImageReader
 from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.facts.store import FactsStore
+from buildfarm.releases.facts.wanted import WantedImages
 from buildfarm.releases.rebase import Rebaser
 from buildfarm.releases.rollouts.engine import Engine
 from buildfarm.releases.rollouts.mover import Mover
+from buildfarm.releases.rollouts.rebuilds.builds import CampaignBuilds
+from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.settings import Settings
@@ -258,8 +262,10 @@ def open_rollouts(farm: Farm, nodes: Nodes, log: Logger) -> Engine:
     remembered = RememberedDocuments(farm.registry)
     rebaser = Rebaser(farm.registry, farm.records, farm.facts, remembered, signing=farm.settings.signs)
     mover = Mover(rebaser, Rollouts(farm.database))
+    reader = ImageReader(farm.registry, ComponentStore(farm.database), WantedImages(farm.database))
+    campaign = Campaign(mover, CampaignBuilds(farm), reader)
     duty = Duty(nodes, farm.settings.node_id, "roller", _ROLLOUTS_LEAD_SECONDS)
-    return Engine(mover, Watch(farm.database, mover), duty.is_mine, log)
+    return Engine(mover, Watch(farm.database, mover, campaign), duty.is_mine, log)
 
 
 def open_facts(

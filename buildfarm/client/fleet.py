@@ -27,6 +27,10 @@ class Fleet(ABC):
         """Plans to move a channel's apps to ``base``; nothing moves before it is started."""
         return self._ask(calls.plan_rollout(base, rules, channel))
 
+    def plan_rebuild(self, where: str, rules: Parameters | None = None) -> RolloutView:
+        """Plans to rebuild the apps whose own layers have a component; nothing is built before it is started."""
+        return self._ask(calls.plan_rebuild(where, rules))
+
     def start_rollout(self, rollout_id: str, *, reason: str = "") -> RolloutView:
         """Starts a planned rollout. Raises ConflictError."""
         return self._ask(calls.deed(rollout_id, "start", reason))
@@ -86,6 +90,10 @@ class AsyncFleet(ABC):
     async def plan_rollout(self, base: str, rules: Parameters | None = None, *, channel: str = "stable") -> RolloutView:
         """Plans to move a channel's apps to ``base``; nothing moves before it is started."""
         return await self._ask(calls.plan_rollout(base, rules, channel))
+
+    async def plan_rebuild(self, where: str, rules: Parameters | None = None) -> RolloutView:
+        """Plans to rebuild the apps whose own layers have a component; nothing is built before it is started."""
+        return await self._ask(calls.plan_rebuild(where, rules))
 
     async def start_rollout(self, rollout_id: str, *, reason: str = "") -> RolloutView:
         """Starts a planned rollout. Raises ConflictError."""

@@ -18,6 +18,12 @@ def plan_rollout(base: str, rules: Parameters | None, channel: str) -> Call[Roll
     return Call("POST", "/v1/rollouts", wire.decoded(RolloutView), body=body)
 
 
+def plan_rebuild(where: str, rules: Parameters | None) -> Call[RolloutView]:
+    """Plans a campaign."""
+    body = {"where": where, "parameters": (rules or Parameters()).model_dump(mode="json")}
+    return Call("POST", "/v1/rollouts/rebuilds", wire.decoded(RolloutView), body=body)
+
+
 def deed(rollout_id: str, what: str, reason: str, allow: int | None = None) -> Call[RolloutView]:
     """Starts, pauses, resumes or aborts it."""
     body = {"reason": reason} | ({} if allow is None else {"allow": allow})

@@ -9,7 +9,7 @@ from buildfarm.store.database import Database, open_database
 from buildfarm.store.events import Events
 from buildfarm.store.logs import LogBounds, Logs
 from buildfarm.store.pages import Pages
-from buildfarm.store.records import Accepted, CachedResult, Full, Records
+from buildfarm.store.records import Accepted, CachedResult, Full, OnlyIf, Records
 
 if TYPE_CHECKING:
     from buildfarm.store.buildpack_order import BuildpackOrder
@@ -54,6 +54,7 @@ __all__ = [
     "LogBounds",
     "Logs",
     "Nodes",
+    "OnlyIf",
     "Pages",
     "Records",
     "ScannedLayers",

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from buildfarm import LazyModule
-from buildfarm.errors import NotFoundError, StoreFullError, TooLateError, VersionError
+from buildfarm.errors import ConflictError, NotFoundError, StoreFullError, TooLateError, VersionError
 from buildfarm.model import Build, BuildResult, Request, State
 from buildfarm.queue.names import parts_of
 from buildfarm.seal import Seal
@@ -69,6 +69,15 @@ class Full:
 
 
 @dataclass(frozen=True)
+class OnlyIf:
+    """What a rebuild's maker saw of the app and of its rollout; if it has changed, nothing is built."""
+
+    newest: str  # digest of the app's newest image, beside which no build of the app is under way
+    rollout: str  # id
+    revision: int
+
+
+@dataclass(frozen=True)
 class Records:
     """The records of all builds. Every method raises StoreError where Redis cannot be reached."""
 
@@ -90,6 +99,7 @@ class Records:
         has_variables: bool = False,
         private: bool = False,
         asked: Request | None = None,
+        only_if: OnlyIf | None = None,
     ) -> Accepted | Full:
         """Writes a build with all that follows: it is queued or held, older ones may be superseded.
 
@@ -97,10 +107,12 @@ class Records:
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
         config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because credentials
         count for it, is left to nodes that have heard of them. Its key stands for what was ``asked``, before the farm
-        chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is nearly full.
+        chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is nearly full,
+        and ConflictError if what ``only_if`` names has changed.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
+        seen: tuple[str | int, ...] = (only_if.newest, only_if.rollout, only_if.revision) if only_if else ()
         marks = _HAS_VARIABLES * has_variables + _HAS_CREDENTIALS * private
         stored = _stored(shown, marks=marks)
         answer, confirmed = self.admission.change_confirmed(
@@ -109,6 +121,7 @@ class Records:
             self.seal.digest(_content(asked or request)), cached.result.model_dump_json() if cached else "",
             cached.build_id if cached else "", cached.result.digest if cached else "", self.seal.close(build_id, env),
             declared.declared(f"{request.tenant}/{request.app}", request, self.seal),
+            *seen,
         )  # fmt: skip
         if answer[0] == "full":
             return Full(int(answer[1]), int(answer[2]))
@@ -117,6 +130,11 @@ class Records:
             raise StoreFullError(
                 f"The farm accepts no new builds: Redis uses {100 * used // most} % of its memory,"
                 " and the rest is reserved for accepted builds."
+            )
+        if answer[0] == "newer":
+            raise ConflictError(
+                f"{request.tenant}/{request.app} is not rebuilt: it has another image, or a build of it is under way.",
+                advice="The campaign looks at it again.",
             )
         if answer[0] == "same":
             return Accepted(answer[1], answer[2], None, confirmed)

@@ -20,8 +20,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _LISTED = 200
 # What a person must look at stands first; what goes well, last.
 _ORDER = (
-    AppState.FAILED, AppState.REVERTED, AppState.ANNOUNCED, AppState.RUNNING, AppState.NOT_MOVABLE, AppState.HELD,
-    AppState.COMPOSED, AppState.WAITING, AppState.UNCHECKED, AppState.HEALTHY, AppState.FROZEN, AppState.UNMOVED,
+    AppState.FAILED, AppState.REVERTED, AppState.BUILDING, AppState.ANNOUNCED, AppState.RUNNING, AppState.NOT_MOVABLE,
+    AppState.HELD, AppState.COMPOSED, AppState.WAITING, AppState.UNCHECKED, AppState.HEALTHY, AppState.FROZEN,
+    AppState.UNMOVED,
 )  # fmt: skip
 
 
@@ -73,5 +74,5 @@ def change(
         found = service.resume(rollout_id, reason, allow)
     else:
         found = {"start": service.start, "pause": service.pause, "abort": service.abort}[deed](rollout_id, reason)
-    caller.note(f"rollouts.{deed}", f"{found.id} to {found.base}: {found.reason}")
+    caller.note(f"rollouts.{deed}", f"{found.id} {found.goal}: {found.reason}")
     return RedirectResponse(f"/rollouts/{rollout_id}", 303)

@@ -39,6 +39,13 @@ class NewRollout(Frozen):
     parameters: Parameters = Parameters()
 
 
+class NewCampaign(Frozen):
+    """Which apps are to be rebuilt, and how."""
+
+    where: str = Field(max_length=500, description="a component of apps' own layers", examples=["npm/lodash@<4.17.21"])
+    parameters: Parameters = Parameters()
+
+
 class Why(Frozen):
     """Why it is done; the log of the rollout has it."""
 
@@ -63,6 +70,15 @@ def plan(new: NewRollout, caller: Admin) -> RolloutView:
     """Plan a rollout. The leading node looks which apps can be moved; nothing moves before it is started."""
     found = _service(caller).plan(new.base, new.parameters, new.channel)
     caller.note("rollouts.plan", f"{found.id}: {found.channel} to {found.base}")
+    return found
+
+
+@router.post("/v1/rollouts/rebuilds", tags=["rollouts"], status_code=201, responses=responses(*_DEED))
+def plan_rebuild(new: NewCampaign, caller: Admin) -> RolloutView:
+    """Plan a campaign that rebuilds the apps which have a component in their own layers. Nothing is built before it is
+    started, as a rollout."""
+    found = _service(caller).plan_rebuild(new.where, new.parameters)
+    caller.note("rollouts.plan", f"{found.id}: rebuild for {new.where}")
     return found
 
 
@@ -181,5 +197,5 @@ def _own(caller: Caller, tenant: str, app: str) -> None:
 
 
 def _noted(caller: Caller, verb: str, found: RolloutView) -> RolloutView:
-    caller.note(verb, f"{found.id} to {found.base}: {found.reason}")
+    caller.note(verb, f"{found.id} {found.goal}: {found.reason}")
     return found

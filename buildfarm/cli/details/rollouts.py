@@ -13,7 +13,7 @@ import click
 
 from buildfarm import LazyModule
 from buildfarm.cli.error_handler import connected_farm, json_option
-from buildfarm.errors import RequestError
+from buildfarm.errors import ConflictError, RequestError
 
 if TYPE_CHECKING:
     import pydantic
@@ -32,7 +32,7 @@ _PAUSE_SECONDS = 0.3
 _WAIT_SECONDS = 4.0
 _LISTED_MAX = 50
 _WAITS_MAX = 5
-_WAITS = ("unchecked", "waiting")
+_WAITS = ("unchecked", "waiting", "building")
 _OUTSIDE = ("not_movable", "held", "frozen", "failed", "reverted")
 
 reason_option = click.option("--reason", default="", help="Why; other people read it later. Required.")
@@ -40,7 +40,7 @@ reason_option = click.option("--reason", default="", help="Why; other people rea
 
 @click.group()
 def rollouts() -> None:
-    """Move all apps to another base in waves, without builds."""
+    """Move all apps to another base in waves, without builds; or rebuild those that have a component."""
 
 
 @rollouts.command(short_help="Plan a rollout to BASE, and print which apps can be moved.")
@@ -56,12 +56,30 @@ def plan(base: str, values: tuple[str, ...], without_facts: str, as_json: bool) 
     """
     rules = _parameters([*values, *([f"without_facts={json.dumps(without_facts)}"] if without_facts else [])])
     with connected_farm() as farm:
-        planned = farm.plan_rollout(base, rules)
-        until = time.monotonic() + _LOOK_SECONDS
-        while not planned.checked and time.monotonic() < until:
-            time.sleep(_PAUSE_SECONDS)
-            planned = farm.rollout(planned.id)
-        _tell(farm, planned, as_json)
+        _tell(farm, _looked(farm, farm.plan_rollout(base, rules)), as_json)
+
+
+@rollouts.command(short_help="Rebuild the apps that have a component in their own layers.")
+@click.option("--where", required=True, metavar="EXPRESSION", help="The component, such as 'npm/lodash@<4.17.21'.")
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A parameter, such as soak_seconds=600.")
+@click.option("--reason", default="", help="Why; other people read it later.")
+@click.option("--dry-run", is_flag=True, help="Print which apps would be rebuilt, and of the others why not.")
+@json_option
+def rebuild(where: str, values: tuple[str, ...], reason: str, dry_run: bool, as_json: bool) -> None:
+    """Rebuild the apps that have a component in their own layers, from their last source, in the waves of a rollout.
+
+    Apps that have it from their base are listed, and not rebuilt: a rollout to another base mends them.
+    docs/rollouts.md#rebuild-apps has the rules.
+    """
+    rules = _parameters(values)
+    with connected_farm() as farm:
+        planned = _looked(farm, farm.plan_rebuild(where, rules))
+        if not dry_run and not planned.checked:
+            raise ConflictError(
+                f"A node is still looking at the apps of {planned.id}, so it was not started.",
+                advice=f"buildfarm rollouts show {planned.id} prints it, and rollouts start {planned.id} starts it.",
+            )
+        _tell(farm, planned if dry_run else farm.start_rollout(planned.id, reason=reason), as_json)
 
 
 @rollouts.command()
@@ -86,7 +104,10 @@ def list_rollouts(as_json: bool) -> None:
     if not found:
         click.echo("There are no rollouts yet: buildfarm rollouts plan BASE makes one.")
     for one in found:
-        click.echo(f"{one.id:<5} {one.phase:<10} wave {one.wave} of {one.waves or '?'}  {_time(one.since)}  {one.base}")
+        click.echo(
+            f"{one.id:<5} {one.phase:<10} wave {one.wave} of {one.waves or '?'}  {_time(one.since)}"
+            f"  {one.rebuilds or one.base}"
+        )
 
 
 @rollouts.command(short_help="Print which apps are to run another image.")
@@ -143,6 +164,15 @@ def abort(rollout: str, reason: str, as_json: bool) -> None:
         _tell(farm, farm.abort_rollout(rollout, reason), as_json)
 
 
+def _looked(farm: Farm | Client, planned: RolloutView) -> RolloutView:
+    """The plan when a node has looked at each app, or as it is after two minutes."""
+    until = time.monotonic() + _LOOK_SECONDS
+    while not planned.checked and time.monotonic() < until:
+        time.sleep(_PAUSE_SECONDS)
+        planned = farm.rollout(planned.id)
+    return planned
+
+
 def _parameters(values: Sequence[str]) -> parameters.Parameters:
     found: dict[str, Any] = {}
     for value in values:
@@ -171,12 +201,13 @@ def _tell(farm: Farm | Client, found: RolloutView, as_json: bool) -> None:
         click.echo(json.dumps(found.model_dump(mode="json") | {"apps": shown}))
         return
     at = f", wave {found.wave} of {found.waves}" if found.waves else ""
-    click.echo(f"{found.id} of the channel {found.channel} to {found.base}")
+    what = f": {found.goal}" if found.rebuilds else f" of the channel {found.channel} to {found.base}"
+    click.echo(f"{found.id}{what}")
     click.echo(f"{found.phase}{at} since {_time(found.since)}, by {found.actor or 'unknown'}: {found.reason}")
     for lacked in found.differences:
         click.echo(f"lacks  {lacked}")
     if not found.checked:
-        click.echo("A node is still looking which apps can be moved: buildfarm rollouts show prints it.")
+        click.echo(f"A node is still looking at the apps: buildfarm rollouts show {found.id} prints it.")
     if found.next:
         click.echo(f"next   {found.next}")
     _tell_waits([one for one in apps if one.state in _WAITS])

@@ -19,8 +19,9 @@ class Announcement:
 
     app: App  # as it is then
     entry: Rebase
-    builds_on: str  # the base of its builds from now on; empty: the channel's
+    builds_on: str | None  # the base of its builds from now on; empty: the channel's; None: as it is
     reason: str
+    is_there: bool = False  # a build has moved the tag already
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,16 @@ def _rollout(before: Rollout, after: Rollout, apps: Sequence[App]) -> dict[str, 
 
 
 def _move(rollout: Rollout, move: Announcement) -> Mapping[str, str]:
+    entry = {} if move.is_there else {"entry": move.entry.model_dump_json()}
+    base = {} if move.builds_on is None else {"base": move.builds_on}
     return {
+        **entry,
+        **base,
         "app": move.app.name,
         "target": f"apps/{move.app.name}",
-        "before": move.entry.previous,
+        "before": move.entry.image if move.is_there else move.entry.previous,
         "after": move.entry.image,
-        "entry": move.entry.model_dump_json(),
-        "base": move.builds_on,
+        "previous": move.entry.previous,
         "on": move.entry.base,
         "rollout": rollout.id,
         "wave": str(rollout.wave),

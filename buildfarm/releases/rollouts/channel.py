@@ -13,5 +13,5 @@ from buildfarm.store.database import Database
 
 def follow_channel(registry: Registry, database: Database, bases: Collection[str]) -> None:
     """If the record says that the channel is on one of these, the tag that images name follows. RegistryError."""
-    if (base := Pointers(database).get(STABLE)) in bases:
+    if (base := Pointers(database).get(STABLE)) and base in bases:
         move_channel(registry, base, lambda: Pointers(database).get(STABLE))

@@ -11,6 +11,8 @@ from buildfarm.releases.rollouts.changes import Announcement, Change
 from buildfarm.releases.rollouts.channel import follow_channel
 from buildfarm.releases.rollouts.hosts import Hosts
 from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
+from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
+from buildfarm.releases.rollouts.rebuilds.steps import RebuildSteps
 from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Turn, Wait, announced, next_step
 from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
 from buildfarm.releases.rollouts.watch import Watch
@@ -26,7 +28,7 @@ class _ChangedError(Exception):
 
 
 @dataclass
-class Engine:
+class Engine(RebuildSteps):
     """One node at a time does it. Two at once do no harm: each change is made only to what its maker has read."""
 
     mover: Mover
@@ -35,6 +37,15 @@ class Engine:
     log: Logger
     _known: dict[str, tuple[int, dict[str, App]]] = field(default_factory=dict)  # revision and apps of rollouts
     _is_behind: bool = True  # the channel's tag may be: this node, or the one before it, could not move it
+
+    @property
+    def campaign(self) -> Campaign:
+        """What campaigns do with apps."""
+        return self.watch.campaign
+
+    def was_unhealthy(self, app: App, now: float) -> bool:
+        """Whether the app is unhealthy on the image that it is still on."""
+        return self.watch.was_unhealthy(app, now)
 
     def turn(self) -> None:
         """Does what can be done now. Raises StoreError and RegistryError."""
@@ -92,7 +103,9 @@ class Engine:
         apps, now = self._apps(rollout), self.mover.rollouts.database.now()
         if known := self.watch.changed(rollout, apps, now):
             kept = {app.name: app.kept_base for app in known if app.state is AppState.REVERTED}
-            rollout = self._write(Change(rollout, rollout, known, builds_on=kept))
+            rollout = self._write(Change(rollout, rollout, known, builds_on={} if rollout.rebuilds else kept))
+        if rollout.rebuilds and rollout.phase.moves:
+            rollout = self._arrivals(rollout)
         until = self.mover.clock() + _PASS_SECONDS
         while self.is_mine():
             put_off = {app.name for app in apps.values() if self.mover.is_put_off(app, rollout)}
@@ -107,7 +120,8 @@ class Engine:
                 return
             if isinstance(step, Move) and self.mover.clock() > until:
                 return
-            rollout = self._move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
+            move = self._rebuild if rollout.rebuilds else self._move
+            rollout = move(rollout, spared) if isinstance(step, Move) else self._revert(rollout, spared)
 
     def _spared(self, apps: Iterable[App], rollout: Rollout) -> list[App]:
         """These without those that are looked at later."""
@@ -116,6 +130,8 @@ class Engine:
     def _turned(self, rollout: Rollout, after: Rollout) -> Rollout:
         self.log.info("rollout", rollout=after.id, phase=after.phase, wave=after.wave + 1, reason=after.reason)
         apps = self._apps(rollout)
+        if after.rebuilds:  # it has changed no base
+            return self._write(Change(rollout, after))
         if after.phase is Phase.ABORTED:
             kept = {app.name: app.kept_base for app in apps.values() if app.announced_at}
             return self._write(Change(rollout, after, builds_on=kept))
@@ -153,27 +169,30 @@ class Engine:
     def _composed(self, rollout: Rollout, apps: Sequence[App], *, push: bool) -> tuple[Rollout, list[Composed]]:
         """Looks at these apps, and keeps what is new of them."""
         before = self._apps(rollout)
-        composed = list(self.mover.compose(apps, rollout, push=push))
+        look = self.campaign.looked(apps, rollout) if rollout.rebuilds else self.mover.compose(apps, rollout, push=push)
+        composed = list(look)
         changed = [one.app for one in composed if one.app != before[one.app.name]]
         return self._write(Change(rollout, rollout, changed)) if changed else rollout, composed
 
     def _announced(self, rollout: Rollout, app: App, builds_on: str) -> App:
         now = self.mover.rollouts.database.now()
         kept_base = app.kept_base if builds_on == rollout.base else builds_on
-        return announced(replace(app, kept_base=kept_base), now, was_unhealthy=self.watch.was_unhealthy(app, now))
+        return announced(replace(app, kept_base=kept_base), now, was_unhealthy=self.was_unhealthy(app, now))
 
     def _revert(self, rollout: Rollout, apps: Sequence[App]) -> Rollout:
-        why = rollout.reason if rollout.phase is Phase.ABORTING else "it became unhealthy on the new base"
+        unhealthy = f"it became unhealthy on the {'rebuilt image' if rollout.rebuilds else 'new base'}"
+        why = rollout.reason if rollout.phase is Phase.ABORTING else unhealthy
         sent: list[Composed] = []
         try:
-            for one in self.mover.back(apps, rollout.base):
-                if one.app.name in self.mover.trouble:
+            back = self.campaign.back(apps, rollout) if rollout.rebuilds else self.mover.back(apps, rollout.base)
+            for one in back:
+                if one.app.name in self.mover.trouble or (one.move is None and one.app.state is AppState.BUILDING):
                     continue
                 if one.move is None:
-                    kept = {one.app.name: one.app.kept_base}
+                    kept = {} if rollout.rebuilds else {one.app.name: one.app.kept_base}
                     rollout = self._write(Change(rollout, rollout, [one.app], builds_on=kept))
                     continue
-                rollout, moved = self._announce(rollout, withdrawal(one.app, one.move, why))
+                rollout, moved = self._announce(rollout, withdrawal(rollout, one.app, one.move, why))
                 sent += [one] if moved else []
         finally:
             self.mover.tags(sent)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from buildfarm.releases.rollouts.rules.reports import HealthReport
     from buildfarm.releases.rollouts.rules.states import AppState
     from buildfarm.releases.rollouts.views import AnnouncedBase, HoldView, ImageChange, RolloutApp, RolloutView
+    from buildfarm.settings import Settings
     from buildfarm.store import Records
 else:  # most calls of the farm concern no rollout
     hosts = LazyModule("buildfarm.releases.rollouts.hosts")
@@ -29,6 +30,7 @@ class Fleet(ABC):
     """
 
     records: Records
+    settings: Settings
 
     @property
     @abstractmethod
@@ -50,6 +52,13 @@ class Fleet(ABC):
         The leading node looks at each app; then the rollout can be started. Raises RequestError and RegistryError.
         """
         return self._rollouts.plan(base, rules, channel)
+
+    def plan_rebuild(self, where: str, rules: Parameters | None = None) -> RolloutView:
+        """Plans to rebuild the apps whose own layers have a component, such as npm/lodash@<4.17.21; nothing is built.
+
+        The leading node looks at each app; then the campaign can be started, as a rollout. Raises RequestError.
+        """
+        return self._rollouts.plan_rebuild(where, rules)
 
     def start_rollout(self, rollout_id: str, *, reason: str = "") -> RolloutView:
         """Starts a planned rollout; one that is under way in the channel is superseded. Raises ConflictError."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
+from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.image import ComposedImage
 from buildfarm.releases.base import Base
@@ -37,6 +38,7 @@ class Composed:
     app: App
     move: Rebase | None = None
     image: ComposedImage | None = None
+    request: BuildRequest | None = None  # of an app that is rebuilt instead
 
     @property
     def sent(self) -> dict[str, tuple[str, bytes]]:
@@ -78,7 +80,7 @@ class Mover:
 
     def differences(self, rollout: Rollout) -> tuple[str, ...]:
         """What the new base lacks of the channel's. Raises RegistryError."""
-        if self.rebaser.facts is None:
+        if self.rebaser.facts is None or rollout.rebuilds:
             return ()
         try:
             source = self.rebaser.base(*split(rollout.source))
@@ -97,7 +99,7 @@ class Mover:
         """
         base, older = self.base_of(rollout), rollout.base == rollout.source
         needs_facts = not (older or rollout.parameters.without_facts)
-        return _side_by_side(
+        return side_by_side(
             lambda app: self._compose(app, base, push=push, older=older, needs_facts=needs_facts, of=rollout.id), apps
         )
 
@@ -108,9 +110,16 @@ class Mover:
         unread = self.unread.get((rollout.id, app.name))
         return unread is not None and unread.again_at > self.clock()
 
+    def put_off(self, app: App, rollout: Rollout, *, seconds: float = 0.0) -> None:
+        """Nothing more is done with it in this pass, and for so long."""
+        self.passed.setdefault(rollout.id, set()).add(app.name)
+        if seconds:
+            now = self.clock()
+            self.unread[rollout.id, app.name] = Unread(now, now, now + seconds)
+
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
-        list(_side_by_side(lambda one: self.rebaser.move_tag(f"apps/{one.app.name}", one.sent), list(sent)))
+        list(side_by_side(lambda one: self.rebaser.move_tag(f"apps/{one.app.name}", one.sent), list(sent)))
 
     def back(self, apps: Sequence[App], base: str) -> Iterator[Composed]:
         """How each app goes back: to the image that it was on before, which needs nothing from the registry.
@@ -118,7 +127,7 @@ class Mover:
         If a build has published on the new base since, that build's image is put on the old base.
         """
         targets = self.rollouts.targets([app.name for app in apps])
-        return _side_by_side(lambda app: self._back(app, targets.get(app.name, ""), base), apps)
+        return side_by_side(lambda app: self._back(app, targets.get(app.name, ""), base), apps)
 
     def on_base(self, app: App, base: str) -> App:
         """A moved app whose newest image is another one by now: a build's, or one that a person has chosen."""
@@ -151,7 +160,7 @@ class Mover:
         except NotFoundError as error:
             return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
         except NoFactsError as error:
-            return Composed(self._unread((of, app.name), app, error))
+            return Composed(self.waits_for_facts((of, app.name), app, error))
         except NotRebasableError as error:
             return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
         except RegistryError as error:
@@ -165,7 +174,7 @@ class Mover:
         )  # fmt: skip
         return Composed(known, move, composed)
 
-    def _unread(self, key: tuple[str, str], app: App, error: NoFactsError) -> App:
+    def waits_for_facts(self, key: tuple[str, str], app: App, error: NoFactsError) -> App:
         """The app with what it waits for; it does not move if that cannot be known, or if nodes read no more layers."""
         if not error.pending:
             self.unread.pop(key, None)
@@ -220,9 +229,9 @@ def announcement(rollout: Rollout, app: App, move: Rebase) -> Announcement:
     return Announcement(app, move, builds_on=rollout.base, reason=f"rollout {rollout.id}")
 
 
-def withdrawal(app: App, move: Rebase, why: str) -> Announcement:
-    """The way back."""
-    return Announcement(reverted(app, why), move, builds_on=app.kept_base, reason=why)
+def withdrawal(rollout: Rollout, app: App, move: Rebase, why: str) -> Announcement:
+    """The way back. A campaign has changed no base of builds."""
+    return Announcement(reverted(app, why), move, None if rollout.rebuilds else app.kept_base, reason=why)
 
 
 def split(base: str) -> tuple[str, str]:
@@ -231,6 +240,7 @@ def split(base: str) -> tuple[str, str]:
     return repository, digest
 
 
-def _side_by_side(do: Callable[[S], T], apps: Sequence[S]) -> Iterator[T]:
+def side_by_side(do: Callable[[S], T], apps: Sequence[S]) -> Iterator[T]:
+    """The results for these, in their order."""
     with ThreadPoolExecutor(THREADS, "rollout") as pool:
         yield from pool.map(do, apps)

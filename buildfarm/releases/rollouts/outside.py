@@ -16,6 +16,7 @@ from buildfarm.releases.rollouts.observations import Hold, Holds, Observations
 from buildfarm.releases.rollouts.rules import persons
 from buildfarm.releases.rollouts.rules.reports import REPORT_SECONDS, HealthReport
 from buildfarm.releases.rollouts.views import HoldView, ImageChange
+from buildfarm.settings import Settings
 from buildfarm.store import Records
 from buildfarm.store.database import Database
 
@@ -28,6 +29,10 @@ _HOLD_DAYS_MAX = 366
 
 class FarmParts(Protocol):
     """What of the farm is needed."""
+
+    @property
+    def settings(self) -> Settings:
+        """The farm's."""
 
     @property
     def records(self) -> Records:

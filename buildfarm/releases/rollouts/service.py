@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from buildfarm import LazyModule
 from buildfarm.errors import ConflictError, RequestError
 from buildfarm.releases.base import STABLE, read_base
 from buildfarm.releases.builder import check_builder
@@ -29,6 +30,11 @@ from buildfarm.releases.rollouts.views import app_view as shown_app
 from buildfarm.releases.rollouts.views import rollout_view as shown
 from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.store.tags import tag_targets
+
+if TYPE_CHECKING:
+    from buildfarm.releases.rollouts.rebuilds import plan as plans
+else:  # it compares versions of components, which few calls need
+    plans = LazyModule("buildfarm.releases.rollouts.rebuilds.plan")
 
 _TRIES = 20  # of changes by the engine, which come one after another while a wave moves
 
@@ -64,6 +70,21 @@ class Service(Outside):
         names = [target.removeprefix(APPS) for target in tag_targets(self.database) if target.startswith(APPS)]
         followed = AppBases(self.database).followed()
         apps = [_planned(name, followed.get(name, STABLE), parameters.freeze) for name in names]
+        return self.show(self.rollouts.add(draft, apps).id)
+
+    def plan_rebuild(self, expression: str, rules: Parameters | None) -> RolloutView:
+        """A campaign that builds nothing yet; the leading node looks at each app that may have the component."""
+        if not self.farm.settings.layer_facts:
+            raise RequestError(
+                "This farm does not read what is in images.",
+                advice="Its operators turn it on: BUILDFARM_LAYER_FACTS=true.",
+            )
+        parameters, now = rules or Parameters(), self.database.now()
+        apps = plans.candidates(self.database, expression, parameters.freeze)
+        draft = Rollout(
+            "", 0, STABLE, "", "", parameters, created_at=now, since=now, actor=self.actor, reason="planned",
+            rebuilds=expression,
+        )  # fmt: skip
         return self.show(self.rollouts.add(draft, apps).id)
 
     def start(self, rollout_id: str, reason: str) -> RolloutView:

@@ -32,12 +32,13 @@ class LogEntry(Frozen):
 
 
 class RolloutView(Frozen):
-    """A rollout: the apps of a channel move to a base in waves."""
+    """A rollout: the apps of a channel move to a base in waves; or a campaign, which rebuilds apps in waves."""
 
     id: str
     channel: str
     source: str = Field(description="the channel's base before, as repository@digest")
-    base: str = Field(description="the new one")
+    base: str = Field(description="the new one; empty in a campaign, as the one before")
+    rebuilds: str = Field("", description="of a campaign: the component because of which apps are rebuilt")
     phase: Phase
     wave: int = Field(description="the newest wave, from 1")
     waves: int
@@ -53,6 +54,11 @@ class RolloutView(Frozen):
     parameters: Parameters = Parameters()
     log: tuple[LogEntry, ...] = Field((), description="changes of the phase, the newest first")
 
+    @property
+    def goal(self) -> str:
+        """What it is for, in a phrase after its id."""
+        return f"rebuild for {self.rebuilds}" if self.rebuilds else f"to {self.base}"
+
 
 class RolloutApp(Frozen):
     """An app of a rollout."""
@@ -60,7 +66,8 @@ class RolloutApp(Frozen):
     app: str = Field(description="tenant/app")
     state: AppState
     wave: int = Field(description="from 1")
-    image: str = Field("", description="digest of its image on the new base")
+    build: str = Field("", description="id of the build of a campaign")
+    image: str = Field("", description="digest of its image on the new base, or of the rebuilt one")
     previous: str = Field("", description="digest of the image that it goes back to")
     reasons: tuple[str, ...] = ()
 
@@ -101,8 +108,9 @@ class ImageChange(Frozen):
 def app_view(app: App) -> RolloutApp:
     """As clients see it."""
     return RolloutApp(
-        app=app.name, state=app.state, wave=app.wave + 1, image=app.image, previous=app.previous, reasons=app.reasons
-    )
+        app=app.name, state=app.state, wave=app.wave + 1, build=app.build, image=app.image, previous=app.previous,
+        reasons=app.reasons,
+    )  # fmt: skip
 
 
 def rollout_view(rollout: Rollout) -> RolloutView:
@@ -112,6 +120,7 @@ def rollout_view(rollout: Rollout) -> RolloutView:
         channel=rollout.channel,
         source=rollout.source,
         base=rollout.base,
+        rebuilds=rollout.rebuilds,
         phase=rollout.phase,
         wave=rollout.wave + 1,
         waves=rollout.waves,

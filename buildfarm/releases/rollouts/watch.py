@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from buildfarm.releases.rollouts.mover import Mover
 from buildfarm.releases.rollouts.observations import Hold, Holds, Observations
+from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
 from buildfarm.releases.rollouts.rules.machine import observe, reverted
 from buildfarm.releases.rollouts.rules.persons import hold, release
 from buildfarm.releases.rollouts.rules.reports import AppHealth
-from buildfarm.releases.rollouts.rules.states import MOVED, App, AppState, Rollout
+from buildfarm.releases.rollouts.rules.states import MOVED, UNDER_WAY, App, AppState, Rollout
 from buildfarm.store.database import Database
 from buildfarm.store.keeping.running import ImagesInUse
 
@@ -24,6 +25,7 @@ class Watch:
 
     database: Database
     mover: Mover
+    campaign: Campaign
     health: dict[str, AppHealth] = field(default_factory=dict)
     _since: float = 0.0
 
@@ -40,8 +42,11 @@ class Watch:
         in_use = ImagesInUse(self.database).digests() if awaited else set()
         moved = [app for app in apps.values() if app.state in MOVED]
         targets = self.mover.rollouts.targets([app.name for app in moved])
-        found = [_held(app, rollout, holds.get(app.name)) for app in apps.values() if app.state not in MOVED]
-        found += [self._observed(self._there(app, rollout, targets.get(app.name)), in_use, now) for app in moved]
+        found = [_held(app, rollout, holds.get(app.name)) for app in apps.values() if app.state not in UNDER_WAY]
+        found += [
+            self._observed(self._there(app, rollout, targets.get(app.name)), rollout, in_use, now) for app in moved
+        ]
+        found += [self.campaign.followed(app, rollout) for app in apps.values() if app.state is AppState.BUILDING]
         return [app for app in found if app != apps[app.name]]
 
     def was_unhealthy(self, app: App, now: float) -> bool:
@@ -53,11 +58,14 @@ class Watch:
         if newest == app.image:
             return app
         back = reverted(app, "it was put back on its previous image")
-        found = back if newest == app.previous else self.mover.on_base(app, rollout.base)
+        found = back if newest == app.previous else self._elsewhere(app, rollout)
         return replace(found, wave=rollout.wave) if found.state is AppState.REVERTED else found
 
-    def _observed(self, app: App, in_use: Collection[str], now: float) -> App:
-        status = self.health.get(app.name, _NOTHING).status(app.image, now, app.announced_at)
+    def _elsewhere(self, app: App, rollout: Rollout) -> App:
+        return self.campaign.there(app, rollout) if rollout.rebuilds else self.mover.on_base(app, rollout.base)
+
+    def _observed(self, app: App, rollout: Rollout, in_use: Collection[str], now: float) -> App:
+        status = self.health.get(app.name, _NOTHING).status(app.image, now, rollout.reports_since(app))
         return observe(app, status, is_running=app.image in in_use)
 
 

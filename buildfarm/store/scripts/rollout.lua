@@ -60,13 +60,15 @@ end
 if move then
   local moves = key('rebases:') .. move.app
   redis.call('HSET', key('tags'), move.target, move.after)
-  redis.call('LPUSH', moves, move.entry)
-  redis.call('LTRIM', moves, 0, ARGV[5] - 1)
-  redis.call('EXPIRE', moves, ARGV[6])
+  if move.entry then  -- else a build has put the image there
+    redis.call('LPUSH', moves, move.entry)
+    redis.call('LTRIM', moves, 0, ARGV[5] - 1)
+    redis.call('EXPIRE', moves, ARGV[6])
+  end
   redis.call('ZADD', key('unsettled'), math.floor(now) + 5, move.target)
-  build_on(move.app, move.base)
+  if move.base then build_on(move.app, move.base) end
   local position = redis.call('XADD', key('image-changes'), 'MAXLEN', '~', ARGV[4], '*',
-    'app', move.app, 'image', move.after, 'previous', move.before, 'base', move.on, 'rollout', move.rollout,
+    'app', move.app, 'image', move.after, 'previous', move.previous, 'base', move.on, 'rollout', move.rollout,
     'wave', move.wave, 'reason', move.reason)
   local tenant, app = string.match(move.app, '^([^/]+)/(.+)$')
   if redis.call('EXISTS', key('webhook:') .. tenant) == 1 then

@@ -6,12 +6,16 @@
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
 --       13 encrypted config vars, or ''  14 what provenance says of them (JSON), or ''
 -- build:<id>  declared: argument 14
+--       of a rebuild, which must not undo what is newer: 14 digest of the app's newest image  15 id of its rollout  16 the
+--       rollout's revision
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag should point to)
+-- rollout:<id> (hash: revision, as rollout.lua writes it; read for a rebuild)
 -- unsettled (zset: the target of an equal build; the submitter moves its tag, and a node makes sure of it)
 -- builds, builds:<t>, app:<t>/<a> (zsets: builds by time, bounded)
 -- Answers {'new' | 'memo', id, the record} or {'same', id, digest of that request}, or {'full', builds waiting, limit};
--- {'memory', bytes that Redis uses, maxmemory} where Redis is nearly full.
+-- {'memory', bytes that Redis uses, maxmemory} where Redis is nearly full; {'newer'} of a rebuild, if the rollout or the app's
+-- image has changed, or another build of the app has not ended.
 local id, policy, target = ARGV[2], ARGV[6], nil
 local record = key('build:' .. id)
 local build = {id = id, queue = ARGV[5], class = string.match(ARGV[5], '^build%.(%w+)%.'), submitted_at = stamp}
@@ -34,16 +38,27 @@ end
 local used, most_memory = memory()
 if is_full(used, most_memory) then return {'memory', used, most_memory} end
 
+-- Whether no other build of the app could publish after this step.
+local function is_alone()
+  if numbers(tenant, 'app:' .. build.app) > 0 then return false end
+  for _, class in ipairs(terms.classes) do
+    if redis.call('EXISTS', held_key(class.name, build.tenant, build.app)) == 1 then return false end
+  end
+  return true
+end
+if ARGV[14] then
+  local is_newest = (redis.call('HGET', key('tags'), target) or '') == ARGV[14]
+  local is_same = redis.call('HGET', key('rollout:' .. ARGV[15]), 'revision') == ARGV[16]
+  if not (is_newest and is_same and is_alone()) then return {'newer'} end
+end
+
 local older = {}
 for _, open in ipairs(build.target and open_of_target(build) or {}) do older[#older + 1] = load(open) end
 local replaced = 0
 for _, other in ipairs(older) do replaced = replaced + (WAITING[other.state] and 1 or 0) end
 
 -- An equal build's image is the answer only where no other build of the app could publish after it.
-local memo = ARGV[10] ~= '' and numbers(tenant, 'app:' .. build.app) == 0
-for _, class in ipairs(terms.classes) do
-  memo = memo and redis.call('EXISTS', held_key(class.name, build.tenant, build.app)) == 0
-end
+local memo = ARGV[10] ~= '' and is_alone()
 if not memo then
   local held, queued = numbers(tenant, 'held', 'queued')
   local most = limit(build.tenant .. ':waiting', terms.tenant_waiting)

@@ -215,6 +215,7 @@ def test_the_page_has_an_input_for_every_field() -> None:
 
 ONLY_INSIDE = {
     "pin": "asks a git host or an archive's server from the caller's own machine; the API calls no such address",
+    "submit_if": "is for the builds of campaigns, which the farm submits itself",
     "pack_buildpack": "writes to a repository that every tenant's builds read",
 }
 
@@ -285,6 +286,7 @@ CALLS: Mapping[str, Call[Any]] = {
     "where": components.where("npm/lodash", 5),
     "rebase": apps.rebase("shop", "web", "", dry_run=True, older=False),
     "plan_rollout": rollouts.plan_rollout("builder:v2", None, "stable"),
+    "plan_rebuild": rollouts.plan_rebuild("npm/lodash@<4.17.21", None),
     "start_rollout": rollouts.deed("r1", "start", ""),
     "pause_rollout": rollouts.deed("r1", "pause", "x"),
     "resume_rollout": rollouts.deed("r1", "resume", "x", 1),
@@ -385,6 +387,8 @@ COMMANDS = {
     "where": ("where",),
     "rebase": ("apps", "rebase"),
     "plan_rollout": ("rollouts", "plan"),
+    "plan_rebuild": ("rollouts", "rebuild"),
+    "submit_if": ("rollouts", "rebuild"),
     "start_rollout": ("rollouts", "start"),
     "pause_rollout": ("rollouts", "pause"),
     "resume_rollout": ("rollouts", "resume"),

@@ -24,6 +24,7 @@ class Search:
 
     store: ComponentStore
     expression: Expression
+    listed_max: int = UNKNOWN_MAX  # of apps that are not known wholly
     _known: dict[str, LayerComponents] = field(default_factory=dict)
 
     def places(self, tenant: str | None, limit: int) -> Places:
@@ -50,8 +51,8 @@ class Search:
         if tenant is None:
             self.store.ask(lost)
         return Places(
-            places=tuple(found), apps=apps, searched=len(targets), unknown=tuple(unknown[:UNKNOWN_MAX]),
-            unknown_apps=len(unknown), incomplete=tuple(incomplete[:UNKNOWN_MAX]), incomplete_apps=len(incomplete),
+            places=tuple(found), apps=apps, searched=len(targets), unknown=tuple(unknown[: self.listed_max]),
+            unknown_apps=len(unknown), incomplete=tuple(incomplete[: self.listed_max]), incomplete_apps=len(incomplete),
         )  # fmt: skip
 
     def _rows(self, name: str, image: ImageLayers, layers: Mapping[str, bool]) -> Iterator[Place]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from buildfarm.releases.rollouts.rules.cohorts import in_order
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Status, excused
-from buildfarm.releases.rollouts.rules.states import MOVED, OUTSIDE, READY, App, AppState, Rollout
+from buildfarm.releases.rollouts.rules.states import MOVED, OUTSIDE, READY, UNDER_WAY, App, AppState, Rollout
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
         pending=len(pending),
         silent=silent_apps(rollout, pending, now),
         running=len(running),
-        reported=sum(_is_reported(app, health, now) for app in running),
+        reported=sum(_is_reported(app, health, now, rollout.reports_since(app)) for app in running),
         max_in_flight=parameters.max_in_flight,
         min_reports=parameters.min_reports,
     )
@@ -73,13 +73,14 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
 def silent_apps(rollout: Rollout, apps: Iterable[App], now: float) -> int:
     """How many of these have moved, and are not reported since longer than the time for a report."""
     since = now - rollout.parameters.report_timeout_seconds
-    return sum(app.is_pending and max(app.announced_at, rollout.resumed_at) < since for app in apps)
+    moved = (app for app in apps if app.is_pending and app.state is not AppState.BUILDING)
+    return sum(max(app.announced_at, rollout.resumed_at) < since for app in moved)
 
 
 def next_apps(rollout: Rollout, apps: Mapping[str, App]) -> list[App]:
     """The apps whose wave has come and that have not moved, in their order."""
     found = [app for app in apps.values() if app.state in READY and app.wave <= rollout.wave]
-    if not found and not any(app.state in MOVED for app in apps.values()):
+    if not found and not any(app.state in UNDER_WAY for app in apps.values()):
         # All canaries are outside, or went back and a person has resumed the rollout: the next app is one.
         later = [app for app in apps.values() if app.state in READY]
         first = min((app.wave for app in later), default=0)
@@ -87,9 +88,9 @@ def next_apps(rollout: Rollout, apps: Mapping[str, App]) -> list[App]:
     return sorted(in_order(found, rollout.id), key=lambda app: app.wave)
 
 
-def _is_reported(app: App, health: Mapping[str, AppHealth], now: float) -> bool:
+def _is_reported(app: App, health: Mapping[str, AppHealth], now: float, since: float) -> bool:
     if app.state in (AppState.FAILED, AppState.REVERTED):
         return True
     known = health.get(app.name)
-    status = known.status(app.image, now, app.announced_at) if known else None
+    status = known.status(app.image, now, since) if known else None
     return status is Status.HEALTHY or (status is Status.UNHEALTHY and app.was_unhealthy)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from buildfarm.releases.rollouts.rules.gate import Gate, measure, next_apps
 from buildfarm.releases.rollouts.rules.lead import NO_HOSTS, HostCount, waits_for_hosts
 from buildfarm.releases.rollouts.rules.reports import AppHealth, Status
-from buildfarm.releases.rollouts.rules.states import MOVED, READY, App, AppState, Phase, Rollout
+from buildfarm.releases.rollouts.rules.states import MOVED, READY, UNDER_WAY, App, AppState, Phase, Rollout
 
 ENGINE = "rollout engine"  # the actor of what no person did
 
 
 @dataclass(frozen=True)
 class Move:
-    """Compose and announce these apps on the new base, in this order."""
+    """Compose and announce these apps on the new base, or rebuild them, in this order."""
 
     apps: tuple[App, ...]
 
@@ -55,7 +55,7 @@ def next_step(
 ) -> Step:
     """What to do now. Apps that are ``put_off`` cannot be moved yet, and leave their room to others."""
     if rollout.phase is Phase.ABORTING:
-        moved = tuple(app for app in apps.values() if app.state in MOVED)
+        moved = tuple(app for app in apps.values() if app.state in UNDER_WAY)
         return Revert(moved) if moved else _turn(rollout, Phase.ABORTED, rollout.reason, now, rollout.actor)
     if not rollout.phase.moves:
         return Wait(f"it is {rollout.phase}")
@@ -64,7 +64,7 @@ def next_step(
         return Revert(back)
     if gate.used_up:
         names = [app.name for app in apps.values() if app.state in (AppState.FAILED, AppState.REVERTED)]
-        return _pause(rollout, f"{_count(gate.counted)} became unhealthy on the new base: {_listed(names)}", now)
+        return _pause(rollout, f"{_count(gate.counted)} {rollout.blame}: {_listed(names)}", now)
     if rollout.phase is Phase.SOAKING:
         return _soaked(rollout, apps, gate, now)
     step = _in_wave(rollout, apps, gate, now, put_off)
@@ -88,7 +88,7 @@ def observe(app: App, status: Status | None, *, is_running: bool) -> App:
 
 
 def announced(app: App, now: float, *, was_unhealthy: bool) -> App:
-    """The composed app when its tag has moved."""
+    """The composed or rebuilt app when its tag has moved."""
     return replace(
         app, state=AppState.ANNOUNCED, announced_at=now, was_unhealthy=was_unhealthy, stopped=False, reasons=()
     )
@@ -117,15 +117,23 @@ def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float, 
         return _pause(rollout, f"no report of {_count(gate.silent)} within {seconds:g} s of the move", now)
     if waiting:
         return _announce(rollout, movable, gate, now) if movable else Wait("no app can be moved yet")
-    if not any(app.state in MOVED for app in apps.values()):
-        gone_back = any(app.state is AppState.REVERTED for app in apps.values())
-        why = "every app that was moved is on its previous image again"
-        return _pause(rollout, why, now) if gone_back else Wait("no app can be moved now")
+    if not any(app.state in UNDER_WAY for app in apps.values()):
+        return _none_left(rollout, {app.state for app in apps.values()}, now)
     if gate.pending > gate.silent:
-        return Wait(f"{gate.pending} apps are not reported yet")
+        built = sum(app.state is AppState.BUILDING for app in apps.values())
+        return Wait(f"{_count(built)} being rebuilt" if built else f"{gate.pending} apps are not reported yet")
     if not gate.has_reports or (rollout.phase is Phase.CANARY and not gate.running):
         return _pause(rollout, f"only {gate.reported} of the wave's {gate.running} running apps are reported", now)
     return _turn(rollout, Phase.SOAKING, f"wave {rollout.wave + 1} of {rollout.waves} has moved", now)
+
+
+def _none_left(rollout: Rollout, states: Container[AppState], now: float) -> Step:
+    """No app moves or has moved."""
+    if AppState.REVERTED in states:
+        return _pause(rollout, "every app that was moved is on its previous image again", now)
+    if rollout.rebuilds and AppState.HELD not in states:
+        return _turn(rollout, Phase.COMPLETE, "no app that can be rebuilt has the component any longer", now)
+    return Wait("no app can be moved now")
 
 
 def _announce(rollout: Rollout, waiting: list[App], gate: Gate, now: float) -> Step:
@@ -144,7 +152,8 @@ def _soaked(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -
         return _pause(rollout, f"after the soak, only {gate.reported} of {gate.running} running apps are reported", now)
     if rollout.wave + 1 >= rollout.waves:
         if any(app.state in READY for app in apps.values()):
-            why = "apps have come back to their old base, or are no longer held"
+            back = "have the component again" if rollout.rebuilds else "have come back to their old base"
+            why = f"apps {back}, or are no longer held"
             return _turn(rollout, Phase.WAVE, why, now)
         return _turn(rollout, Phase.COMPLETE, "every wave has moved and soaked", now)
     begun = replace(rollout, wave=rollout.wave + 1, extra_budget=0)

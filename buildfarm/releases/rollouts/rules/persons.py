@@ -44,9 +44,15 @@ def start(
     waiting, waves = in_waves(apps.values(), rollout.id, rollout.parameters)
     if not waiting:
         raise ConflictError(
-            f"Rollout {rollout.id} has no app that can be moved.", advice="buildfarm rollouts show says why."
+            f"Rollout {rollout.id} has no app that can be {'rebuilt' if rollout.rebuilds else 'moved'}.",
+            advice="buildfarm rollouts show says why.",
         )
     before = next((one for one in others if one.channel == rollout.channel and one.phase.active), None)
+    if before is not None and (before.rebuilds or rollout.rebuilds):
+        raise ConflictError(
+            f"Rollout {before.id} is {before.phase}, and a campaign and another rollout cannot change the same apps.",
+            advice="Wait until it has ended, or abort it.",
+        )
     if before is not None and (before.phase is Phase.ABORTING or before.number > rollout.number):
         raise ConflictError(
             f"Rollout {before.id} of the channel {rollout.channel} is {before.phase}.",
@@ -130,7 +136,12 @@ def checked(reason: str, what: str) -> str:
 def _has_left(other: Rollout, rollout: Rollout) -> bool:
     """One that was superseded has not moved the channel; the one that took its place counts."""
     moved_on = other.phase is Phase.COMPLETE or other.phase.active
-    return moved_on and other.channel == rollout.channel and rollout.base == other.source != other.base
+    return (
+        moved_on
+        and not rollout.rebuilds
+        and other.channel == rollout.channel
+        and rollout.base == other.source != other.base
+    )
 
 
 def _not_now(rollout: Rollout, what: str) -> ConflictError:

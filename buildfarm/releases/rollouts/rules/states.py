@@ -42,6 +42,7 @@ class AppState(StrEnum):
 
     UNCHECKED = "unchecked"  # not yet known whether it can be moved
     WAITING = "waiting"  # its wave has not come
+    BUILDING = "building"  # of a campaign: its build was submitted, or its new layers are still to be read
     COMPOSED = "composed"  # its image on the new base is in the registry; the tag has not moved
     ANNOUNCED = "announced"  # the tag has moved; the orchestrator has not reported the new image
     RUNNING = "running"  # it is reported running, and not as healthy yet
@@ -55,6 +56,7 @@ class AppState(StrEnum):
 
 
 MOVED = frozenset({AppState.ANNOUNCED, AppState.RUNNING, AppState.HEALTHY, AppState.FAILED})
+UNDER_WAY = MOVED | {AppState.BUILDING}
 READY = frozenset({AppState.WAITING, AppState.COMPOSED})
 OUTSIDE = frozenset({AppState.HELD, AppState.NOT_MOVABLE, AppState.FROZEN, AppState.UNMOVED})
 
@@ -66,7 +68,8 @@ class App:
     name: str  # tenant/app
     state: AppState = AppState.UNCHECKED
     wave: int = 0  # in which it moves; the wave that it moved in, or went back in
-    image: str = ""  # digest of its image on the new base
+    build: str = ""  # id of the build of a campaign
+    image: str = ""  # digest of its image on the new base, or of the rebuilt one
     previous: str = ""  # digest of the image that it goes back to
     previous_base: str = ""  # that image's base
     built: str = ""  # the image of the build that both come from
@@ -79,20 +82,25 @@ class App:
 
     @property
     def is_pending(self) -> bool:
-        """It has moved, and it is not known yet how it is."""
+        """It has moved or is being rebuilt, and it is not known yet how it is."""
         if self.stopped:
             return False
-        return self.state is AppState.ANNOUNCED or (self.state is AppState.RUNNING and not self.was_unhealthy)
+        return self.state in (AppState.ANNOUNCED, AppState.BUILDING) or (
+            self.state is AppState.RUNNING and not self.was_unhealthy
+        )
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A move of a channel's apps to a base. Every change has another revision, and says who made it and why."""
+    """A move of a channel's apps to a base, or a campaign, which rebuilds apps.
+
+    Every change has another revision, and says who made it and why.
+    """
 
     id: str
     number: int  # grows with each rollout of the farm
     channel: str
-    source: str  # the channel's base when it was planned, as repository@digest
+    source: str  # the channel's base when it was planned, as repository@digest; empty in a campaign
     base: str  # the new one, likewise
     parameters: Parameters = field(default_factory=Parameters)
     phase: Phase = Phase.PLANNED
@@ -108,3 +116,13 @@ class Rollout:
     actor: str = ""  # of the newest change
     reason: str = ""
     revision: int = 0
+    rebuilds: str = ""  # of a campaign: the component because of which apps are rebuilt, as an expression
+
+    def reports_since(self, app: App) -> float:
+        """From when on reports count; those on a rebuilt image, which no other rollout made, always do."""
+        return 0.0 if self.rebuilds else app.announced_at
+
+    @property
+    def blame(self) -> str:
+        """What its failed apps did, in a phrase after their number."""
+        return "failed to be rebuilt, or became unhealthy" if self.rebuilds else "became unhealthy on the new base"

@@ -50,6 +50,8 @@ def report(name, status=Status.HEALTHY, at=0.0):
 
 def test_a_rollout_with_the_client(fleet, api):
     with Client(api.url, api.token(None, "read", "submit", "admin")) as client:
+        with pytest.raises(RequestError, match="'lodash' does not name a component"):
+            client.plan_rebuild("lodash")
         planned = client.plan_rollout(fleet.second, QUICK)
         with pytest.raises(ConflictError, match="still being looked at"):
             client.start_rollout(planned.id)

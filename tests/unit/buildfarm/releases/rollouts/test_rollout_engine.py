@@ -113,7 +113,7 @@ def made(monkeypatch):
         rollout = Rollout("r1", 1, "stable", "b@old", NEW, rules, phase, waves=1, reason="a regression", since=NOW)
         store = Store(rollout, {one.name: one for one in apps}, dict(tags))
         mover = Mover(rebaser, store)
-        found = Engine(mover, Watch(store.database, mover), lambda: True, logger())
+        found = Engine(mover, Watch(store.database, mover, SimpleNamespace()), lambda: True, logger())
         found._is_behind = False
         return found, store
 

@@ -1,0 +1,1 @@
+"""Campaigns: apps that have a component in their own layers are rebuilt from their last source, in waves."""

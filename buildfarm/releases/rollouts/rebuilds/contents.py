@@ -1,0 +1,55 @@
+"""Whether an image has a component, in its own layers or in its base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from buildfarm.releases.facts.check import NoFactsError
+from buildfarm.releases.facts.components.cyclonedx import unread_of
+from buildfarm.releases.facts.components.expression import Expression
+from buildfarm.releases.facts.components.image import ImageReader, Part
+
+_LISTED_MAX = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of an image; texts are for people."""
+
+    base: str  # repository@digest; empty if it is not known
+    own: str  # what its own layers have of the component; empty: nothing
+    of_base: str  # likewise, its base
+    unread: str  # files of its own layers whose components are not known
+
+
+def find(reader: ImageReader, name: str, image: str, expression: str) -> Found:
+    """Looks for a component in an image of tenant/app.
+
+    Raises NoFactsError if nodes are still to read its layers, NotFoundError, RegistryError and StoreError.
+    """
+    own, base = reader.read(f"apps/{name}", image)
+    if own.pending:
+        error = NoFactsError(f"It is not known whether {name} has {expression}: its files have not been read yet.")
+        error.why, error.pending = "its files have not been read yet", True
+        raise error
+    wanted = Expression.parse(expression)
+    return Found(
+        base=base.reference if base else "",
+        own=_listed(_matches(own, wanted)),
+        of_base=_listed(_matches(base, wanted)) if base else "",
+        unread=_listed(unread_of([own])),
+    )
+
+
+def _matches(part: Part, wanted: Expression) -> Iterator[str]:
+    for path, components in sorted(part.components.files.items()):
+        for one in components:
+            if wanted.matches(one):
+                yield f"{one.kind}/{one.name} {one.version} (/{path})"
+
+
+def _listed(texts: list[str] | Iterator[str]) -> str:
+    found = list(texts)
+    more = f" and {len(found) - _LISTED_MAX} more" if len(found) > _LISTED_MAX else ""
+    return ", ".join(found[:_LISTED_MAX]) + more

@@ -1,0 +1,78 @@
+"""A campaign's steps of the engine: builds are submitted, and what they made is announced. Part of `Engine`."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+from buildfarm.releases.rollouts.changes import Announcement, Change
+from buildfarm.releases.rollouts.mover import Composed
+from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
+from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
+
+_AGAIN_SECONDS = 10.0  # after a build that was refused
+
+
+class RebuildSteps(ABC):
+    """Every change is written before the next one is made, so that another node can go on anywhere."""
+
+    @property
+    @abstractmethod
+    def campaign(self) -> Campaign:
+        """What campaigns do with apps."""
+
+    @abstractmethod
+    def was_unhealthy(self, app: App, now: float) -> bool:
+        """Whether the app is unhealthy on the image before."""
+
+    @abstractmethod
+    def _apps(self, rollout: Rollout) -> dict[str, App]:
+        """The rollout's apps."""
+
+    @abstractmethod
+    def _write(self, change: Change) -> Rollout:
+        """Makes a change."""
+
+    @abstractmethod
+    def _announce(self, rollout: Rollout, move: Announcement) -> tuple[Rollout, bool]:
+        """Announces an app's image."""
+
+    @abstractmethod
+    def _composed(self, rollout: Rollout, apps: Sequence[App], *, push: bool) -> tuple[Rollout, list[Composed]]:
+        """Looks at apps."""
+
+    def _rebuild(self, rollout: Rollout, apps: Sequence[App]) -> Rollout:
+        """Notes each app's build before it submits it: a build that was not submitted is found missing."""
+        rollout, looked = self._composed(rollout, apps, push=True)
+        ready = [one for one in looked if one.request is not None]
+        noted = [replace(one.app, state=AppState.BUILDING, build=secrets.token_hex(8)) for one in ready]
+        if not noted:
+            return rollout
+        rollout = self._write(Change(rollout, rollout, noted))
+        for one, app in zip(ready, noted, strict=True):
+            if one.request is None or (after := self.campaign.builds.submit(app, one.request, rollout)) == app:
+                continue
+            self.campaign.mover.put_off(after, rollout, seconds=_AGAIN_SECONDS)
+            rollout = self._write(Change(rollout, rollout, [after]))
+        return rollout
+
+    def _arrivals(self, rollout: Rollout) -> Rollout:
+        """Announces images that were built and no longer have the component, and withdraws those that have."""
+        now, sent = self.campaign.mover.rollouts.database.now(), list[Composed]()
+        built = [app for app in self._apps(rollout).values() if app.state is AppState.BUILDING and app.image]
+        try:
+            for app in built:
+                if self.campaign.mover.is_put_off(app, rollout):
+                    continue
+                was_unhealthy = self.was_unhealthy(app, now)
+                found = self.campaign.arrival(app, rollout, now, was_unhealthy=was_unhealthy)
+                if isinstance(found, Announcement):
+                    rollout, moved = self._announce(rollout, found)
+                    sent += [Composed(found.app)] if moved and not found.is_there else []
+                elif found != app:
+                    rollout = self._write(Change(rollout, rollout, [found]))
+        finally:
+            self.campaign.mover.tags(sent)
+        return rollout
