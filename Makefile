@@ -184,7 +184,7 @@ verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and 
 	$(BIN)/buildfarm up --no-worker
 	PYTHONPATH=. $(BIN)/python -m verify.fleet
 
-verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, registries, an unsteady Redis, clocks that jump, IPv6
+verify-network: $(STAMP) ## what is in front of a farm and around it: nginx, registries, an unsteady Redis, clocks that jump, IPv6, a cache of packages
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.network
 

@@ -36,6 +36,7 @@ CELL_NAME = r"[a-z0-9]{1,16}"
 NOT_CELLS = frozenset({"default", "include"})  # words of nginx's own in a `map`
 _SIZES_MAX = 8  # they are labels of metrics
 _SIZE_PART = re.compile(r"(memory|disk):[1-9]\d{0,6}(MiB|GiB)|cpus:(?!0+(\.0+)?$)\d{1,3}(\.\d+)?|seconds:[1-9]\d{0,4}")
+_UPSTREAMS = ("pypi", "pypi_files", "npm", "apt", "go")
 SANDBOX_NETWORK = "buildfarm-builds"  # how the names of networks begin that are made for a farm
 
 
@@ -140,6 +141,14 @@ class Settings(BaseModel):
     # Isolation
     compile_network: bool = Field(True, description="whether buildpacks reach the network while they compile")
     sandbox_allow: str = Field("", description="private addresses that builds may reach: CIDR or CIDR:PORT, by commas")
+    downloads_url: str = Field(
+        "", pattern=r"^(http://[A-Za-z0-9.-]+(:\d+)?)?$", description="cache of packages that builds fetch from first"
+    )
+    downloads_bytes: int = Field(10240 * MIB, ge=MIB, description="disk of the cache of packages that `up` starts")
+    downloads_from: dict[str, str] = Field(
+        {}, description="its upstreams if not the public ones: pypi=URL,pypi_files=URL,npm=URL,apt=URL,go=URL"
+    )
+    downloads_proxy: str = Field("", description="HTTP proxy before its upstreams, as http://HOST:PORT")
     sandbox_runtime: str = Field("", description="runtime of sandboxes (runsc, kata); none: the engine's default")
     sandbox_user_namespace: Literal["", "host"] = Field("", description="host: not in the engine's user namespace")
     user_namespace_offset: int = Field(0, ge=0, description="first host id of the engine's user namespace; 0: none")
@@ -286,6 +295,16 @@ class Settings(BaseModel):
         if ",".join("=".join(pair) for pair in pairs) != value or len(dict(pairs)) != len(pairs) or not pairs:
             raise ValueError("name classes in lower-case letters and weights from 1 to 999, as interactive=4,bulk=1")
         return dict(pairs)
+
+    @field_validator("downloads_from", mode="before")
+    @classmethod
+    def _parse_upstreams(cls, value: Any) -> Any:
+        pairs = [pair.partition("=")[::2] for pair in value.split(",") if pair] if isinstance(value, str) else None
+        found = value if pairs is None else dict(pairs)
+        for name, url in found.items():
+            if name not in _UPSTREAMS or not re.fullmatch(r"https?://[A-Za-z0-9.:/_~-]+", url):
+                raise ValueError(f"write {', '.join(_UPSTREAMS)}, each with an address, as npm=https://npm.example.org")
+        return found
 
     @field_validator("sizes", mode="before")
     @classmethod

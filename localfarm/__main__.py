@@ -30,14 +30,14 @@ def main() -> None:
 
 @main.command()
 @click.option("--worker/--no-worker", default=True)
+@click.option("--downloads/--no-downloads", default=None)
 @click.option("--redis-port", type=int)
 @click.option("--registry-port", type=int)
 @json_option
-def up(worker: bool, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
+def up(worker: bool, downloads: bool | None, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
     """Brings the farm up."""
-    state = farm.up(
-        read_settings().state_directory, node=worker, redis_port=redis_port, registry_port=registry_port, say=_say
-    )
+    wanted = farm.Wanted(worker, downloads, redis_port, registry_port)
+    state = farm.up(read_settings().state_directory, wanted, say=_say)
     if as_json:
         click.echo(
             json.dumps({"redis": state.redis_address, "registry": state.registry_address, "builder": state.builder})

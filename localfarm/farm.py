@@ -21,6 +21,7 @@ from localfarm import api, images, leftovers, network, services, worker
 from localfarm.beginnings import Say, ensure_channel, ensure_sent, send_beginnings
 from localfarm.engine import connect, find_engine, wanted_url
 from localfarm.packages import ensure_packages
+from localfarm.services import downloads
 from localfarm.slim import Maker
 from localfarm.state import (
     LocalState,
@@ -53,21 +54,31 @@ class Part:
     detail: str
 
 
-def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: int | None, say: Say) -> LocalState:
+@dataclass(frozen=True)
+class Wanted:
+    """What `up` was asked for; None: as it is."""
+
+    node: bool = True
+    downloads: bool | None = None
+    redis_port: int | None = None
+    registry_port: int | None = None
+
+
+def up(directory: Path, wanted: Wanted, *, say: Say) -> LocalState:
     """Makes everything run that does not; what runs as it should is not touched. Raises SetupError."""
     recipes_folder()  # before anything is touched
     make_directory(directory)
     with locked(directory):
         old = read_state(directory)
         # A node that runs stays part of the farm, though this run would do without one: it follows a new builder.
-        node = node or worker.running_worker(directory) is not None
+        node = wanted.node or worker.running_worker(directory) is not None
         password_file = secret_file(directory, "redis-password")
         state = old or LocalState(redis_password=password_file.read_text())
         state = replace(
             state,
             farm_key=secret_file(directory, "farm-key").read_text(),
-            redis_port=redis_port or state.redis_port,
-            registry_port=registry_port or state.registry_port,
+            redis_port=wanted.redis_port or state.redis_port,
+            registry_port=wanted.registry_port or state.registry_port,
             docker_url=wanted_url(),
             # Without a node there is no image to sign.
             signing=node and signer.is_wanted(),
@@ -81,38 +92,36 @@ def up(directory: Path, *, node: bool, redis_port: int | None, registry_port: in
         # Another base is the builder's; all else stands on Debian, whose packages the small images are made of.
         debian = images.ensure_base(client, state.docker_url, "", say)
         base = images.ensure_base(client, state.docker_url, settings.base, say) if settings.base else debian
-        (builder,), (imager, redis, storage) = run_side_by_side(
+        cached = bool(state.downloads_url) if wanted.downloads is None else wanted.downloads
+        (builder,), (imager, redis, storage, *downloading) = run_side_by_side(
             [
                 lambda: [images.ensure_image(client, images.BUILDER, base, ca_bundle=settings.ca_bundle, say=say)],
-                lambda: _service_images(client, state, debian, directory, say),
+                lambda: _service_images(client, cached, debian, directory, say),
             ]
         )
         # Processes start with what is written: signing changes once those of before have ended.
         write_state(directory, kept := replace(state, signing=old.signing if old else False))
-        for service in (
-            services.redis_service(redis, state, password_file),
-            services.registry_service(storage, state),
-        ):
+        both = services.redis_service(redis, state, password_file), services.registry_service(storage, state)
+        for service in both:
             services.ensure_service(client, services_network, service, say)
         services.wait_for_services(client, state)
         # Its name depends on where Redis is, which is known to other processes from here on.
         network.ensure_builds(client, read_settings().sandbox_network, say)
+        state = replace(state, downloads_url=_ensure_downloads(client, downloading, say))
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
             kept = replace(kept, builder=state.builder)
             new = old is None or old.builder != state.builder
             ensure_channel(registry, state.builder, lambda: _promoted(read_settings()), new=new)
             send_beginnings(client, registry, debian, imager, say)
-        if removed := leftovers.remove_old(client, images.NAME, {debian, base, builder, imager, redis, storage}):
+        used = {debian, base, builder, imager, redis, storage, *downloading}
+        if removed := leftovers.remove_old(client, images.NAME, used):
             say(f"engine: removed {len(removed)} images of earlier recipes")
         write_state(directory, kept)
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), old.builder, state.builder)
-        if node:
-            _ensure_parts(client, directory, old, state, say)
-        else:
-            write_state(directory, state)
+        _ensure_parts(client, directory, old, state, say)
         return state
 
 
@@ -163,6 +172,8 @@ def status(directory: Path) -> list[Part]:
         Part("registry", services.registry_answers(state), state.registry_address),
         Part("builder", bool(state.builder), state.builder or "it was never pushed"),
     ]
+    if state.downloads_url:
+        parts.append(Part("downloads", downloads.answers(state.downloads_url), state.downloads_url))
     if state.worker:
         parts.append(_node_part(directory, settings))
         running = signer.running_signer(directory) is not None
@@ -193,13 +204,20 @@ def _node_part(directory: Path, settings: Settings) -> Part:
     return Part("node", True, f"{node.id}, {node.busy} of {node.slots} slots busy, process {process.pid}")
 
 
-def _service_images(
-    client: docker.DockerClient, state: LocalState, debian: str, directory: Path, say: Say
-) -> list[str]:
-    """The imager, and what it makes: Redis and the registry, which must be there before the farm is."""
+def _service_images(client: docker.DockerClient, cached: bool, debian: str, directory: Path, say: Say) -> list[str]:
+    """The imager, and what it makes: Redis and the registry, which must be there before the farm is, and the cache."""
     imager = images.ensure_image(client, images.IMAGER, debian, say=say)
     maker = Maker(client, read_settings(), network.SERVICES, directory / "images", imager)
-    return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in (images.REDIS, images.REGISTRY))]
+    recipes = [images.REDIS, images.REGISTRY, *([images.DOWNLOADS] if cached else [])]
+    return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in recipes)]
+
+
+def _ensure_downloads(client: docker.DockerClient, made: list[str], say: Say) -> str:
+    """The URL of the cache of packages that runs from the image; empty without one, and then none runs."""
+    if made:
+        return downloads.ensure(client, made[0], read_settings(), say)
+    services.remove_services(client, data=False, names=["buildfarm-downloads"])
+    return ""
 
 
 def _promote(settings: Settings, before: str, builder: str) -> None:
@@ -223,6 +241,9 @@ def _ensure_parts(
     client: docker.DockerClient, directory: Path, old: LocalState | None, state: LocalState, say: Say
 ) -> None:
     """The processes: the signer before the node, and what does not know of a change of signing yet starts anew."""
+    if not state.worker:
+        write_state(directory, state)
+        return
     if old is not None and old.signing != state.signing:
         if worker.running_worker(directory):
             say("node: draining, since signing was turned on or off")
@@ -230,6 +251,9 @@ def _ensure_parts(
         api.stop_api(directory)
         if state.signing:  # what was published meanwhile has no signature: it is taken over too
             signer.take_over_again(read_settings())
+    if old is not None and old.downloads_url != state.downloads_url and worker.running_worker(directory):
+        say("node: draining, since the cache of packages was turned on or off")
+        worker.stop_worker(directory, read_settings().drain_seconds)
     write_state(directory, state)
     moved = old is None or old.variables() != state.variables()
     if not state.signing and signer.running_signer(directory) is None and signer.waiting(read_settings()):

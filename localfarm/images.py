@@ -74,6 +74,7 @@ BUILDER = "builder"
 IMAGER = "imager"
 REDIS = LocalSlimImage("databases/redis", "8.0")
 REGISTRY = LocalSlimImage("registry", "trixie")
+DOWNLOADS = LocalSlimImage("downloads", "trixie")
 
 
 def ensure_base(client: docker.DockerClient, docker_url: str, wanted: str, say: Say) -> str:

@@ -32,6 +32,7 @@ class LocalState:
     docker_url: str = DEFAULT_DOCKER_URL
     builder: str = ""  # repository@digest in the farm's registry; empty until it was pushed
     signing: bool = False  # whether images are signed; a farm of an older version has no signer until the next `up`
+    downloads_url: str = ""  # of the cache of packages; empty: the farm has none
     worker: bool = False  # whether the last `up` was asked for a build node
 
     @property
@@ -58,6 +59,7 @@ class LocalState:
             "BUILDFARM_BUILDER": self.builder,
             # For the default namespace alone: another farm on the same services has no signer.
             "BUILDFARM_SIGNING": NAMESPACE if self.signing else "",
+            "BUILDFARM_DOWNLOADS_URL": self.downloads_url,
             "BUILDFARM_LOCAL_WORKER": str(int(self.worker)),
         }
 
@@ -76,6 +78,7 @@ class LocalState:
             docker_url=values["BUILDFARM_DOCKER_URL"],
             builder=values["BUILDFARM_BUILDER"],
             signing=bool(values.get("BUILDFARM_SIGNING")),
+            downloads_url=values.get("BUILDFARM_DOWNLOADS_URL", ""),
             worker=values["BUILDFARM_LOCAL_WORKER"] == "1",
         )
 

@@ -17,6 +17,7 @@ from workers.attempt.signals import Check
 from workers.builder import Builder, Builders
 from workers.caches import Caches, Restored
 from workers.export.exporter import Exporter
+from workers.fetch.downloads import NO_DOWNLOADS, Downloads
 from workers.ownership import attempt_name
 from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.pool import SandboxPool
@@ -40,6 +41,7 @@ class AppTools:
     profile: buildpacks.Profile
     fetcher: buildpacks.BuildpackFetcher
     variables: BuildVariables = NO_VARIABLES  # of one attempt
+    downloads: Downloads = NO_DOWNLOADS  # likewise, from `begun`
     private: fetch.Private | None = None  # likewise; None: no credential counts for the build
 
     def during(self, check: Check, build: Build | None = None) -> AppTools:
@@ -156,7 +158,7 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
     variables = {**manifest.env, **request.env}
     fetch.write_config_vars(variables, sandbox)
     steps = buildpacks.Steps(
-        sandbox,
+        tools.downloads.led(sandbox, workspace.app, tools.variables, variables),
         vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
         release_apart=tools.builder.platform == RELEASE_APART,
     )

@@ -43,6 +43,7 @@ from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
 from workers.export.exporter import Exporter
 from workers.fetch import SourceLimits
+from workers.fetch.downloads import Downloads
 from workers.image_builds.pipeline import ImageTools
 from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
@@ -167,6 +168,7 @@ def make_tools(
         ),
         caches=_open_caches(settings, farm, pool, builders, metrics),
         profile=PROFILES[settings.profile],
+        downloads=Downloads(settings.downloads_url),
         fetcher=BuildpackFetcher(
             farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),

@@ -25,12 +25,15 @@ _PORT = 8080
 
 @click.command()
 @click.option("--worker/--no-worker", default=True, help="Also start a build node.")
+@click.option("--downloads/--no-downloads", default=None, help="A cache of packages for builds, or none from now on.")
 @click.option("--redis-port", type=click.IntRange(1, 65535), help="Port of Redis on the loopback address.")
 @click.option("--registry-port", type=click.IntRange(1, 65535), help="Port of the registry on the loopback address.")
 @json_option
-def up(worker: bool, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
+def up(worker: bool, downloads: bool | None, redis_port: int | None, registry_port: int | None, as_json: bool) -> None:
     """Bring the farm up: engine, Redis, registry, builder image and one build node."""
     arguments = ["up", "--worker" if worker else "--no-worker"]
+    if downloads is not None:
+        arguments.append("--downloads" if downloads else "--no-downloads")
     for name, port in (("--redis-port", redis_port), ("--registry-port", registry_port)):
         arguments += [name, str(port)] if port else []
     _run(arguments, as_json)

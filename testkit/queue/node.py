@@ -30,6 +30,7 @@ from workers.attempt.attempt import Attempt
 from workers.attempt.capacity import Capacity, offered_kinds
 from workers.attempt.finished import Finished
 from workers.attempt.running import RunningAttempts
+from workers.fetch.downloads import NO_DOWNLOADS, Downloads
 from workers.image_builds.pipeline import ImageTools
 from workers.pipeline import AppTools
 from workers.queue.consumer import consume
@@ -52,6 +53,7 @@ class SleepingTools:
 
     variables: BuildVariables = NO_VARIABLES
     private: None = None
+    downloads: Downloads = NO_DOWNLOADS
     sent: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
 
     @property

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from testkit.table import Claims
-from verify.network import addresses, clocks, front, outages, registries
+from verify.network import addresses, clocks, downloads, front, outages, registries
 
 PARTS = {
     "front": front.tell, "outages": outages.tell, "clocks": clocks.tell, "addresses": addresses.tell,
     "registries": registries.tell,
+,
+    "downloads": downloads.tell,
 }  # fmt: skip
 
 

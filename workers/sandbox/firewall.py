@@ -58,6 +58,7 @@ class Firewall:
     nameservers: tuple[str, ...] = ()
     allowed: tuple[Allowed, ...] = ()
     denied: tuple[str, ...] = ()  # the farm's own addresses, public ones too
+    downloads: tuple[Allowed, ...] = ()  # the port of its cache of packages, also on a machine that is denied
 
     def obstacle(self) -> str:
         """Why this process cannot set the rules; empty if it can."""
@@ -124,6 +125,8 @@ def _first(firewall: Firewall) -> Iterator[str]:
         yield from _lookups(server)
     for one in METADATA:
         yield f"-d {one.address} {_REFUSE}"
+    for allowed in firewall.downloads:
+        yield f"{allowed.match} -j RETURN"
     for address in firewall.denied:
         yield f"-d {address} {_REFUSE}"
     for allowed in firewall.allowed:

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,6 +89,7 @@ class NetworkRules:
     allowed: tuple[Allowed, ...]
     farm: FarmHosts
     resolv: Path = _RESOLV
+    downloads: str = ""  # the URL of the farm's cache of packages, the only part of the farm that builds may reach
     obstacle: str | None = None  # why this node can set no rules at all; empty if it can, None before the first `keep`
     _left: dict[str, str] = field(default_factory=dict)  # the rules by chain, as the last `keep` left them
     _confirmation: Confirmation = field(default_factory=Confirmation)
@@ -151,6 +152,7 @@ class NetworkRules:
         if obstacle:
             raise NodeError(f"The node cannot set its network rules: {obstacle}.")
         firewall = make_firewall(network, self.allowed, self.farm.addresses(), self.resolv)
+        firewall = replace(firewall, downloads=port_of(self.downloads))
         found = firewall.in_force()
         left, self._left = self._left, {}
         firewall.set()
@@ -160,6 +162,13 @@ class NetworkRules:
                 f"Another process changed the rules of the network {self.network}.",
                 advice="Give each farm on this engine a separate network in BUILDFARM_SANDBOX_NETWORK.",
             )
+
+
+def port_of(url: str) -> tuple[Allowed, ...]:
+    """Return the one port of a URL, on all addresses that its host has now; builds do without it if it has none."""
+    addresses = [address for host in _hosts(url) for address in sorted(_resolve(host))]
+    ours = [address for address in addresses if ":" not in address and not address.startswith("127.")]
+    return tuple(Allowed(f"{address}/32", urlsplit(url).port or 80) for address in ours)
 
 
 def refuse_ipv6(network: dict[str, Any]) -> None:

@@ -126,6 +126,7 @@ def make_rules(settings: Settings, client: docker.DockerClient, metrics: Metrics
         network=settings.sandbox_network,
         allowed=parse_allowed(settings.sandbox_allow),
         farm=FarmHosts((settings.redis_url.get_secret_value(), settings.registry_url)),
+        downloads=settings.downloads_url,
     )
     metrics.network_rules_confirmed.set_function(lambda: rules.confirmed)
     return rules

@@ -62,6 +62,14 @@ http://{{ include "buildfarm.registryHost" . }}
 {{- end -}}
 {{- end -}}
 
+{{- define "buildfarm.downloadsUrl" -}}
+{{- if .Values.downloads.enabled -}}
+http://{{ include "buildfarm.fullname" . }}-downloads.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:8090
+{{- else -}}
+{{ .Values.downloads.url }}
+{{- end -}}
+{{- end -}}
+
 {{- define "buildfarm.registryHost" -}}
 {{- if .Values.registry.enabled -}}
 {{ include "buildfarm.fullname" . }}-registry.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:5000

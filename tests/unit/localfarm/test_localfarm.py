@@ -31,6 +31,7 @@ from localfarm.worker import PID_FILE, running_worker
         redis_port=st.integers(1, 65535),
         registry_port=st.integers(1, 65535),
         builder=st.sampled_from(["", "builder@sha256:" + "a" * 64]),
+        downloads_url=st.sampled_from(["", "http://172.18.0.1:8090"]),
         worker=st.booleans(),
     )
 )

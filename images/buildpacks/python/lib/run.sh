@@ -19,13 +19,21 @@ read_plan() {
 
 # attempt COMMAND: with the config vars as they are, and its output in the log; ends as it does
 attempt() {
-  local forced=("VIRTUAL_ENV=$venv" "UV_PROJECT_ENVIRONMENT=$venv" PYTHONDONTWRITEBYTECODE=1) code=0
+  local forced=("VIRTUAL_ENV=$venv" "UV_PROJECT_ENVIRONMENT=$venv" PYTHONDONTWRITEBYTECODE=1) code=0 lock=""
+  # A lock file of uv has whole addresses. While uv runs, those of PyPI lead to the farm's cache; hashes stay as they are.
+  if [[ "$1" == "uv sync "* ]] && [ -n "${BUILDFARM_PYPI_CACHE:-}" ] && [ -f uv.lock ] && [ ! -L uv.lock ]; then
+    lock=$work/uv.lock
+    cp -p uv.lock "$lock"
+    sed -i "s#https://pypi.org/simple#$BUILDFARM_PYPI_CACHE/_pypi/simple#; s#https://files.pythonhosted.org/#$BUILDFARM_PYPI_CACHE/_files/#" uv.lock
+    forced+=("UV_DEFAULT_INDEX=$BUILDFARM_PYPI_CACHE/_pypi/simple")
+  fi
   set +e
   # Config vars may have the names of this program's own variables, which are theirs again here.
   (set -- "$1" "${forced[@]}" && source /usr/lib/buildfarm/environment "$config" && exec env "${@:2}" bash -c "$1") 2>&1 </dev/null |
     tee "$log" | sed -u 's/^/       /'
   code=${PIPESTATUS[0]}
   set -e
+  if [ -n "$lock" ]; then mv "$lock" uv.lock; fi
   return "$code"
 }
 

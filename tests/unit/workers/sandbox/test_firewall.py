@@ -36,6 +36,15 @@ def test_the_farms_own_addresses_are_refused_before_any_allowance():
     assert rules.index("-d 10.1.1.1 -j REJECT") < rules.index("-d 10.0.0.0/8 -j RETURN")
 
 
+def test_the_cache_of_packages_is_one_port_of_a_machine_that_is_refused_otherwise():
+    lines = rules_text(Firewall("br-1", denied=("10.1.1.1",), downloads=(Allowed("10.1.1.1/32", 8090),))).splitlines()
+    for chain in ("F", "I"):
+        opened = lines.index(f"-A BUILDFARM-{chain}-br-1 -d 10.1.1.1/32 -p tcp --dport 8090 -j RETURN")
+        refused = f"-A BUILDFARM-{chain}-br-1 -d 10.1.1.1 -j REJECT --reject-with icmp-admin-prohibited"
+        metadata = f"-A BUILDFARM-{chain}-br-1 -d 169.254.169.254 -j REJECT --reject-with icmp-admin-prohibited"
+        assert lines.index(metadata) < opened < lines.index(refused)
+
+
 def test_a_network_of_the_engine_gives_the_bridge(tmp_path):
     (tmp_path / "resolv.conf").write_text("search x\nnameserver 10.0.0.53\nnameserver 127.0.0.53\nnameserver fe80::1\n")
     allowed = (Allowed("10.1.0.0/16", 3128),)

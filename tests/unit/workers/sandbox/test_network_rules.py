@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import NodeError, SetupError
 from buildfarm.settings import Settings
-from workers.sandbox.firewall import Firewall
+from workers.sandbox.firewall import Allowed, Firewall
 from workers.sandbox.network_rules import CONFIRMED_SECONDS_MAX, Confirmation, FarmHosts, NetworkRules, refuse_ipv6
 
 NETWORK = {"Name": "builds", "Id": "ad205428ac519dd2fce08e26", "Options": {}, "EnableIPv6": False}
@@ -115,6 +115,22 @@ def test_a_name_that_never_resolved_leaves_the_rules_unconfirmed(monkeypatch, ke
         rules.keep()
     assert "cannot resolve registry" in rules.trouble()
     assert not rules.confirmed
+
+
+@pytest.mark.parametrize(
+    ("url", "opened"),
+    [
+        ("", ()),
+        ("http://cache:8090", (Allowed("10.0.0.9/32", 8090),)),
+        ("http://cache", (Allowed("10.0.0.9/32", 80),)),
+        ("http://here:8090", ()),
+        ("http://gone:8090", ()),
+    ],
+)
+def test_builds_reach_the_cache_of_packages_while_its_name_resolves(monkeypatch, kernel, url, opened):
+    answering(monkeypatch, {"registry": ["127.0.0.1"], "cache": ["10.0.0.9", "2001:db8::1"], "here": ["127.0.0.1"]})
+    NetworkRules(Engine(), "builds", (), FarmHosts(("https://registry",)), downloads=url).keep()
+    assert kernel.rules["br-ad205428ac51"].downloads == opened
 
 
 def test_one_of_several_sentinels_may_be_gone(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from localfarm.waiting import wait_until
 ROLE = "buildfarm.role"
 CONFIG = "buildfarm.config"
 REDIS_MEMORY = "1gb"  # as in the chart: room for 256 MiB of logs and some 200,000 builds
+ALL = ("buildfarm-redis", "buildfarm-registry", "buildfarm-downloads")
 READY_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -84,15 +85,18 @@ def registry_service(image: str, state: LocalState) -> Service:
     )
 
 
-def ensure_service(client: docker.DockerClient, network: Network, service: Service, say: Say) -> None:
-    """The service runs as it is described; one that runs differently is made anew over the same data."""
+def ensure_service(client: docker.DockerClient, network: Network | None, service: Service, say: Say) -> None:
+    """The service runs as it is described; one that runs differently is made anew over the same data.
+
+    Without a network it is in this machine's, and listens where its environment says.
+    """
     container = find_container(client, service.name)
     if container is not None and container.labels.get(CONFIG) != repr(service):
         say(f"{service.role}: making it anew, its settings changed")
         _remove(container)
         container = None
     if container is None:
-        say(f"{service.role}: starting on 127.0.0.1:{service.published}")
+        say(f"{service.role}: starting on {'127.0.0.1:' if network else 'port '}{service.published}")
         container = client.containers.create(service.image, **_options(network, service))
     if container.status != "running":
         _start(container, service)
@@ -155,10 +159,10 @@ def wait_for_services(client: docker.DockerClient, state: LocalState) -> None:
             )
 
 
-def remove_services(client: docker.DockerClient, *, data: bool) -> list[str]:
-    """Removes both containers, and with ``data`` what they stored; returns what is gone."""
+def remove_services(client: docker.DockerClient, *, data: bool, names: Sequence[str] = ALL) -> list[str]:
+    """Removes the containers, and with ``data`` what they stored; returns what is gone."""
     removed = []
-    for name in ("buildfarm-redis", "buildfarm-registry"):
+    for name in names:
         container = find_container(client, name)
         if container is not None:
             _remove(container)
@@ -209,15 +213,17 @@ def registry_files(client: docker.DockerClient) -> Path | None:
         return None
 
 
-def _options(network: Network, service: Service) -> dict[str, Any]:
+def _options(network: Network | None, service: Service) -> dict[str, Any]:
     mounts = [Mount(service.data, service.name, type="volume")]
     mounts += [Mount(inside, str(path), type="bind", read_only=True) for path, inside in service.mounts.items()]
+    ports = {f"{service.port}/tcp": ("127.0.0.1", service.published)}
+    inside = (
+        {"network": network.name, "hostname": service.role, "ports": ports} if network else {"network_mode": "host"}
+    )
     return {
+        **inside,
         "name": service.name,
-        "hostname": service.role,
         "labels": {ROLE: service.role, CONFIG: repr(service)},
-        "network": network.name,
-        "ports": {f"{service.port}/tcp": ("127.0.0.1", service.published)},
         "mounts": mounts,
         "environment": dict(service.environment),
         "command": list(service.command),
