@@ -17,7 +17,7 @@ from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.releases.rebases import Moves, Rebases
-from buildfarm.releases.rollouts.needed import digests_of_rollouts
+from buildfarm.releases.rollouts.store import digests_of_rollouts
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database, Nodes
 from buildfarm.store.archive import History

@@ -10,7 +10,6 @@ from verify.network import addresses, clocks, downloads, front, outages, registr
 PARTS = {
     "front": front.tell, "outages": outages.tell, "clocks": clocks.tell, "addresses": addresses.tell,
     "registries": registries.tell,
-,
     "downloads": downloads.tell,
 }  # fmt: skip
 

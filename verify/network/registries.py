@@ -51,10 +51,10 @@ def _on(front: Front, layers: set[tuple[str, ...]]) -> tuple[str, bool]:
     with ExitStack() as stack:
         folder = write_files(Path(stack.enter_context(tempfile.TemporaryDirectory())), _APP)
         farm = stack.enter_context(farm_alone("quirks", **own))
-        with build_node(farm, code=None, **variables) as node:
+        with build_node(farm, code=None, constants=None, **variables) as node:
             first = Builds(farm, node)(folder)
         write_files(folder, {"app.py": "print('two')\n"})
-        with build_node(farm, code=None, **variables) as node:
+        with build_node(farm, code=None, constants=None, **variables) as node:
             builds = Builds(farm, node)
             second = builds(folder)
             _succeeded(builds, first, second)

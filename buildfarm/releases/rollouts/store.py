@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from buildfarm.errors import NotFoundError, UnconfirmedError
+from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.rebases import KEPT_SECONDS, REBASES_MAX
 from buildfarm.releases.rollouts.changes import Change
 from buildfarm.releases.rollouts.document import decode, decode_app
@@ -127,3 +128,20 @@ class Rollouts:
                 pipeline.zrem(self.database.key("rollouts"), rollout_id)
                 pipeline.delete(key, f"{key}:apps", f"{key}:log")
             pipeline.execute()
+
+
+def digests_of_rollouts(database: Database) -> set[str]:
+    """What rollouts that have not ended need of the registry. Raises StoreError.
+
+    Their bases, the images that they have composed, and those that apps go back to.
+
+    Apps of a rollout that was superseded stay on its base until a later one ends; so do their builds.
+    """
+    rollouts, found = Rollouts(database), AppBases(database).moved()
+    for rollout in rollouts.all():
+        if rollout.phase.final:
+            continue
+        found |= {rollout.base, rollout.source}
+        for app in rollouts.apps(rollout.id).values():
+            found |= {app.image, app.previous, app.previous_base, app.kept_base}
+    return {digest for one in found if (digest := one.rpartition("@")[2])}

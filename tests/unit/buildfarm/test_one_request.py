@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader
 from buildfarm.api.bodies import NewBuild
 from buildfarm.api.page import form
 from buildfarm.api.routes import apps as apps_routes
+from buildfarm.api.routes import bases as base_routes
 from buildfarm.api.routes import builds, farm, sources, webhook
 from buildfarm.api.routes import channels as channels_routes
 from buildfarm.api.routes import components as component_routes
@@ -28,7 +29,7 @@ from buildfarm.api.routes import rollouts as rollout_routes
 from buildfarm.api.routes import sizes as sizes_routes
 from buildfarm.api.routes import variables as variable_routes
 from buildfarm.cli import main
-from buildfarm.client import AsyncClient, Client, apps, calls, channels, components, rollouts, sizes
+from buildfarm.client import AsyncClient, Client, apps, bases, calls, channels, components, rollouts, sizes
 from buildfarm.client import credentials as credential_calls
 from buildfarm.client import hooks as hook_calls
 from buildfarm.client import keeping_calls as keeping
@@ -72,6 +73,7 @@ def described() -> dict[str, Any]:
     app = FastAPI()
     routes = (
         apps_routes,
+        base_routes,
         channels_routes,
         hook_routes,
         component_routes,
@@ -295,6 +297,8 @@ CALLS: Mapping[str, Call[Any]] = {
     "rollout": rollouts.rollout("r1"),
     "rollout_apps": rollouts.rollout_apps("r1", [AppState.HELD]),
     "report_health": rollouts.report_health(DIGEST, REPORT),
+    "announced_bases": bases.announced_bases(),
+    "report_host": bases.report_host("host-1", [f"builder@{DIGEST}"]),
     "hold_app": rollouts.hold_app("shop", "web", "x", 7),
     "release_app": rollouts.release_app("shop", "web"),
     "holds": rollouts.holds(),
@@ -398,6 +402,8 @@ COMMANDS = {
     "rollout_apps": ("rollouts", "show"),
     "image_changes": ("rollouts", "changes"),
     "report_health": ("apps", "health"),
+    "announced_bases": ("prewarm-host",),
+    "report_host": ("prewarm-host",),
     "hold_app": ("apps", "hold"),
     "release_app": ("apps", "release"),
     "holds": ("apps", "holds"),

@@ -211,6 +211,7 @@ OWN_FILES = {
     "fetch/program.py": "the programs that a fetching sandbox runs",
     "fetch/inside/git.py": "it runs in a fetching sandbox",
     "fetch/inside/oci.py": "it runs in a fetching sandbox",
+    "sandbox/self_check.py": "the kernel's file systems and control groups, from /proc and /sys",
     "sandbox/firewall.py": "iptables, and the node's /etc/resolv.conf",
     "image_builds/slim.py": "the image under test, in the workspace's folder of the node",
     "upkeep/disk.py": "how full the disks are",

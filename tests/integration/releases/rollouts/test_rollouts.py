@@ -10,13 +10,12 @@ from buildfarm.errors import ConflictError, NotFoundError, RequestError, Unconfi
 from buildfarm.gc.choose import Reason
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.releases.rollouts.changes import Change
-from buildfarm.releases.rollouts.needed import digests_of_rollouts
 from buildfarm.releases.rollouts.rules import persons
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.persons import Deed
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
 from buildfarm.releases.rollouts.rules.states import AppState, Phase
-from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.rollouts.store import Rollouts, digests_of_rollouts
 from tests.integration.lost_writes import go_back, remember
 from tests.integration.releases.rollouts.conftest import QUICK
 
