@@ -5,9 +5,9 @@
 --       8 idempotency key, or ''  9 digest of the request, for that key
 --       10 result (JSON) of an equal build, or ''  11 that build's id  12 digest of its image
 --       13 encrypted config vars, or ''  14 what provenance says of them (JSON), or ''
--- build:<id>  declared: argument 14
---       of a rebuild, which must not undo what is newer: 14 digest of the app's newest image  15 id of its rollout  16 the
+--       of a rebuild, which must not undo what is newer: 15 digest of the app's newest image  16 id of its rollout  17 the
 --       rollout's revision
+-- build:<id>  declared: argument 14
 -- build:<id>:env (string: encrypted config vars; gone when the build ends)
 -- key:<t>:<key> (string: id and digest of the request; expires)  tags (hash: target -> digest its tag should point to)
 -- rollout:<id> (hash: revision, as rollout.lua writes it; read for a rebuild)
@@ -46,9 +46,9 @@ local function is_alone()
   end
   return true
 end
-if ARGV[14] then
-  local is_newest = (redis.call('HGET', key('tags'), target) or '') == ARGV[14]
-  local is_same = redis.call('HGET', key('rollout:' .. ARGV[15]), 'revision') == ARGV[16]
+if ARGV[15] then
+  local is_newest = (redis.call('HGET', key('tags'), target) or '') == ARGV[15]
+  local is_same = redis.call('HGET', key('rollout:' .. ARGV[16]), 'revision') == ARGV[17]
   if not (is_newest and is_same and is_alone()) then return {'newer'} end
 end
 
