@@ -20,6 +20,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from buildfarm.api.application import make_application
+from buildfarm.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 # Pages outside of docs/, by their path in the repository, and what each is called in the site.
@@ -63,7 +64,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    document = make_application(SimpleNamespace(metrics=None)).openapi()
+    services = SimpleNamespace(metrics=None, farm=SimpleNamespace(settings=Settings()))
+    document = make_application(services).openapi()
     made = {
         **{page: (ROOT / path).read_text() for path, page in ELSEWHERE.items()},
         "python.md": PYTHON,
