@@ -122,6 +122,10 @@ class Turns:
         self._end(first)
         return fits
 
+    def seen(self, running: Mapping[str, int], waiting: Collection[str], now: float) -> frozenset[str]:
+        """The same as `fitting`, for who takes no build now: no turn begins or ends by it."""
+        return Turns(self.capacity, Counter(self._passed), self._open_since).fitting(running, waiting, now)
+
     def took(self, size: str, running: Mapping[str, int], waiting: Collection[str]) -> None:
         """A build of this size begins beside those that run."""
         self._end(size)

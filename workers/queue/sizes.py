@@ -67,8 +67,9 @@ class NodeSizes:
         """The sizes of which it would take a build now, for its heartbeat; None: its slots decide."""
         if not self.capacity.is_shared:
             return None
-        fitting = self.fitting()
-        return tuple(name for name in self.capacity.sizes if name in fitting)
+        with self._lock:
+            seen = self._turns.seen(self.running(), self._waiting(), self.clock())
+        return tuple(name for name in self.capacity.sizes if name in seen)
 
     def fitting(self) -> Collection[str]:
         """The sizes of which a build may come now."""

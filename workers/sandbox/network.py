@@ -55,11 +55,14 @@ def make_again(client: docker.DockerClient, made: Mapping[str, Any], bridge: str
     options = {**(made["Options"] or {}), BRIDGE_OPTION: bridge}
     try:
         client.networks.create(
-            made["Name"], driver="bridge", options=options, labels=made["Labels"], ipam=IPAMConfig(pool_configs=pools)
-        )
+            made["Name"], driver="bridge", options=options, labels=made["Labels"], check_duplicate=True,
+            internal=bool(made.get("Internal")), ipam=IPAMConfig(pool_configs=pools),
+        )  # fmt: skip
     except APIError as error:
         if error.status_code == 409:  # another node of this engine made it
             return
+        if made.get("Internal"):  # other addresses are no reason to let builds out
+            raise
         make_bridge(client, made["Name"], options, made["Labels"])
 
 

@@ -226,7 +226,8 @@ class SandboxPool:
     ) -> PooledSandbox | None:
         """Makes room by removing what no build has; returns a ``wanted`` one instead if it became ready meanwhile.
 
-        Without a ``check`` it leaves one that is ready, and does not wait for more but raises NoMemoryError.
+        Without a ``check`` it leaves one that is ready if there is memory for both, and raises NoMemoryError instead
+        of waiting for more.
         """
         if not memory_bytes or self.memory.enter(name, memory_bytes, for_build=check is not None):
             return None
@@ -234,13 +235,19 @@ class SandboxPool:
             while not self.memory.enter(name, memory_bytes, for_build=check is not None):
                 if check and wanted and (ready := self._ready_one(wanted)):
                     return ready
-                if self._give_memory_back(leave=0 if check else 1):
+                if self._give_memory_back(leave=0 if check else self._kept_ready(memory_bytes)):
                     continue
                 if check is None:
                     raise NoMemoryError
                 check()  # what is not a build has it, and ends soon
                 time.sleep(_MEMORY_WAIT_SECONDS)
         return None
+
+    def _kept_ready(self, memory_bytes: int) -> int:
+        with self._lock:
+            last = self._ready[-1:]
+        held = sum(self._makers(pooled.wanted.size).memory_bytes for pooled in last)
+        return 0 if held + memory_bytes > self.memory.limit_bytes else 1
 
     def _give_memory_back(self, leave: int) -> bool:
         """Removes a sandbox that no build has, but leaves so many that are ready; False if there is none."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import docker
 
-from buildfarm.errors import NodeError
+from buildfarm.errors import BuildfarmError, NodeError, RegistryError
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.registry import Registry
 from buildfarm.telemetry import Logger
@@ -51,11 +51,17 @@ class Repair:
 
         A network that was removed is seen by the job that keeps its rules.
         """
-        for builder in builders.held.by_reference().values():
-            self._restore(builder.image)
         pool.remove_ended()
+        failures = list[BuildfarmError]()
+        for builder in builders.held.by_reference().values():
+            try:
+                self._restore(builder.image)
+            except (NodeError, RegistryError) as error:  # the other builders may be there
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _restore(self, image: str) -> None:
         if not has_image(self.client, image):
-            self.logger.warning("image_pulled_again", image=image, reason="it was removed from the engine")
             pull(self.client, self.registry, image.removeprefix(f"{self.registry.host}/"))
+            self.logger.warning("image_pulled_again", image=image, reason="it was removed from the engine")

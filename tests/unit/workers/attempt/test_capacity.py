@@ -216,3 +216,16 @@ def test_a_size_that_waits_keeps_its_turn_although_it_has_room_now_and_then():
         assert "large" in turns.fitting(Counter(standard=1), {"large"}, moment)
         turns.took("standard", Counter(standard=1), {"large"})
     assert turns.fitting(Counter(standard=2), {"large"}, 5) == set()
+
+
+def test_what_a_heartbeat_says_uses_up_no_turn():
+    """The node is closed for a minute, and a large build has waited for long."""
+    here, now = [request("build.interactive.1")] * 3, [0.0]
+    sizes = NodeSizes(MIXED, frozenset({"standard", "large"}), requests=lambda: here, clock=lambda: now[0])
+    for _ in range(4):
+        sizes.took("standard")
+    here.clear()
+    for _ in range(60):
+        now[0] += 1
+        assert sizes.room() == ("large",)
+    assert set(sizes.fitting()) == {"large"}

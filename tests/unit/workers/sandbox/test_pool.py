@@ -252,6 +252,13 @@ def test_upkeep_gets_only_memory_that_none_uses():
     assert pool.memory.used_bytes == 6
 
 
+def test_upkeep_takes_the_place_of_the_only_sandbox_that_a_node_has_memory_for():
+    pool, _, _ = sized_pool(ready_max=1, limit_bytes=2)
+    pool.fill("image")
+    with pool.take("facts", "image", {}, for_build=False):
+        assert (len(pool._ready), pool.memory.used_bytes) == (0, 2)
+
+
 def test_upkeep_leaves_the_last_ready_sandbox_to_the_next_build():
     pool, _, _ = sized_pool(ready_max=2, limit_bytes=4)
     pool.fill("image")
