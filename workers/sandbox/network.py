@@ -61,7 +61,7 @@ def make_again(client: docker.DockerClient, made: Mapping[str, Any], bridge: str
     except APIError as error:
         if error.status_code == 409:  # another node of this engine made it
             return
-        if made.get("Internal"):  # other addresses are no reason to let builds out
+        if made.get("Internal"):  # other addresses would let builds out
             raise
         make_bridge(client, made["Name"], options, made["Labels"])
 
