@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from buildfarm.fields import as_url, check_ref
+from buildfarm.fields import as_url, check_address, check_ref
 
 ARTIFACTS = "buildpacks/"  # repositories that buildpacks may come from; others hold what tenants own
 
@@ -159,6 +159,10 @@ def parse_buildpack(text: str) -> Buildpack:
             f"{text[:200]!r} does not name a buildpack: write a name, https://host/repository.git#ref, "
             "git@host:repository.git#ref, https://host/archive.tar.gz#sha256=…, oci:buildpacks/name@sha256:… or oci://host/name:tag"
         )
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise ValueError(f"a buildpack's address cannot be used: {error}") from error
     if url.startswith("http") and urlsplit(url).path.endswith(_ARCHIVE):
         digest = _SHA256.fullmatch(fragment)
         if fragment and not digest:

@@ -32,7 +32,7 @@ class Provenance:
         external = _of_app(recorded, request) if isinstance(request, BuildRequest) else _of_image(request)
         found = [dependencies.source(request.source, self.host, recorded.commit)]
         if isinstance(request, BuildRequest):
-            found += dependencies.buildpacks(request.buildpacks, recorded.used, self.host)
+            found += dependencies.buildpacks(request.buildpacks, recorded.used, self.host, request.env)
             found.append(dependencies.image("base", self.host, recorded.base))
         else:
             found[0]["name"] = "recipe"

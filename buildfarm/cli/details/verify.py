@@ -93,7 +93,7 @@ def lines_of(made: provenance.Provenance) -> Iterator[str]:
         digests = one.get("digest")
         found = " ".join(f"{k}:{v}" for k, v in digests.items()) if isinstance(digests, dict) else "no digest"
         by_node = " (reported by the node)" if "annotations" in one else ""
-        yield f"  {_shown(one.get('name'))}: {_shown(one.get('uri'))}, {_shown(found)}{by_node}"
+        yield f"  {_shown(one.get('name'))}: {_shown(one.get('uri', 'no address'))}, {_shown(found)}{by_node}"
 
 
 def _shown(value: object) -> str:

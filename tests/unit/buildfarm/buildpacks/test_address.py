@@ -60,6 +60,23 @@ def test_what_names_none_is_refused_with_how_to_write_it(text):
         parse_buildpack(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [f"https://user:s3cr3t@h/x.git#{COMMIT}", "https://s3cr3t@h/x.git", "ssh://git:s3cr3t@h/x", "git://u:s3cr3t@h/x",
+     "https://u:s3cr3t@h/x.tgz"],
+)  # fmt: skip
+def test_an_address_with_a_password_or_token_is_refused_without_showing_it(text):
+    with pytest.raises(ValueError, match="do not put a password or token into it") as refused:
+        parse_buildpack(text)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["git://[abc/x", "https://[abc/x.tgz", "ssh://git@[h/x"])
+def test_an_address_that_cannot_be_read_is_refused(text):
+    with pytest.raises(ValueError, match="a buildpack's address"):
+        parse_buildpack(text)
+
+
 @given(st.text())
 def test_any_text_is_a_name_or_refused(text):
     try:

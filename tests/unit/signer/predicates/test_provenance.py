@@ -222,7 +222,30 @@ def test_equal_records_make_equal_bytes(env):
         ("oci:buildpacks/x@sha256:1", "oci:buildpacks/x@sha256:1"),
         ("python", "python"),
         ("https://h/x.git#a#b?c", "https://h/x.git#a#b?c"),
+        ("https://user:s3cr3t@h:8443/x.git#main", "https://h:8443/x.git#main"),
+        ("https://s3cr3t@h/x.git", "https://h/x.git"),
+        ("http://a@b:s3cr3t@h/x.git", "http://h/x.git"),
+        ("git://user:s3cr3t@h/x", "git://h/x"),
+        ("ssh://git:s3cr3t@h/x.git", "ssh://git@h/x.git"),
+        ("git://s3cr3t@[abc/x", ""),
     ],
 )
-def test_an_address_loses_its_query_alone(address, expected):
+def test_an_address_loses_what_may_be_a_token(address, expected):
     assert plain(address) == expected
+
+
+def test_a_token_in_a_buildpacks_address_is_in_no_statement():
+    """Records from before such addresses were refused, and a node's word, can have one."""
+    address = f"https://user:s3cr3t@h/x.git#{COMMIT}"
+    asked = request().model_copy(update={"buildpacks": (address,), "buildpack_order": (address,)})
+    predicate = HOSTED.of_build(recorded(asked, used=(used(address),)))
+    assert "s3cr3t" not in canonical_json(predicate).decode()
+
+
+def test_a_buildpack_of_the_config_var_is_named_by_its_digest_alone():
+    """Its address is the value of a config var."""
+    address = f"https://h/private-name.git#{COMMIT}"
+    predicate = HOSTED.of_build(recorded(request(env={"BUILDPACK_URL": address}), used=(used(address),)))
+    assert "private-name" not in canonical_json(predicate).decode()
+    found = named(predicate)["buildpack/BUILDPACK_URL"]
+    assert (found["digest"], found["annotations"]) == ({"gitCommit": COMMIT}, {"buildfarm_reportedBy": "node"})
