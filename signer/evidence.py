@@ -38,7 +38,8 @@ class Evidence:
     def check(self, target: str, image: Read) -> Predicate | None:
         """The image may be signed for this target. Nothing that was said in the request counts.
 
-        Returns its provenance; None if nothing says how it was made, or the signer has signed it before.
+        Returns its provenance, empty if that is turned off; None if nothing says how it was made, or the signer has
+        signed it before.
         """
         moves = Rebases(self.images.farm.database).of(*_place(target))
         move = next((one for one in moves if one.image == image.digest), None)

@@ -58,7 +58,8 @@ class Work:
     @property
     def provenance(self) -> Provenance:
         """What it states about images."""
-        return Provenance(self.farm.registry.host, self.farm.settings.provenance == "laptop")
+        mode = self.farm.settings.provenance
+        return Provenance(self.farm.registry.host, is_laptop=mode == "laptop", is_off=mode == "off")
 
     def turn(self) -> bool:
         """Do the oldest request that is due; False if there is none.
@@ -174,7 +175,7 @@ class Work:
     def _sign(self, image: Read, target: str, check: Callable[[], Predicate | None], *, is_new: bool = False) -> _Sent:
         """Returns media type and bytes of the manifest by digest. Raises UnsignableError as ``check`` does.
 
-        The provenance that ``check`` gives is pushed beside the signatures, in the same steps.
+        The provenance that ``check`` gives, unless it is empty, is pushed beside the signatures, in the same steps.
         """
         try:
             predicate = check()
@@ -182,8 +183,7 @@ class Work:
             raise UnsignableError(f"{image.repository}@{image.digest} cannot be read: {error}") from error
         reference = f"{self.farm.registry.host}/{image.repository}:{place_of(target)[1]}"
         unsigned = Unsigned(image.repository, image.descriptor, reference)
-        wanted = predicate is not None and self.farm.settings.provenance != "off"
-        more = [Statement(image.digest, PROVENANCE, predicate or {}, unsigned.name)] if wanted else []
+        more = [Statement(image.digest, PROVENANCE, predicate, unsigned.name)] if predicate else []
         self.attaching.sign(unsigned, is_new=is_new, more=more)
         return {str(image.digest): (image.media_type, image.content)}
 

@@ -18,13 +18,16 @@ Predicate = dict[str, Any]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Makes predicates for images of the registry at ``host``."""
+    """Makes predicates for images of the registry at ``host``; all of them are empty if it ``is_off``."""
 
     host: str
     is_laptop: bool = False
+    is_off: bool = False
 
     def of_build(self, recorded: Recorded) -> Predicate:
         """Of the image that a build made."""
+        if self.is_off:
+            return {}
         build, request = recorded.build, recorded.build.request
         kind = BuildType.BUILD if isinstance(request, BuildRequest) else BuildType.IMAGE
         clean = request.clean if isinstance(request, BuildRequest) else True  # image builds have no cache
@@ -43,6 +46,8 @@ class Provenance:
 
     def of_move(self, target: str, move: Rebase, origin: str, channel: str, release: str) -> Predicate:
         """Of the image that a move to another base made of a release; ``origin`` is the image that had it before."""
+        if self.is_off:
+            return {}
         repository = f"{self.host}/{target}"
         found = [
             {"name": "image", "uri": f"oci://{repository}@{origin}", **_digest(origin)},

@@ -242,6 +242,22 @@ def test_a_token_in_a_buildpacks_address_is_in_no_statement():
     assert "s3cr3t" not in canonical_json(predicate).decode()
 
 
+def test_an_address_that_cannot_be_read_does_not_keep_an_image_unsigned():
+    """Records from before such addresses were refused, and a node's word, can have one."""
+    address = f"git://[abc/x#{COMMIT}"
+    asked = request().model_copy(update={"buildpacks": (address,), "buildpack_order": (address,)})
+    predicate = HOSTED.of_build(recorded(asked, used=(used(address),)))
+    assert external(predicate)["buildpackOrder"] == [""]
+    assert set(named(predicate)) == {"source", "base"}
+
+
+def test_turned_off_nothing_is_made_that_could_fail():
+    off = Provenance("host", is_off=True)
+    assert off.of_build(recorded(request())) == {}
+    move = Rebase(at=1e9, image="i", previous="p", base=BASE, previous_base="", moved=True)
+    assert off.of_move("apps/t/a", move, "sha256:0", "stable", "sha256:1") == {}
+
+
 def test_a_buildpack_of_the_config_var_is_named_by_its_digest_alone():
     """Its address is the value of a config var."""
     address = f"https://h/private-name.git#{COMMIT}"
