@@ -47,7 +47,7 @@ def run(settings: Settings) -> None:
         threads.append(threading.Thread(target=repeat, args=(work.claims.renew, RENEW_SECONDS, stop, log)))
         threads.append(threading.Thread(target=repeat, args=(tell_keys, _KEYS_SECONDS, stop, log)))
         if settings.signs:
-            look = UnsignedImages(work).look
+            look = UnsignedImages(work, stop).look
             threads.append(threading.Thread(target=repeat, args=(look, LOOK_SECONDS, stop, log)))
         for thread in threads:
             thread.start()
@@ -79,6 +79,8 @@ def repeat(act: Callable[[], object], seconds: float, stop: threading.Event, log
             act()
         except BuildfarmError as error:
             log.warning("upkeep_failed", code=error.code, reason=error.message)
+        except Exception:
+            log.exception("signer_bug")
 
 
 def open_signers(settings: Settings) -> list[Signer]:
