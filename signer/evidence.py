@@ -38,8 +38,7 @@ class Evidence:
     def check(self, target: str, image: Read) -> Predicate | None:
         """The image may be signed for this target. Nothing that was said in the request counts.
 
-        Returns its provenance, empty if that is turned off; None if nothing says how it was made, or the signer has
-        signed it before.
+        Returns its provenance, empty if that is turned off; None if nothing says how it was made.
         """
         moves = Rebases(self.images.farm.database).of(*_place(target))
         move = next((one for one in moves if one.image == image.digest), None)
@@ -54,15 +53,31 @@ class Evidence:
         return found
 
     def _vouched(self, target: str, image: Read) -> tuple[bool, Predicate | None]:
-        """Whether it was there before signing, has a signature of this signer, or is what a build's record says."""
-        if Adopted(self.images.farm.database).has(target, image.digest) or self._is_signed(image):
+        """Whether the image is what a build's record says, has a signature of this signer, or was there before signing.
+
+        The record is first: a request that was interrupted may have left a signature without provenance.
+        """
+        try:
+            if (found := self._recorded(target, image)) is not None:
+                return True, found
+        except (UnsignableError, ValueError, TypeError, AttributeError, RecursionError):
+            if not self._is_trusted(target, image):
+                raise
             return True, None
+        return self._is_trusted(target, image), None
+
+    def _recorded(self, target: str, image: Read) -> Predicate | None:
+        """The provenance of what a build's record says; None if no record names the image."""
         for build, record in self._builds(target):
             result = record.get(_NAMED_IN[build.state])
             if _digest(result) == image.digest:
                 checked = self.images.check(image, Expected.of(build))
-                return True, self.provenance.of_build(Recorded.of(build, record, _result(result), checked))
-        return False, None
+                return self.provenance.of_build(Recorded.of(build, record, _result(result), checked))
+        return None
+
+    def _is_trusted(self, target: str, image: Read) -> bool:
+        """Whether it was there before signing, or this signer has signed it."""
+        return Adopted(self.images.farm.database).has(target, image.digest) or self._is_signed(image)
 
     def _is_signed(self, image: Read) -> bool:
         registry = self.images.farm.registry
@@ -102,7 +117,7 @@ class Evidence:
         """An image that was moved; None if it is gone or may not be signed."""
         try:
             image = self.images.read(repository, Digest(digest))
-            return image if self._vouched(target, image)[0] else None
+            return image if self._is_trusted(target, image) or self._recorded(target, image) is not None else None
         except UnsignableError:
             return None
 
