@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.facts.components.cyclonedx import unread_of
 from buildfarm.releases.facts.components.expression import Expression
 from buildfarm.releases.facts.components.image import ImageReader, Part
+from buildfarm.releases.facts.components.versions import VersionTextError
 
 _LISTED_MAX = 3
 
@@ -20,7 +20,7 @@ class Found:
     base: str  # repository@digest; empty if it is not known
     own: str  # what its own layers have of the component; empty: nothing
     of_base: str  # likewise, its base
-    unread: str  # files of its own layers whose components are not known
+    unread: str  # files of its own layers whose components are not known, or whose versions cannot be compared
 
 
 def find(reader: ImageReader, name: str, image: str, expression: str) -> Found:
@@ -34,22 +34,28 @@ def find(reader: ImageReader, name: str, image: str, expression: str) -> Found:
         error.why, error.pending = "its files have not been read yet", True
         raise error
     wanted = Expression.parse(expression)
+    found, unclear = _matches(own, wanted)
     return Found(
         base=base.reference if base else "",
-        own=_listed(_matches(own, wanted)),
-        of_base=_listed(_matches(base, wanted)) if base else "",
-        unread=_listed(unread_of([own])),
+        own=_listed(found),
+        of_base=_listed(_matches(base, wanted)[0]) if base else "",
+        unread=_listed([*unclear, *unread_of([own])]),
     )
 
 
-def _matches(part: Part, wanted: Expression) -> Iterator[str]:
+def _matches(part: Part, wanted: Expression) -> tuple[list[str], list[str]]:
+    """What it has of the component, and what cannot be compared: a tenant can write any text as a version."""
+    found, unclear = list[str](), list[str]()
     for path, components in sorted(part.components.files.items()):
         for one in components:
-            if wanted.matches(one):
-                yield f"{one.kind}/{one.name} {one.version} (/{path})"
+            text = f"{one.kind}/{one.name} {one.version} (/{path})"
+            try:
+                found += [text] if wanted.matches(one) else []
+            except VersionTextError:
+                unclear.append(f"the version of {text} cannot be compared")
+    return found, unclear
 
 
-def _listed(texts: list[str] | Iterator[str]) -> str:
-    found = list(texts)
+def _listed(found: list[str]) -> str:
     more = f" and {len(found) - _LISTED_MAX} more" if len(found) > _LISTED_MAX else ""
     return ", ".join(found[:_LISTED_MAX]) + more

@@ -24,7 +24,9 @@ from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.telemetry import logger
 
 LODASH = "npm/lodash@<4.17.21"
-BAD, GOOD = (LayerComponents({"app/x": (Component("npm", "lodash", version),)}) for version in ("4.17.20", "4.17.21"))
+BAD, GOOD, ODD = (
+    LayerComponents({"app/x": (Component("npm", "lodash", version),)}) for version in ("4.17.20", "4.17.21", "latest")
+)
 SOURCE = {"kind": "artifact", "repository": "sources/t"}
 
 

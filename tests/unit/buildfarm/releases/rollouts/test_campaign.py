@@ -13,7 +13,7 @@ from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.persons import Deed
 from buildfarm.releases.rollouts.rules.reports import Status
 from buildfarm.releases.rollouts.rules.states import AppState, Phase, Rollout
-from tests.unit.buildfarm.releases.rollouts.campaign_world import BAD, GOOD, DiedError, World, nothing, started
+from tests.unit.buildfarm.releases.rollouts.campaign_world import BAD, GOOD, ODD, DiedError, World, nothing, started
 
 
 @pytest.fixture(autouse=True)
@@ -222,3 +222,37 @@ def test_a_campaign_and_another_rollout_are_not_under_way_at_once(is_campaign):
     planned = world.rollout if is_campaign else replace(world.rollout, rebuilds="", source="b@1", base="b@2")
     with pytest.raises(ConflictError, match="Rollout r0 is canary, and a campaign and another rollout"):
         persons.start(planned, world.kept, [other], Deed(world.clock, "ops", ""))
+
+
+NOT_KNOWN = "the version of npm/lodash latest (/app/x) cannot be compared"
+
+
+def test_a_version_that_cannot_be_compared_holds_up_no_other_app():
+    world = World(count=2)
+    world.contents[world.tags["t/a0"]] = ODD
+    world.turn()
+    assert world.rollout.checked
+    assert world.states() == {"t/a0": "not_movable", "t/a1": "waiting"}
+    assert NOT_KNOWN in world.kept["t/a0"].reasons[0]
+
+
+def test_a_newer_build_whose_version_cannot_be_compared_stops_no_campaign():
+    world = started(World(count=1))
+    world.turn()
+    world.end(building(world)[0])
+    world.turn()
+    world.end(world.push("t/a0"), ODD)
+    world.turn()
+    assert world.kept["t/a0"].rebuilt
+    world.person(persons.abort, Deed(world.clock, "ops", "a regression"))
+    world.turn(2)
+    assert world.rollout.phase is Phase.ABORTED
+
+
+def test_a_rebuilt_image_whose_version_cannot_be_compared_is_announced_with_the_reason():
+    world = started(World(count=1))
+    world.turn()
+    world.end(building(world)[0], ODD)
+    world.turn()
+    assert len(world.events) == 1
+    assert NOT_KNOWN in world.kept["t/a0"].reasons[0]
