@@ -20,6 +20,7 @@ from buildfarm.model import Build
 T = TypeVar("T")
 
 _HOUR = 3600
+_HOST_CALLS = 20  # times as many as other calls: hosts share one token, and each reports once a minute
 
 _bearer = HTTPBearer(auto_error=False, description="`bf_…`, made by `buildfarm tokens make`")
 
@@ -99,6 +100,17 @@ def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
     """The caller by its bearer token (RFC 6750). Raises RefusedError."""
+    return _bearer_of(request, credentials, "calls", 1)
+
+
+def authenticate_host(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """Likewise, for reports of hosts, which are counted apart from other calls. Raises RefusedError."""
+    return _bearer_of(request, credentials, "host reports", _HOST_CALLS)
+
+
+def _bearer_of(request: Request, credentials: HTTPAuthorizationCredentials | None, what: str, times: int) -> Caller:
     services: Services = request.app.state.services
     token = services.tokens.verify(credentials.credentials) if credentials else None
     if token is None:
@@ -106,7 +118,7 @@ def authenticate(
             401, "request.unauthenticated", "The token is missing or not valid.",
             advice="Send `Authorization: Bearer bf_…`; `buildfarm tokens make` makes one.",
         )  # fmt: skip
-    return caller_of(request, services, token, services.farm.settings.api_calls_per_hour, "calls")
+    return caller_of(request, services, token, times * services.farm.settings.api_calls_per_hour, what)
 
 
 def caller_of(request: Request, services: Services, token: Token, calls_per_hour: int, what: str) -> Caller:
@@ -145,17 +157,27 @@ def operator(scope: Scope) -> Callable[[Caller], Caller]:
     """A dependency: a caller whose token has the scope and is for all tenants."""
 
     def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-        caller.require(scope)
-        if caller.tenant is not None:
-            caller.note("operator.use", "", "denied")
-            raise RefusedError(403, "request.operator", "This is for the farm's operators: a token for all tenants.")
-        return caller
+        return _for_all(caller, scope)
 
     return check
+
+
+def host_reporter(caller: Annotated[Caller, Depends(authenticate_host)]) -> Caller:
+    """A dependency: as `operator` with the scope read, for reports of hosts."""
+    return _for_all(caller, Scope.READ)
+
+
+def _for_all(caller: Caller, scope: Scope) -> Caller:
+    caller.require(scope)
+    if caller.tenant is not None:
+        caller.note("operator.use", "", "denied")
+        raise RefusedError(403, "request.operator", "This is for the farm's operators: a token for all tenants.")
+    return caller
 
 
 Reader = Annotated[Caller, Depends(with_scope(Scope.READ))]
 Submitter = Annotated[Caller, Depends(with_scope(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(operator(Scope.READ))]
+HostReporter = Annotated[Caller, Depends(host_reporter)]
 Orchestrator = Annotated[Caller, Depends(operator(Scope.SUBMIT))]
 Admin = Annotated[Caller, Depends(operator(Scope.ADMIN))]

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from buildfarm.api.caller import Operator
+from buildfarm.api.caller import HostReporter, Operator
 from buildfarm.api.problems import responses
 from buildfarm.fields import Frozen
 from buildfarm.releases.rollouts.hosts import HOST_PATTERN
@@ -35,6 +35,6 @@ def announced_bases(caller: Operator) -> list[AnnouncedBase]:
 
 
 @router.put("/v1/hosts/{host}", tags=["bases"], responses=responses(400, 413, *_COMMON))
-def report_host(host: HostName, has: HostBases, caller: Operator) -> list[AnnouncedBase]:
+def report_host(host: HostName, has: HostBases, caller: HostReporter) -> list[AnnouncedBase]:
     """Report which announced bases a host has, for 15 minutes. Reading is enough of a right: docs/hosts.md."""
     return caller.services.farm.report_host(host, has.bases)

@@ -14,7 +14,7 @@ import click
 from buildfarm.cli.details.bases.host import Host, Look
 from buildfarm.cli.details.bases.image_engine import ENGINES
 from buildfarm.cli.error_handler import connected_farm, json_option
-from buildfarm.errors import BuildfarmError, NodeError, RequestError, SetupError
+from buildfarm.errors import BuildfarmError, NodeError, QueueFullError, RequestError, SetupError
 
 
 @click.command(name="prewarm-host")
@@ -43,16 +43,20 @@ def prewarm_host(
             found = host.look(farm)
             _show(found, as_json=as_json, always=True)
             if found.failed:
-                raise NodeError(f"{len(found.failed)} of the bases could not be pulled. {found.failed[0]}")
+                raise NodeError(f"{len(found.failed)} of the pulls and reports failed. {found.failed[0]}")
             return
         while True:
+            pause = seconds
             try:
                 _show(host.look(farm), as_json=as_json)
+            except QueueFullError as error:  # all hosts together have called too often
+                click.echo(f"{error.code}: {error.message}", err=True)
+                pause = max(seconds, error.retry_after_seconds)
             except (RequestError, SetupError):
                 raise  # it would be refused again
             except BuildfarmError as error:
                 click.echo(f"{error.code}: {error.message}", err=True)
-            time.sleep(seconds)
+            time.sleep(pause)
 
 
 def _show(found: Look, *, as_json: bool, always: bool = False) -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from buildfarm.cli.details.bases import prewarm_host
-from buildfarm.errors import ApiError, NodeError, RequestError
+from buildfarm.errors import ApiError, NodeError, QueueFullError, RequestError
 from buildfarm.releases.rollouts.views import AnnouncedBase
 
 NEW, OLD, GONE = (f"images/builder@sha256:{digit * 64}" for digit in "123")
@@ -41,17 +41,23 @@ class Farm:
     """Announces two bases, and keeps what is reported."""
 
     def __init__(self, *, failures=0):
-        self.reports, self.failures = [], failures
+        self.reports, self.failures, self.lists, self.refusals = [], failures, 0, []
 
     def announced_bases(self):
+        self.lists += 1
+        return self._announced()
+
+    def _announced(self):
         if self.failures:
             self.failures -= 1
             raise ApiError("The farm cannot be reached.")
         return [AnnouncedBase(base=base, image=f"registry:5000/{base}", reasons=("a test",)) for base in (NEW, OLD)]
 
     def report_host(self, host, bases):
+        if self.refusals:
+            raise self.refusals.pop()
         self.reports.append((host, set(bases)))
-        return self.announced_bases()
+        return self._announced()
 
 
 @pytest.fixture
@@ -60,8 +66,20 @@ def host(tmp_path, monkeypatch):
 
     class Host:
         images = tmp_path / "images"
-        farm = Farm()
-        waits = 0
+
+        def __init__(self):
+            self.farm, self.waits = Farm(), []
+
+        def looks(self, number):
+            """Ends the command after so many looks."""
+
+            def wait(seconds):
+                self.waits.append(seconds)
+                if len(self.waits) == number:
+                    raise SystemExit(0)
+
+            monkeypatch.setattr(prewarm_host, "time", SimpleNamespace(sleep=wait))
+            return self.run()
 
         def install(self, tool="docker", broken="nothing", used="none"):
             text = {"docker": DOCKER, "crictl": CRICTL}[tool].format(images=self.images, broken=broken, used=used)
@@ -126,21 +144,53 @@ def test_the_registry_s_name_on_the_host_takes_the_place_of_the_farm_s(host):
     assert {f"mirror.local/{NEW}", f"mirror.local/{OLD}"} <= host.names()
 
 
-def test_it_goes_on_if_the_farm_cannot_be_reached(host, monkeypatch):
+def test_it_goes_on_if_the_farm_cannot_be_reached(host):
     host.install()
     host.farm.failures = 1
-
-    def wait(_seconds):
-        host.waits += 1
-        if host.waits == 3:
-            raise SystemExit(0)
-
-    monkeypatch.setattr(prewarm_host, "time", SimpleNamespace(sleep=wait))
-    done = host.run()
+    done = host.looks(3)
     assert done.exit_code == 0
     assert "The farm cannot be reached." in done.output
     assert done.output.count(f"ready    {NEW}") == 1  # the third look finds it there
     assert host.farm.reports[-1] == ("h1", {OLD, NEW})
+
+
+def test_a_look_that_finds_nothing_new_is_one_call(host):
+    host.install()
+    host.looks(4)
+    assert host.farm.lists == 1
+    assert len(host.farm.reports) == 2 + 3
+
+
+def test_what_is_announced_later_is_pulled(host, monkeypatch):
+    host.install()
+    newer, announced = f"images/builder@sha256:{'4' * 64}", host.farm._announced
+    later = AnnouncedBase(base=newer, image=f"registry:5000/{newer}", reasons=("a plan",))
+    monkeypatch.setattr(host.farm, "_announced", lambda: [*announced(), *([later] if host.waits else [])])
+    host.looks(2)
+    assert f"registry:5000/{newer}" in host.names()
+    assert host.farm.reports[-1] == ("h1", {OLD, NEW, newer})
+
+
+def test_a_host_that_calls_too_often_waits_as_long_as_it_is_told(host, monkeypatch):
+    host.install()
+    limited = QueueFullError("This token is limited.", retry_after_seconds=900)
+
+    def refused():
+        raise limited
+
+    monkeypatch.setattr(host.farm, "announced_bases", refused)
+    done = host.looks(1)
+    assert (done.exit_code, host.waits) == (0, [900])
+    assert "This token is limited." in done.output
+
+
+def test_bases_are_pulled_if_the_report_is_refused(host):
+    host.install()
+    host.farm.refusals = [RequestError("10,000 hosts report already.") for _ in range(2)]
+    done = host.looks(1)
+    assert done.exit_code == 0
+    assert f"registry:5000/{NEW}" in host.names()
+    assert done.output.count("10,000 hosts report already.") == 1
 
 
 def test_a_token_that_is_refused_ends_it(host, monkeypatch):
