@@ -102,4 +102,4 @@ class CampaignBuilds:
 
 def waits(app: App, why: str) -> App:
     """The app when its turn is to come again."""
-    return replace(app, state=AppState.WAITING, build="", image="", reasons=(why,))
+    return replace(app, state=AppState.WAITING, build="", image="", stopped=False, reasons=(why,))

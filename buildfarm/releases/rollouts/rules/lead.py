@@ -30,9 +30,12 @@ def lead_ends(rollout: Rollout) -> float:
 
 
 def waits_for_hosts(rollout: Rollout, apps: Mapping[str, App], hosts: HostCount, now: float) -> str:
-    """Why the first app does not move yet; empty if it can. Nothing waits after a first app has moved."""
+    """Why the first app does not move yet; empty if it can. Nothing waits after a first app has moved.
+
+    A campaign has no base that hosts could get, so it waits for none.
+    """
     left = lead_ends(rollout) - now
-    if left <= 0 or hosts.all_ready or any(app.announced_at for app in apps.values()):
+    if rollout.rebuilds or left <= 0 or hosts.all_ready or any(app.announced_at for app in apps.values()):
         return ""
     found = f"{hosts.ready} of {hosts.known} have it" if hosts.known else "none reports"
     return f"hosts get the base: {found}; the first app moves in {left:.0f} s at the latest"

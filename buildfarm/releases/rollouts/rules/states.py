@@ -83,11 +83,11 @@ class App:
     @property
     def is_pending(self) -> bool:
         """It has moved or is being rebuilt, and it is not known yet how it is."""
+        if self.state is AppState.BUILDING:
+            return True
         if self.stopped:
             return False
-        return self.state in (AppState.ANNOUNCED, AppState.BUILDING) or (
-            self.state is AppState.RUNNING and not self.was_unhealthy
-        )
+        return self.state is AppState.ANNOUNCED or (self.state is AppState.RUNNING and not self.was_unhealthy)
 
 
 @dataclass(frozen=True)

@@ -256,3 +256,19 @@ def test_a_rebuilt_image_whose_version_cannot_be_compared_is_announced_with_the_
     world.turn()
     assert len(world.events) == 1
     assert NOT_KNOWN in world.kept["t/a0"].reasons[0]
+
+
+def test_a_stopped_app_that_is_rebuilt_again_counts_as_pending():
+    world = started(World(count=1))
+    world.turn()
+    world.end(building(world)[0])
+    world.turn()
+    world.kept["t/a0"] = replace(world.kept["t/a0"], stopped=True)
+    world.restart()
+    world.end(world.push("t/a0"), BAD)
+    for _ in range(3):
+        world.turn()
+        world.clock += 20
+    assert world.states() == {"t/a0": "building"}
+    assert world.kept["t/a0"].is_pending
+    assert world.rollout.phase is Phase.CANARY

@@ -53,3 +53,8 @@ def test_a_rollout_without_a_lead_waits_for_no_host():
 
 def test_the_lead_is_kept_with_the_rollout():
     assert decode(encode(ROLLOUT)) == ROLLOUT
+
+
+def test_a_campaign_has_no_base_to_wait_for():
+    campaign = replace(ROLLOUT, source="", base="", rebuilds="npm/lodash")
+    assert isinstance(next_step(campaign, APPS, {}, PLANNED + 301, hosts=HostCount(3, 0)), Move)
