@@ -158,7 +158,9 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
     variables = {**manifest.env, **request.env}
     fetch.write_config_vars(variables, sandbox)
     steps = buildpacks.Steps(
-        tools.downloads.led(sandbox, workspace.app, tools.variables, variables),
+        tools.downloads.led(
+            sandbox, workspace.app, tools.variables, [*variables, *tools.builder.base.variables], names
+        ),
         vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
         release_apart=tools.builder.platform == RELEASE_APART,
     )

@@ -185,7 +185,7 @@ class Worker:
 
     def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         """Returns the outcome. Raises Interruption, and StoreError if even the failure cannot be written."""
-        downloads = self.tools.downloads.begun()
+        downloads = self.tools.downloads.begun()  # asks nothing yet
         try:
             tools = self.tools.during(attempt.check, lease.build)
             build = ended.build = lease.build or attempt.persist(lambda: self.records.get(lease.build_id))
@@ -206,7 +206,7 @@ class Worker:
             with self.run_pipeline(build, request, tools, attempt, publish) as finished:
                 self._accept(lease, request, finished, tools, attempt)
         except AppError as error:
-            if trouble := self.trouble() or downloads.lost():
+            if trouble := self.trouble() or downloads.lost(attempt.current):
                 # A full disk or a dying engine fails the app's commands, and the app is not to blame.
                 return self._give_back(lease, NodeError(f"The node failed: {trouble}."), attempt, log, ended)
             if isinstance(error, OutOfMemoryError) and ended.build:

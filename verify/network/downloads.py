@@ -29,9 +29,9 @@ _HALF = {
     "bin/compile": """#!/bin/bash
 set -e
 pip download --quiet --no-deps --no-cache-dir -d /tmp/wheels six==1.17.0
-if [ -n "$PIP_INDEX_URL" ]; then
+if [ -n "$BUILDFARM_APT_CACHE" ]; then
   echo "half done"
-  for second in {1..60}; do curl -fsS -m 2 -o /dev/null "${PIP_INDEX_URL%/_pypi*}/_health" || break; sleep 0.5; done
+  for second in {1..60}; do curl -fsS -m 2 -o /dev/null "$BUILDFARM_APT_CACHE/_health" || break; sleep 0.5; done
 fi
 pip download --no-deps --no-cache-dir -d /tmp/wheels tomli==2.2.1
 """,
@@ -40,7 +40,7 @@ pip download --no-deps --no-cache-dir -d /tmp/wheels tomli==2.2.1
 _LOOKS = {
     "bin/detect": "#!/bin/bash\necho App\n",
     "bin/compile": """#!/bin/bash
-place=${PIP_INDEX_URL%/_pypi*} place=${place#http://}
+place=${BUILDFARM_APT_CACHE#http://}
 tried() { echo "$1 $(curl -sS -m 3 -o /dev/null -w '%{http_code}' --path-as-is "${@:2}" 2>/dev/null)"; }
 tried answers "http://$place/_pypi/simple/six/"
 tried writes -X PUT -d x "http://$place/six"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from buildfarm.config_vars.downloads import cache_variables, without_proxy
+from buildfarm.config_vars.downloads import cache_variables, is_judged, without_proxy
 
 PLACE = "172.18.0.1:8090"
-PYTHON = {"PIP_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "BUILDFARM_PYPI_CACHE"}
+PYTHON = {"PIP_INDEX_URL", "PIP_TRUSTED_HOST", "BUILDFARM_PYPI_CACHE"}
 NPM = {"npm_config_registry", "pnpm_config_registry"}
 YARN = {"YARN_NPM_REGISTRY_SERVER", "YARN_UNSAFE_HTTP_WHITELIST"}
 ALL = {*PYTHON, *NPM, "GOPROXY", "BUILDFARM_APT_CACHE"}
@@ -62,12 +64,65 @@ def test_what_the_source_says_wins(file, text, gone):
     assert led(files={file: text}) == ALL - gone
 
 
-def test_a_lock_file_of_uv_is_not_contradicted():
-    assert led(files={"uv.lock": ""}) == ALL - {"UV_DEFAULT_INDEX"}
+@pytest.mark.parametrize(
+    ("file", "text", "gone"),
+    [
+        ("web/.npmrc", "registry=https://npm.example.org/\n", NPM),
+        (".npmrc", None, NPM),
+        ("pyproject.toml", None, PYTHON),
+        ("uv.toml", None, PYTHON),
+        ("pyproject.toml", '[[ tool.uv.index ]]\nurl = "https://pypi.example.org/simple"\n', PYTHON),
+        ("pyproject.toml", '[tool]\nuv = { index = [{ url = "https://pypi.example.org/simple" }] }\n', PYTHON),
+        ("pyproject.toml", '[[tool.poetry.source]]\nurl = "https://pypi.example.org/simple"\n', PYTHON),
+        ("api/pyproject.toml", '[tool.uv]\nindex-url = "https://pypi.example.org/simple"\n', PYTHON),
+        (".config/pip/pip.conf", "", PYTHON),
+        ("uv.lock", 'source = { registry = "https://pypi.example.org/simple" }\n', PYTHON),
+        ("uv.lock", 'source = { registry = "https://pypi.org/simple" }\n', set()),
+        ("uv.lock", None, PYTHON),
+        ("package-lock.json", '"resolved": "https://npm.example.org/a/-/a-1.tgz"', NPM),
+        ("package-lock.json", '"resolved": "https://registry.npmjs.org/a/-/a-1.tgz"', set()),
+        ("package.json", '{"publishConfig": {"registry": "https://npm.example.org/"}}', NPM),
+        ("bin/pre_compile", "npm config set registry https://npm.example.org/", NPM),
+        ("bin/pre_compile", "pip config set global.index-url https://pypi.example.org/simple", PYTHON),
+        ("bin/pre_compile", "go env -w GOPROXY=https://go.example.org", {"GOPROXY"}),
+        ("bin/pre_compile", "echo hello", set()),
+        ("bin/pre_compile", None, {*PYTHON, *NPM, "GOPROXY"}),
+        (".config/go/env", None, {*PYTHON, *NPM, "GOPROXY"}),
+    ],
+)
+def test_any_sign_of_an_own_index_anywhere_drops_the_kind(file, text, gone):
+    assert is_judged(file)
+    assert led(files={file: text}) == ALL - gone
+
+
+def test_files_that_name_nothing_are_not_read():
+    assert not is_judged("src/index.js")
+    assert not is_judged("web/node_modules/a/package.json")
 
 
 @pytest.mark.parametrize(
-    "files", [{"yarn.lock": ""}, {".yarnrc": ""}, {"package.json": '{"packageManager": "yarn@4"}'}]
+    "text", ["[" * 250_000, "index" * 50_000, "\n" * 250_000, "[[source" * 30_000, "resolved: " * 25_000]
+)
+def test_texts_that_are_made_to_take_long_do_not(text):
+    began = time.process_time()
+    for name in ("pyproject.toml", "package.json", "package-lock.json", "bin/hook"):
+        led(files={name: text})
+    assert time.process_time() - began < 2
+
+
+def test_no_lock_file_of_uv_gets_the_address_of_the_cache():
+    assert "UV_DEFAULT_INDEX" not in led()
+    assert "UV_DEFAULT_INDEX" not in led(files={"pyproject.toml": ""})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"yarn.lock": ""},
+        {".yarnrc": ""},
+        {"package.json": '{"packageManager": "yarn@4"}'},
+        {"package.json": '{"packageManager":"yarn@1"}'},
+    ],
 )
 def test_yarn_gets_its_own_names_alone(files):
     assert led(files=files) == ALL - NPM | YARN
