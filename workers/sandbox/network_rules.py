@@ -188,6 +188,6 @@ def _hosts(url: str) -> list[str]:
 def _resolve(host: str) -> frozenset[str]:
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, ValueError):  # a name that cannot be one is a UnicodeError
         return frozenset()
     return frozenset(str(answer[4][0]) for answer in answers)

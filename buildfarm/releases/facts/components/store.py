@@ -134,8 +134,11 @@ class ComponentStore:
             text: Any = self.database.client.get(key)
             if text in (None, _TAKEN):
                 return ()
-            self.database.client.set(key, _TAKEN, keepttl=True)
-        return tuple(json.loads(text))
+            self.database.client.set(key, _TAKEN, keepttl=True, xx=True)
+        try:
+            return tuple(json.loads(text))
+        except ValueError:  # a word of an older version
+            return ()
 
     def keep_images(self, names: Set[str]) -> None:
         """Drops all others: apps that are gone, and bases on which no app stands or is to stand."""
