@@ -155,12 +155,10 @@ def _prepare(request: BuildRequest, tools: AppTools, workspace: Workspace, sandb
         fetch.enter(folder, sandbox)
     names = fetch.names_of(workspace.app, sandbox, request.source)
     manifest = buildpacks.read_manifests(workspace.app, sandbox.log)
-    variables = {**manifest.env, **request.env}
+    variables, base = {**manifest.env, **request.env}, tools.builder.base.variables
     fetch.write_config_vars(variables, sandbox)
     steps = buildpacks.Steps(
-        tools.downloads.led(
-            sandbox, workspace.app, tools.variables, [*variables, *tools.builder.base.variables], names
-        ),
+        tools.downloads.led(sandbox, workspace.app, tools.variables, (*variables, *base), names),
         vars_in_environment=tools.profile.config_vars_in_environment and bool(variables),
         release_apart=tools.builder.platform == RELEASE_APART,
     )
