@@ -38,12 +38,11 @@ docs: $(STAMP) ## docs/ as a site in build/site, with the API references; a brok
 	@echo "build/site/index.html"
 
 # Three files of tests run side by side, even on two processors: much of the time a test waits for a build, a lease or a
-# time limit. tests/conftest.py starts the longest first, and has one worker run all faults, which share a network.
-# Only what measures milliseconds in a browser needs the machine for itself; other time limits allow for a busy machine
-# (`promised` in testkit/builds.py). With BUILDFARM_TESTS_RECORD=1 a run writes tests/seconds.txt, the order of files.
-ALONE := tests/observability/test_log.py
-TESTED := tests/unit tests/integration tests/faults tests/hostile tests/observability
-BESIDE := --numprocesses 3 --dist loadfile $(addprefix --ignore=,$(ALONE)) $(TESTED)
+# time limit. tests/conftest.py starts the longest first. Faults and attacks compare the machine before and after, and
+# the page is timed in a browser: they run alone. With BUILDFARM_TESTS_RECORD=1 a run writes tests/seconds.txt, the
+# order of files.
+ALONE := tests/faults tests/hostile tests/observability
+BESIDE := --numprocesses 3 --dist loadfile tests/unit tests/integration
 
 test: $(STAMP) lint docs ## every test, on a real engine, Redis and registry
 	$(BIN)/buildfarm up --no-worker
