@@ -194,7 +194,7 @@ def links_to_the_hosts_files(arena: Arena) -> Outcome:
 @attack("refused before there is a build", quick=True)
 def sources_that_are_options_or_files(arena: Arena) -> Outcome:
     urls = ["--upload-pack=touch /tmp/x", "file:///etc", "/etc", "ext::sh -c id", "ssh://-oProxyCommand=id/x",
-            "fd::17", "https://user:token@example.org/x", "git@example.org:x", "http://", "https://x y/",
+            "fd::17", "https://user:token@example.org/x", "git@-oProxyCommand=id:x", "http://", "https://x y/",
             "gopher://x/"]  # fmt: skip
     taken = []
     for url in urls:
