@@ -192,15 +192,12 @@ def _by_tenant(rows: tuple[QueueRow, ...]) -> Metric:
 
 
 def signing(farm: Farm) -> Iterator[Metric]:
-    """What waits for the signer; nothing if signing is off and nothing waits."""
+    """What waits for the signer; with signing off too, as what was handed over before still waits."""
     requests = SignRequests(farm.admission)
     count, seconds = requests.waiting()
-    if farm.settings.signs or count:
-        yield _gauge("buildfarm_signing_waiting", "Images that wait for the signer", count)
-        yield _gauge("buildfarm_signing_oldest_seconds", "How long the oldest of them has waited", seconds)
-        yield CounterMetricFamily(
-            "buildfarm_signing_refused", "Images that signers refused to sign", requests.refused()
-        )
+    yield _gauge("buildfarm_signing_waiting", "Images that wait for the signer", count)
+    yield _gauge("buildfarm_signing_oldest_seconds", "How long the oldest of them has waited", seconds)
+    yield CounterMetricFamily("buildfarm_signing_refused", "Images that signers refused to sign", requests.refused())
 
 
 def rollouts(farm: Farm) -> Iterator[Metric]:
