@@ -54,7 +54,7 @@ class Shop:
         """As a node would note it when it has read the layers."""
         told = {"version": 1, "files": files, "removed": [], "unread": {}}
         for layer in layers:
-            self.store.put(layer, zlib.compress(json.dumps(told, separators=(",", ":")).encode()))
+            self.store.put(layer, zlib.compress(json.dumps(told, separators=(",", ":")).encode()), of_base=False)
 
     def built_has(self, result: BuildResult, files) -> None:
         own = [layer.diff_id for layer in result.layers if layer.origin != "builder"]
