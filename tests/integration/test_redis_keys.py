@@ -218,6 +218,7 @@ class Full:
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
         self.client.hset(self.database.key("kinds"), "bulkXlarge", self.database.now())  # likewise, on a farm of sizes
+        self.client.hset(self.database.key("app-sizes"), f"{self.life.tenant}/busy", "large")  # and one that chose one
         self.client.set(self.database.key("confirmed"), 1)  # as Database.run_confirmed does with replicas
 
     def _registry(self) -> None:
