@@ -277,7 +277,9 @@ def _named(lines: Iterator[LogLine], after: str, where: str) -> Iterator[LogLine
             if position_of(line.position) > order:
                 yield (last := line)
     except (RegistryError, ValueError) as error:
-        told = f"[The rest of this log is lost. In the registry, {where}: {_reason(error)}]"
+        is_late = isinstance(error, UnavailableError)
+        what = "cannot be read now; ask again" if is_late else "is lost"
+        told = f"[The rest of this log {what}. In the registry, {where}: {_reason(error)}]"
         yield last.model_copy(update={"text": told})
 
 
