@@ -117,9 +117,10 @@ verify-sources: $(STAMP) ## sources and buildpacks as they occur in the world, a
 	$(BIN)/python -m verify.sources
 
 .PHONY: verify-git
-verify-git: $(STAMP) ## private repositories, push webhooks and git push, on real git servers, as tables of claims; needs root
+verify-git: $(STAMP) ## private repositories, Git LFS, push webhooks and git push, on real git servers, as tables of claims; needs root
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.git.credentials
+	$(BIN)/python -m verify.git.lfs
 	$(BIN)/python -m verify.git.webhooks
 	$(BIN)/python -m verify.git.push
 

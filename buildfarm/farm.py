@@ -151,7 +151,7 @@ class Farm(Keeping, Apps):
         has_variables = self.build_variables.has_some(request.tenant, request.app)
         cached = self._cached_result(request)
         build_id = build_id or secrets.token_hex(8)
-        private = self._is_private(request)
+        private = self._credentials_for(request)
         accepted = self.records.submit(
             build_id, request, queue, cached, has_variables=has_variables, private=private, asked=asked, only_if=only_if
         )
@@ -291,7 +291,7 @@ class Farm(Keeping, Apps):
     def _cached_result(self, request: Request) -> CachedResult | None:
         """An equal build whose image the registry still has."""
         asked = getattr(request, "cached_result", False) and not getattr(request, "clean", False)
-        if not asked or self._has_submodules(request):
+        if not asked or self._fetches_more(request):
             return None
         follows = self.app_bases.of(request.tenant, request.app)
         builder = follows.base.partition("@")[2]

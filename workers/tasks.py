@@ -279,7 +279,7 @@ class Worker:
 
         private = PrivateFetch(
             tools.pool, tools.builder.image, f"{request.tenant}/{request.app}", credentials, variables, learn,
-            attempt.write, attempt.check, BUILDPACK_BYTES_MAX,
+            attempt.write, attempt.check, BUILDPACK_BYTES_MAX, tools.source_limits.packed_bytes,
         )  # fmt: skip
         return replace(tools, private=private, fetcher=replace(tools.fetcher, private=private))
 

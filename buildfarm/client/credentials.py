@@ -19,7 +19,9 @@ def credentials(tenant: str) -> Call[list[CredentialView]]:
 
 def set_credential(name: str, new: NewCredential | None, tenant: str, app: str | None) -> Call[list[CredentialView]]:
     """Sets or removes one."""
-    body = {"name": name, "tenant": tenant, "app": app, "credential": new.model_dump(mode="json") if new else None}
+    # Without defaults, so that an older API takes all that it knows.
+    credential = new.model_dump(mode="json", exclude_defaults=True) if new else None
+    body = {"name": name, "tenant": tenant, "app": app, "credential": credential}
     return Call("PUT", "/v1/credentials", wire.decoded(list[CredentialView]), body=body)
 
 

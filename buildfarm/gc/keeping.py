@@ -124,10 +124,10 @@ class Keeping(ABC):
         self.fetch_credentials.change(tenant, app, name, credential_rules.checked(name, new) if new else None)
         return self.credentials(tenant)
 
-    def _is_private(self, request: Request) -> bool:
-        """Whether credentials count for the build. Raises RequestError if it needs one that is not there."""
+    def _credentials_for(self, request: Request) -> list[CredentialView]:
+        """The credentials that count for a build. Raises RequestError if it needs one that is not there."""
         if not isinstance(request, BuildRequest):
-            return False
+            return []
         views = self.credentials(request.tenant)
         found = [one for one in views if one.app in (None, request.app)]
         addresses = [getattr(request.source, "url", ""), *(name.partition("#")[0] for name in request.buildpacks)]
@@ -136,15 +136,15 @@ class Keeping(ABC):
                 f"{url} needs a credential, and {request.tenant}/{request.app} has none for it.",
                 advice=credential_matching.advice_for(url, f"{request.tenant}/{request.app}"),
             )
-        return bool(found)
+        return found
 
-    def _has_submodules(self, request: Request) -> bool:
-        """Whether the build fetches submodules, which its request does not say."""
+    def _fetches_more(self, request: Request) -> bool:
+        """Whether the build fetches submodules or Git LFS files, which its request does not say."""
         addresses = credential_submodules.addresses_of(request)
         if not addresses:
             return False
         views = [one for one in self.credentials(request.tenant) if one.app in (None, request.app)]
-        return credential_submodules.with_submodules(views, addresses)
+        return credential_submodules.fetches_more(views, addresses)
 
     @property
     def push_hooks(self) -> push_hooks.HookStore:

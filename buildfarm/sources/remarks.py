@@ -18,6 +18,7 @@ _LOOKED_AT_MAX = 1000
 _POINTER_BYTES = range(100, 400)
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _MODULES = ".gitmodules"
+_ASK = "To fetch it, set the credential of the repository with --lfs: docs/private-repositories.md."
 
 
 def remarks(
@@ -25,12 +26,13 @@ def remarks(
     read: Callable[[str], bytes],
     link_target: Callable[[str], str | None],
     *,
-    submodules: bool = True,
+    fetched: bool = False,
 ) -> Iterator[str]:
     """One line about each kind that occurs.
 
     ``found`` is the whole source, with the name of its folder before each path. ``read`` and ``link_target`` take a
-    path without it: the content of a small file, and what a link points to. ``submodules`` is one of the kinds.
+    path without it: the content of a small file, and what a link points to. If a node has
+    ``fetched`` the source by git, what is missing can be fetched too, and it has said so about submodules.
     """
     entries = {item.name.partition("/")[2]: item for item in found}
     if links := list(_links_out(entries, link_target)):
@@ -38,9 +40,9 @@ def remarks(
     if pointers := [path for path in _may_be_pointers(entries) if read(path).startswith(_POINTER)]:
         yield (
             f"Files are Git LFS pointers, without their content: {_some(pointers)}. "
-            "Run `git lfs pull`, and build the directory."
+            + (_ASK if fetched else "Run `git lfs pull`, and build the directory with `buildfarm build`.")
         )
-    if submodules and _MODULES in entries:
+    if not fetched and _MODULES in entries:
         yield from _about_submodules(entries, read(_MODULES))
 
 

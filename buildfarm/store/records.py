@@ -20,6 +20,7 @@ from buildfarm.telemetry import logger
 
 if TYPE_CHECKING:
     from buildfarm.config_vars import declared
+    from buildfarm.sources.credentials import CredentialView
 else:  # most commands submit nothing
     declared = LazyModule("buildfarm.config_vars.declared")
 
@@ -38,6 +39,7 @@ _REQUEST_STARTS_WITH = ("build_class", "run_policy", "idempotency_key", "expires
 # build without them: they cannot read such a policy, and leave the build to others.
 _HAS_VARIABLES = "+variables"
 _HAS_CREDENTIALS = "+credentials"
+_HAS_LFS = "+lfs"  # likewise, behind it: of a credential with a field that older versions do not know
 _HAS_SIZE = "+size"  # likewise, before it: of a request for another size than standard
 _CLEAN = "+clean"  # likewise, before that one: older versions would restore the app's cache
 
@@ -97,7 +99,7 @@ class Records:
         cached: CachedResult | None = None,
         *,
         has_variables: bool = False,
-        private: bool = False,
+        private: Sequence[CredentialView] = (),
         asked: Request | None = None,
         only_if: OnlyIf | None = None,
     ) -> Accepted | Full:
@@ -105,15 +107,16 @@ class Records:
 
         With a ``cached`` result it has succeeded at once, unless another build of the app is on its way. Its id or its
         idempotency key may stand for a build already; then that is the answer, and nothing is written. The values of
-        config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because credentials
-        count for it, is left to nodes that have heard of them. Its key stands for what was ``asked``, before the farm
-        chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is nearly full,
-        and ConflictError if what ``only_if`` names has changed.
+        config vars are kept apart and encrypted. A build that ``has_variables``, or is ``private`` because these
+        credentials count for it, is left to nodes that have heard of them. Its key stands for what was ``asked``,
+        before the farm chose a size. Raises RequestError if there is no key for config vars, StoreFullError if Redis is
+        nearly full, and ConflictError if what ``only_if`` names has changed.
         """
         env = getattr(request, "env", {})
         shown = request.model_copy(update={"env": dict.fromkeys(env, "")}) if env else request
         seen: tuple[str | int, ...] = (only_if.newest, only_if.rollout, only_if.revision) if only_if else ()
-        marks = _HAS_VARIABLES * has_variables + _HAS_CREDENTIALS * private
+        newer = any(one.lfs or one.kind == "public" for one in private)
+        marks = _HAS_VARIABLES * has_variables + _HAS_CREDENTIALS * bool(private) + _HAS_LFS * newer
         stored = _stored(shown, marks=marks)
         answer, confirmed = self.admission.change_confirmed(
             "submit", build_id, stored, f"{request.tenant} {request.app} {request.target}", queue,
@@ -313,7 +316,7 @@ def _decode(fields: dict[str, str]) -> Build:
         if name in fields:
             values[name] = json.loads(fields[name])
     if "+" in (policy := str(values.get("request", {}).get("run_policy", ""))):
-        for mark in (_HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE, _CLEAN):
+        for mark in (_HAS_LFS, _HAS_CREDENTIALS, _HAS_VARIABLES, _HAS_SIZE, _CLEAN):
             policy = policy.removesuffix(mark)
         values["request"]["run_policy"] = policy
     attempt, channel, base, *_ = [*fields.get("base", "").split(" "), "", ""]

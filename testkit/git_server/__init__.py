@@ -11,7 +11,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
+
+from testkit.git_server.lfs import PATH, LfsStore
 
 _COMMITTER = {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org"}
 
@@ -62,6 +65,7 @@ class GitServer:
     logins: set[str] = field(default_factory=set)  # as user:password; empty: open to all
     moved: dict[str, str] = field(default_factory=dict)  # where a path was moved to
     shown: list[str] = field(default_factory=list)  # the logins that came
+    lfs: LfsStore = field(default_factory=LfsStore)
 
     def repository(self, name: str) -> Repository:
         """A new repository, served as ``url/name``."""
@@ -97,13 +101,20 @@ def _handler(served: GitServer, *, smart: bool) -> type[http.server.SimpleHTTPRe
 
         def do_GET(self) -> None:
             served.asked.append(self.path)
+            if PATH in self.path:
+                return self._by_lfs()
             if not self._may():
                 return self._answer(401, "WWW-Authenticate", 'Basic realm="git"')
             if to := next((to for path, to in served.moved.items() if self.path.startswith(path)), None):
                 return self._answer(302, "Location", to + self.path)
             return self._by_git() if smart else super().do_GET()
 
+        def do_PUT(self) -> None:
+            self._by_lfs()
+
         def do_POST(self) -> None:
+            if PATH in self.path:
+                return self._by_lfs()
             if self._may():
                 return self._by_git()
             return self._answer(401, "WWW-Authenticate", 'Basic realm="git"')
@@ -112,40 +123,48 @@ def _handler(served: GitServer, *, smart: bool) -> type[http.server.SimpleHTTPRe
             pass
 
         def _by_git(self) -> None:
-            path, _, query = self.path.partition("?")
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            environment = {
-                **os.environ, "GIT_PROJECT_ROOT": str(served.folder), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
-                "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_ADDR": "127.0.0.1",
-                "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                # As public hosts have it: a client can ask for names of files alone.
-                "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "uploadpack.allowFilter", "GIT_CONFIG_VALUE_0": "true",
-            }  # fmt: skip
-            answer = subprocess.run(
-                ["git", "http-backend"], env=environment, input=body, capture_output=True, check=False
-            )
-            head, _, content = answer.stdout.partition(b"\r\n\r\n")
-            lines = [line.split(": ", 1) for line in head.decode().splitlines()]
-            status = next((value for name, value in lines if name == "Status"), "200 OK")
-            self.send_response(int(status.split()[0]))
-            for name, value in lines:
-                if name not in ("Status", "Content-Length"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            self._send(*_of_git(served.folder, self.command, self.path, self.headers, self._body()))
+
+        def _by_lfs(self) -> None:
+            headers, body = dict(self.headers.items()), self._body()
+            answer = served.lfs.answer(self.command, served.url, self.path, headers, body, may=self._may())
+            self._send(*answer)
+
+        def _answer(self, status: int, name: str, value: str) -> None:
+            self._send(status, b"", {name: value})
+
+        def _body(self) -> bytes:
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def _send(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
-        def _answer(self, status: int, name: str, value: str) -> None:
-            self.send_response(status)
-            self.send_header(name, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
         def _may(self) -> bool:
-            if coded := self.headers.get("Authorization", "").removeprefix("Basic "):
+            coded = self.headers.get("Authorization", "").partition("Basic ")[2]
+            if coded:
                 served.shown.append(base64.b64decode(coded).decode())
             return not served.logins or bool(coded and served.shown[-1] in served.logins)
 
     return Handler
+
+
+def _of_git(folder: Path, method: str, path: str, headers: Message, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    """Status, content and headers that git's own server answers (git-http-backend, CGI)."""
+    path, _, query = path.partition("?")
+    environment = {
+        **os.environ, "GIT_PROJECT_ROOT": str(folder), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
+        "QUERY_STRING": query, "REQUEST_METHOD": method, "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_TYPE": headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
+        "HTTP_CONTENT_ENCODING": headers.get("Content-Encoding", ""), "GIT_PROTOCOL": headers.get("Git-Protocol", ""),
+        # As public hosts have it: a client can ask for names of files alone.
+        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "uploadpack.allowFilter", "GIT_CONFIG_VALUE_0": "true",
+    }  # fmt: skip
+    answer = subprocess.run(["git", "http-backend"], env=environment, input=body, capture_output=True, check=False)
+    head, _, content = answer.stdout.partition(b"\r\n\r\n")
+    named = dict(line.split(": ", 1) for line in head.decode().splitlines())
+    status = named.pop("Status", "200 OK")
+    return int(status.split()[0]), content, named

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START_SECONDS = 20
-# sshd needs its own user and folder; in a mount namespace the machine keeps neither. A key opens git's own shell alone.
+# sshd needs its own user and folder; in a mount namespace the machine keeps neither.
 _RUN = """
 set -e
 mount --make-rprivate /
@@ -39,6 +39,16 @@ SetEnv GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
 """
 
 
+# What a key opens: git's own shell, and git-lfs-authenticate, whose answer is a file; @PATH@ in it is the repository's.
+_SHELL = """#!/bin/sh
+set -- $SSH_ORIGINAL_COMMAND
+if [ "$1" = git-lfs-authenticate ] && [ -f "{folder}/lfs.json" ]; then
+  exec sed "s|@PATH@|$2|" "{folder}/lfs.json"
+fi
+exec git-shell -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+
 @dataclass(frozen=True)
 class SshServer:
     """A running sshd; ``url`` is an address of root's git repositories, which a path is put behind."""
@@ -48,8 +58,13 @@ class SshServer:
 
     def allow(self, keys: Sequence[str]) -> None:
         """From now on these public keys may fetch, and no other."""
-        shell = 'command="git-shell -c \\"$SSH_ORIGINAL_COMMAND\\"",restrict'
+        shell = f'command="{self.folder}/shell",restrict'
         (self.folder / "keys").write_text("".join(f"{shell} {key}\n" for key in keys))
+
+    def authenticate(self, answer: str) -> None:
+        """From now on git-lfs-authenticate gives this answer; an empty one: the server does not have it."""
+        place = self.folder / "lfs.json"
+        place.write_text(answer) if answer else place.unlink(missing_ok=True)
 
     @property
     def host_key(self) -> str:
@@ -72,6 +87,8 @@ def ssh_server(address: str, port: int = 0) -> Iterator[SshServer]:
         folder = Path(name)
         make_key(folder / "host")
         (folder / "keys").write_text("")
+        (folder / "shell").write_text(_SHELL.format(folder=folder))
+        (folder / "shell").chmod(0o755)
         (folder / "sshd_config").write_text(_CONFIG.format(address=address, port=port, folder=folder))
         command = ["unshare", "--mount", "sh", "-c", _RUN, "sshd", name, _program(folder)]
         with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:

@@ -141,8 +141,7 @@ def names_of(app: BuildFolder, sandbox: Sandbox, source: Source) -> frozenset[st
             return b""
 
     found = app.scan().found
-    # Of a git source the fetching has said that they are empty.
-    for remark in remarks(found, read, app.link_target, submodules=not isinstance(source, GitSource)):
+    for remark in remarks(found, read, app.link_target, fetched=isinstance(source, GitSource)):
         sandbox.log(f" !     {remark}\n".encode())
     return frozenset(item.name for item in found)
 

@@ -23,7 +23,7 @@ from buildfarm.oci.producer import produce
 from buildfarm.sources.credentials import Credential, Kind
 from buildfarm.sources.credentials.host_keys import fingerprint, host_key
 from buildfarm.sources.credentials.matching import advice_for, choose, needs_one, place_of
-from buildfarm.sources.credentials.submodules import submodule_url, with_submodules
+from buildfarm.sources.credentials.submodules import fetches_more, submodule_url
 from workers.attempt.signals import Check, Log
 from workers.fetch import with_build_variables
 from workers.fetch.program import command_of
@@ -34,6 +34,7 @@ from workers.sandbox.workspace import Workspace
 
 SUBMODULES_MAX = 100  # of a source, those of submodules too
 SUBMODULES_DEPTH_MAX = 5
+_ABOUT_CHARS_MAX = 500
 _PIPE_BYTES = 64 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
@@ -60,6 +61,7 @@ class PrivateFetch:
     log: Log
     check: Check
     limit_bytes: int  # of a buildpack of another registry
+    lfs_bytes: int  # of the Git LFS files of a source, or of a buildpack
 
     def has(self, url: str) -> bool:
         """Whether a credential is for this address."""
@@ -71,22 +73,19 @@ class PrivateFetch:
         if one is None:
             return ""
         used = sorted(self.credentials, key=lambda each: (each.app or "", each.name)) if one.submodules else []
-        parts = [[each.name, each.app, each.address, each.value, each.submodules] for each in (one, *used)]
+        parts = [[each.name, each.app, each.address, each.value, each.submodules, each.lfs] for each in (one, *used)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def with_submodules(self, url: str) -> bool:
-        """Whether the submodules of this repository are fetched."""
-        return with_submodules(self.credentials, [url])
 
     def repeatable(self, asked: Iterable[str], used: Iterable[str]) -> bool:
         """Whether the addresses of a request, and of the buildpacks that were used, show all that was fetched.
 
-        Submodules are asked for at the credential; what the app's own files name is not known when it is submitted.
+        Submodules and Git LFS files are asked for at the credential; what the app's own files name is not known when
+        it is submitted.
         """
         asked, used = ([name.partition("#")[0] for name in names] for names in (asked, used))
         known = {place_of(url) for url in asked}
         hidden = [url for url in used if self.has(url) and place_of(url) not in known]
-        return not hidden and not with_submodules(self.credentials, [*asked, *used])
+        return not hidden and not fetches_more(self.credentials, [*asked, *used])
 
     def pin(self, url: str, ref: str) -> str:
         """The commit or digest that this is now; empty if there is no such name."""
@@ -98,7 +97,8 @@ class PrivateFetch:
         """The files, while the block lasts; the sandbox has ended before it begins."""
         with self._sandbox() as (workspace, sandbox):
             answer = self._run(sandbox, url, ref)
-            if self.with_submodules(url):
+            used = choose(self.credentials, url)
+            if used is not None and used.submodules:
                 self._fetch_submodules(sandbox, url, answer)
             elif answer.get("submodules"):
                 self._say(f"Submodules are not fetched: the credential for {url} was set without --submodules.")
@@ -112,7 +112,7 @@ class PrivateFetch:
 
     def _fetch_submodules(self, sandbox: Sandbox, url: str, answer: dict[str, Any]) -> None:
         waiting = [(url, "/app", 1, found) for found in answer["submodules"]]
-        count = 0
+        count, lfs_bytes = 0, answer["lfs_bytes"]
         while waiting:
             parent, folder, depth, found = waiting.pop()
             count += 1
@@ -122,12 +122,13 @@ class PrivateFetch:
                     advice="Keep fewer of them, or set the credential without --submodules.",
                 )
             place, inside = submodule_url(parent, found["url"]), f"{folder}/{found['path']}"
-            answer = self._run(sandbox, place, found["commit"], into=inside)
+            answer = self._run(sandbox, place, found["commit"], into=inside, lfs_used=lfs_bytes)
+            lfs_bytes += answer["lfs_bytes"]
             self._say(f"Submodule {inside.removeprefix('/app/')} at {found['commit']}")
             waiting += [(place, inside, depth + 1, one) for one in answer["submodules"]]
 
     def _run(
-        self, sandbox: Sandbox, url: str, ref: str, *, into: str = "/app", resolve: bool = False
+        self, sandbox: Sandbox, url: str, ref: str, *, into: str = "/app", resolve: bool = False, lfs_used: int = 0
     ) -> dict[str, Any]:
         """Runs the program that fetches, with the credential for this address alone."""
         credential = choose(self.credentials, url)
@@ -135,11 +136,12 @@ class PrivateFetch:
             raise SourceError(
                 f"{url} needs a credential, and {self.owner} has none for it.", advice=advice_for(url, self.owner)
             )
-        if credential is not None and not credential.value:
+        if credential is not None and not credential.value and credential.kind is not Kind.PUBLIC:
             raise refusal("unreadable", url, ref, credential)
         if credential is not None:
             self._say(f"Fetching {url} with the credential {credential.name}")
         job = {"url": url, "ref": ref, "into": into, "resolve": resolve, **_login(credential, url)}
+        job |= {"lfs": credential is not None and credential.lfs, "lfs_bytes": self.lfs_bytes - lfs_used}
         name = "git"
         if url.startswith("oci://"):
             buildpack = parse_buildpack(url)
@@ -153,7 +155,7 @@ class PrivateFetch:
         except ValueError:
             answer = {"failure": "submodules" if ended.cut else "failed"}
         if "failure" in answer:
-            raise refusal(answer["failure"], url, ref, credential)
+            raise refusal(answer["failure"], url, ref, credential, _plain(answer.get("about", "")))
         if credential is not None and credential.kind is Kind.SSH_KEY and not credential.host_keys:
             self._learn(credential, url, answer["host_keys"])
         return answer
@@ -187,12 +189,17 @@ class PrivateFetch:
 
 def _login(credential: Credential | None, url: str) -> dict[str, Any]:
     """What the program gets of the credential, and the host that it is for."""
-    if credential is None:
+    if credential is None or credential.kind is Kind.PUBLIC:
         return {"kind": "", "value": "", "user": "", "host": urlsplit(url).netloc, "host_keys": [], "address": ""}
     return {
         "kind": credential.kind, "value": credential.value, "user": credential.login, "host": credential.host,
         "host_keys": list(credential.host_keys), "address": credential.address.removesuffix(".git"),
     }  # fmt: skip
+
+
+def _plain(about: object) -> str:
+    """A name that the program gave, as text that can be encoded."""
+    return str(about)[:_ABOUT_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
 def _pieces(argv: list[str], names: list[str]) -> Iterator[bytes]:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from importlib import import_module
+from inspect import getsource
 
-from workers.fetch import inside
+_INSIDE = "workers.fetch.inside"
+_LFS = ("pointer", "address", "answers", "authenticate", "server", "files")
+# Its modules, each after those that it imports; the last one is the program.
+_PROGRAMS = {
+    "git": ("refused", "lfs", *(f"lfs.{name}" for name in _LFS), "git"),
+    "oci": ("refused", "oci"),
+}
+# Makes modules of their texts, under the names by which they import each other.
+_LOADER = """
+import sys, types
+for name, text in {modules!r}:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(text, name, "exec"), vars(module))
+module.main()
+"""
 
 
 @cache
 def command_of(name: str) -> tuple[str, ...]:
     """The command of this program. -I and -S: nothing of the environment, and only the standard library."""
-    text = resources.files(inside).joinpath(f"{name}.py").read_text()
-    return ("python3", "-I", "-S", "-c", text)
+    modules = [(full, getsource(import_module(full))) for full in (f"{_INSIDE}.{part}" for part in _PROGRAMS[name])]
+    return ("python3", "-I", "-S", "-c", _LOADER.format(modules=modules))

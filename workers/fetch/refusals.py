@@ -10,15 +10,52 @@ _LOG = "The log's last lines say why."
 _TOO_LARGE = {
     "space": ("it does not fit", "Leave out large files."),
     "submodules": ("it has too many submodules", "Set the credential without --submodules."),
+    "lfs-large": (
+        "its Git LFS files have {about}",
+        "Leave out large files, set the credential without --lfs, or ask for a larger BUILDFARM_SOURCE_BYTES.",
+    ),
+}
+# Of Git LFS. What is put in the place of {about} is the name of a file, or of a server.
+_LFS = {
+    "lfs-host": (
+        "its .lfsconfig names the LFS server {about}, and a credential goes only to its own host, protocol and path",
+        "Remove lfs.url from .lfsconfig, or set a credential that is for both addresses.",
+    ),
+    "lfs-refused": (
+        "its LFS server {about} refused the login, or has no Git LFS for it",
+        "Check that Git LFS is on for the repository, and that the key or token can read it.",
+    ),
+    "lfs-ssh": (
+        "{about} gave no LFS server over ssh",
+        "The host needs git-lfs-authenticate; else give the https address of the repository and a token for it.",
+    ),
+    "lfs-missing": (
+        "its LFS server does not have the content of {about}",
+        "Send it with git lfs push --all, and build again.",
+    ),
+    "lfs-wrong": (
+        "the content that came for {about} is not what its Git LFS pointer says",
+        "Send it anew with git lfs push --all, or ask the server's operator.",
+    ),
+    "lfs-extension": (
+        "{about} needs an extension of Git LFS, which is a program and is not run",
+        "Store the file without the extension.",
+    ),
+    "lfs-time": ("its LFS server {about} was too slow", "Build again, or leave out large files."),
+    "lfs-failed": ("its Git LFS files did not come: {about}", _LOG),
 }
 
 
-def refusal(code: str, url: str, ref: str, credential: Credential | None) -> AppError:
-    """The error for a code of the fetching program."""
+def refusal(code: str, url: str, ref: str, credential: Credential | None, about: str = "") -> AppError:
+    """The error for a code of the fetching program, and for what this names: a file or a server."""
+    about = "".join(letter if letter.isprintable() else "?" for letter in about)
     what = f"{url} could not be fetched" + (f" with the credential {credential.name}" if credential else "")
     if code in _TOO_LARGE:
         why, advice = _TOO_LARGE[code]
-        return TooLargeError(f"{what}: {why}.", advice=advice)
+        return TooLargeError(f"{what}: {why.format(about=about)}.", advice=advice)
+    if code in _LFS:
+        why, advice = _LFS[code]
+        return SourceError(f"{what}: {why.format(about=about)}.", advice=advice)
     if credential is not None and (words := _of_credential(code, credential)):
         why, advice = words
         return SourceError(f"{what}: {why}.", advice=advice)

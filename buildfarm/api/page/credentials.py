@@ -56,7 +56,8 @@ def _credential(form: dict[str, str]) -> NewCredential:
     keys = tuple(line for line in form.get("host_keys", "").splitlines() if line.strip())
     fields = {name: form.get(name, "") for name in ("kind", "address", "value", "user")}
     try:
-        return NewCredential.model_validate({**fields, "host_keys": keys, "submodules": "submodules" in form})
+        asked = {name: name in form for name in ("submodules", "lfs")}
+        return NewCredential.model_validate({**fields, "host_keys": keys, **asked})
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])  # never the input, which may be the value
         raise RequestError(f"The field {place} cannot be read.", advice="See docs/private-repositories.md.") from None

@@ -29,12 +29,12 @@ else:
 
 _tenant = click.option("--tenant", help="Those of all of this tenant's apps.")
 _app = click.option("--app", metavar="TENANT/APP", help="Those of this app; they win over its tenant's.")
-_KINDS = ("ssh-key", "token", "registry")
+_KINDS = ("ssh-key", "token", "registry", "public")
 
 
 @click.group()
 def credentials() -> None:
-    """Set deploy keys and tokens for private repositories, submodules and buildpacks.
+    """Set deploy keys and tokens for private repositories, submodules, Git LFS files and buildpacks.
 
     They are encrypted, shown never again, and given only to a sandbox that fetches and runs nothing of the app.
     """
@@ -44,7 +44,12 @@ def credentials() -> None:
 @_tenant
 @_app
 @click.argument("name")
-@click.option("--kind", type=click.Choice(_KINDS), required=True, help="ssh-key and token: git; registry: buildpacks.")
+@click.option(
+    "--kind",
+    type=click.Choice(_KINDS),
+    required=True,
+    help="ssh-key and token: git; registry: buildpacks; public: git without a login.",
+)
 @click.option("--for", "address", required=True, metavar="HOST[/PATH]", help="What it opens: github.com/acme/.")
 @click.option(
     "--file", "path", type=click.Path(path_type=Path), help="File with the key or token. Else: standard input."
@@ -52,6 +57,7 @@ def credentials() -> None:
 @click.option("--user", default="", help="The token's user. Default: x-access-token.")
 @click.option("--host-key", "host_keys", multiple=True, metavar="KEY", help="The host's public key; else learned once.")
 @click.option("--submodules", is_flag=True, help="Fetch the submodules of its repositories too.")
+@click.option("--lfs", is_flag=True, help="Fetch the Git LFS files of its repositories too.")
 @json_option
 def set_credential(
     *,
@@ -64,13 +70,14 @@ def set_credential(
     user: str,
     host_keys: tuple[str, ...],
     submodules: bool,
+    lfs: bool,
     as_json: bool,
 ) -> None:
     """Set a credential from now on, or replace it. Its value is read from a file or from standard input."""
     scope = _scope(tenant, app)
     new = rules.NewCredential(
         kind=rules.Kind(kind), address=address, value=_value(path, kind), user=user,
-        host_keys=host_keys, submodules=submodules,
+        host_keys=host_keys, submodules=submodules, lfs=lfs,
     )  # fmt: skip
     _change(name, new, scope, as_json=as_json)
 
@@ -125,6 +132,8 @@ def _scope(tenant: str | None, app: str | None) -> tuple[str, str | None]:
 
 
 def _value(path: Path | None, kind: str) -> str:
+    if kind == "public" and path is None:
+        return ""
     try:
         text = path.read_text() if path else sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
@@ -142,6 +151,6 @@ def _print(found: list[CredentialView], *, as_json: bool) -> None:
     for one in found:
         whose = "/".join(filter(None, (one.tenant, one.app)))
         keys = "\n".join(one.host_keys) + (" (learned)" if one.learned else "")
-        kind = one.kind + (", submodules" if one.submodules else "")
+        kind = ", ".join([one.kind, *["submodules"] * one.submodules, *["lfs"] * one.lfs])
         rows.add_row(whose, one.name, kind, one.address, keys)
     display.terminal().print(rows)

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     SSH_KEY = "ssh-key"  # git over ssh: a private key
     TOKEN = "token"  # git over https: a token or a password
     REGISTRY = "registry"  # buildpacks of another OCI registry: a password or a token of its user
+    PUBLIC = "public"  # git over https without a login, to fetch submodules and LFS files of public repositories
 
 
 class NewCredential(Frozen):
@@ -30,10 +31,11 @@ class NewCredential(Frozen):
         description="host, with or without a port and the beginning of a path",
         examples=["git.x.org/me/"],
     )
-    value: str = Field(repr=False, description="the private key, token or password")
+    value: str = Field("", repr=False, description="the private key, token or password; none if it is public")
     user: str = Field("", max_length=255, description="the token's user; of a registry it must be named")
     host_keys: tuple[str, ...] = Field((), max_length=10, description="ssh: the host's public keys; none: learned once")
     submodules: bool = Field(False, description="fetch the submodules of its repositories too")
+    lfs: bool = Field(False, description="fetch the Git LFS files of its repositories too")
 
 
 class CredentialView(Frozen):
@@ -48,6 +50,7 @@ class CredentialView(Frozen):
     host_keys: tuple[str, ...] = ()  # as ssh shows them: SHA256:…
     learned: bool = False  # the host's keys are those of the first connection
     submodules: bool = False
+    lfs: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class Credential:
     app: str | None
     kind: Kind
     address: str  # host[:port]/path, the path without its end
-    value: str = field(repr=False)  # empty: it cannot be decrypted
+    value: str = field(repr=False)  # empty: it cannot be decrypted, unless it is public
     user: str = ""
     host_keys: tuple[str, ...] = ()  # type and base64, as known_hosts has them behind a host's name
     learned: bool = False
     submodules: bool = False
+    lfs: bool = False
 
     @property
     def host(self) -> str:

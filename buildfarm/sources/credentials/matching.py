@@ -55,8 +55,12 @@ def choose(credentials: Iterable[S], url: str) -> S | None:
     if place is None:
         return None
     kind, wanted = place
-    fitting = [one for one in credentials if one.kind is kind and _covers(one.address, wanted)]
-    return min(fitting, key=lambda one: (one.app is None, -len(one.address), one.name), default=None)
+    kinds = (Kind.TOKEN, Kind.PUBLIC) if kind is Kind.TOKEN else (kind,)
+    fitting = [one for one in credentials if one.kind in kinds and _covers(one.address, wanted)]
+    return min(
+        fitting, default=None,
+        key=lambda one: (one.app is None, -len(one.address), one.kind is Kind.PUBLIC, one.name),
+    )  # fmt: skip
 
 
 def lacking(credentials: Iterable[S], urls: Iterable[str]) -> str:

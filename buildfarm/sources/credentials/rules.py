@@ -32,7 +32,9 @@ def checked(name: str, new: NewCredential) -> NewCredential:
     check_name(name)
     address = _address(name, new)
     value = new.value.rstrip("\r\n")  # a file's end
-    if not VALUE_CHARS_MIN <= len(value) <= VALUE_CHARS_MAX or "\0" in value:
+    if new.kind is Kind.PUBLIC:
+        _check_public(name, new)
+    elif not VALUE_CHARS_MIN <= len(value) <= VALUE_CHARS_MAX or "\0" in value:
         raise _refused(name, f"its value must have {VALUE_CHARS_MIN} to {VALUE_CHARS_MAX:,} characters and no NUL")
     if not _USER.fullmatch(new.user):
         raise _refused(name, "its user must be printable ASCII without a colon")
@@ -40,6 +42,8 @@ def checked(name: str, new: NewCredential) -> NewCredential:
         value = _private_key(name, value)
     elif not value.isprintable() or not value.isascii():
         raise _refused(name, f"a {new.kind} is one line of printable ASCII")
+    if new.kind is Kind.REGISTRY and (new.submodules or new.lfs):
+        raise _refused(name, "a registry has no submodules and no Git LFS files")
     if new.kind is Kind.REGISTRY and not new.user:
         raise _refused(name, "a registry's credential needs its user (--user)")
     if new.host_keys and new.kind is not Kind.SSH_KEY:
@@ -49,6 +53,13 @@ def checked(name: str, new: NewCredential) -> NewCredential:
     except ValueError as error:
         raise _refused(name, "a host key is written as in known_hosts: [host] ssh-ed25519 AAAA…") from error
     return new.model_copy(update={"address": address, "value": value, "host_keys": host_keys})
+
+
+def _check_public(name: str, new: NewCredential) -> None:
+    if new.value or new.user:
+        raise _refused(name, "a public repository has no user and no value: use --kind token for a login")
+    if not new.submodules and not new.lfs:
+        raise _refused(name, "public repositories are fetched anyway: add --lfs or --submodules")
 
 
 def check_name(name: str) -> None:

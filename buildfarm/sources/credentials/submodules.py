@@ -1,4 +1,4 @@
-"""Submodules of private repositories: whether they are fetched, which a request does not say, and from where. Pure."""
+"""What is fetched beside a repository, which a request does not say: its submodules and Git LFS files. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from buildfarm.sources.credentials.matching import Scoped, choose
 
 
 class Asking(Scoped, Protocol):
-    """A credential, and whether submodules are fetched with it."""
+    """A credential, and whether submodules and Git LFS files are fetched with it."""
 
     @property
     def submodules(self) -> bool: ...
+    @property
+    def lfs(self) -> bool: ...
 
 
 def addresses_of(request: object) -> list[str]:
@@ -25,11 +27,11 @@ def addresses_of(request: object) -> list[str]:
     return [name for name in named if "://" in name or "@" in name]
 
 
-def with_submodules(credentials: Iterable[Asking], names: Iterable[str]) -> bool:
-    """Whether the submodules of a source or a buildpack of these names are fetched."""
+def fetches_more(credentials: Iterable[Asking], names: Iterable[str]) -> bool:
+    """Whether the submodules or Git LFS files of a source or a buildpack of these names are fetched."""
     known = list(credentials)
     chosen = [choose(known, name.partition("#")[0]) for name in names]
-    return any(one is not None and one.submodules for one in chosen)
+    return any(one is not None and (one.submodules or one.lfs) for one in chosen)
 
 
 def submodule_url(parent: str, url: str) -> str:

@@ -16,6 +16,7 @@ from buildfarm.store.database import Database
 CREDENTIALS_MAX = 100  # of a tenant with all of its apps
 SEALED_BYTES_MAX = 524_288
 _SHOWN = ("kind", "address", "user", "host_keys", "learned", "submodules")
+_SHOWN_IF_SET = ("lfs",)  # versions without it read, and compare, the text of all others
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class CredentialStore:
             app, _, name = place.rpartition(":")
             shown, _, sealed = text.rpartition(" ")
             known = json.loads(shown)
-            found[app, name] = {field: known[field] for field in _SHOWN}, sealed
+            found[app, name] = _fields(known), sealed
         return found
 
     def _key(self, tenant: str) -> str:
@@ -108,7 +109,12 @@ class CredentialStore:
 
 
 def _joined(shown: dict[str, Any], sealed: str) -> str:
-    return f"{json.dumps({field: shown[field] for field in _SHOWN}, separators=(',', ':'))} {sealed}"
+    return f"{json.dumps(_fields(shown), separators=(',', ':'))} {sealed}"
+
+
+def _fields(known: dict[str, Any]) -> dict[str, Any]:
+    """What of these is shown."""
+    return {field: known[field] for field in _SHOWN} | {field: True for field in _SHOWN_IF_SET if known.get(field)}
 
 
 def _place(app: str | None, name: str) -> str:

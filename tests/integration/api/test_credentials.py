@@ -41,7 +41,8 @@ def body(name, app=None, tenant=None, **fields):
 def test_a_tenant_sets_lists_and_removes_its_own(api):
     with api.as_("shop", "read", "submit") as tenant:
         assert tenant.put("/v1/credentials", json=body("team")).status_code == 200
-        answer = tenant.put("/v1/credentials", json=body("own", "web", user="robot", submodules=True))
+        answer = tenant.put("/v1/credentials", json=body("own", "web", user="robot", submodules=True, lfs=True))
+        assert [one["lfs"] for one in answer.json()] == [False, True]
         assert [(one["app"], one["name"], one["address"]) for one in answer.json()] == [
             (None, "team", "git.example.org/me"), ("web", "own", "git.example.org/me"),
         ]  # fmt: skip
@@ -57,7 +58,7 @@ def test_a_tenant_sets_lists_and_removes_its_own(api):
     assert not [key for key, text in all_stored(api.farm).items() if CANARY in text]
     assert CANARY not in api.log.read_text()
     (found,) = api.farm.fetch_credentials.of("shop", "web")
-    assert (found.value, found.user, found.submodules) == (CANARY, "robot", True)
+    assert (found.value, found.user, found.submodules, found.lfs) == (CANARY, "robot", True, True)
     assert CANARY not in repr(found)
     assert api.farm.fetch_credentials.of("shop", "other") == ()
 
@@ -103,14 +104,15 @@ def test_another_key_of_the_farm_loses_no_other_credential(farm):
     assert {one.name: one.value for one in farm.fetch_credentials.of("shop", "web")} == {"lost": "", "key": CANARY}
 
 
-def test_a_buildpack_with_submodules_counts_as_an_input_that_no_request_names(farm):
-    new = NewCredential(kind=Kind.TOKEN, address="h.example.org/packs", value=CANARY, submodules=True)
+@pytest.mark.parametrize("field", ["submodules", "lfs"])
+def test_a_buildpack_with_more_to_fetch_counts_as_an_input_that_no_request_names(farm, field):
+    new = NewCredential(kind=Kind.TOKEN, address="h.example.org/packs", value=CANARY, **{field: True})
     farm.set_credential("key", new, tenant="shop")
     pack = f"https://h.example.org/packs/x.git#{'a' * 40}"
     request = BuildRequest(tenant="shop", app="web", source=SOURCE)
-    assert not farm._has_submodules(request)
-    assert farm._has_submodules(request.model_copy(update={"buildpacks": (pack,)}))
-    assert farm._has_submodules(request.model_copy(update={"buildpack_order": (pack,)}))
+    assert not farm._fetches_more(request)
+    assert farm._fetches_more(request.model_copy(update={"buildpacks": (pack,)}))
+    assert farm._fetches_more(request.model_copy(update={"buildpack_order": (pack,)}))
 
 
 def test_the_keys_of_a_host_are_learned_once(farm, tmp_path):
@@ -148,12 +150,23 @@ def test_a_build_with_credentials_is_left_to_newer_nodes(farm):
     new = NewCredential(kind=Kind.TOKEN, address="h.example.org", value=CANARY)
     farm.set_credential("key", new, tenant="shop")
     after = farm.submit(request)
+    farm.set_credential("open", NewCredential(kind=Kind.PUBLIC, address="h.org", lfs=True), tenant="shop")
+    newest = farm.submit(request)
     policies = [
         json.loads(farm.database.client.hget(farm.database.key("build", build.id), "request"))["run_policy"]
-        for build in (before, after)
+        for build in (before, after, newest)
     ]
-    assert policies == ["latest_queued", "latest_queued+credentials"]
-    assert farm.get(after.id).request == request
+    assert policies == ["latest_queued", "latest_queued+credentials", "latest_queued+credentials+lfs"]
+    assert farm.get(after.id).request == farm.get(newest.id).request == request
+
+
+def test_a_credential_without_git_lfs_is_stored_as_versions_before_wrote_it(farm):
+    new = NewCredential(kind=Kind.TOKEN, address="h.example.org", value=CANARY)
+    for name, lfs in (("before", False), ("asks", True)):
+        farm.set_credential(name, new.model_copy(update={"lfs": lfs}), tenant="shop")
+    stored = farm.database.client.hgetall(farm.database.key("credentials", "shop"))
+    assert ["lfs" in stored[name].rpartition(" ")[0] for name in ("before", "asks")] == [False, True]
+    assert {one.name: one.lfs for one in farm.fetch_credentials.of("shop", "web")} == {"before": False, "asks": True}
 
 
 def test_the_command_line_sets_lists_and_removes(api, tmp_path):
@@ -175,12 +188,15 @@ def test_the_command_line_sets_lists_and_removes(api, tmp_path):
     assert code == 0, told
     assert "cli/web deploy ssh-key h.example.org/team ssh-ed25519 SHA256:" in told
     assert command("set", "token", *app, "--kind", "token", "--for", "h.example.org", stdin=f"{CANARY}\n")[0] == 0
+    code, told = command("set", "open", *app, "--kind", "public", "--for", "open.example.org/me/", "--lfs")
+    assert (code, "cli/web open public, lfs open.example.org/me" in told) == (0, True), told
     assert {one.name: one.value for one in api.farm.fetch_credentials.of("cli", "web")} == {
         "deploy": key,
+        "open": "",
         "token": CANARY,
     }
     code, told = command("list", *app, "--json")
-    assert [one["name"] for one in json.loads(told)] == ["deploy", "token"]
+    assert [one["name"] for one in json.loads(told)] == ["deploy", "open", "token"]
     assert command("remove", "deploy", *app)[0] == 0
     code, told = command("remove", "deploy", *app)
     assert (code, "cli/web has no credential deploy" in told) == (2, True)

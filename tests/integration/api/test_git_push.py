@@ -19,7 +19,9 @@ from buildfarm.model import Failure, Fault, Phase, State
 from buildfarm.sources.packing import digest_of, packed
 from buildfarm.store import Leases, Logs
 from testkit.builds import wait_for
+from testkit.git_server import Repository
 from testkit.git_server.checkout import Checkout
+from testkit.git_server.lfs_client import lfs_client
 from testkit.serving import serving
 
 SETTINGS = {"BUILDFARM_GIT_PUSH": "true", "BUILDFARM_GIT_PUSH_BYTES": "2000000", "BUILDFARM_SOURCE_BYTES": "5000000"}
@@ -168,6 +170,15 @@ def test_what_breaks_a_limit_of_sources_is_refused_with_a_sentence(api, checkout
     checkout.git("reset", "-q", "--hard", "HEAD~1")
     checkout.commit({"zeros": bytes(5_000_001)})
     assert "(The commit has more than 5,000,000 bytes of files.)" in refused(api, checkout, "bomb")
+
+
+def test_the_hook_of_git_lfs_says_that_its_content_is_not_taken(api, tmp_path):
+    client, work = lfs_client(tmp_path / "client", ""), Repository.made(tmp_path / "app.git")
+    client.commit(work, {"index.html": "hi", "large.bin": b"x" * 5000})
+    good, said = client.push(work, address(api, "lfs"))
+    assert not good
+    assert "git push sends no Git LFS content to the farm, and the build would get pointers. Run `git lfs pull`" in said
+    assert not builds_of(api.farm, "lfs")
 
 
 def test_pushes_to_one_app_wait_for_each_other_and_the_newest_wins(api, checkout):

@@ -176,6 +176,10 @@ def test_credentials_are_set_and_removed_on_the_page_and_never_shown(api, module
         assert (wrong.status_code, "The credential deploy was not set" in wrong.text) == (422, True)
         assert secret not in wrong.text
         assert secret not in tab.post(place, data={**form, "kind": secret}).text
+        public = {**form, "name": "open", "kind": "public", "value": "", "lfs": "yes"}
+        assert tab.post(place, data=public).status_code == 303
+        assert "public, with Git LFS" in tab.get(place).text
+        assert tab.post(place, data={"remove": "yes", "name": "open", "scope": "app"}).status_code == 303
         assert tab.post(place, data={"remove": "yes", "name": "deploy", "scope": "app"}).status_code == 303
         assert tab.get("/apps/acme/web/credentials").status_code == 404
     with browser(api, "shop", "read") as tab:

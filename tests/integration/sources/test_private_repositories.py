@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from buildfarm.config_vars.build_variables import BuildVariable
@@ -10,6 +12,8 @@ from buildfarm.model import State
 from buildfarm.sources.address import GitSource
 from buildfarm.sources.credentials import Kind, NewCredential
 from testkit.builds import gateway_of
+from testkit.git_server.lfs import OVER_SSH, PATH, SESSION
+from testkit.git_server.lfs_client import lfs_client
 from testkit.git_server.private import private_git
 from testkit.git_server.ssh_server import make_key
 from testkit.queue.stored import all_stored
@@ -76,6 +80,32 @@ def test_a_private_source_submodule_and_buildpack_are_built_and_the_build_sees_n
     places = [log, built.node.log.read_text(), *map(str, content), *all_stored(farm).values()]
     assert not [text for text in places for secret in secrets if secret in text]
     record_property("seen", f"{len(places)} places without the key and the token")
+
+
+def test_git_lfs_files_come_over_https_and_over_ssh_if_they_are_asked_for(built, private, tmp_path, record_property):
+    git, key = private
+    farm, tenant = built.farm, built.tenant
+    repository, content = git.repository("team/lfs.git"), bytes(range(256)) * 1000
+    client = lfs_client(tmp_path / "client", git.authority)
+    look = "#!/bin/bash\necho Lfs\n", "#!/bin/bash\ncd $1; wc -c picture.bin deep/other.bin; ls -a\n"
+    files = {"bin/detect": look[0], "bin/compile": look[1], "picture.bin": content, "deep/other.bin": b"other"}
+    client.commit(repository, {**files, "Procfile": "web: true\n"})
+    repository_url = f"{git.https.url}/team/lfs.git"
+    client.send(repository, repository_url.replace("://", f"://x-access-token:{TOKEN}@"))
+    git.ssh.authenticate(json.dumps({"href": repository_url + PATH.rstrip("/"), "header": {"Authorization": OVER_SSH}}))
+    for app, kind, url, value in (
+        ("https", Kind.TOKEN, repository_url, TOKEN), ("ssh", Kind.SSH_KEY, git.ssh_url("team/lfs.git"), key),
+    ):  # fmt: skip
+        farm.set_credential(app, credential(kind, url, value, lfs=True), tenant=tenant, app=f"lfs-{app}")
+        build = built.request(source=GitSource(url=url), app=f"lfs-{app}", buildpacks=())
+        log = built.log(build)
+        assert build.state is State.SUCCEEDED, log
+        assert {"256000 picture.bin", "5 deep/other.bin"} <= {" ".join(line.split()) for line in log.splitlines()}
+        assert "Fetching 2 Git LFS objects, 256,005 bytes in all" in log
+        assert "pointers" not in log
+        places = [log, built.node.log.read_text(), *all_stored(farm).values()]
+        assert not [text for text in places for secret in (TOKEN, OVER_SSH, SESSION) if secret in text]
+    record_property("seen", "256,005 bytes over https and over ssh")
 
 
 def test_a_revoked_key_and_a_changed_host_key_are_named(built, private):

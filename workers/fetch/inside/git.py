@@ -16,6 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from workers.fetch.inside.lfs.files import fetch as fetch_lfs
+from workers.fetch.inside.refused import RefusedError
+
 MEMORY = "/platform/env"  # a file system in memory, which the user of the build alone can enter
 _SUBMODULES_MAX = 100
 _KEPT = re.compile(r"PATH|SSL_CERT_FILE|GIT_SSL_CAINFO|CURL_CA_BUNDLE|(https?|no|all)_proxy", re.IGNORECASE)
@@ -47,10 +50,6 @@ if sys.argv[2] == "get" and asked.get("protocol") == "https" and (place == mine 
 """
 
 
-class RefusedError(Exception):
-    """It cannot be fetched; the text is a code for the node."""
-
-
 class Git:
     """git in a folder, with one credential or none."""
 
@@ -65,7 +64,7 @@ class Git:
             **own, "HOME": "/tmp", "LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false", "SSH_ASKPASS": "/bin/false",
             "GIT_ALLOW_PROTOCOL": schemes["ssh" if job["kind"] == "ssh-key" else job["kind"]],
-            "GIT_LFS_SKIP_SMUDGE": "1", "GIT_SSH_COMMAND": self._ssh(),
+            "GIT_ATTR_NOSYSTEM": "1", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_SSH_COMMAND": self._ssh(),
         }  # fmt: skip
         pairs = list(config.items())
         if job["kind"] == "token":
@@ -81,6 +80,16 @@ class Git:
             check=False,
         )  # fmt: skip
         return done.returncode == 0, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+    def read(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Its output as it is. Raises RefusedError, and shows what git said."""
+        command = ["git", *arguments]
+        done = subprocess.run(
+            command, cwd=self.into, env=self.environment, input=stdin, capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            raise refused(done.stderr.decode(errors="replace"))
+        return done.stdout
 
     def must(self, *arguments: str) -> str:
         """Its output. Raises RefusedError, and shows what git said."""
@@ -130,7 +139,8 @@ def fetch(git: Git) -> dict[str, Any]:
     git.must("init", "--quiet", "--template=")
     commit = _by_id(git, url, ref) if re.fullmatch("[0-9a-f]{40}", ref) else _by_name(git, url, ref)
     git.must("checkout", "--quiet", f"{commit}^{{commit}}")
-    answer = {"commit": git.must("rev-parse", "HEAD").strip(), "submodules": _submodules(git)}
+    answer: dict[str, Any] = {"commit": git.must("rev-parse", "HEAD").strip(), "submodules": _submodules(git)}
+    answer["lfs_bytes"] = fetch_lfs(git) if git.job["lfs"] else 0
     for folder in [Path(at) / ".git" for at, folders, files in os.walk(git.into) if ".git" in folders + files]:
         folder.unlink() if folder.is_symlink() or not folder.is_dir() else shutil.rmtree(folder)
     return answer
@@ -223,7 +233,7 @@ def main() -> None:
         answer = resolve(git) if job["resolve"] else fetch(git)
         answer["host_keys"] = git.learned() if job["kind"] == "ssh-key" else []
     except RefusedError as error:
-        answer = {"failure": str(error)}
+        answer = {"failure": str(error), "about": error.about}
     finally:
         shutil.rmtree(memory)
     sys.stdout.write(json.dumps(answer))

@@ -21,16 +21,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from workers.fetch.inside.refused import RefusedError
+
 _SECONDS = 60
 _MANIFEST_BYTES_MAX = 4 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _INDEX = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _IMAGE = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-class RefusedError(Exception):
-    """It cannot be fetched; the text is a code for the node."""
 
 
 class _OverTls(urllib.request.HTTPRedirectHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
@@ -26,6 +27,10 @@ from buildfarm.settings import Settings
 
 _SERVICE = "git-receive-pack"
 _COMMANDS_BYTES, _COMMANDS_MAX = 1024 * 1024, 20_000  # those of a shallow clone count too
+_NO_LFS = (
+    "git push sends no Git LFS content to the farm, and the build would get pointers. Run `git lfs pull`, and build the"
+    " directory with `buildfarm build`. To push the pointers alone: git push --no-verify."
+)
 # The whole of a push must come at this rate, but it always has the seconds.
 _BYTES_PER_SECOND, _SECONDS_MIN = 128 * 1024, 600
 # A proxy must neither keep the answer nor hold it back (`X-Accel-Buffering` is of ngx_http_proxy_module).
@@ -69,6 +74,11 @@ def make_router(settings: Settings) -> APIRouter:
             return refusal(error)
         except ClientDisconnect:
             return refusal(RequestError("The connection ended in the middle of the push."))
+
+    @router.post("/info/lfs/objects/batch")
+    async def lfs_objects() -> Response:
+        """What the hook of git-lfs asks before a push (Git LFS, api/batch.md); its user reads the message."""
+        return Response(json.dumps({"message": _NO_LFS}), 403, media_type="application/vnd.git-lfs+json")
 
     return router
 

@@ -129,7 +129,7 @@ def request(**fields):
     return BuildRequest(tenant="t", app="a", source=GitSource(url="https://example.org/a.git"), **fields)
 
 
-@pytest.mark.parametrize("marks", ["", "+variables", "+variables+credentials"])
+@pytest.mark.parametrize("marks", ["", "+variables", "+variables+credentials", "+credentials+lfs"])
 @pytest.mark.parametrize("size", [None, "large"])
 def test_an_older_node_cannot_read_a_clean_request_and_this_one_can(marks, size):
     text = _stored(request(clean=True, size=size), marks=marks)
@@ -144,7 +144,9 @@ def test_a_request_of_the_standard_size_is_stored_as_versions_before_wrote_it():
     assert '"run_policy":"latest_queued"' in _stored(request())
 
 
-@pytest.mark.parametrize("marks", ["", "+variables", "+credentials", "+variables+credentials"])
+@pytest.mark.parametrize(
+    "marks", ["", "+variables", "+credentials", "+variables+credentials", "+variables+credentials+lfs"]
+)
 def test_an_older_node_cannot_read_a_request_for_another_size_and_this_one_can(marks):
     text = _stored(request(size="large"), marks=marks)
     assert '"run_policy":"latest_queued+size' in text

@@ -20,7 +20,7 @@ from buildfarm.sources.credentials import Credential, CredentialView, Kind, NewC
 from buildfarm.sources.credentials.host_keys import fingerprint, host_key
 from buildfarm.sources.credentials.matching import advice_for, choose, lacking, place_of
 from buildfarm.sources.credentials.rules import checked
-from buildfarm.sources.credentials.submodules import submodule_url, with_submodules
+from buildfarm.sources.credentials.submodules import fetches_more, submodule_url
 
 PKCS8 = serialization.PrivateFormat.PKCS8
 VALUE = "canary-value-2f61"
@@ -106,11 +106,30 @@ def test_what_fits_has_the_credentials_host_and_path(address, rest):
         assert rest == "" or rest[0] in "/.?#:"
 
 
-def test_submodules_are_those_of_a_source_or_a_buildpack():
-    view = CredentialView(name="k", tenant="shop", kind=Kind.SSH_KEY, address="h.org/a", submodules=True)
-    assert with_submodules([view], ["", "python", "git@h.org:a/pack.git#main"])
-    assert not with_submodules([view], ["", "https://h.org/a/pack.git#main", "git@h.org:b/pack.git"])
-    assert not with_submodules([view.model_copy(update={"submodules": False})], ["git@h.org:a/pack.git"])
+@pytest.mark.parametrize("field", ["submodules", "lfs"])
+def test_more_is_fetched_of_a_source_or_a_buildpack(field):
+    view = CredentialView(name="k", tenant="shop", kind=Kind.SSH_KEY, address="h.org/a", **{field: True})
+    assert fetches_more([view], ["", "python", "git@h.org:a/pack.git#main"])
+    assert not fetches_more([view], ["", "https://h.org/a/pack.git#main", "git@h.org:b/pack.git"])
+    assert not fetches_more([view.model_copy(update={field: False})], ["git@h.org:a/pack.git"])
+
+
+def test_a_public_address_counts_unless_a_token_is_for_the_same():
+    public = credential("a", kind=Kind.PUBLIC)
+    token = credential("z", kind=Kind.TOKEN)
+    for order in itertools.permutations([public, token]):
+        assert choose(order, "https://github.com/acme/app.git") is token
+    deeper = credential("deep", kind=Kind.PUBLIC, address="github.com/acme/app")
+    assert choose([token, deeper], "https://github.com/acme/app.git") is deeper
+    assert choose([public], "https://github.com/acme/app.git") is public
+    assert not choose([public], "git@github.com:acme/app.git")
+    assert not choose([public], "oci://github.com/acme/app:v1")
+
+
+def test_a_public_address_has_no_value():
+    new = NewCredential(kind=Kind.PUBLIC, address="https://GitHub.com/acme/", lfs=True)
+    kept = checked("open", new)
+    assert (kept.address, kept.value, kept.lfs) == ("github.com/acme", "", True)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +202,11 @@ def test_a_key_is_kept_as_ssh_reads_it():
         ({"value": VALUE, "user": "a\nb"}, "printable ASCII"),
         ({"kind": Kind.REGISTRY}, "needs its user"),
         ({"host_keys": ("ssh-ed25519 AAAA",)}, "only an ssh key has keys of its host"),
+        ({"kind": Kind.REGISTRY, "user": "me", "lfs": True}, "has no submodules and no Git LFS files"),
+        ({"kind": Kind.PUBLIC, "lfs": True}, "has no user and no value"),
+        ({"kind": Kind.PUBLIC, "lfs": True, "value": "", "user": "me"}, "has no user and no value"),
+        ({"kind": Kind.PUBLIC, "value": ""}, "add --lfs or --submodules"),
+        ({"kind": Kind.PUBLIC, "value": "", "lfs": True, "host_keys": ("x",)}, "only an ssh key has keys of its host"),
         ({"kind": Kind.SSH_KEY}, "is not a private key of ssh"),
         ({"kind": Kind.SSH_KEY, "value": private_key(b"secret", PKCS8)}, "has a passphrase"),
         ({"kind": Kind.SSH_KEY, "value": private_key(), "host_keys": ("nonsense",)}, "as in known_hosts"),

@@ -63,7 +63,7 @@ def test_lfs_pointers_get_one_line(lines, record_property):
     )
     assert "\n".join(found) == (
         "Files are Git LFS pointers, without their content: 0.psd, 1.psd, 2.psd, 3.psd, 4.psd and 2 more. "
-        "Run `git lfs pull`, and build the directory."
+        "Run `git lfs pull`, and build the directory with `buildfarm build`."
     )
     record_property("seen", "one line for seven pointers")
 
@@ -81,3 +81,14 @@ def test_submodules_get_one_line(lines, record_property):
 
 def test_a_source_that_has_everything_gets_no_line(lines):
     assert lines({"app.py": "", "a/b": "x" * 150, ".gitmodules": "[core]\n"}, {"link": "a/b"}) == []
+
+
+def test_what_a_node_could_fetch_itself_says_how(tmp_path):
+    (tmp_path / "a.psd").write_text(POINTER)
+    (tmp_path / ".gitmodules").write_text('[submodule "a"]\n\tpath = a\n\turl = x\n')
+    app = BuildFolder(tmp_path)
+    found = remarks(app.scan().found, lambda path: app.read(path, 10_000) or b"", app.link_target, fetched=True)
+    assert "".join(found) == (
+        "Files are Git LFS pointers, without their content: a.psd. "
+        "To fetch it, set the credential of the repository with --lfs: docs/private-repositories.md."
+    )

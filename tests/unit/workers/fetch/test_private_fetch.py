@@ -41,9 +41,12 @@ class Pool:
 
 
 def private(*credentials, answer=None, cut=False, learn=lambda *_: True):
-    pool = Pool({"commit": "c0ffee", "host_keys": [KEY]} if answer is None else answer, cut=cut)
+    pool = Pool(
+        {"commit": "c0ffee", "host_keys": [KEY], "submodules": [], "lfs_bytes": 0} if answer is None else answer,
+        cut=cut,
+    )
     return PrivateFetch(
-        pool, "image", "shop/web", credentials, NO_VARIABLES, learn, lambda _: None, lambda: None, 2**20
+        pool, "image", "shop/web", credentials, NO_VARIABLES, learn, lambda _: None, lambda: None, 2**20, 1000
     )  # fmt: skip
 
 
@@ -56,12 +59,13 @@ def test_what_a_node_keeps_is_of_one_credential_and_of_its_submodules():
         private(with_submodules).stamp(URL),
         private(with_submodules, OTHER).stamp(URL),  # submodules can come by any
         private(with_submodules, replace(OTHER, value="canary-new")).stamp(URL),
+        private(replace(OURS, lfs=True)).stamp(URL),
     }
-    assert len(stamps) == 5
+    assert len(stamps) == 6
 
 
 @pytest.mark.parametrize(
-    ("submodules", "asked", "used", "repeatable"),
+    ("more", "asked", "used", "repeatable"),
     [
         (False, [URL], [], True),
         (True, [URL], [], False),
@@ -71,8 +75,43 @@ def test_what_a_node_keeps_is_of_one_credential_and_of_its_submodules():
         (False, [""], ["ssh://git@h.org/a/pack.git#abc"], False),  # an app's file names it, no request
     ],
 )
-def test_a_result_counts_for_equal_requests_if_these_show_all_that_is_fetched(submodules, asked, used, repeatable):
-    assert private(replace(OURS, submodules=submodules)).repeatable(asked, used) is repeatable
+@pytest.mark.parametrize("field", ["submodules", "lfs"])
+def test_a_result_counts_for_equal_requests_if_these_show_all_that_is_fetched(field, more, asked, used, repeatable):
+    assert private(replace(OURS, **{field: more})).repeatable(asked, used) is repeatable
+
+
+def test_git_lfs_files_are_fetched_with_the_credential_that_asks_for_them():
+    url = "https://h.org/a/b.git"
+    for credential, asked in ((OURS, False), (replace(OURS, lfs=True), True)):
+        fetch = private(credential)
+        fetch.pin(URL, "main")
+        assert [(job["lfs"], job["lfs_bytes"]) for job in fetch.pool.jobs] == [(asked, 1000)]
+    fetch = private(
+        Credential(name="open", tenant="shop", app=None, kind=Kind.PUBLIC, address="h.org", value="", lfs=True)
+    )
+    fetch.pin(url, "main")
+    (job,) = fetch.pool.jobs
+    assert (job["kind"], job["value"], job["address"], job["lfs"]) == ("", "", "", True)
+
+
+def test_submodules_get_what_is_left_of_the_limit():
+    """Each answer here says that the repository's own Git LFS files have 400 bytes."""
+    ours = replace(OURS, lfs=True, submodules=True)
+    submodule = {"path": "lib", "url": "../lib.git", "commit": "c"}
+    fetch = private(ours, answer={"commit": "c", "host_keys": [KEY], "submodules": [], "lfs_bytes": 400})
+    answer = {"submodules": [submodule, {**submodule, "path": "lib2"}], "lfs_bytes": 400}
+    with fetch.pool.take() as (_, sandbox):
+        fetch._fetch_submodules(sandbox, URL, answer)
+    assert [job["lfs_bytes"] for job in fetch.pool.jobs] == [600, 200]
+
+
+@pytest.mark.parametrize("about", ["a.bin\n-----> forged", "\ud800", "x" * 10_000])
+def test_a_name_in_a_refusal_is_one_line(about):
+    with pytest.raises(SourceError, match=r"does not have the content of") as error:
+        private(OURS, answer={"failure": "lfs-missing", "about": about}).pin(URL, "main")
+    assert len(error.value.message) < 1000
+    assert error.value.message.isprintable()
+    assert error.value.message.encode()
 
 
 def test_a_credential_that_cannot_be_decrypted_fails_only_what_needs_it():

@@ -104,9 +104,14 @@ def test_what_git_says_becomes_a_code(said, code, capsys):
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("code", ["refused", "host-key", "space", "submodules", "failed", "path", "digest", "platform"])
+LFS = ("large", "host", "refused", "ssh", "missing", "wrong", "extension", "time", "failed")
+CODES = ["refused", "host-key", "space", "submodules", "failed", "path", "digest", "platform"]
+
+
+@pytest.mark.parametrize("code", [*CODES, *(f"lfs-{end}" for end in LFS)])
 def test_each_refusal_names_the_address_the_credential_and_what_to_do(code):
-    error = refusal(code, "ssh://h.org/a/b", "main", CREDENTIAL)
+    error = refusal(code, "ssh://h.org/a/b", "main", CREDENTIAL, "big.bin")
+    assert ("big.bin" in error.message) is code.startswith("lfs-")
     assert isinstance(error, SourceError | TooLargeError)
     assert "ssh://h.org/a/b" in error.message
     assert "deploy" in error.message

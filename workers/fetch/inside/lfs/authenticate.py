@@ -1,0 +1,44 @@
+"""Asks a host over ssh for its LFS server ("Server Discovery" of github.com/git-lfs/git-lfs, "SSH")."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from typing import Any
+from urllib.parse import urlsplit
+
+from workers.fetch.inside.lfs.answers import address_of, say
+from workers.fetch.inside.refused import RefusedError
+
+_SECONDS = 60
+
+
+def over_ssh(job: dict[str, Any], address: str, environment: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The LFS server's address, and the headers that it gets. Raises RefusedError.
+
+    The host of the credential chooses them, and is known by its host key; the key itself goes nowhere else.
+    """
+    url, host = urlsplit(address), str(job["host"]).partition(":")[0]
+    to = f"{url.username}@{host}" if url.username else host
+    ssh = environment["GIT_SSH_COMMAND"].split()
+    command = [*ssh, "--", to, f"git-lfs-authenticate {shlex.quote(url.path)} download"]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+        )
+        if done.stderr:
+            say(done.stderr.decode(errors="replace"))
+        done.check_returncode()
+        return _given(done.stdout, f"https://{host}{url.path}/info/lfs")
+    except (ValueError, TypeError, AttributeError, subprocess.SubprocessError) as error:
+        say("git-lfs-authenticate did not answer with an address of https.")
+        raise RefusedError("lfs-ssh", host) from error
+
+
+def _given(answer: bytes, usual: str) -> tuple[str, dict[str, str]]:
+    """The address and the headers of an answer. Raises ValueError, TypeError or AttributeError."""
+    place, headers = address_of({"href": usual, **json.loads(answer)})
+    if urlsplit(place).scheme != "https":
+        raise ValueError("it is not an address with TLS")
+    return place.rstrip("/"), headers
