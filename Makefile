@@ -180,7 +180,7 @@ verify-archive: $(STAMP) ## what 100,000 archived builds cost, and how fast one 
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.archive
 
-verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and what 1,000 moves cost; APPS=200 REAL_APPS=15 for less, PART=rules for one
+verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and what 1,000 moves cost; APPS=200 REAL_APPS=15 for less, PART=rules, redis, bundled, apps or cost for one
 	$(BIN)/buildfarm up --no-worker
 	PYTHONPATH=. $(BIN)/python -m verify.fleet
 

@@ -31,6 +31,7 @@ BuildfarmError
 │   ├── QueueFullError          request.queue_full: come back after retry_after_seconds
 │   ├── StorageLimitError       request.storage_full: the tenant has used up its bytes in the registry
 │   ├── NotRebasableError       request.not_rebasable: the app's image must stay on its base, or be built again
+│   ├── NotServedError          request.not_served: no build node is there for the build's size; one may come
 │   ├── ConflictError           request.conflict: this idempotency key stands for another request
 │   └── TooLateError            request.too_late: the build publishes its image and will succeed
 ├── NotFoundError           request.not_found
@@ -270,6 +271,12 @@ class NotRebasableError(RequestError):
     """The app's newest image cannot be put on that base; the message says why."""
 
     code = "request.not_rebasable"
+
+
+class NotServedError(RequestError):
+    """No build node serves the size of the build now."""
+
+    code = "request.not_served"
 
 
 class ConflictError(RequestError):

@@ -18,6 +18,8 @@ _ROLLOUTS, _LEADER = f"{_RELEASES}rollouts/test_rollouts.py", f"{_RELEASES}rollo
 _FACTS, _CHANNELS = f"{_RELEASES}test_facts.py", f"{_RELEASES}test_builds_on_channels.py"
 _HOSTS, _WAVES = f"{_RELEASES}rollouts/test_prewarmed_hosts.py", "tests/unit/buildfarm/releases/rollouts/test_waves.py"
 _MACHINE = "tests/unit/buildfarm/releases/rollouts/test_rollout_machine.py"
+_CAMPAIGN = "tests/unit/buildfarm/releases/rollouts/test_campaign_machine.py"
+_LIMITS = "tests/unit/buildfarm/releases/rollouts/test_campaign_limits.py"
 
 RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "a canary that fails goes back, and the rollout pauses": (
@@ -57,6 +59,15 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "an app is held back by a library, and by its stack, with the reason": (
         (_FACTS, "test_exactly_the_app_that_would_lose_a_library_is_held_back"),
         (_ROLLOUTS, "test_apps_that_cannot_move_are_listed_with_the_reason"),
+    ),
+    "whatever builds, tenants, nodes and people do, a campaign keeps the budget and undoes no deploy": (
+        (_CAMPAIGN, "TestCampaigns"),
+    ),
+    "a tenant over its limits, a cancelled build or the farm's fault stops no campaign": (
+        (_LIMITS, "test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_full"),
+        (_LIMITS, "test_a_build_that_its_tenant_s_limit_holds_for_an_hour_gives_its_place_to_others"),
+        (_LIMITS, "test_a_cancelled_build_leaves_the_app_out_and_does_not_count"),
+        (_LIMITS, "test_the_farm_s_faults_are_tried_again_and_count_at_the_third_time"),
     ),
     "hosts have the base before the first app moves": (
         (_HOSTS, "test_an_app_moves_when_all_hosts_have_the_base"),

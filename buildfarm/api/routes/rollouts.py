@@ -9,7 +9,7 @@ import anyio
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from buildfarm.api.caller import Admin, Caller, Operator, Reader, Submitter
+from buildfarm.api.caller import Admin, Caller, Operator, Reader, Submitter, in_turn
 from buildfarm.api.problems import responses
 from buildfarm.errors import NotFoundError, RequestError
 from buildfarm.fields import Frozen, Name
@@ -74,12 +74,16 @@ def plan(new: NewRollout, caller: Admin) -> RolloutView:
 
 
 @router.post("/v1/rollouts/rebuilds", tags=["rollouts"], status_code=201, responses=responses(*_DEED))
-def plan_rebuild(new: NewCampaign, caller: Admin) -> RolloutView:
+async def plan_rebuild(new: NewCampaign, caller: Admin) -> RolloutView:
     """Plan a campaign that rebuilds the apps which have a component in their own layers. Nothing is built before it is
     started, as a rollout."""
-    found = _service(caller).plan_rebuild(new.where, new.parameters)
-    caller.note("rollouts.plan", f"{found.id}: rebuild for {new.where}")
-    return found
+
+    def planned() -> RolloutView:
+        found = _service(caller).plan_rebuild(new.where, new.parameters)
+        caller.note("rollouts.plan", f"{found.id}: rebuild for {new.where}")
+        return found
+
+    return await in_turn(caller, planned)
 
 
 @router.get("/v1/rollouts", tags=["rollouts"], responses=responses(*_COMMON))

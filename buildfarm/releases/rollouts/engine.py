@@ -12,14 +12,13 @@ from buildfarm.releases.rollouts.channel import follow_channel
 from buildfarm.releases.rollouts.hosts import Hosts
 from buildfarm.releases.rollouts.mover import Composed, Mover, announcement, withdrawal
 from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
-from buildfarm.releases.rollouts.rebuilds.steps import RebuildSteps
-from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Turn, Wait, announced, next_step
+from buildfarm.releases.rollouts.rebuilds.steps import PASS_SECONDS, RebuildSteps
+from buildfarm.releases.rollouts.rules.machine import ENGINE, Move, Turn, Wait, announced, expired, next_step
 from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
 from buildfarm.releases.rollouts.watch import Watch
 from buildfarm.telemetry import Logger
 
 _BATCH = 32  # apps between two looks at whether this node still has the duty
-_PASS_SECONDS = 30.0  # of a turn for one rollout; health and other rollouts wait meanwhile
 _GONE_BACK = "it is on its previous image again"
 
 
@@ -83,9 +82,12 @@ class Engine(RebuildSteps):
         return []
 
     def _look(self, rollout: Rollout) -> None:
+        if ended := expired(rollout, self.mover.rollouts.database.now()):
+            self._turned(rollout, ended.rollout)
+            return
         apps = self._apps(rollout)
         unchecked = self._spared((app for app in apps.values() if app.state is AppState.UNCHECKED), rollout)
-        until = self.mover.clock() + _PASS_SECONDS
+        until = self.mover.clock() + PASS_SECONDS
         for start in range(0, len(unchecked), _BATCH):
             if not self.is_mine() or self.mover.clock() > until:
                 return
@@ -106,7 +108,7 @@ class Engine(RebuildSteps):
             rollout = self._write(Change(rollout, rollout, known, builds_on={} if rollout.rebuilds else kept))
         if rollout.rebuilds and rollout.phase.moves:
             rollout = self._arrivals(rollout)
-        until = self.mover.clock() + _PASS_SECONDS
+        until = self.mover.clock() + PASS_SECONDS
         while self.is_mine():
             put_off = {app.name for app in apps.values() if self.mover.is_put_off(app, rollout)}
             now = self.mover.rollouts.database.now()

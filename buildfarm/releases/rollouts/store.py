@@ -120,7 +120,8 @@ class Rollouts:
     def _trim(self) -> None:
         found = self._found()
         expired = [rollout_id for rollout_id, rollout in found.items() if rollout is None]
-        old = [one.id for one in self.all()[ROLLOUTS_MAX - 1 :] if not one.phase.active]
+        idle = sorted((one for one in found.values() if one and not one.phase.active), key=_is_worth_keeping)
+        old = [one.id for one in idle[: max(0, len(found) - len(expired) - ROLLOUTS_MAX + 1)]]
         with self.database.failures():
             pipeline: Any = self.database.client.pipeline()
             for rollout_id in (*expired, *old):
@@ -130,10 +131,15 @@ class Rollouts:
             pipeline.execute()
 
 
+def _is_worth_keeping(rollout: Rollout) -> tuple[bool, int]:
+    """The order in which they are removed: first plans that ended before they were started, then the oldest."""
+    return rollout.waves > 0 or not rollout.phase.final, rollout.number
+
+
 def digests_of_rollouts(database: Database) -> set[str]:
     """What rollouts that have not ended need of the registry. Raises StoreError.
 
-    Their bases, the images that they have composed, and those that apps go back to.
+    Their bases, the images that they have composed, those that apps go back to, and sources that are built again.
 
     Apps of a rollout that was superseded stay on its base until a later one ends; so do their builds.
     """
@@ -143,5 +149,5 @@ def digests_of_rollouts(database: Database) -> set[str]:
             continue
         found |= {rollout.base, rollout.source}
         for app in rollouts.apps(rollout.id).values():
-            found |= {app.image, app.previous, app.previous_base, app.kept_base}
+            found |= {app.image, app.previous, app.previous_base, app.kept_base, app.source}
     return {digest for one in found if (digest := one.rpartition("@")[2])}

@@ -46,7 +46,9 @@ class Watch:
         found += [
             self._observed(self._there(app, rollout, targets.get(app.name)), rollout, in_use, now) for app in moved
         ]
-        found += [self.campaign.followed(app, rollout) for app in apps.values() if app.state is AppState.BUILDING]
+        if rollout.rebuilds:
+            followed = self.campaign.followed(apps, rollout, now, holds)
+            found += [_held(app, rollout, holds.get(app.name)) for app in followed]
         return [app for app in found if app != apps[app.name]]
 
     def was_unhealthy(self, app: App, now: float) -> bool:

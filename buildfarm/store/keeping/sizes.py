@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from buildfarm.errors import NotFoundError, RequestError
+from buildfarm.errors import NotFoundError, NotServedError, RequestError
 from buildfarm.model import BuildRequest, Request
 from buildfarm.node import Node, NodeState
 from buildfarm.queue.names import STANDARD
@@ -86,7 +86,7 @@ class SizeRules:
         size = request.size or chosen
         self._check_allowed(size, request.tenant, allowed)
         if size != STANDARD and size not in self._served() | self.settings.sizes_on_demand:
-            raise RequestError(
+            raise NotServedError(
                 f"No build node serves the size {size} now.",
                 advice="Try again later, or ask for another size. buildfarm nodes shows which sizes the nodes serve.",
             )

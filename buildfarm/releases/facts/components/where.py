@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -25,6 +25,7 @@ class Search:
     store: ComponentStore
     expression: Expression
     listed_max: int = UNKNOWN_MAX  # of apps that are not known wholly
+    first_only: bool = False  # one place in an app's own layers and one in its base, not all of them
     _known: dict[str, LayerComponents] = field(default_factory=dict)
 
     def places(self, tenant: str | None, limit: int) -> Places:
@@ -45,7 +46,7 @@ class Search:
             elif partly & of_image.keys():
                 incomplete.append(name.removeprefix(_APPS))
             rows = self._rows(name, image, of_image) if image and naming & of_image.keys() else iter(())
-            some = list(islice(rows, max(1, limit - len(found))))
+            some = list(islice(_first(rows) if self.first_only else rows, max(1, limit - len(found))))
             apps += bool(some)
             found += some[: limit - len(found)]
         if tenant is None:
@@ -70,6 +71,17 @@ class Search:
                     version=component.version, is_compared=is_compared, path=f"/{path}", in_base=in_base,
                     base=image.base, since=image.base_since if in_base else image.layers.get(diff_id, 0.0),
                 )  # fmt: skip
+
+
+def _first(rows: Iterable[Place]) -> Iterator[Place]:
+    """The first of an app's own layers, and the first of its base."""
+    seen = set[bool]()
+    for place in rows:
+        if place.in_base not in seen:
+            seen.add(place.in_base)
+            yield place
+        if len(seen) == 2:
+            return
 
 
 def _seen(

@@ -9,22 +9,24 @@ from typing import Protocol
 from buildfarm.errors import (
     ConflictError,
     NotFoundError,
+    NotServedError,
     QueueFullError,
     RegistryFullError,
-    RequestError,
     StorageLimitError,
     StoreFullError,
     TooLateError,
     UnconfirmedError,
 )
 from buildfarm.model import Build, BuildRequest, Request, State
+from buildfarm.releases.rollouts.rebuilds.attempts import NotSubmittedError, waits, without_image
 from buildfarm.releases.rollouts.rebuilds.sources import Builds
 from buildfarm.releases.rollouts.rules.machine import reverted
-from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
+from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.settings import Settings
 from buildfarm.store import OnlyIf, Records
 
-_FULL = (QueueFullError, RegistryFullError, StorageLimitError, StoreFullError)
+_TENANT_FULL = (QueueFullError, StorageLimitError)
+_FARM_FULL = (RegistryFullError, StoreFullError)
 
 
 class BuildFarm(Builds, Protocol):
@@ -54,40 +56,45 @@ class CampaignBuilds:
 
     farm: BuildFarm
 
-    def submit(self, app: App, request: BuildRequest, rollout: Rollout) -> App:
-        """Submits the build that the app is noted for; the app as it is if that is done, else with the reason.
+    def submit(self, app: App, request: BuildRequest, rollout: Rollout) -> None:
+        """Submits the build that the app is noted for, unless a build of the tenant is newer.
 
-        A build of the tenant that is newer goes before it: then nothing is submitted, and the app waits.
+        Raises NotSubmittedError if it may be accepted later, and RequestError if not.
         """
         try:
             self.farm.submit_if(OnlyIf(app.previous, rollout.id, rollout.revision), request, app.build)
         except UnconfirmedError:  # it was accepted
-            return app
-        except ConflictError:
-            return waits(app, "a build of it is under way, or has just published")
-        except _FULL as error:
-            return waits(app, error.message)
-        except RequestError as error:
-            return replace(app, state=AppState.NOT_MOVABLE, build="", reasons=(error.message,))
-        return app
+            return
+        except ConflictError as error:
+            raise NotSubmittedError("a build of it is under way, or has just published") from error
+        except NotServedError as error:
+            raise NotSubmittedError(error.message) from error
+        except _TENANT_FULL as error:
+            raise NotSubmittedError(error.message, by_tenant=True) from error
+        except _FARM_FULL as error:
+            raise NotSubmittedError(error.message, by_farm=True) from error
 
-    def followed(self, app: App, rollout: Rollout) -> App:
-        """An app that is being rebuilt, with what has become of its build; its tag moves as after any build."""
+    def find(self, app: App) -> Build | None:
+        """The app's build; None if its node died before it was submitted, or if Redis lost it."""
         try:
-            build = self.farm.get(app.build)
-        except NotFoundError:  # the node died before it was submitted, or Redis lost it
-            return waits(app, "its build is to be submitted again")
+            return self.farm.get(app.build)
+        except NotFoundError:
+            return None
+
+    def followed(self, app: App, build: Build, rollout: Rollout) -> App:
+        """An app that is being rebuilt, with what has become of its build; its tag moves as after any build."""
         if not build.state.final:
             return app
-        if build.state is State.SUPERSEDED:
-            return waits(app, f"a newer build took the place of {build.id}")
         if build.result is None or build.state is not State.SUCCEEDED:
-            why = build.failure.message if build.failure else "it was cancelled"
-            return replace(reverted(app, f"build {build.id}: {why}"), wave=rollout.wave)
-        image, newest = str(build.result.digest), self.farm.records.tag_target(f"apps/{app.name}")
-        if newest == app.previous != image:
+            return without_image(app, build, rollout)
+        return self.published(replace(app, image=str(build.result.digest)), rollout)
+
+    def published(self, app: App, rollout: Rollout) -> App:
+        """An app whose build has published its image, if the app's tag is on it."""
+        newest = self.farm.records.tag_target(f"apps/{app.name}")
+        if newest == app.previous != app.image:
             return replace(reverted(app, "it was put back on its previous image"), wave=rollout.wave)
-        return replace(app, image=image) if newest == image else waits(app, "a newer build has published")
+        return app if newest == app.image else waits(app, "a newer build has published")
 
     def stopped(self, app: App) -> bool:
         """Cancels the app's build; whether it has ended without an image."""
@@ -98,8 +105,3 @@ class CampaignBuilds:
         except NotFoundError:
             return True
         return state.final and state is not State.SUCCEEDED
-
-
-def waits(app: App, why: str) -> App:
-    """The app when its turn is to come again."""
-    return replace(app, state=AppState.WAITING, build="", image="", stopped=False, reasons=(why,))

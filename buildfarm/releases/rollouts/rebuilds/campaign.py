@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
 from buildfarm.errors import NotFoundError, RegistryError
+from buildfarm.model import BuildRequest
 from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.facts.components.image import ImageReader
 from buildfarm.releases.models import Rebase
 from buildfarm.releases.rebases import Moves
 from buildfarm.releases.rollouts.changes import Announcement
 from buildfarm.releases.rollouts.mover import Composed, Mover, side_by_side
-from buildfarm.releases.rollouts.rebuilds.builds import CampaignBuilds, waits
+from buildfarm.releases.rollouts.rebuilds.attempts import waits
+from buildfarm.releases.rollouts.rebuilds.builds import CampaignBuilds
+from buildfarm.releases.rollouts.rebuilds.following import Following
 from buildfarm.releases.rollouts.rebuilds.sources import NoSourceError, last_source
 from buildfarm.releases.rollouts.rules.machine import announced, reverted
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
+from buildfarm.sources.address import ArtifactSource
 
 if TYPE_CHECKING:
     from buildfarm.releases.rollouts.rebuilds import contents
@@ -38,13 +42,9 @@ class Campaign:
         """Each app that can be rebuilt with the request for it, and of the others why not."""
         return side_by_side(lambda app: self._looked(app, rollout), apps)
 
-    def followed(self, app: App, rollout: Rollout) -> App:
-        """See `CampaignBuilds.followed`."""
-        try:
-            return self.builds.followed(app, rollout)
-        except RegistryError as error:
-            self.mover.trouble[app.name] = error
-            return app
+    def followed(self, apps: Mapping[str, App], rollout: Rollout, now: float, holds: Container[str]) -> list[App]:
+        """See `Following`."""
+        return Following(self.mover, self.builds, rollout).changed(apps, now, holds)
 
     def there(self, app: App, rollout: Rollout) -> App:
         """A rebuilt app whose newest image is another one by now, such as that of a newer build."""
@@ -67,14 +67,15 @@ class Campaign:
             found = self._found(app, app.image, rollout)
         except NotFoundError as error:
             found = replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,))
-        if isinstance(found, App) and found.state is not AppState.NOT_MOVABLE:
-            return found
-        if isinstance(found, App) or found.own:
-            why = found.reasons[0] if isinstance(found, App) else f"the rebuilt image still has {found.own}"
-            back = replace(reverted(app, why), wave=rollout.wave)
-            entry = self._entry(app, rollout, image=app.previous, previous=app.image, base=app.previous_base)
-            return back if app.image == app.previous else Announcement(back, entry, None, why)
-        moved = announced(app, now, was_unhealthy=was_unhealthy)
+        if isinstance(found, App):
+            is_over = found.state is AppState.NOT_MOVABLE
+            return self._withdrawn(app, rollout, found.reasons[0]) if is_over else found
+        before = self._before(found, app, rollout)
+        if isinstance(before, App) and before.state is not AppState.NOT_MOVABLE:
+            return before
+        if why := _still_has(found, before):
+            return self._withdrawn(app, rollout, why)
+        moved = replace(announced(app, now, was_unhealthy=was_unhealthy), refused_seconds=0.0, farm_failures=0)
         if found.unread:
             moved = replace(moved, reasons=(f"components of some files are not known: {found.unread}",))
         entry = self._entry(app, rollout, image=app.image, previous=app.previous, base=found.base)
@@ -103,7 +104,7 @@ class Campaign:
             return Composed(app)
         ready = replace(
             app, state=AppState.WAITING, build="", image="", previous=newest, previous_base=found.base, built=built,
-            rebuilt=False, reasons=(),
+            source=_source(request), rebuilt=False, reasons=(),
         )  # fmt: skip
         return Composed(ready, request=request)
 
@@ -118,6 +119,20 @@ class Campaign:
             return app
         self.mover.unread.pop((rollout.id, app.name), None)
         return found
+
+    def _before(self, found: Found, app: App, rollout: Rollout) -> Found | App:
+        """What was in the image before, if that matters: a file that could not be read there may stay so."""
+        if found.own or not found.unclear:
+            return found
+        try:
+            return self._found(app, app.previous, rollout)
+        except NotFoundError:
+            return found
+
+    def _withdrawn(self, app: App, rollout: Rollout, why: str) -> Announcement | App:
+        back = replace(reverted(app, why), wave=rollout.wave)
+        entry = self._entry(app, rollout, image=app.previous, previous=app.image, base=app.previous_base)
+        return back if app.image == app.previous else Announcement(back, entry, None, why)
 
     def _back(self, app: App, rollout: Rollout) -> Composed:
         if app.image and self._newest(app) == app.image and not app.rebuilt:
@@ -139,6 +154,20 @@ class Campaign:
     def _entry(self, app: App, rollout: Rollout, *, image: str, previous: str, base: str) -> Rebase:
         at = self.mover.rollouts.database.now()
         return Rebase(at=at, image=image, previous=previous, built=app.built, base=base, previous_base="", moved=True)
+
+
+def _source(request: BuildRequest) -> str:
+    """The digest of what collections of the registry must leave until the app is rebuilt."""
+    return str(request.source.digest) if isinstance(request.source, ArtifactSource) else ""
+
+
+def _still_has(found: Found, before: Found | App) -> str:
+    """Why the rebuilt image cannot stay; empty if nothing speaks against it."""
+    if found.own:
+        return f"the rebuilt image still has {found.own}"
+    news = found.unclear - (frozenset() if isinstance(before, App) else before.unclear)
+    more = f" and {len(news) - 1} more" if len(news) > 1 else ""
+    return f"it is not known whether the rebuilt image still has it: {min(news)}{more}" if news else ""
 
 
 def _without(app: App, found: Found) -> App:

@@ -20,7 +20,12 @@ class Found:
     base: str  # repository@digest; empty if it is not known
     own: str  # what its own layers have of the component; empty: nothing
     of_base: str  # likewise, its base
-    unread: str  # files of its own layers whose components are not known, or whose versions cannot be compared
+    unclear: frozenset[str]  # files of its own layers whose components are not known or cannot be compared, with why
+
+    @property
+    def unread(self) -> str:
+        """These files; empty if there are none."""
+        return _listed(sorted(self.unclear))
 
 
 def find(reader: ImageReader, name: str, image: str, expression: str) -> Found:
@@ -39,7 +44,7 @@ def find(reader: ImageReader, name: str, image: str, expression: str) -> Found:
         base=base.reference if base else "",
         own=_listed(found),
         of_base=_listed(_matches(base, wanted)[0]) if base else "",
-        unread=_listed([*unclear, *unread_of([own])]),
+        unclear=frozenset([*unclear, *unread_of([own])]),
     )
 
 

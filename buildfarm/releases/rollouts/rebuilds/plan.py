@@ -26,7 +26,8 @@ def candidates(database: Database, expression: str, freeze: Collection[str]) -> 
         RequestError: the expression cannot be read, or no app has it in its own layers or may have it there.
         StoreError: Redis cannot be reached.
     """
-    found = Search(ComponentStore(database), Expression.parse(expression), listed_max=_ALL).places(None, _ALL)
+    search = Search(ComponentStore(database), Expression.parse(expression), listed_max=_ALL, first_only=True)
+    found = search.places(None, _ALL)
     own = {place.app for place in found.places if not place.in_base}
     of_base = {place.app for place in found.places} - own
     unknown = {*found.unknown, *found.incomplete} - own

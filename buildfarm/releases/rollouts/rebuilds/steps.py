@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from buildfarm.errors import RegistryError, RequestError
+from buildfarm.model import BuildRequest
 from buildfarm.releases.rollouts.changes import Announcement, Change
 from buildfarm.releases.rollouts.mover import Composed
+from buildfarm.releases.rollouts.rebuilds.attempts import (
+    AGAIN_SECONDS,
+    NotSubmittedError,
+    left_out,
+    others_left_out,
+    refused,
+)
 from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
 
-_AGAIN_SECONDS = 10.0  # after a build that was refused
+PASS_SECONDS = 30.0  # of a turn for one rollout; health and other rollouts wait meanwhile
 
 
 class RebuildSteps(ABC):
     """Every change is written before the next one is made, so that another node can go on anywhere."""
+
+    is_mine: Callable[[], bool]  # whether this node still has the duty
 
     @property
     @abstractmethod
@@ -52,20 +63,37 @@ class RebuildSteps(ABC):
             return rollout
         rollout = self._write(Change(rollout, rollout, noted))
         for one, app in zip(ready, noted, strict=True):
-            if one.request is None or (after := self.campaign.builds.submit(app, one.request, rollout)) == app:
-                continue
-            self.campaign.mover.put_off(after, rollout, seconds=_AGAIN_SECONDS)
-            rollout = self._write(Change(rollout, rollout, [after]))
+            if one.request is not None and (changed := self._submitted(rollout, app, one.request)):
+                rollout = self._write(Change(rollout, rollout, changed))
         return rollout
+
+    def _submitted(self, rollout: Rollout, app: App, request: BuildRequest) -> list[App]:
+        """The apps that change because the build was refused."""
+        try:
+            self.campaign.builds.submit(app, request, rollout)
+        except NotSubmittedError as error:
+            after = refused(app, error)
+            self.campaign.mover.put_off(after, rollout, seconds=AGAIN_SECONDS)
+            is_over = error.by_tenant and after.state is AppState.NOT_MOVABLE
+            others = self._apps(rollout).values() if is_over else ()
+            return [after, *others_left_out(after, others, after.reasons[0])]
+        except RegistryError as error:  # if it was not accepted, its turn comes again
+            self.campaign.mover.trouble[app.name] = error
+        except RequestError as error:
+            return [left_out(app, error.message)]
+        return []
 
     def _arrivals(self, rollout: Rollout) -> Rollout:
         """Announces images that were built and no longer have the component, and withdraws those that have."""
         now, sent = self.campaign.mover.rollouts.database.now(), list[Composed]()
+        until = self.campaign.mover.clock() + PASS_SECONDS
         built = [app for app in self._apps(rollout).values() if app.state is AppState.BUILDING and app.image]
         try:
             for app in built:
                 if self.campaign.mover.is_put_off(app, rollout):
                     continue
+                if not self.is_mine() or self.campaign.mover.clock() > until:
+                    break
                 was_unhealthy = self.was_unhealthy(app, now)
                 found = self.campaign.arrival(app, rollout, now, was_unhealthy=was_unhealthy)
                 if isinstance(found, Announcement):

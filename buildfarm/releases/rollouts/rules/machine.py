@@ -13,6 +13,9 @@ from buildfarm.releases.rollouts.rules.states import MOVED, READY, UNDER_WAY, Ap
 ENGINE = "rollout engine"  # the actor of what no person did
 
 
+PLAN_SECONDS = 14 * 86_400.0  # that a plan waits to be started; collections leave what it names
+
+
 @dataclass(frozen=True)
 class Move:
     """Compose and announce these apps on the new base, or rebuild them, in this order."""
@@ -72,6 +75,13 @@ def next_step(
     return Wait(why) if why else step
 
 
+def expired(rollout: Rollout, now: float) -> Turn | None:
+    """The end of a plan that nobody has started in time."""
+    if rollout.phase is not Phase.PLANNED or now - rollout.created_at < PLAN_SECONDS:
+        return None
+    return _turn(rollout, Phase.ABORTED, f"it was not started within {PLAN_SECONDS / 86_400:.0f} days", now)
+
+
 def observe(app: App, status: Status | None, *, is_running: bool) -> App:
     """The app after its newest report on its image on the new base, or itself."""
     if app.state not in MOVED:
@@ -118,7 +128,7 @@ def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float, 
     if waiting:
         return _announce(rollout, movable, gate, now) if movable else Wait("no app can be moved yet")
     if not any(app.state in UNDER_WAY for app in apps.values()):
-        return _none_left(rollout, {app.state for app in apps.values()}, now)
+        return _none_left(rollout, apps, now)
     if gate.pending > gate.silent:
         built = sum(app.state is AppState.BUILDING for app in apps.values())
         return Wait(f"{_count(built)} being rebuilt" if built else f"{gate.pending} apps are not reported yet")
@@ -127,12 +137,14 @@ def _in_wave(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float, 
     return _turn(rollout, Phase.SOAKING, f"wave {rollout.wave + 1} of {rollout.waves} has moved", now)
 
 
-def _none_left(rollout: Rollout, states: Container[AppState], now: float) -> Step:
+def _none_left(rollout: Rollout, apps: Mapping[str, App], now: float) -> Step:
     """No app moves or has moved."""
+    states = {app.state for app in apps.values()}
     if AppState.REVERTED in states:
         return _pause(rollout, "every app that was moved is on its previous image again", now)
     if rollout.rebuilds and AppState.HELD not in states:
-        return _turn(rollout, Phase.COMPLETE, "no app that can be rebuilt has the component any longer", now)
+        why = f"no app that can be rebuilt has the component any longer{_unsure(rollout, apps)}"
+        return _turn(rollout, Phase.COMPLETE, why, now)
     return Wait("no app can be moved now")
 
 
@@ -155,9 +167,19 @@ def _soaked(rollout: Rollout, apps: Mapping[str, App], gate: Gate, now: float) -
             back = "have the component again" if rollout.rebuilds else "have come back to their old base"
             why = f"apps {back}, or are no longer held"
             return _turn(rollout, Phase.WAVE, why, now)
-        return _turn(rollout, Phase.COMPLETE, "every wave has moved and soaked", now)
+        return _turn(rollout, Phase.COMPLETE, f"every wave has moved and soaked{_unsure(rollout, apps)}", now)
     begun = replace(rollout, wave=rollout.wave + 1, extra_budget=0)
     return _turn(begun, Phase.WAVE, f"wave {begun.wave + 1} of {rollout.waves} begins", now)
+
+
+def _unsure(rollout: Rollout, apps: Mapping[str, App]) -> str:
+    """What a campaign's end leaves open, as the rest of a sentence: apps still have the component or may have it."""
+    if not rollout.rebuilds:
+        return ""
+    left = sum(app.state is AppState.NOT_MOVABLE for app in apps.values())
+    unclear = sum(app.state in MOVED and bool(app.reasons) for app in apps.values())
+    found = f"; {_count(left)} could not be rebuilt" if left else ""
+    return found + (f"; of {_count(unclear)} some files are not known" if unclear else "")
 
 
 def _pause(rollout: Rollout, why: str, now: float) -> Turn:

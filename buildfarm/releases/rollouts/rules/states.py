@@ -73,12 +73,20 @@ class App:
     previous: str = ""  # digest of the image that it goes back to
     previous_base: str = ""  # that image's base
     built: str = ""  # the image of the build that both come from
+    source: str = ""  # of a campaign: digest of the source that is built again
     kept_base: str = ""  # the base that its builds had from an earlier rollout; empty: the channel's
     announced_at: float = 0.0
     rebuilt: bool = False  # a build has published on the new base since
     was_unhealthy: bool = False  # before it was moved, so that the new base is not to blame
     stopped: bool = False  # nothing of it runs, so that no report is awaited
+    refused_seconds: float = 0.0  # of a campaign: how long its rebuild has been refused
+    farm_failures: int = 0  # of a campaign: rebuilds that ended by the farm's fault
     reasons: tuple[str, ...] = ()
+
+    @property
+    def tenant(self) -> str:
+        """Who owns it."""
+        return self.name.partition("/")[0]
 
     @property
     def is_pending(self) -> bool:

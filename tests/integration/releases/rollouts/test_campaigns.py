@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -17,8 +17,8 @@ from buildfarm.model import BuildRequest, BuildResult, RunPolicy, State
 from buildfarm.releases.facts.components.store import ComponentStore
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.reports import HealthReport, Status
-from buildfarm.releases.rollouts.rules.states import AppState, Phase
-from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.rollouts.rules.states import AppState, Phase, Rollout
+from buildfarm.releases.rollouts.store import ROLLOUTS_MAX, Rollouts, digests_of_rollouts
 from buildfarm.releases.rollouts.views import RolloutView
 from buildfarm.store import OnlyIf
 from testkit.builds import Builds, wait_for, write_files
@@ -106,6 +106,8 @@ def test_only_apps_with_the_component_in_their_own_layers_are_rebuilt(shop):
     farm, before = shop.farm, {name: shop.image(name) for name in ("own", "still", "base", "none")}
     planned = shop.looked(farm.plan_rebuild(LODASH, RULES))
     assert shop.state(planned) == {"own": AppState.WAITING, "still": AppState.WAITING, "base": AppState.FROZEN}
+    sources = {farm.recent(1, tenant=shop.built.tenant, app=name)[0].request.source.digest for name in ("own", "still")}
+    assert {str(one) for one in sources} <= digests_of_rollouts(farm.database), "from the plan on"
     [base] = farm.rollout_apps(planned.id, [AppState.FROZEN])
     assert base.reasons[0].startswith("its base brings npm/lodash 4.17.20 (/app/lodash/package.json): a rollout")
     assert {name: shop.image(name) for name in before} == before, "nothing is built before it is started"
@@ -190,6 +192,16 @@ def test_a_rebuild_is_accepted_only_if_nothing_is_newer(shop):
     accepted = farm.submit_if(OnlyIf(newest, planned.id, revision), request, "feed")
     assert farm.submit_if(OnlyIf("", "r999", 1), request, "feed").id == accepted.id, "the same one"
     farm.cancel(accepted.id)
+
+
+def test_plans_that_were_never_started_make_room_before_rollouts_that_were(farm):
+    rollouts, draft = Rollouts(farm.database), Rollout("", 0, "stable", "", "", phase=Phase.ABORTED)
+    started = rollouts.add(replace(draft, waves=1), [])
+    unstarted = [rollouts.add(draft, []) for _ in range(ROLLOUTS_MAX)]
+    kept = {one.id for one in rollouts.all()}
+    assert len(kept) == ROLLOUTS_MAX
+    assert started.id in kept
+    assert unstarted[0].id not in kept
 
 
 def test_a_dry_run_on_the_command_line_names_every_app(shop):

@@ -51,10 +51,10 @@ BASE = ImageLayers("1", "", 1.0, {"base": 1.0})
 
 @pytest.fixture
 def find(monkeypatch):
-    def search(store, text="npm/ms", tenant=None, limit=10, apps=("a",)):
+    def search(store, text="npm/ms", tenant=None, limit=10, apps=("a",), *, first_only=False):
         targets = {f"apps/t/{name}": "1" for name in apps}
         monkeypatch.setattr(where, "tag_targets", lambda database: targets)
-        return Search(store, Expression.parse(text)).places(tenant, limit)
+        return Search(store, Expression.parse(text), first_only=first_only).places(tenant, limit)
 
     return search
 
@@ -96,6 +96,17 @@ def test_all_apps_are_counted_and_at_most_as_many_places_returned_as_asked_for(f
     images = {f"apps/t/{name}": image(layers=(name,)) for name in "abc"} | {"b@1": BASE}
     found = find(Store({**dict.fromkeys("abc", many), "base": LayerComponents()}, images), limit=7, apps="abc")
     assert (len(found.places), found.apps, found.searched) == (7, 3, 3)
+
+
+def test_a_campaign_needs_one_place_of_each_app_s_own_layers_and_one_of_its_base(find):
+    many = LayerComponents({f"{number:04}": (MS,) for number in range(500)})
+    images = {f"apps/t/{name}": image(layers=(name,)) for name in "ab"} | {"b@1": BASE}
+    of_base = LayerComponents({f"usr/{number}": (MS,) for number in range(9)})
+    store = Store({"a": many, "b": LayerComponents({"x": (MS,)}), "base": of_base}, images)
+    found = find(store, limit=100, apps="ab", first_only=True)
+    assert sorted((one.app, one.in_base) for one in found.places) == [
+        ("t/a", False), ("t/a", True), ("t/b", False), ("t/b", True),
+    ]  # fmt: skip
 
 
 def test_an_upper_layer_hides_what_it_replaces_and_removes(find):

@@ -50,6 +50,8 @@ class World:
     events: list[tuple[str, str]] = field(default_factory=list)  # announced images
     writes_left: int = 1_000_000
     is_full: bool = False
+    is_held: bool = False  # the tenant has as many builds at once as it may
+    refusal: Exception | None = None  # of every submit
     number: int = 0
     settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(classes={"interactive": 4, "bulk": 1}))
 
@@ -92,22 +94,25 @@ class World:
             self.builds[build_id] = build.model_copy(update={"state": State.CANCELLED})
 
     def open(self, name):
-        return [one for one in self.builds.values() if f"t/{one.request.app}" == name and not one.state.final]
+        return [one for one in self.builds.values() if _name(one) == name and not one.state.final]
 
     def submit_if(self, only_if, request, build_id):
         """As scripts/submit.lua."""
         self.write()
         if build_id in self.builds:
             return self.builds[build_id]
-        name = f"t/{request.app}"
+        name = f"{request.tenant}/{request.app}"
         same = only_if.newest == self.tags[name] and only_if.revision == self.rollout.revision
         if self.open(name) or not same:
             raise ConflictError("newer")
         if self.is_full:
             raise QueueFullError("t has 1000 builds waiting", retry_after_seconds=60)
+        if self.refusal:
+            raise self.refusal
         self.submitted.append(request)
         self.ours.add(build_id)
-        self.builds[build_id] = Build(id=build_id, request=request, state=State.QUEUED, submitted_at=self.clock)
+        state = State.HELD if self.is_held else State.QUEUED
+        self.builds[build_id] = Build(id=build_id, request=request, state=state, submitted_at=self.clock)
         return self.builds[build_id]
 
     def read(self, repository, digest):
@@ -127,13 +132,13 @@ class World:
         self.builds[build.id] = build
         return build.id
 
-    def end(self, build_id, contents=GOOD, *, failed=False):
+    def end(self, build_id, contents=GOOD, *, failed=False, fault=Fault.APP):
         build = self.builds[build_id]
         if failed:
-            failure = Failure(code="compile.failed", fault=Fault.APP, phase=None, message="npm ended with 1")
+            failure = Failure(code="compile.failed", fault=fault, phase=None, message="npm ended with 1")
             self.builds[build_id] = build.model_copy(update={"state": State.FAILED, "failure": failure})
             return
-        self.publish(f"t/{build.request.app}", contents, build)
+        self.publish(_name(build), contents, build)
 
     def publish(self, name, contents, build=None):
         self.number += 1
@@ -208,6 +213,10 @@ class World:
 
     def states(self):
         return {name: str(app.state) for name, app in self.kept.items()}
+
+
+def _name(build):
+    return f"{build.request.tenant}/{build.request.app}"
 
 
 def request(name):

@@ -249,13 +249,31 @@ def test_a_newer_build_whose_version_cannot_be_compared_stops_no_campaign():
     assert world.rollout.phase is Phase.ABORTED
 
 
-def test_a_rebuilt_image_whose_version_cannot_be_compared_is_announced_with_the_reason():
+def test_a_rebuilt_image_whose_version_cannot_be_compared_is_withdrawn():
     world = started(World(count=1))
     world.turn()
     world.end(building(world)[0], ODD)
     world.turn()
-    assert len(world.events) == 1
-    assert NOT_KNOWN in world.kept["t/a0"].reasons[0]
+    assert (world.states(), world.tags) == ({"t/a0": "reverted"}, world.before)
+    why = f"it is not known whether the rebuilt image still has it: {NOT_KNOWN}"
+    assert world.kept["t/a0"].reasons == (why,)
+
+
+def test_a_file_that_could_not_be_read_before_either_is_named_and_does_not_stop_the_app():
+    world, damaged = World(count=1), {"app/y": "it is damaged"}
+    world.contents[world.tags["t/a0"]] = replace(BAD, unread=damaged)
+    world = started(world)
+    world.turn()
+    world.end(building(world)[0], replace(GOOD, unread=damaged))
+    world.turn()
+    assert world.states() == {"t/a0": "announced"}
+    assert world.kept["t/a0"].reasons == ("components of some files are not known: /app/y: it is damaged",)
+    world.report("t/a0")
+    world.turn(2)
+    world.clock += 61
+    world.turn(2)
+    assert world.rollout.phase is Phase.COMPLETE
+    assert world.rollout.reason.endswith("of 1 app some files are not known")
 
 
 def test_a_stopped_app_that_is_rebuilt_again_counts_as_pending():

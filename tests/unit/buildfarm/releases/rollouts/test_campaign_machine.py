@@ -9,17 +9,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from buildfarm.errors import ConflictError
-from buildfarm.model import State
+from buildfarm.errors import ConflictError, TooLateError
+from buildfarm.model import Fault, State
 from buildfarm.releases.rollouts.rules import persons
 from buildfarm.releases.rollouts.rules.gate import measure
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.persons import Deed
 from buildfarm.releases.rollouts.rules.reports import Status
 from buildfarm.releases.rollouts.rules.states import MOVED, READY, AppState, Phase
-from tests.unit.buildfarm.releases.rollouts.campaign_world import BAD, GOOD, DiedError, World, nothing, started
+from tests.unit.buildfarm.releases.rollouts.campaign_world import BAD, GOOD, ODD, DiedError, World, nothing, started
 
 COUNT = 6
+WAYS = ["good", "bad", "odd", "unread", "failed", "by the farm", "cancelled", "publishing", "running"]
 NAMES = st.sampled_from([f"t/a{number}" for number in range(COUNT)])
 
 
@@ -64,16 +65,19 @@ class Campaigns(RuleBasedStateMachine):
                     assert world.tags[name] not in world.before.values(), "a tenant's deploy was undone"
 
     @precondition(lambda self: self.open())
-    @rule(data=st.data(), how=st.sampled_from(["good", "bad", "unread", "failed", "publishing", "running"]))
+    @rule(data=st.data(), how=st.sampled_from(WAYS))
     def a_build_goes_on(self, data, how):
         build = data.draw(st.sampled_from(self.open()))
         if how in ("publishing", "running"):
             phase = "publish" if how == "publishing" else None
             self.world.builds[build.id] = build.model_copy(update={"state": State.RUNNING, "phase": phase})
-        elif how == "failed":
-            self.world.end(build.id, failed=True)
+        elif how in ("failed", "by the farm"):
+            self.world.end(build.id, failed=True, fault=Fault.APP if how == "failed" else Fault.FARM)
+        elif how == "cancelled":
+            with suppress(TooLateError):
+                self.world.cancel(build.id)
         else:
-            self.world.end(build.id, {"good": GOOD, "bad": BAD, "unread": None}[how])
+            self.world.end(build.id, {"good": GOOD, "bad": BAD, "odd": ODD, "unread": None}[how])
             if build.id not in self.world.ours:
                 self.pushed.add(self.world.tags[f"t/{build.request.app}"])
 
@@ -100,13 +104,17 @@ class Campaigns(RuleBasedStateMachine):
         for name in self.world.names:
             self.world.report(name)
 
-    @rule(seconds=st.sampled_from([1, 20, 61, 901]))
+    @rule(seconds=st.sampled_from([1, 20, 61, 901, 3601]))
     def time_passes(self, seconds):
         self.world.clock += seconds
 
     @rule(is_full=st.booleans())
     def the_queue_fills_or_empties(self, is_full):
         self.world.is_full = is_full
+
+    @rule(is_held=st.booleans())
+    def the_tenant_has_as_many_builds_as_it_may(self, is_held):
+        self.world.is_held = is_held
 
     @rule(what=st.sampled_from(["pause", "resume", "resume", "resume", "resume", "abort"]), extra=st.integers(0, 3))
     def a_person_changes_it(self, what, extra):

@@ -1,0 +1,80 @@
+"""What a campaign does with an app whose rebuild is refused, waits too long, or ends without an image. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from buildfarm.model import Build, Fault, State
+from buildfarm.releases.rollouts.rules.machine import reverted
+from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase, Rollout
+
+AGAIN_SECONDS = 10.0  # after a rebuild that was refused, or that ended by the farm's fault
+REFUSED_SECONDS_MAX = 3600.0  # then the app is left out
+HELD_SECONDS_MAX = 3600.0  # likewise, behind its tenant's limit of builds at once
+FARM_FAILURES_MAX = 3
+
+
+class NotSubmittedError(Exception):
+    """A rebuild was refused; the text says why."""
+
+    def __init__(self, why: str, *, by_farm: bool = False, by_tenant: bool = False) -> None:
+        super().__init__(why)
+        self.by_farm = by_farm  # all apps wait, however long it takes
+        self.by_tenant = by_tenant  # a limit that all apps of the tenant have
+
+
+def waits(app: App, why: str) -> App:
+    """The app when its turn is to come again."""
+    return replace(app, state=AppState.WAITING, build="", image="", stopped=False, reasons=(why,))
+
+
+def refused(app: App, error: NotSubmittedError) -> App:
+    """The app after one more refusal; it is left out if they have taken an hour."""
+    seconds = app.refused_seconds + (0.0 if error.by_farm else AGAIN_SECONDS)
+    if seconds < REFUSED_SECONDS_MAX:
+        return replace(waits(app, f"{error}"), refused_seconds=seconds)
+    return left_out(app, f"its rebuild was refused for an hour: {error}")
+
+
+def is_held_too_long(app: App, builds: Mapping[str, Build], rollout: Rollout, now: float) -> bool:
+    """Whether an app's build waits for an hour behind its tenant's limit, which no rebuild of the campaign uses.
+
+    Args:
+        app: one that is being rebuilt.
+        builds: of apps that are being rebuilt, by app.
+        rollout: the campaign; it must not be paused.
+        now: Redis's time, in seconds.
+    """
+    build = builds.get(app.name)
+    if build is None or build.state is not State.HELD or not rollout.phase.moves:
+        return False
+    uses = [one for one in builds.values() if one.request.tenant == app.tenant and one.state is not State.HELD]
+    since = max(build.submitted_at, rollout.resumed_at)
+    return now - since > HELD_SECONDS_MAX and all(one.state.final for one in uses)
+
+
+def without_image(app: App, build: Build, rollout: Rollout) -> App:
+    """The app when its build has ended without an image."""
+    if build.state is State.SUPERSEDED:
+        return waits(app, f"a newer build took the place of {build.id}")
+    if build.failure is None:
+        if rollout.phase is Phase.ABORTING:
+            return replace(reverted(app, "its build was ended"), wave=rollout.wave)
+        return left_out(app, f"its build {build.id} was cancelled")
+    why = f"build {build.id}: {build.failure.message}"
+    if build.failure.fault is Fault.FARM and app.farm_failures + 1 < FARM_FAILURES_MAX:
+        return replace(waits(app, f"{why} It is built again"), farm_failures=app.farm_failures + 1)
+    return replace(reverted(app, why), wave=rollout.wave)
+
+
+def left_out(app: App, why: str) -> App:
+    """The app when the campaign goes on without it; it is on the image that it was on."""
+    return replace(app, state=AppState.NOT_MOVABLE, build="", image="", stopped=False, reasons=(why,))
+
+
+def others_left_out(app: App, apps: Iterable[App], why: str) -> list[App]:
+    """The apps of the same tenant that have not been rebuilt, without which the campaign goes on too."""
+    return [
+        left_out(one, why) for one in apps if one.tenant == app.tenant and one.name != app.name and one.state in READY
+    ]

@@ -1,0 +1,244 @@
+"""What never stops a campaign, and does not count against an app: limits, cancelled builds, and the farm's faults."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from buildfarm.errors import NotServedError, RegistryError, RegistryFullError, RequestError, StorageLimitError
+from buildfarm.model import Fault, State
+from buildfarm.releases.rollouts import watch
+from buildfarm.releases.rollouts.observations import Hold
+from buildfarm.releases.rollouts.rules import persons
+from buildfarm.releases.rollouts.rules.machine import PLAN_SECONDS
+from buildfarm.releases.rollouts.rules.parameters import Parameters
+from buildfarm.releases.rollouts.rules.persons import Deed
+from buildfarm.releases.rollouts.rules.states import AppState, Phase
+from tests.unit.buildfarm.releases.rollouts.campaign_world import GOOD, World, nothing, started
+
+ALL = Parameters(cohorts=("100%",), soak_seconds=60, failure_budget=1)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    nothing(monkeypatch)
+
+
+def building(world):
+    return [app.build for app in world.kept.values() if app.state is AppState.BUILDING]
+
+
+def pass_time(world, seconds, step=10):
+    for _ in range(0, seconds, step):
+        world.clock += step
+        world.turn()
+
+
+def of_two_tenants():
+    """One app of each of two tenants, and one more of the first."""
+    world = World(count=2, rules=ALL)
+    world.publish("u/a2", world.contents[world.tags["t/a0"]])
+    world.kept["u/a2"] = replace(world.kept["t/a0"], name="u/a2")
+    world.before = dict(world.tags)
+    return started(world)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "seconds", "states"),
+    [
+        (StorageLimitError("t has used up its 1 GB"), 3500, {"waiting"}),
+        (StorageLimitError("t has used up its 1 GB"), 3700, {"not_movable"}),
+        (NotServedError("No build node serves the size large now."), 3500, {"waiting"}),
+        (NotServedError("No build node serves the size large now."), 3700, {"not_movable"}),
+        (RegistryFullError("the registry is full"), 7500, {"waiting"}),
+        (RequestError("There is no size huge."), 10, {"not_movable"}),
+    ],
+)
+def test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_full(refusal, seconds, states):
+    world = started(World(count=2, rules=ALL))
+    world.refusal = refusal
+    pass_time(world, seconds)
+    assert set(world.states().values()) == states
+    assert refusal.message in world.kept["t/a0"].reasons[0]
+    assert world.rollout.phase is (Phase.COMPLETE if states == {"not_movable"} else Phase.CANARY)
+
+
+def test_a_campaign_ends_without_the_apps_that_were_refused_and_counts_them():
+    world = started(World(count=2, rules=ALL))
+    world.refusal = StorageLimitError("t has used up its 1 GB")
+    pass_time(world, 3700)
+    assert world.rollout.reason.endswith("; 2 apps could not be rebuilt")
+
+
+def test_one_refused_app_leaves_out_its_tenant_s_other_apps_in_later_waves():
+    world = started(World(count=4, rules=Parameters(cohorts=("1", "100%"), soak_seconds=0)))
+    world.refusal = StorageLimitError("t has used up its 1 GB")
+    pass_time(world, 3700)
+    assert set(world.states().values()) == {"not_movable"}, "not an hour for each wave"
+
+
+def test_the_registry_failing_for_one_app_does_not_keep_the_others_from_being_built():
+    world = started(World(count=3, rules=ALL))
+    submit, failing = world.submit_if, ["t/a1"]
+
+    def submitted(only_if, request, build_id):
+        if f"t/{request.app}" in failing:
+            raise RegistryError("it cannot be reached")
+        return submit(only_if, request, build_id)
+
+    world.submit_if = submitted
+    with pytest.raises(RegistryError):
+        world.turn()
+    assert {one.app for one in world.submitted} == {"a0", "a2"}
+    failing.clear()
+    world.turn(2)
+    assert {one.app for one in world.submitted} == {"a0", "a1", "a2"}
+
+
+def test_a_build_that_its_tenant_s_limit_holds_for_an_hour_gives_its_place_to_others():
+    world = of_two_tenants()
+    world.rollout = replace(world.rollout, parameters=Parameters(cohorts=("100%",), failure_budget=0.1))
+    world.is_held = True
+    world.turn(2)
+    [held] = building(world)
+    world.is_held = False
+    tenant = next(app.tenant for app in world.kept.values() if app.build)
+    pass_time(world, 3600, step=600)
+    assert building(world) == [held]
+    pass_time(world, 600, step=600)
+    assert world.builds[held].state is State.CANCELLED
+    assert {app.state for app in world.kept.values() if app.tenant == tenant} == {AppState.NOT_MOVABLE}
+    assert [app.tenant != tenant for app in world.kept.values() if app.state is AppState.BUILDING] == [True]
+    assert world.rollout.phase is Phase.CANARY
+
+
+def test_a_build_behind_another_of_the_campaign_is_waited_for():
+    world = started(World(count=2, rules=ALL))
+    world.turn()
+    first, second = building(world)
+    world.builds[second] = world.builds[second].model_copy(update={"state": State.HELD})
+    pass_time(world, 7200, step=600)
+    assert building(world) == [first, second]
+
+
+def test_a_cancelled_build_leaves_the_app_out_and_does_not_count():
+    world = started(World(count=3))
+    world.turn()
+    [build] = building(world)
+    world.cancel(build)
+    world.turn(2)
+    [out] = [app for app in world.kept.values() if app.state is AppState.NOT_MOVABLE]
+    assert out.reasons == (f"its build {build} was cancelled",)
+    assert (world.rollout.phase, len(building(world))) == (Phase.CANARY, 1), "another app is the canary"
+
+
+def test_the_farm_s_faults_are_tried_again_and_count_at_the_third_time():
+    world = started(World(count=1))
+    for _ in range(2):
+        world.turn()
+        world.end(building(world)[0], failed=True, fault=Fault.FARM)
+        world.turn()
+        assert world.states() == {"t/a0": "waiting"}
+        world.clock += 20
+    world.turn()
+    world.end(building(world)[0], failed=True, fault=Fault.FARM)
+    world.turn(2)
+    assert (world.states(), world.rollout.phase) == ({"t/a0": "reverted"}, Phase.PAUSED)
+
+
+def test_an_app_that_a_person_holds_is_not_rebuilt_if_its_build_has_not_begun(monkeypatch):
+    world = started(World(count=2, rules=ALL))
+    world.turn()
+    first, second = building(world)
+    running = world.builds[second].model_copy(update={"state": State.RUNNING})
+    world.builds[second] = running
+    held = Hold(world.clock + 3600, "an audit", "ops")
+    monkeypatch.setattr(
+        watch, "Holds", lambda database: SimpleNamespace(active=lambda: dict.fromkeys(world.names, held))
+    )
+    world.turn()
+    assert world.builds[first].state is State.CANCELLED
+    assert sorted(world.states().values()) == ["building", "held"]
+
+
+def test_the_source_is_kept_until_the_app_has_been_rebuilt():
+    world = World(count=1)
+    world.turn()
+    assert world.kept["t/a0"].source == f"sha256:{'a' * 64}", "from the plan on"
+
+
+def test_a_plan_that_nobody_starts_ends_by_itself():
+    world = World(count=1)
+    world.turn()
+    world.clock += PLAN_SECONDS - 1
+    world.turn()
+    assert world.rollout.phase is Phase.PLANNED
+    world.clock += 2
+    world.turn()
+    assert (world.rollout.phase, world.rollout.reason) == (Phase.ABORTED, "it was not started within 14 days")
+
+
+def test_a_held_build_is_not_timed_while_its_campaign_is_paused():
+    world = started(World(count=1))
+    world.is_held = True
+    world.turn(2)
+    [held] = building(world)
+    world.person(persons.pause, Deed(world.clock, "ops", "lunch"))
+    pass_time(world, 7200, step=600)
+    world.person(persons.resume, world.kept, world.health, Deed(world.clock, "ops", "back"), 0)
+    pass_time(world, 3600, step=600)
+    assert building(world) == [held]
+    pass_time(world, 600, step=600)
+    assert world.states() == {"t/a0": "not_movable"}
+
+
+def test_a_build_whose_cancel_by_an_abort_takes_a_while_is_no_app_that_was_left_out():
+    world = started(World(count=1))
+    world.turn()
+    [build] = building(world)
+    world.builds[build] = world.builds[build].model_copy(update={"state": State.RUNNING, "phase": "publish"})
+    world.person(persons.abort, Deed(world.clock, "ops", "a regression"))
+    world.turn()
+    world.builds[build] = world.builds[build].model_copy(update={"state": State.CANCELLED, "phase": None})
+    world.turn(2)
+    assert (world.states(), world.rollout.phase) == ({"t/a0": "reverted"}, Phase.ABORTED)
+
+
+def test_what_was_refused_before_is_no_matter_once_an_app_has_been_rebuilt():
+    world = started(World(count=1))
+    world.refusal = StorageLimitError("t has used up its 1 GB")
+    pass_time(world, 3000)
+    world.refusal = None
+    pass_time(world, 20)
+    world.end(building(world)[0])
+    world.turn()
+    assert world.states() == {"t/a0": "announced"}
+    assert world.kept["t/a0"].refused_seconds == 0
+
+
+def test_an_image_with_unread_files_waits_for_what_was_in_the_one_before():
+    world = started(World(count=1))
+    world.turn()
+    before, damaged = world.tags["t/a0"], {"app/y": "it is damaged"}
+    world.end(building(world)[0], replace(GOOD, unread=damaged))
+    known, world.contents[before] = world.contents[before], None
+    world.turn(2)
+    assert (world.states(), world.events) == ({"t/a0": "building"}, [])
+    world.contents[before] = replace(known, unread=damaged)
+    world.clock += 20
+    world.turn()
+    assert world.states() == {"t/a0": "announced"}
+
+
+def test_a_node_that_has_lost_the_duty_announces_nothing_more():
+    world = started(World(count=2, rules=ALL))
+    world.turn()
+    for build in building(world):
+        world.end(build)
+    world.engine.is_mine = iter([True, True]).__next__  # its turn, and the first app
+    with suppress(StopIteration):
+        world.turn()
+    assert len(world.events) == 1
