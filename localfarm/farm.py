@@ -107,7 +107,8 @@ def up(directory: Path, wanted: Wanted, *, say: Say) -> LocalState:
         services.wait_for_services(client, state)
         # Its name depends on where Redis is, which is known to other processes from here on.
         network.ensure_builds(client, read_settings().sandbox_network, say)
-        state = replace(state, downloads_url=_ensure_downloads(client, downloading, say))
+        cache = downloads.described(client, downloading[0], read_settings()) if downloading else None
+        state = replace(state, downloads_url=downloads.url_of(cache) if cache else "")
         with Registry(f"http://{state.registry_address}") as registry:
             state = replace(state, builder=ensure_sent(client, registry, builder, BUILDER_REPOSITORY, say))
             kept = replace(kept, builder=state.builder)
@@ -121,6 +122,7 @@ def up(directory: Path, wanted: Wanted, *, say: Say) -> LocalState:
         if old is not None and old.builder not in ("", state.builder):
             say("builder: promoting it, its recipe changed")
             _promote(read_settings(), old.builder, state.builder)
+        _ensure_downloads(client, directory, old.downloads_url if old else "", cache, say)
         _ensure_parts(client, directory, old, state, say)
         return state
 
@@ -212,12 +214,18 @@ def _service_images(client: docker.DockerClient, cached: bool, debian: str, dire
     return [imager, *(images.ensure_slim(maker, recipe, say) for recipe in recipes)]
 
 
-def _ensure_downloads(client: docker.DockerClient, made: list[str], say: Say) -> str:
-    """The URL of the cache of packages that runs from the image; empty without one, and then none runs."""
-    if made:
-        return downloads.ensure(client, made[0], read_settings(), say)
-    services.remove_services(client, data=False, names=["buildfarm-downloads"])
-    return ""
+def _ensure_downloads(
+    client: docker.DockerClient, directory: Path, before: str, cache: services.Service | None, say: Say
+) -> None:
+    """The cache of packages runs as described, or none does. Builds that use the one ``before`` (a URL) end first."""
+    is_other = before != (downloads.url_of(cache) if cache else "")
+    if (is_other or downloads.ends(client, cache)) and worker.running_worker(directory):
+        say("node: draining, since the cache of packages is turned on or off, or made anew")
+        worker.stop_worker(directory, read_settings().drain_seconds)
+    if cache is None:
+        downloads.remove(client)
+    else:
+        downloads.ensure(client, cache, say)
 
 
 def _promote(settings: Settings, before: str, builder: str) -> None:
@@ -251,9 +259,6 @@ def _ensure_parts(
         api.stop_api(directory)
         if state.signing:  # what was published meanwhile has no signature: it is taken over too
             signer.take_over_again(read_settings())
-    if old is not None and old.downloads_url != state.downloads_url and worker.running_worker(directory):
-        say("node: draining, since the cache of packages was turned on or off")
-        worker.stop_worker(directory, read_settings().drain_seconds)
     write_state(directory, state)
     moved = old is None or old.variables() != state.variables()
     if not state.signing and signer.running_signer(directory) is None and signer.waiting(read_settings()):

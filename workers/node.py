@@ -90,7 +90,7 @@ def run(settings: Settings) -> bool:
         attempts = RunningAttempts(metrics)
         drain = Drain(attempts, settings.drain_seconds, log, _leave)
         repair = make_repair(settings, farm, client, metrics)
-        tools = make_tools(settings, farm, client, metrics, repair.restore)
+        tools = make_tools(settings, farm, client, metrics, repair)
         tools.remove_partial()
         log.info("prewarmed", builder=tools.builders.current.image)
         janitor = _janitor(settings, client, tools, attempts, log)

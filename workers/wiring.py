@@ -132,9 +132,10 @@ def make_tools(
     farm: Farm,
     client: docker.DockerClient,
     metrics: Metrics,
-    restore: Callable[[str], None] = leave,
+    repair: Repair | None = None,
 ) -> AppTools:
     """What this node builds with; the builder is pulled here. Raises NodeError and RegistryError."""
+    restore = repair.restore if repair else leave
     workspaces = Workspaces(
         settings.workspace_directory / settings.node_id,
         settings.workspace_bytes,
@@ -168,7 +169,7 @@ def make_tools(
         ),
         caches=_open_caches(settings, farm, pool, builders, metrics),
         profile=PROFILES[settings.profile],
-        downloads=Downloads(settings.downloads_url),
+        downloads=Downloads(settings.downloads_url, repair.rules.opens) if repair else Downloads(),
         fetcher=BuildpackFetcher(
             farm.registry, BuildpackCache(settings.buildpack_directory, settings.buildpack_copies_bytes), tools
         ),

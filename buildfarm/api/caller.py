@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from buildfarm.access import AuditEntry, Scope, Token
 from buildfarm.api.problems import RefusedError
 from buildfarm.api.services import Services
+from buildfarm.api.slots import Turns
 from buildfarm.errors import NotFoundError, RegistryError, UnconfirmedError
 from buildfarm.model import Build
 
@@ -134,13 +135,11 @@ def caller_of(request: Request, services: Services, token: Token, calls_per_hour
     return Caller(token, services, address, request.scope["state"]["request_id"])
 
 
-async def in_turn(caller: Caller, work: Callable[[], T]) -> T:
-    """What ``work`` returns, which reads the components of images: one at a time, for it can take much memory.
-
-    Raises RefusedError if too many wait already.
-    """
-    with caller.services.lists.take(caller.token.id):
-        return await anyio.to_thread.run_sync(work, limiter=caller.services.list_threads)
+async def in_turn(caller: Caller, turns: Turns, work: Callable[[], T]) -> T:
+    """What ``work`` returns. Raises RefusedError if too many wait already, or too many of the caller's tenant."""
+    holder = caller.token.id if caller.tenant is None else f"tenant {caller.tenant}"
+    with turns.slots.take(holder):
+        return await anyio.to_thread.run_sync(work, limiter=turns.threads)
 
 
 def with_scope(scope: Scope) -> Callable[[Caller], Caller]:

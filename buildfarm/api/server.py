@@ -20,7 +20,7 @@ from buildfarm.api.live.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.readiness import Readiness
 from buildfarm.api.services import Services
-from buildfarm.api.slots import Slots
+from buildfarm.api.slots import Slots, Turns
 from buildfarm.api.uploads import Uploads
 from buildfarm.api.webhooks.delivery import make_deliveries
 from buildfarm.api.webhooks.dispatcher import Dispatcher
@@ -34,7 +34,7 @@ from buildfarm.telemetry.traces import open_tracer
 
 _MOVES_MAX = 8  # of images to other bases, at once; each has one of the threads in which all else is answered
 _WAITS_MAX, _TOKEN_WAITS_MAX = 64, 16  # for changes of images; in threads of their own
-_LISTS_MAX, _TOKEN_LISTS_MAX = 32, 8  # for components; one at a time, which can take a second and 270 MB
+_LISTS_MAX, _HOLDER_LISTS_MAX = 32, 8  # for components; one at a time, which can take a second and 270 MB
 _GRACE_SECONDS = 5  # live streams end then; their clients come back and go on where they were
 
 
@@ -64,8 +64,8 @@ def serve(settings: Settings) -> None:
             moves=Slots("moves", total_max=_MOVES_MAX, token_max=_MOVES_MAX),
             waits=Slots("waits for changes", total_max=_WAITS_MAX, token_max=_TOKEN_WAITS_MAX),
             wait_threads=anyio.CapacityLimiter(_WAITS_MAX),
-            lists=Slots("requests for components", total_max=_LISTS_MAX, token_max=_TOKEN_LISTS_MAX),
-            list_threads=anyio.CapacityLimiter(1),
+            lists=_turns("requests for components"),
+            searches=_turns("searches for components"),
             readiness=Readiness(farm),
         )
         dispatcher = Dispatcher(settings, make_deliveries(farm, metrics))
@@ -92,6 +92,10 @@ def serve(settings: Settings) -> None:
         gc.freeze()
         logger().info("api_listens", host=settings.api_host, port=settings.api_port)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _turns(kind: str) -> Turns:
+    return Turns(Slots(kind, total_max=_LISTS_MAX, token_max=_HOLDER_LISTS_MAX, holder="tenant or token"))
 
 
 def import_late() -> None:

@@ -10,7 +10,7 @@ from buildfarm.access import Audit, Rates, Tokens
 from buildfarm.api.live.feeds import Feeds
 from buildfarm.api.metrics import ApiMetrics
 from buildfarm.api.readiness import Readiness
-from buildfarm.api.slots import Slots
+from buildfarm.api.slots import Slots, Turns
 from buildfarm.api.uploads import Uploads
 from buildfarm.farm import Farm
 from buildfarm.telemetry.traces import Tracer
@@ -32,6 +32,6 @@ class Services:
     moves: Slots
     waits: Slots
     wait_threads: anyio.CapacityLimiter
-    lists: Slots
-    list_threads: anyio.CapacityLimiter
+    lists: Turns  # of components: the registry is read for them
+    searches: Turns  # for a component, in what Redis has
     readiness: Readiness

@@ -16,36 +16,16 @@ PORT = 8090
 METRICS_PORT = 8091  # on the loopback address alone: builds do not reach it
 _CERTIFICATES = "/run/certificates.pem"
 _READY_SECONDS = 20
+_NAME = "buildfarm-downloads"
 
 
-def ensure(client: docker.DockerClient, image: str, settings: Settings, say: Say) -> str:
-    """The cache runs as the settings describe it; its URL. Raises SetupError.
+def described(client: docker.DockerClient, image: str, settings: Settings) -> Service:
+    """The cache from this image. Raises SetupError.
 
     It listens where sandboxes have their gateway, so the node's rules open one port of this machine and nothing else.
     """
-    url = f"http://{_gateway(client, settings.sandbox_network)}:{PORT}"
-    services.ensure_service(client, None, _service(image, settings, url), say)
-    if not wait_until(lambda: answers(url), _READY_SECONDS):
-        container = services.find_container(client, "buildfarm-downloads")
-        written = container.logs(tail=5).decode(errors="replace") if container else "(its container is gone)"
-        raise SetupError(
-            f"The cache of packages was not ready after {_READY_SECONDS} s:\n{written}",
-            advice="Correct what its log names, or run `buildfarm up --no-downloads`.",
-        )
-    return url
-
-
-def answers(url: str) -> bool:
-    """Whether it does."""
-    try:
-        return httpx.get(f"{url}/_health", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _service(image: str, settings: Settings, url: str) -> Service:
     environment = {
-        "LISTEN": url.removeprefix("http://"),
+        "LISTEN": f"{_gateway(client, settings.sandbox_network)}:{PORT}",
         "METRICS_LISTEN": f"127.0.0.1:{METRICS_PORT}",
         "CACHE_MB": str(settings.downloads_bytes // MIB),
         "PROXY": settings.downloads_proxy,
@@ -60,6 +40,46 @@ def _service(image: str, settings: Settings, url: str) -> Service:
         mounts={settings.ca_bundle: _CERTIFICATES} if settings.ca_bundle else {},
         environment=environment,
     )
+
+
+def url_of(service: Service) -> str:
+    """Where it answers."""
+    return f"http://{service.environment['LISTEN']}"
+
+
+def ends(client: docker.DockerClient, service: Service | None) -> bool:
+    """Whether one runs that would be removed or made anew, so that builds would lose it."""
+    container = services.find_container(client, _NAME)
+    return container is not None and (service is None or container.labels.get(services.CONFIG) != repr(service))
+
+
+def ensure(client: docker.DockerClient, service: Service, say: Say) -> None:
+    """The cache runs as it is described. The farm does not depend on it: one that cannot run is stopped, and named."""
+    try:
+        services.ensure_service(client, None, service, say)
+    except SetupError as error:
+        reason = error.message
+    else:
+        if wait_until(lambda: answers(url_of(service)), _READY_SECONDS):
+            return
+        reason = f"It was not ready after {_READY_SECONDS} s."
+    if container := services.find_container(client, _NAME):
+        reason = "\n".join([reason, container.logs(tail=5).decode(errors="replace").strip()])
+        container.stop(timeout=services.STOP_SECONDS)
+    say(f"downloads: not running, so builds fetch by themselves; the next `buildfarm up` tries again. {reason}")
+
+
+def remove(client: docker.DockerClient) -> None:
+    """None runs, and nothing that one has kept is left."""
+    services.remove_services(client, data=True, names=[_NAME])
+
+
+def answers(url: str) -> bool:
+    """Whether it does."""
+    try:
+        return httpx.get(f"{url}/_health", timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _gateway(client: docker.DockerClient, name: str) -> str:

@@ -35,6 +35,14 @@ class PackageCache:
         """As the setting has it."""
         return f"http://{self.place}"
 
+    def runs(self) -> bool:
+        """Whether its container does."""
+        return _docker("inspect", "--format={{.State.Running}}", self.name).strip() == "true"
+
+    def logs(self) -> str:
+        """What it wrote."""
+        return _docker("logs", self.name)
+
     def kill(self) -> None:
         """End it at once."""
         _docker("kill", self.name)
@@ -42,7 +50,7 @@ class PackageCache:
     def start(self) -> None:
         """Start it again over what it has kept, and return when it answers."""
         _docker("start", self.name)
-        wait_for(self._answers, 20, lambda: _docker("logs", self.name))
+        wait_for(self.answers, 20, self.logs)
 
     def counted(self, what: str, kind: str = "") -> int:
         """Return a counter, such as ``upstream_bytes``, of one kind of package or of all."""
@@ -52,7 +60,8 @@ class PackageCache:
         )
         return sum(map(int, found))
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it does."""
         try:
             return httpx.get(f"{self.url}/_health", trust_env=False).status_code == 200
         except httpx.TransportError:
@@ -60,18 +69,23 @@ class PackageCache:
 
 
 @contextmanager
-def package_cache(address: str, **upstreams: str) -> Iterator[PackageCache]:
-    """A cache that listens at this address of the machine, before the public upstreams or those that are named."""
+def package_cache(address: str, *, disk_mb: int = 0, **variables: str) -> Iterator[PackageCache]:
+    """A cache that listens at this address of the machine, before the public upstreams or those that are named.
+
+    ``variables`` are others of its image too. With ``disk_mb`` it has so small a disk, which a new start empties.
+    """
     settings = read_settings()
     cache = PackageCache(f"buildfarm-test-cache-{uuid.uuid4().hex[:8]}", f"{address}:{free_port()}", free_port())
     environment = {
         "LISTEN": cache.place,
         "METRICS_LISTEN": f"127.0.0.1:{cache.metrics_port}",
         "CACHE_MB": "1024",
-        **{name.upper(): url for name, url in upstreams.items()},
+        **{name.upper(): value for name, value in variables.items()},
     }
     command = ["create", "--init", f"--name={cache.name}", "--network=host", "--read-only", "--tmpfs=/tmp:size=16m"]
     command += ["--cap-drop=ALL", *(f"--env={name}={value}" for name, value in environment.items())]
+    if disk_mb:
+        command.append(f"--tmpfs=/var/cache/downloads:size={disk_mb}m,uid=998")
     if settings.ca_bundle:
         command.append(f"--volume={settings.ca_bundle}:/run/certificates.pem:ro")
     _docker(*command, cache_image())

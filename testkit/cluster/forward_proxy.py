@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from testkit.cluster.line import Line
+
 _CHUNK_BYTES = 64 * 1024
 _IDLE_SECONDS = 60.0
 
@@ -20,10 +22,11 @@ _IDLE_SECONDS = 60.0
 class ForwardProxy:
     """It lets those through who show its user's name and password; ``hosts`` are where they went.
 
-    ``names`` are hosts that it alone knows, and their addresses.
+    ``names`` are hosts that it alone knows, and their addresses. All that comes back goes over one ``line``.
     """
 
-    shown: str  # as their header has it
+    shown: str  # as their header has it; empty: it asks for none
+    line: Line = field(default_factory=Line)
     url: str = ""
     hosts: list[str] = field(default_factory=list)
     names: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -36,7 +39,9 @@ class ForwardProxy:
         if not first:
             return
         method, target, version = first.split(" ")
-        if not any(line.lower().startswith("proxy-authorization:") and self.shown in line for line in headers):
+        if self.shown and not any(
+            line.lower().startswith("proxy-authorization:") and self.shown in line for line in headers
+        ):
             self.refused += 1
             client.sendall(
                 b'HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic realm="x"\r\nConnection: close\r\n\r\n'
@@ -65,13 +70,15 @@ class ForwardProxy:
                     piece = end.recv(_CHUNK_BYTES)
                     if not piece:
                         return
+                    if end is server:
+                        self.line.carry(len(piece))
                     other[end].sendall(piece)
 
 
 @contextmanager
-def forward_proxy(address: str, user: str, password: str) -> Iterator[ForwardProxy]:
-    """A proxy on a free port of this address, for the length of the block."""
-    proxy = ForwardProxy(base64.b64encode(f"{user}:{password}".encode()).decode())
+def forward_proxy(address: str, user: str = "", password: str = "") -> Iterator[ForwardProxy]:
+    """A proxy on a free port of this address, for the length of the block; without a user it is open to all."""
+    proxy = ForwardProxy(base64.b64encode(f"{user}:{password}".encode()).decode() if user else "")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -82,7 +89,7 @@ def forward_proxy(address: str, user: str, password: str) -> Iterator[ForwardPro
         daemon_threads = True
 
     with Server((address, 0), Handler) as server:
-        proxy.url = f"http://{user}:{password}@{address}:{server.server_address[1]}"
+        proxy.url = f"http://{f'{user}:{password}@' if user else ''}{address}:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield proxy

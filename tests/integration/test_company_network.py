@@ -12,23 +12,18 @@ import ssl
 import subprocess
 import tarfile
 import threading
-import uuid
 import zipfile
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
 from buildfarm.config_vars.build_variables import BuildVariable
-from buildfarm.farm import open_farm
 from buildfarm.model import State
 from buildfarm.sources.address import GitSource
-from localfarm import network
-from testkit.builds import EXAMPLES, Builds, build_node, empty_namespace, gateway_of, write_files
-from testkit.cluster.forward_proxy import forward_proxy
+from testkit.apps.company import company_farm, variables
+from testkit.builds import EXAMPLES, Builds, build_node, write_files
 from testkit.git_server import Repository
 from testkit.queue.stored import all_stored
-from workers.engine import open_engine
-from workers.sandbox.network import builds_options
 
 CANARY = "canary-7d20b9e4"
 NO_PROXIES = {"HTTP_PROXY": "", "HTTPS_PROXY": ""}
@@ -56,35 +51,11 @@ ls wheels tiny-1.0.0.tgz cloned/file
 }
 
 
-def variables(**values):
-    return {name: BuildVariable(value=value) for name, value in values.items()}
-
-
-@contextmanager
-def closed_network(settings):
-    """A network for sandboxes out of which nothing leads: only this machine is there."""
-    name = f"buildfarm-test-{uuid.uuid4().hex[:8]}"
-    with closing(open_engine(settings.docker_url)) as client:
-        client.networks.create(
-            name, driver="bridge", options=builds_options(), labels={network.LABEL: name}, internal=True
-        )
-        try:
-            yield name
-        finally:
-            network.remove_networks(client, name)
-
-
 @pytest.fixture(scope="module")
 def proxied(services):
     """A farm with a node whose builds can reach a proxy alone, and the proxy."""
-    with ExitStack() as stack:
-        closed = stack.enter_context(closed_network(services))
-        own = services.model_copy(update={"namespace": f"test-{uuid.uuid4().hex[:8]}:", "sandbox_network": closed})
-        stack.callback(empty_namespace, own)
-        farm = stack.enter_context(open_farm(own))
-        proxy = stack.enter_context(forward_proxy(gateway_of(closed), "builds", CANARY))
-        farm.set_variables(variables(HTTP_PROXY=proxy.url, https_proxy=proxy.url, NO_PROXY="localhost"))
-        yield Builds(farm, stack.enter_context(build_node(farm))), proxy
+    with company_farm(services, "builds", CANARY) as (farm, proxy), build_node(farm) as node:
+        yield Builds(farm, node), proxy
 
 
 @pytest.mark.parametrize("example", APPS)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 
 from testkit.table import Claims
-from verify.network import addresses, clocks, downloads, front, outages, registries
+from verify.network import addresses, bounds, clocks, company, downloads, front, outages, registries
+
+
+def _packages(claims: Claims) -> None:
+    downloads.tell(claims)
+    bounds.tell(claims)
+    company.tell(claims)
+
 
 PARTS = {
     "front": front.tell, "outages": outages.tell, "clocks": clocks.tell, "addresses": addresses.tell,
     "registries": registries.tell,
-    "downloads": downloads.tell,
+    "downloads": _packages,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -27,12 +27,13 @@ class Downloads:
     """The cache at ``url``. ``begun`` makes that of one attempt; one that does not answer is passed over."""
 
     url: str = ""  # as nodes and builds reach it; empty: the farm has none
+    opens: Callable[[str], bool] = lambda _: True  # whether the node lets builds reach it at HOST:PORT
     place: str = ""  # of one attempt that uses it: HOST:PORT with an address; empty: it fetches by itself
     run: str = ""  # likewise: which run of its program answered
 
     def begun(self) -> Downloads:
         """The same for one attempt. It asks nothing yet."""
-        return Downloads(self.url)
+        return Downloads(self.url, self.opens)
 
     def lost(self, phase: Phase | None) -> str:
         """Why a failure in this phase can be the cache's: it has gone or began anew since. Empty if neither."""
@@ -48,7 +49,7 @@ class Downloads:
         ``env`` has its config vars and those of its base, as names or as NAME=VALUE. ``names`` are those of all that is
         in the source, in the app's folder.
         """
-        place = _resolved(self.url) if self.url else ""
+        place = next(filter(self.opens, _resolved(self.url)), "") if self.url else ""
         run = _asked(place)
         if not run:
             return {}
@@ -94,14 +95,14 @@ def _files(app: BuildFolder, names: Iterable[str]) -> Iterator[tuple[str, str | 
         yield path, None if content is None else content.decode(errors="replace")
 
 
-def _resolved(url: str) -> str:
-    """Its first IPv4 address and its port: sandboxes may not resolve the name. Empty if the node cannot either."""
+def _resolved(url: str) -> list[str]:
+    """Its IPv4 addresses with its port: sandboxes may not resolve the name. None if the node cannot either."""
     found: list[str] = []
     # The resolver has no limit of time.
     thread = threading.Thread(target=lambda: found.extend(_addresses(url)), daemon=True)
     thread.start()
     thread.join(_SECONDS)
-    return found[0] if found else ""
+    return found
 
 
 def _addresses(url: str) -> list[str]:

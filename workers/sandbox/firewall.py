@@ -112,21 +112,23 @@ def rules_text(firewall: Firewall) -> str:
     """Both chains as iptables-restore(8) reads them."""
     forward, into = _chain("F", firewall.bridge), _chain("I", firewall.bridge)
     lines = ["*filter", f":{forward} - [0:0]", f":{into} - [0:0]"]
-    for chain in (forward, into):
-        lines += [f"-A {chain} {rule}" for rule in _first(firewall)]
+    lines += [f"-A {forward} {rule}" for rule in _first(firewall, "RETURN")]
+    # To return would leave it to the other rules of INPUT, such as those of ufw, which drop what they do not name.
+    lines += [f"-A {into} {rule}" for rule in _first(firewall, "ACCEPT")]
     lines += [f"-A {forward} -d {network} {_REFUSE}" for network in PRIVATE]
     lines.append(f"-A {into} {_REFUSE}")
     return "\n".join([*lines, "COMMIT", ""])
 
 
-def _first(firewall: Firewall) -> Iterator[str]:
+def _first(firewall: Firewall, opened: str) -> Iterator[str]:
+    """What both chains begin with; ``opened`` is the target of packets to the cache of packages."""
     yield f"{_ANSWER} -j RETURN"
     for server in (*firewall.nameservers, *(one.address for one in METADATA if one.dns)):
         yield from _lookups(server)
     for one in METADATA:
         yield f"-d {one.address} {_REFUSE}"
     for allowed in firewall.downloads:
-        yield f"{allowed.match} -j RETURN"
+        yield f"{allowed.match} -j {opened}"
     for address in firewall.denied:
         yield f"-d {address} {_REFUSE}"
     for allowed in firewall.allowed:

@@ -25,6 +25,7 @@ from workers.sandbox.firewall import Allowed, Firewall, bridge_of, make_firewall
 from workers.sandbox.network import make_again
 
 CONFIRMED_SECONDS_MAX = 30.0
+_CACHE_SECONDS = 7200.0  # that builds reach an address of the cache of packages after its name has others
 
 _RESOLV = Path("/etc/resolv.conf")
 
@@ -81,6 +82,23 @@ class FarmHosts:
 
 
 @dataclass
+class CachePort:
+    """The one port of the farm's cache of packages, on the addresses that its name has or had while builds began."""
+
+    url: str  # empty: the farm has none
+    _seen: dict[str, float] = field(default_factory=dict)  # when an address was last one of its name
+
+    def opened(self, now: float) -> tuple[Allowed, ...]:
+        """Return it on each address, resolved anew; a name that does not resolve keeps those that it had."""
+        addresses = {address for host in _hosts(self.url) for address in _resolve(host)}
+        self._seen |= dict.fromkeys(addresses, now)
+        last = max(self._seen.values(), default=0.0)
+        self._seen = {address: at for address, at in self._seen.items() if last - at <= _CACHE_SECONDS}
+        ours = [address for address in sorted(self._seen) if ":" not in address and not address.startswith("127.")]
+        return tuple(Allowed(f"{address}/32", urlsplit(self.url).port or 80) for address in ours)
+
+
+@dataclass
 class NetworkRules:
     """The rules of one network of the engine. Safe to use from several threads."""
 
@@ -89,10 +107,11 @@ class NetworkRules:
     allowed: tuple[Allowed, ...]
     farm: FarmHosts
     resolv: Path = _RESOLV
-    downloads: str = ""  # the URL of the farm's cache of packages, the only part of the farm that builds may reach
+    downloads: CachePort = field(default_factory=lambda: CachePort(""))  # the only part of the farm for builds
     obstacle: str | None = None  # why this node can set no rules at all; empty if it can, None before the first `keep`
     _left: dict[str, str] = field(default_factory=dict)  # the rules by chain, as the last `keep` left them
     _confirmation: Confirmation = field(default_factory=Confirmation)
+    _opened: tuple[Allowed, ...] = ()  # of the cache of packages, by the last `keep`
     _made: dict[str, Any] = field(default_factory=dict)  # the network, as the engine last described it
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -123,6 +142,12 @@ class NetworkRules:
         """Whether the allow list opens this address, on any port."""
         return Firewall("", allowed=self.allowed).allows(address)
 
+    def opens(self, place: str) -> bool:
+        """Whether builds can reach the cache of packages at this HOST:PORT, as far as it is up to this node."""
+        return bool(self.obstacle) or any(
+            place == f"{one.network.removesuffix('/32')}:{one.port}" for one in self._opened
+        )
+
     def inspect(self) -> dict[str, Any]:
         """Return the network as the engine describes it. Raises NodeError, and SetupError if it has IPv6."""
         with engine_failures("describe the sandboxes' network"):
@@ -152,23 +177,17 @@ class NetworkRules:
         if obstacle:
             raise NodeError(f"The node cannot set its network rules: {obstacle}.")
         firewall = make_firewall(network, self.allowed, self.farm.addresses(), self.resolv)
-        firewall = replace(firewall, downloads=port_of(self.downloads))
+        firewall = replace(firewall, downloads=self.downloads.opened(time.monotonic()))
         found = firewall.in_force()
         left, self._left = self._left, {}
         firewall.set()
+        self._opened = firewall.downloads
         self._left = firewall.in_force()
         if any(left.get(chain, rules) != rules for chain, rules in found.items()):
             raise NodeError(
                 f"Another process changed the rules of the network {self.network}.",
                 advice="Give each farm on this engine a separate network in BUILDFARM_SANDBOX_NETWORK.",
             )
-
-
-def port_of(url: str) -> tuple[Allowed, ...]:
-    """Return the one port of a URL, on all addresses that its host has now; builds do without it if it has none."""
-    addresses = [address for host in _hosts(url) for address in sorted(_resolve(host))]
-    ours = [address for address in addresses if ":" not in address and not address.startswith("127.")]
-    return tuple(Allowed(f"{address}/32", urlsplit(url).port or 80) for address in ours)
 
 
 def refuse_ipv6(network: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from buildfarm.telemetry.metrics import Metrics
 from workers.engine import engine_failures
 from workers.sandbox.container import Sandboxes
 from workers.sandbox.firewall import parse_allowed, remove_stale_chains
-from workers.sandbox.network_rules import FarmHosts, NetworkRules
+from workers.sandbox.network_rules import CachePort, FarmHosts, NetworkRules
 from workers.sandbox.overlay import mount_later
 from workers.sandbox.spec import MERGED
 from workers.sandbox.workspace import Workspaces
@@ -126,7 +126,7 @@ def make_rules(settings: Settings, client: docker.DockerClient, metrics: Metrics
         network=settings.sandbox_network,
         allowed=parse_allowed(settings.sandbox_allow),
         farm=FarmHosts((settings.redis_url.get_secret_value(), settings.registry_url)),
-        downloads=settings.downloads_url,
+        downloads=CachePort(settings.downloads_url),
     )
     metrics.network_rules_confirmed.set_function(lambda: rules.confirmed)
     return rules

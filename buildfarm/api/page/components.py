@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
@@ -18,7 +19,10 @@ _TEXT_MAX = 500
 @router.get("/where")
 async def where(request: Request, caller: Visitor, q: str = "") -> Response:
     """The apps that contain a component; a tenant sees only its own."""
-    return await in_turn(caller, lambda: _answer(request, caller, q.strip()[:_TEXT_MAX]))
+    text = q.strip()[:_TEXT_MAX]
+    if not text:
+        return await anyio.to_thread.run_sync(lambda: _answer(request, caller, text))
+    return await in_turn(caller, caller.services.searches, lambda: _answer(request, caller, text))
 
 
 def _answer(request: Request, caller: Caller, text: str) -> Response:

@@ -29,7 +29,7 @@ _DIGEST = re.compile(r"(?:.*@)?(?:sha256:)?([0-9a-f]{6,64})")
 @router.get("/compare")
 async def compare_builds(request: Request, caller: Visitor, a: str = "", b: str = "") -> Response:
     """What differs between build ``a`` and the newer ``b``."""
-    return await in_turn(caller, lambda: _compared(request, caller, a, b))
+    return await in_turn(caller, caller.services.lists, lambda: _compared(request, caller, a, b))
 
 
 def _compared(request: Request, caller: Caller, a: str, b: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Query, Response
 
 from buildfarm.api.caller import Caller, Reader, in_turn
@@ -51,7 +52,8 @@ async def sbom(
     503 with `farm.not_read_yet` if nodes are still to read layers of the image, or could not for now.
     """
     farm = caller.services.farm
-    content = await in_turn(caller, lambda: farm.sbom(_seen(caller, image), form=form, with_base=with_base))
+    seen = await anyio.to_thread.run_sync(lambda: _seen(caller, image))  # may wait for the registry
+    content = await in_turn(caller, caller.services.lists, lambda: farm.sbom(seen, form=form, with_base=with_base))
     return Response(content, media_type=FORMATS[form][0])
 
 
@@ -59,7 +61,8 @@ async def sbom(
 async def components(image: Image, caller: Reader, with_base: WithBase = False) -> Response:
     """An image's components, with the files that name them. 503 as for the bill of materials."""
     farm = caller.services.farm
-    return await in_turn(caller, lambda: _json(farm.contents(_seen(caller, image), with_base=with_base)))
+    seen = await anyio.to_thread.run_sync(lambda: _seen(caller, image))
+    return await in_turn(caller, caller.services.lists, lambda: _json(farm.contents(seen, with_base=with_base)))
 
 
 @router.get("/v1/where", tags=["components"], responses=responses(*_COMMON), response_model=Places)
@@ -68,7 +71,8 @@ async def where(
 ) -> Response:
     """Which apps' newest images contain a component; a tenant's token sees the tenant's own apps."""
     find = caller.services.farm.inventory.where
-    return await in_turn(caller, lambda: _json(find(expression, tenant=caller.tenant, limit=limit)))
+    searches = caller.services.searches
+    return await in_turn(caller, searches, lambda: _json(find(expression, tenant=caller.tenant, limit=limit)))
 
 
 def _json(found: Contents | Places) -> Response:

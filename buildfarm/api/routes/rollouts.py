@@ -83,7 +83,7 @@ async def plan_rebuild(new: NewCampaign, caller: Admin) -> RolloutView:
         caller.note("rollouts.plan", f"{found.id}: rebuild for {new.where}")
         return found
 
-    return await in_turn(caller, planned)
+    return await in_turn(caller, caller.services.searches, planned)
 
 
 @router.get("/v1/rollouts", tags=["rollouts"], responses=responses(*_COMMON))

@@ -63,8 +63,9 @@ def where(expression: str, only_apps: bool, limit: int, as_json: bool) -> None:
     else:
         _show_places(found)
         click.echo(f"{found.apps:,} of {found.searched:,} apps have it.")
-        if not all(place.is_compared for place in found.places):
-            click.echo("Versions with a question mark cannot be compared, so these may not match.", err=True)
+    if not all(place.is_compared for place in found.places):
+        which = f"of {found.uncompared_apps:,} of these apps" if only_apps else "with a question mark"
+        click.echo(f"Versions {which} cannot be compared, so these may not match.", err=True)
     if found.incomplete_apps:
         named = ", ".join(found.incomplete[:5]) + (" …" if found.incomplete_apps > 5 else "")
         click.echo(f"With files whose components are not known: {found.incomplete_apps:,} apps ({named}).", err=True)

@@ -192,6 +192,26 @@ def test_rows_are_kept_until_all_images_have_been_noted_again(shop):
     assert not {base, gone} & store.images().keys()
 
 
+def test_what_is_known_of_an_image_and_its_base_stays_while_it_cannot_be_read(shop):
+    store = ComponentStore(shop.farm.database)
+    base, app, digest, layer = (
+        f"builder@sha256:{'5' * 64}",
+        "apps/shop/dark",
+        f"sha256:{'6' * 64}",
+        f"sha256:{'7' * 64}",
+    )
+    store.note_image(base, f"sha256:{'5' * 64}", "", [layer])
+    store.note_image(app, digest, base, [layer])
+    before = store.images()[app]
+    store.note_image(app, digest, "", ())
+    store.keep_images(store.images().keys() - {base})
+    assert (store.images()[app], base in store.images()) == (before, True)
+    store.note_image(app, f"sha256:{'8' * 64}", "", ())
+    assert store.images()[app].layers == {}
+    store.keep_images(store.images().keys() - {base, app})
+    assert not {base, app} & store.images().keys()
+
+
 def test_images_are_asked_for_by_name_and_taken_once(shop):
     database = shop.farm.database
     database.client.delete(database.key("components-asked"))

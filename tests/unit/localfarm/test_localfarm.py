@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -17,8 +20,9 @@ from buildfarm.recipes.folder import CHECKOUT_RECIPES as RECIPES
 from buildfarm.recipes.folder import read_recipe
 from buildfarm.recipes.parts import Dockerfile
 from buildfarm.store.archive.catalog import BUCKETS
+from localfarm import services
 from localfarm.images import BUILDER, DEBIAN, SUITE, Distribution
-from localfarm.services import redis_service
+from localfarm.services import Service, downloads, redis_service
 from localfarm.state import LocalState, forget, locked, make_directory, read_state, secret_file, write_file, write_state
 from localfarm.waiting import run_side_by_side, wait_until
 from localfarm.worker import PID_FILE, running_worker
@@ -132,3 +136,41 @@ def test_redis_keeps_16_million_archived_builds_in_hashes_of_one_piece_here_and_
         options = dict(zip(words[::2], words[1::2], strict=True))
         assert int(options["--hash-max-listpack-entries"]) * BUCKETS >= 16_000_000
         assert int(options["--hash-max-listpack-value"]) >= len(longest_value)
+
+
+class Container:
+    """One of the engine, whose program has ended."""
+
+    status = "exited"
+    labels: ClassVar[dict[str, str]] = {}
+    is_stopped = False
+
+    def start(self):
+        self.status = "running"
+
+    def stop(self, timeout):
+        self.is_stopped = True
+
+    def logs(self, tail):
+        return b"bind() to 172.18.0.1:8090 failed (98: Address already in use)\n"
+
+
+def test_a_cache_of_packages_that_cannot_run_is_stopped_and_the_farm_comes_up_without_it(monkeypatch):
+    said, container = [], Container()
+    client = SimpleNamespace(containers=SimpleNamespace(get=lambda name: container))
+    service = Service("downloads", "image", 8090, 8090, "/data", {}, {"LISTEN": "127.0.0.1:1"})
+    container.labels = {services.CONFIG: repr(service)}
+    monkeypatch.setattr(downloads, "_READY_SECONDS", 0)
+    downloads.ensure(client, service, said.append)
+    assert container.is_stopped
+    assert "Address already in use" in said[-1]
+
+
+def test_builds_lose_a_cache_of_packages_that_is_made_anew_or_removed():
+    container = Container()
+    client = SimpleNamespace(containers=SimpleNamespace(get=lambda name: container))
+    service = Service("downloads", "image", 8090, 8090, "/data", {}, {"LISTEN": "127.0.0.1:1"})
+    container.labels = {services.CONFIG: repr(service)}
+    assert not downloads.ends(client, service)
+    assert downloads.ends(client, replace(service, image="newer"))
+    assert downloads.ends(client, None)

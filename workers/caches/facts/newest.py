@@ -59,7 +59,7 @@ class NewestImages:
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, str] = field(default_factory=dict)  # the newest image that was looked at, by repository
     _seen_since: float = -math.inf
-    _is_full: bool = False  # whether it looks at all again, and has not done so with each
+    _left: set[str] | None = None  # of all that it looks at again, those that are still to be; None: it does not now
     _look_at: float = field(default_factory=lambda: time.monotonic() + _FIRST_LOOK_SECONDS)
     _failed: set[str] = field(default_factory=set)
 
@@ -72,23 +72,30 @@ class NewestImages:
             return
         for name in self.notes.asked():
             self._seen.pop(name, None)
-        if self.clock() - self._seen_since > _AGAIN_SECONDS:
-            self._seen, self._seen_since, self._is_full = {}, self.clock(), True
+        if is_again := self.clock() - self._seen_since > _AGAIN_SECONDS:
+            self._seen, self._seen_since = {}, self.clock()
             self.notes.begin()
         bases = {base: base for base in self.bases()}
         newest = bases | {name: one for name, one in tag_targets(self.store.database).items() if is_app(name)}
+        if is_again:
+            self._left = set(newest)
         # Those that fail come last, so that they keep no others from being looked at.
         unseen = sorted(
             (name for name, digest in newest.items() if self._seen.get(name) != digest),
             key=lambda name: name in self._failed,
         )
-        if self._is_full and not unseen:  # the bases of apps that were noted have been looked at too
+        # New images come all the time, and some cannot be read: neither keeps what is gone in the lists.
+        # The bases of apps that were noted have been looked at too.
+        new_bases = bases.keys() & set(unseen) - self._failed
+        if self._left is not None and not self._left & newest.keys() and not new_bases:
             self.notes.end(newest.keys())
-            self._is_full = False
+            self._left = None
         if len(unseen) > _LOOKED_AT_ONCE:
             self._look_at = self.clock()
         failures: list[RegistryError] = []
         for name in unseen[:_LOOKED_AT_ONCE]:
+            if self._left:
+                self._left.discard(name)
             if error := self._ask_for(name if name in bases else f"{name}@{newest[name]}"):
                 failures.append(error)
                 self._failed.add(name)

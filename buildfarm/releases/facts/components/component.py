@@ -40,7 +40,8 @@ class Component:
     def is_named(self) -> bool:
         """Whether it has a package URL."""
         is_plain = all(text.isprintable() for text in (self.name, self.version, self.licence, self.extra))
-        return is_plain and all(self.name.split("/")) and _EXTRA.fullmatch(self.extra) is not None
+        has_name = all(part.strip() for part in self.name.split("/"))
+        return is_plain and has_name and _EXTRA.fullmatch(self.extra) is not None
 
     @property
     def qualifiers(self) -> Mapping[str, str]:

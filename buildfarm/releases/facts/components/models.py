@@ -48,6 +48,7 @@ class Places(Frozen):
 
     places: tuple[Place, ...] = Field(description="by app, at most as many as were asked for")
     apps: int = Field(description="how many apps have it, shown or not")
+    uncompared_apps: int = Field(0, description="how many apps may have it: no version of theirs can be compared")
     searched: int = Field(description="how many apps were searched")
     unknown: tuple[str, ...] = Field(description="apps that were not searched wholly, since their layers were not read")
     unknown_apps: int = Field(description="how many these are, shown or not")

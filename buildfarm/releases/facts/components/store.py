@@ -102,14 +102,17 @@ class ComponentStore:
     def note_image(self, name: str, digest: str, base: str, diff_ids: Iterable[Digest | str]) -> None:
         """What an app's newest image, apps/TENANT/APP, or a base, repository@digest, is made of.
 
-        Without layers: it cannot be read.
+        Without layers: it cannot be read now. What is known of the same image stays.
         """
         now = self.database.now()
         key = self.database.key("components-images")
         with self.database.failures():
             text: Any = self.database.client.hget(key, name)
             before = _image(text) if text else None
-            image = ImageLayers(digest, base, now, dict.fromkeys(map(str, diff_ids), now)).after(before, now)
+            layers = dict.fromkeys(map(str, diff_ids), now)
+            if before and before.digest == digest and before.layers and not layers:
+                return
+            image = ImageLayers(digest, base, now, layers).after(before, now)
             row = [image.digest, image.base, image.base_since, list(image.layers.items())]
             self.database.client.hset(key, name, json.dumps(row, separators=(",", ":")))
 
@@ -141,8 +144,9 @@ class ComponentStore:
             return ()
 
     def keep_images(self, names: Set[str]) -> None:
-        """Drops all others: apps that are gone, and bases on which no app stands or is to stand."""
-        if gone := self.images().keys() - names:
+        """Drops all others: apps that are gone, and bases on which none of these apps stands or is to stand."""
+        images = self.images()
+        if gone := images.keys() - names - {images[name].base for name in names & images.keys()}:
             with self.database.failures():
                 self.database.client.hdel(self.database.key("components-images"), *gone)
 

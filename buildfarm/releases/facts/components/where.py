@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from itertools import islice
 
 from buildfarm.releases.facts.components.component import Component
 from buildfarm.releases.facts.components.expression import Expression
@@ -36,7 +35,8 @@ class Search:
         naming, unread, partly = self.store.naming(
             (one for found in layers.values() for one in found), self.expression.may_be_in
         )
-        found, unknown, incomplete, lost, apps = list[Place](), list[str](), list[str](), dict[str, None](), 0
+        found, unknown, incomplete, lost = list[Place](), list[str](), list[str](), dict[str, None]()
+        apps, uncompared = 0, 0
         for name, of_image in layers.items():
             image = images.get(name)
             if _is_lost(image, targets[name], images, unread):
@@ -46,14 +46,17 @@ class Search:
             elif partly & of_image.keys():
                 incomplete.append(name.removeprefix(_APPS))
             rows = self._rows(name, image, of_image) if image and naming & of_image.keys() else iter(())
-            some = list(islice(_first(rows) if self.first_only else rows, max(1, limit - len(found))))
-            apps += bool(some)
+            some = list(_first(rows) if self.first_only else rows)
+            has_it = any(place.is_compared for place in some)
+            apps += has_it
+            uncompared += bool(some) and not has_it
             found += some[: limit - len(found)]
         if tenant is None:
             self.store.ask(lost)
         return Places(
-            places=tuple(found), apps=apps, searched=len(targets), unknown=tuple(unknown[: self.listed_max]),
-            unknown_apps=len(unknown), incomplete=tuple(incomplete[: self.listed_max]), incomplete_apps=len(incomplete),
+            places=tuple(found), apps=apps, uncompared_apps=uncompared, searched=len(targets),
+            unknown=tuple(unknown[: self.listed_max]), unknown_apps=len(unknown),
+            incomplete=tuple(incomplete[: self.listed_max]), incomplete_apps=len(incomplete),
         )  # fmt: skip
 
     def _rows(self, name: str, image: ImageLayers, layers: Mapping[str, bool]) -> Iterator[Place]:

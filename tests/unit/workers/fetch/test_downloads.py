@@ -56,6 +56,13 @@ def told(url):
     return Downloads(url).begun().told(BuildFolder(Path("/nonexistent")), NO_VARIABLES, (), ())
 
 
+def test_one_that_the_node_lets_no_build_reach_is_passed_over(app):
+    with answering() as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        assert Downloads(url, lambda place: f"http://{place}" == url).begun().told(app, NO_VARIABLES, (), ())
+        assert Downloads(url, lambda _: False).begun().told(app, NO_VARIABLES, (), ()) == {}
+
+
 def test_a_name_that_does_not_resolve_is_passed_over():
     assert told("http://no-such-host.invalid:8090") == {}
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from buildfarm.errors import NodeError, SetupError
 from buildfarm.settings import Settings
 from workers.sandbox.firewall import Allowed, Firewall
-from workers.sandbox.network_rules import CONFIRMED_SECONDS_MAX, Confirmation, FarmHosts, NetworkRules, refuse_ipv6
+from workers.sandbox.network_rules import (
+    CONFIRMED_SECONDS_MAX,
+    CachePort,
+    Confirmation,
+    FarmHosts,
+    NetworkRules,
+    refuse_ipv6,
+)
 
 NETWORK = {"Name": "builds", "Id": "ad205428ac519dd2fce08e26", "Options": {}, "EnableIPv6": False}
 
@@ -127,10 +134,37 @@ def test_a_name_that_never_resolved_leaves_the_rules_unconfirmed(monkeypatch, ke
         ("http://gone:8090", ()),
     ],
 )
-def test_builds_reach_the_cache_of_packages_while_its_name_resolves(monkeypatch, kernel, url, opened):
+def test_builds_reach_the_cache_of_packages_where_its_name_resolves(monkeypatch, kernel, url, opened):
     answering(monkeypatch, {"registry": ["127.0.0.1"], "cache": ["10.0.0.9", "2001:db8::1"], "here": ["127.0.0.1"]})
-    NetworkRules(Engine(), "builds", (), FarmHosts(("https://registry",)), downloads=url).keep()
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(("https://registry",)), downloads=CachePort(url))
+    assert not rules.opens("10.0.0.9:8090")
+    rules.keep()
     assert kernel.rules["br-ad205428ac51"].downloads == opened
+    assert rules.opens("10.0.0.9:8090") == (opened == (Allowed("10.0.0.9/32", 8090),))
+    assert not rules.opens("127.0.0.1:8090")
+
+
+def test_builds_that_run_reach_the_cache_of_packages_where_its_name_was_when_they_began(monkeypatch):
+    names = {"cache": ["10.0.0.9"]}
+    answering(monkeypatch, names)
+    port = CachePort("http://cache:8090")
+    first, second = Allowed("10.0.0.9/32", 8090), Allowed("10.0.0.8/32", 8090)
+    assert port.opened(1000) == (first,)
+    names.clear()
+    assert port.opened(100_000) == (first,)
+    names["cache"] = ["10.0.0.8"]
+    assert port.opened(100_001) == (second,)
+    names["cache"] = ["10.0.0.9"]
+    assert port.opened(100_011) == (second, first)
+    assert port.opened(108_000) == (first,)
+
+
+def test_a_node_that_can_set_no_rules_keeps_builds_from_no_cache(monkeypatch, kernel):
+    answering(monkeypatch, {})
+    monkeypatch.setattr(Firewall, "obstacle", lambda firewall: "not root")
+    rules = NetworkRules(Engine(), "builds", (), FarmHosts(()), downloads=CachePort("http://cache"))
+    rules.keep()
+    assert rules.opens("10.0.0.9:80")
 
 
 def test_one_of_several_sentinels_may_be_gone(monkeypatch):

@@ -1,11 +1,16 @@
-# Counts requests by kind and by what the cache had, as Prometheus reads it. Lines: KIND STATUS RECEIVED SENT.
+# Counts requests by kind and by what the cache had, as Prometheus reads it. Lines: KIND STATUS RECEIVED SENT, or "tick"
+# once a second: then the counters are written.
 BEGIN { write() }
+$1 == "tick" {
+  if (is_new) write()
+  next
+}
 {
   known = $2 ~ /^(HIT|STALE|UPDATING|REVALIDATED)$/ ? "hit" : "miss"
   requests[$1 "\"," "result=\"" known] += 1
   received[$1] += $3
   sent[$1] += $4
-  write()
+  is_new = 1
 }
 function write(  key, half) {
   half = "/tmp/metrics.new"
@@ -17,4 +22,5 @@ function write(  key, half) {
   for (key in sent) printf "buildfarm_downloads_sent_bytes_total{kind=\"%s\"} %.0f\n", key, sent[key] >half
   close(half)
   system("mv /tmp/metrics.new /tmp/metrics")
+  is_new = 0
 }

@@ -63,6 +63,9 @@ def test_a_version_that_cannot_be_compared_is_a_place_and_said_to_be_one(find):
     layers = {"x": LayerComponents({"a": (ODD,), "b": (MS,)}), "base": LayerComponents()}
     found = find(Store(layers, {"apps/t/a": image(), "b@1": BASE}), "npm/ms@<2")
     assert [(one.version, one.is_compared) for one in found.places] == [("latest", False)]
+    assert (found.apps, found.uncompared_apps) == (0, 1)
+    both = find(Store(layers, {"apps/t/a": image(), "b@1": BASE}), "npm/ms@<3")
+    assert (len(both.places), both.apps, both.uncompared_apps) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(

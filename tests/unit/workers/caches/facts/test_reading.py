@@ -405,6 +405,25 @@ def test_rows_of_what_is_gone_are_dropped_once_a_day_when_all_is_noted_again(loo
     assert look() == ["end apps/t/a apps/t/gone b@2"]
 
 
+def test_apps_that_are_built_all_the_time_and_images_that_cannot_be_read_keep_nothing_that_is_gone(looks, monkeypatch):
+    look, noted, _, _ = looks
+    names = newest.tag_targets(None)
+    names["apps/t/bad"] = "1"
+    known = newest.layers_of
+
+    def layers_of(registry, image):
+        if image.startswith("apps/t/bad"):
+            raise RegistryError("damaged")
+        return known(registry, image)
+
+    monkeypatch.setattr(newest, "layers_of", layers_of)
+    for digest in "23":
+        names["apps/t/a"] = digest
+        with pytest.raises(RegistryError):
+            look()
+    assert "end apps/t/a apps/t/bad apps/t/gone b@1" in noted.calls
+
+
 def test_images_that_the_registry_fails_for_keep_no_others_from_being_looked_at(monkeypatch):
     looked, store = [], SimpleNamespace(database=None, lacking=lambda layers: [], wanted=None)
 
