@@ -94,9 +94,10 @@ images-report: $(STAMP) ## the sizes of database images, beside the usual instal
 	$(BIN)/buildfarm up
 	$(BIN)/python -m verify.images.report
 
-verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier; components against syft
+verify-supply-chain: $(STAMP) ## signed images, tried with cosign 2 and 3, skopeo and npm's verifier; collections against signers; components against syft; RACES=20 for fewer
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.images.signatures
+	$(BIN)/python -m verify.images.races
 	$(BIN)/python -m verify.images.components
 
 verify-images: $(STAMP) ## what the database images do, on two engines, and under odd conditions; STARTS=10 interrupts fewer
@@ -168,6 +169,11 @@ bench-redeploy: $(STAMP) ## a one-line change from folder to image, against Buil
 	$(BIN)/python -m bench.redeploy
 	BUILDFARM_TESTS_NEED_SERVICES=1 BUILDFARM_PACKAGE_MANAGERS=1 BUILDFARM_EXAMPLES=3 $(BIN)/pytest tests/integration/redeploys
 
+.PHONY: bench-signing
+bench-signing: $(STAMP) ## what signatures and provenance add to a one-line redeploy; ROUNDS=20 for less
+	$(BIN)/buildfarm up --no-worker
+	$(BIN)/python -m bench.signing $(ROUNDS)
+
 bench-nodes: $(STAMP) ## what idle build nodes cost one Redis, and what builds wait beside 3, 1,000 and 3,000 of them
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m bench.nodes
@@ -179,8 +185,9 @@ bench-queue: $(STAMP) ## fairness, limits and cost of the queue, up to 100,000 b
 verify-archive: $(STAMP) ## what 100,000 archived builds cost, and how fast one is found
 	$(BIN)/buildfarm up --no-worker
 	$(BIN)/python -m verify.archive
+	$(BIN)/python -m verify.archive.beside
 
-verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and what 1,000 moves cost; APPS=200 REAL_APPS=15 for less, PART=rules, redis, bundled, apps or cost for one
+verify-fleet: $(STAMP) ## a fleet on another base: the rules, 40 real apps, and what 1,000 moves cost, with signatures too; APPS=200 REAL_APPS=15 for less, PART=rules, redis, bundled, apps, cost or signed for one
 	$(BIN)/buildfarm up --no-worker
 	PYTHONPATH=. $(BIN)/python -m verify.fleet
 

@@ -22,9 +22,13 @@ class Claims:
         print(f"{'holds' if holds else 'FALLS SHORT'}: {claim}: {figure}", flush=True)
 
     def finish(self) -> None:
-        """The table, and the exit code."""
+        """The table, and the end of the process."""
+        sys.exit(self.shown())
+
+    def shown(self) -> int:
+        """The table; returns the exit code."""
         table = Table("claim", "figure", "verdict", title=self.title)
         for claim, figure, holds in self._rows:
             table.add_row(claim, figure, "holds" if holds else "[red]falls short[/red]")
         Console(width=150).print(table)
-        sys.exit(0 if self._rows and all(holds for _, _, holds in self._rows) else 1)
+        return 0 if self._rows and all(holds for _, _, holds in self._rows) else 1

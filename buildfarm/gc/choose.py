@@ -106,7 +106,7 @@ class _Repository:
     def kept(self) -> dict[str, Reason]:
         """The digests that stay."""
         there = {item.digest: item for item in self.found}
-        subjects = {item.digest: subject for item in self.found if (subject := _subject(item, there))}
+        subjects = {item.digest: subject for item in self.found if (subject := subject_of(item, there))}
         referrers: dict[str, list[str]] = {}
         for digest, subject in subjects.items():
             referrers.setdefault(subject, []).append(digest)
@@ -162,7 +162,7 @@ def _own_tags(item: Stored) -> set[str]:
     return {tag for tag in item.tags if not REFERRER_TAG.fullmatch(tag)}
 
 
-def _subject(item: Stored, there: Mapping[str, Stored]) -> str:
+def subject_of(item: Stored, there: Mapping[str, Stored]) -> str:
     """What a referrer is about; empty if it is not a referrer."""
     if _own_tags(item):
         return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from buildfarm.farm import Farm
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.image import AddedLayer, RuntimeConfig
+from buildfarm.oci.image import AddedLayer, ComposedImage, RuntimeConfig
 from buildfarm.oci.manifest import LayerDigests
 from buildfarm.releases.base import Base, read_base
 from buildfarm.releases.compose import release_of
@@ -58,6 +58,21 @@ class Deployed:
         self.farm.database.client.hset(self.farm.database.key("tags"), repository, image.digest)
         registry.move_tag(repository, "latest", lambda: self.farm.records.tag_target(repository))
         return str(image.digest)
+
+    def image(self, name: str, reference: str, code: str, revision: str) -> ComposedImage:
+        """Sends an image of tenant/app on a base as a build of this revision of its source makes it; without a tag."""
+        registry, base = self.farm.registry, self.read(reference)
+        archive = archive_of({"app/code": f"{name} {code}"})
+        packed = gzip.compress(archive, mtime=0)
+        digest = registry.put_blob(f"apps/{name}", packed)
+        layer = AddedLayer(LayerDigests(digest, Digest.of(archive), len(packed), len(archive)), "app")
+        labels = {"org.opencontainers.image.title": name, "org.opencontainers.image.revision": revision}
+        changes = RuntimeConfig(cmd=("web",), labels=labels)
+        release = release_of(
+            base, [layer], changes=changes, kind="docker", compression="gzip", registry=registry.host
+        )  # fmt: skip
+        mount_base(registry, f"apps/{name}", base)
+        return put_image(registry, f"apps/{name}", release, base, look=False)
 
     def read(self, reference: str) -> Base:
         """A base."""

@@ -30,8 +30,10 @@ def storage_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def registry_on(folder: Path, docker_url: str, name: str | None = None) -> Iterator[Registry]:
-    """A registry whose files are in this folder; ``name`` is its container's."""
+def registry_on(
+    folder: Path, docker_url: str, name: str | None = None, *, port: int | None = None
+) -> Iterator[Registry]:
+    """A registry whose files are in this folder; ``name`` is its container's, ``port`` None any that is free."""
     client = open_engine(docker_url)
     engine: Any = client.containers
     container = engine.run(
@@ -40,13 +42,13 @@ def registry_on(folder: Path, docker_url: str, name: str | None = None) -> Itera
         command=["serve", "/registry.yml"],
         detach=True,
         name=name,
-        ports={"5000/tcp": ("127.0.0.1", None)},
+        ports={"5000/tcp": ("127.0.0.1", port)},
         volumes=[f"{_CONFIGURATION}:/registry.yml:ro", f"{folder}:/var/lib/registry"],
     )
     try:
         container.reload()
-        port = container.ports["5000/tcp"][0]["HostPort"]
-        with Registry(f"http://127.0.0.1:{port}", attempts=8) as registry:
+        found = container.ports["5000/tcp"][0]["HostPort"]
+        with Registry(f"http://127.0.0.1:{found}", attempts=8) as registry:
             registry.ping()
             yield registry
     finally:

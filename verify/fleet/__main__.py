@@ -1,6 +1,6 @@
 """A fleet on another base: ``python -m verify.fleet`` on a farm that is up; APPS and REAL_APPS make it smaller.
 
-PART in the environment chooses one: rules, redis, bundled, apps or cost.
+PART in the environment chooses one: rules, redis, bundled, apps, cost or signed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import sys
 from testkit.table import Claims
 from verify.fleet import apps, bundled, redis_restarts, rules
 from verify.queue import fleet as cost
+from verify.queue import signed_fleet as signed
 
-PARTS = {"rules": rules.run, "redis": redis_restarts.run, "bundled": bundled.run, "apps": apps.run, "cost": cost.run}
+PARTS = {
+    "rules": rules.run, "redis": redis_restarts.run, "bundled": bundled.run, "apps": apps.run, "cost": cost.run,
+    "signed": signed.run,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -133,11 +133,11 @@ def _move(claims: Claims, farm: Farm, engine: Engine, base: str, *, folder: Path
     farm.start_rollout(planned.id)
     with orchestrator(farm):
         started = time.monotonic()
-        done = _run(farm, engine, planned.id)
+        done = run_to_its_end(farm, engine, planned.id)
         took = time.monotonic() - started
     asked = requests.paths.total()
     figure = f"{took:.1f} s, {took / APPS * 1000:.1f} ms and {asked / APPS:.1f} requests to the registry an app"
-    whole = done is Phase.COMPLETE and {_base(farm, name) for name in _names(farm)} == {base}
+    whole = done is Phase.COMPLETE and {base_of(farm, name) for name in names_of(farm)} == {base}
     claims.add(f"{APPS} apps are moved in {APPS * MOVE_SECONDS:g} s", figure, whole and took <= APPS * MOVE_SECONDS)
     written = (_blob_bytes(folder) - blobs) / APPS
     claims.add("at most 20 kB are written for an app", f"{written / 1000:.1f} kB", written <= WRITTEN_BYTES)
@@ -146,7 +146,7 @@ def _move(claims: Claims, farm: Farm, engine: Engine, base: str, *, folder: Path
 
 
 def _abort(claims: Claims, farm: Farm, engine: Engine, base: str) -> None:
-    before = {name: farm.records.tag_target(f"apps/{name}") for name in _names(farm)}
+    before = {name: farm.records.tag_target(f"apps/{name}") for name in names_of(farm)}
     planned = farm.plan_rollout(base, Parameters(cohorts=("50%", "100%"), failure_budget=1, soak_seconds=3600))
     engine.turn()
     farm.start_rollout(planned.id)
@@ -154,7 +154,7 @@ def _abort(claims: Claims, farm: Farm, engine: Engine, base: str) -> None:
     moved = sum(farm.records.tag_target(f"apps/{name}") != digest for name, digest in before.items())
     farm.abort_rollout(planned.id, "a regression")
     started = time.monotonic()
-    done = _run(farm, engine, planned.id)
+    done = run_to_its_end(farm, engine, planned.id)
     took = time.monotonic() - started
     back = all(
         str(farm.registry.get_manifest(f"apps/{name}", "latest")[2]) == digest for name, digest in before.items()
@@ -164,7 +164,8 @@ def _abort(claims: Claims, farm: Farm, engine: Engine, base: str) -> None:
     claims.add("an abort after half the moves brings every app back in 20 s", figure, holds)
 
 
-def _run(farm: Farm, engine: Engine, rollout_id: str) -> Phase:
+def run_to_its_end(farm: Farm, engine: Engine, rollout_id: str) -> Phase:
+    """The engine's turns until the rollout is over, or pauses."""
     while not (phase := engine.mover.rollouts.get(rollout_id).phase).final and phase is not Phase.PAUSED:
         engine.turn()
         time.sleep(0.05)
@@ -195,12 +196,14 @@ def orchestrator(farm: Farm) -> Iterator[None]:
         thread.join()
 
 
-def _names(farm: Farm) -> list[str]:
+def names_of(farm: Farm) -> list[str]:
+    """All apps, as tenant/app."""
     found: Any = farm.database.client.hkeys(farm.database.key("tags"))
     return sorted(target.removeprefix("apps/") for target in found)
 
 
-def _base(farm: Farm, name: str) -> str:
+def base_of(farm: Farm, name: str) -> str:
+    """What the image at an app's tag stands on, as repository@digest."""
     manifest, _ = farm.registry.read_manifest(f"apps/{name}", "latest")
     told = manifest.annotations
     repository = told["org.opencontainers.image.base.name"].partition("/")[2].rpartition(":")[0]

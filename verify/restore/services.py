@@ -66,22 +66,25 @@ def copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def farm_on(state: State, namespace: str) -> Iterator[Farm]:
-    """A farm whose Redis and registry run over these folders, until the block ends."""
+def farm_on(state: State, namespace: str, *, port: int | None = None, **changes: str) -> Iterator[Farm]:
+    """A farm whose Redis and registry run over these folders, until the block ends; ``changes`` are settings.
+
+    ``port`` is the registry's: signatures name its address.
+    """
     settings = read_settings()
     with ExitStack() as stack:
         url = stack.enter_context(_redis_on(state.redis))
-        registry = stack.enter_context(registry_on(state.registry, settings.docker_url))
+        registry = stack.enter_context(registry_on(state.registry, settings.docker_url, port=port))
         values = {
             "redis_url": SecretStr(url), "namespace": namespace, "registry_url": f"http://{registry.host}",
-            "registry_storage": state.registry, "builder": "",
+            "registry_storage": state.registry, "builder": "", **changes,
         }  # fmt: skip
         yield stack.enter_context(open_farm(settings.model_copy(update=values)))
 
 
 @contextmanager
 def _redis_on(folder: Path) -> Iterator[str]:
-    name, port = f"buildfarm-verify-restore-{uuid.uuid4().hex[:8]}", _free_port()
+    name, port = f"buildfarm-verify-restore-{uuid.uuid4().hex[:8]}", free_port()
     image = run("docker", "inspect", "--format={{.Image}}", "buildfarm-redis").strip()
     run(
         "docker", "run", "--detach", "--rm", f"--name={name}", f"--publish=127.0.0.1:{port}:6379", "--user=0",
@@ -121,7 +124,8 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from buildfarm.gc.choose import subject_of
 from buildfarm.gc.files.aside import Aside, blob_link
 from buildfarm.gc.plan import Plan
 from buildfarm.gc.storage import Storage, Stored, linked_at
@@ -48,6 +49,7 @@ class Removal:
     def put_back_late(self) -> int:
         """Puts back what pushes have named since the storage was read; returns how many blobs."""
         there = {(item.repository, item.digest): item for item in self.manifests}
+        about = self._about()
         count, seen = 0, set[tuple[str, str]]()
         wanted = [(item.repository, name) for item in self._pushed() for name in item.names]
         while wanted:
@@ -57,6 +59,7 @@ class Removal:
             seen.add(place)
             count += self.aside.put_back(self.storage.blob(digest))
             self.aside.put_back(blob_link(self.storage, repository, digest))
+            wanted.extend((repository, name) for name in about.get(place, ()))
             if place in there:
                 self._restore(there[place])
                 wanted.extend((repository, name) for name in there[place].names)
@@ -66,6 +69,17 @@ class Removal:
         ]
         self.blobs = [digest for digest in self.blobs if self.aside.has(self.storage.blob(digest))]
         return count
+
+    def _about(self) -> dict[tuple[str, str], list[str]]:
+        """The referrers that are aside, by repository and subject: an image comes back with its signatures."""
+        known: dict[str, dict[str, Stored]] = {}
+        for item in chain(self.plan.choice.going, (item for item, _ in self.plan.choice.staying)):
+            known.setdefault(item.repository, {})[item.digest] = item
+        found: dict[tuple[str, str], list[str]] = {}
+        for item in self.manifests:
+            if subject := subject_of(item, known[item.repository]):
+                found.setdefault((item.repository, subject), []).append(item.digest)
+        return found
 
     def _pushed(self) -> list[Stored]:
         """Manifests that were pushed, and those aside that were pushed again or got a tag."""

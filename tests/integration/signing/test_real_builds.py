@@ -8,45 +8,23 @@ import shutil
 import subprocess
 import sys
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from buildfarm.farm import open_farm
 from buildfarm.model import Phase, State
-from buildfarm.oci.signatures.signer import new_key
-from testkit.builds import EXAMPLES, Builds, build_node, empty_namespace, terminate, wait_for
+from testkit.builds import EXAMPLES, Builds, build_node, empty_namespace, wait_for
+from testkit.queue.signing import make_key, signer_process
 from workers.ownership import attempt_name
 
 SIGNED_SECONDS = 60
 
 
-@contextmanager
-def signer_process(farm, keys):
-    """A signer of this farm, for the length of the block."""
-    environment = {
-        **os.environ,
-        "BUILDFARM_NAMESPACE": farm.settings.namespace,
-        "BUILDFARM_SIGNING": "1",
-        "BUILDFARM_SIGNING_KEYS": "\n".join(f"file:{key}" for key in keys),
-        "BUILDFARM_LOG_FORMAT": "json",
-    }
-    log = keys[0].with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "signer"], env=environment, stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        terminate(process, 20)
-
-
 @pytest.fixture(scope="module")
 def key(tmp_path_factory):
-    path = tmp_path_factory.mktemp("keys") / "signing.key"
-    path.touch(mode=0o600)
-    path.write_bytes(new_key())
-    return path
+    return make_key(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

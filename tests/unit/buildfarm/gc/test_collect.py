@@ -154,6 +154,24 @@ def test_an_image_that_is_pushed_again_meanwhile_stays_whole(disk, storage, monk
     assert image in {item.digest for item in storage.manifests()}
 
 
+@pytest.mark.parametrize("again", ["tagged", "pushed"])
+def test_an_image_that_gets_a_tag_meanwhile_comes_back_with_its_signatures(disk, storage, monkeypatch, again):
+    layer, blob = disk.blob(b"layer", OLD, "apps/a"), disk.blob(b"signature", OLD, "apps/a")
+    image = disk.manifest("apps/a", [layer], age=OLD)
+    name = f"sha256-{image.removeprefix('sha256:')}"
+    signatures = disk.manifest("apps/a", [blob], [f"{name}.sig"], age=OLD)
+    bundle = disk.manifest("apps/a", [blob], age=OLD, subject=image, text="bundle")
+    index = disk.manifest("apps/a", tags=[name], age=OLD, manifests=[bundle])
+    disk.manifest("apps/a", age=1, text="newest")
+    age = OLD if again == "tagged" else 1
+    push_between(monkeypatch, lambda: disk.manifest("apps/a", [layer], ["latest"], age=age))
+    done = run(storage)
+    assert done.manifests == 0
+    assert {image, signatures, bundle, index} <= {item.digest for item in storage.manifests()}
+    assert {tag for item in storage.manifests() for tag in item.tags} == {"latest", name, f"{name}.sig"}
+    assert {layer, blob} <= blobs(storage)
+
+
 def test_an_index_that_is_pushed_meanwhile_brings_its_parts_back(disk, storage, monkeypatch):
     layer = disk.blob(b"layer", OLD, "apps/a")
     part = disk.manifest("apps/a", [layer], age=OLD)
