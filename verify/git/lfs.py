@@ -160,7 +160,7 @@ def refusals(lfs: Lfs) -> None:
     before = len(store.batches)
     build = lfs.build("bad", f"{git.https.url}/team/large.git")
     told = str(build.failure)
-    good = "large.bin has 67,108,865; the limit is 67,108,864" in told and "credential bad" in told
+    good = "large.bin has 67,108,865; there is room for 67,108,864" in told and "credential bad" in told
     trial.claims.add("too many bytes are refused before any is fetched", told, good and len(store.batches) == before)
     with git_server(git.folder, git.https.url.partition("//")[2].partition(":")[0], tls=git.tls) as other:
         lfs.client.commit(repository, {".lfsconfig": f"[lfs]\n\turl = {other.url}/team/app2.git/info/lfs\n"})

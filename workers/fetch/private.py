@@ -73,7 +73,10 @@ class PrivateFetch:
         if one is None:
             return ""
         used = sorted(self.credentials, key=lambda each: (each.app or "", each.name)) if one.submodules else []
-        parts = [[each.name, each.app, each.address, each.value, each.submodules, each.lfs] for each in (one, *used)]
+        parts = [
+            [each.name, each.app, each.address, each.value, each.submodules, *[True] * each.lfs]  # as before Git LFS
+            for each in (one, *used)
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def repeatable(self, asked: Iterable[str], used: Iterable[str]) -> bool:
@@ -142,7 +145,7 @@ class PrivateFetch:
             self._say(f"Fetching {url} with the credential {credential.name}")
         job = {"url": url, "ref": ref, "into": into, "resolve": resolve, **_login(credential, url)}
         job |= {"lfs": credential is not None and credential.lfs, "lfs_bytes": self.lfs_bytes - lfs_used}
-        name = "git"
+        name = "git-lfs" if job["lfs"] and not resolve else "git"
         if url.startswith("oci://"):
             buildpack = parse_buildpack(url)
             if not isinstance(buildpack, RegistryBuildpack):

@@ -10,7 +10,8 @@ _INSIDE = "workers.fetch.inside"
 _LFS = ("pointer", "address", "answers", "authenticate", "server", "files")
 # Its modules, each after those that it imports; the last one is the program.
 _PROGRAMS = {
-    "git": ("refused", "lfs", *(f"lfs.{name}" for name in _LFS), "git"),
+    "git": ("refused", "git"),
+    "git-lfs": ("refused", "lfs", *(f"lfs.{name}" for name in _LFS), "git"),
     "oci": ("refused", "oci"),
 }
 # Makes modules of their texts, under the names by which they import each other.

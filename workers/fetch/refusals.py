@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildfarm.errors import AppError, SourceError, TooLargeError
-from buildfarm.sources.credentials import Credential
+from buildfarm.sources.credentials import Credential, Kind
 from buildfarm.sources.credentials.host_keys import fingerprint
 
 _LOG = "The log's last lines say why."
@@ -11,19 +11,19 @@ _TOO_LARGE = {
     "space": ("it does not fit", "Leave out large files."),
     "submodules": ("it has too many submodules", "Set the credential without --submodules."),
     "lfs-large": (
-        "its Git LFS files have {about}",
+        "its Git LFS files are too many or too large: {about}",
         "Leave out large files, set the credential without --lfs, or ask for a larger BUILDFARM_SOURCE_BYTES.",
     ),
 }
 # Of Git LFS. What is put in the place of {about} is the name of a file, or of a server.
 _LFS = {
     "lfs-host": (
-        "its .lfsconfig names the LFS server {about}, and a credential goes only to its own host, protocol and path",
+        "its .lfsconfig names the LFS server {about}; only the credential's host, protocol and path count, without ?",
         "Remove lfs.url from .lfsconfig, or set a credential that is for both addresses.",
     ),
     "lfs-refused": (
         "its LFS server {about} refused the login, or has no Git LFS for it",
-        "Check that Git LFS is on for the repository, and that the key or token can read it.",
+        "Check that Git LFS is on for the repository, and that the key or token can read it. The log has its words.",
     ),
     "lfs-ssh": (
         "{about} gave no LFS server over ssh",
@@ -67,6 +67,9 @@ def refusal(code: str, url: str, ref: str, credential: Credential | None, about:
 def _of_credential(code: str, credential: Credential) -> tuple[str, str] | None:
     """Why it failed, and what to do."""
     again, host = _command(credential), credential.host
+    if code == "refused" and credential.kind is Kind.PUBLIC:
+        advice = "Check the address. If it is private, set a credential with a login: --kind token or --kind ssh-key."
+        return "its host asked for a login, or has no such repository", advice
     known = ", ".join(map(fingerprint, credential.host_keys)) or "that was seen first"
     return {
         "refused": (
@@ -90,4 +93,8 @@ def _of_credential(code: str, credential: Credential) -> tuple[str, str] | None:
 
 def _command(credential: Credential) -> str:
     where = f"--app {credential.tenant}/{credential.app}" if credential.app else f"--tenant {credential.tenant}"
-    return f"buildfarm credentials set {credential.name} {where} --kind {credential.kind} --for {credential.address}"
+    flags = " --submodules" * credential.submodules + " --lfs" * credential.lfs
+    return (
+        f"buildfarm credentials set {credential.name} {where} --kind {credential.kind} --for {credential.address}"
+        + flags
+    )

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from workers.fetch.inside.lfs.files import fetch as fetch_lfs
 from workers.fetch.inside.refused import RefusedError
 
 MEMORY = "/platform/env"  # a file system in memory, which the user of the build alone can enter
@@ -140,7 +139,7 @@ def fetch(git: Git) -> dict[str, Any]:
     commit = _by_id(git, url, ref) if re.fullmatch("[0-9a-f]{40}", ref) else _by_name(git, url, ref)
     git.must("checkout", "--quiet", f"{commit}^{{commit}}")
     answer: dict[str, Any] = {"commit": git.must("rev-parse", "HEAD").strip(), "submodules": _submodules(git)}
-    answer["lfs_bytes"] = fetch_lfs(git) if git.job["lfs"] else 0
+    answer["lfs_bytes"] = _fetch_lfs(git) if git.job["lfs"] else 0
     for folder in [Path(at) / ".git" for at, folders, files in os.walk(git.into) if ".git" in folders + files]:
         folder.unlink() if folder.is_symlink() or not folder.is_dir() else shutil.rmtree(folder)
     return answer
@@ -157,6 +156,13 @@ def resolve(git: Git) -> dict[str, Any]:
     lines = git.must("ls-remote", "--", git.job["url"], *names).splitlines()
     found = {name: commit for commit, _, name in (line.partition("\t") for line in lines)}
     return {"commit": next((found[name] for name in names if name in found), "")}
+
+
+def _fetch_lfs(git: Git) -> int:
+    # The program has these modules only if they are asked for: they need more of Python than the rest.
+    from workers.fetch.inside.lfs.files import fetch as fetch_files  # noqa: PLC0415
+
+    return fetch_files(git)
 
 
 def refused(said: str) -> RefusedError:

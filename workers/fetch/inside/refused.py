@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 
 class RefusedError(Exception):
     """It cannot be fetched; the text is a code for the node, and ``about`` the name of a file or a server."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,6 +49,11 @@ def private(*credentials, answer=None, cut=False, learn=lambda *_: True):
     return PrivateFetch(
         pool, "image", "shop/web", credentials, NO_VARIABLES, learn, lambda _: None, lambda: None, 2**20, 1000
     )  # fmt: skip
+
+
+def test_what_a_node_keeps_is_found_again_after_the_upgrade_to_git_lfs():
+    parts = [["ours", None, "h.org/a", "canary-19c4", False]]
+    assert private(OURS).stamp(URL) == hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def test_what_a_node_keeps_is_of_one_credential_and_of_its_submodules():

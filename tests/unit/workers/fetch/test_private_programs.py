@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -119,13 +120,30 @@ def test_each_refusal_names_the_address_the_credential_and_what_to_do(code):
     assert TOKEN not in str(error)
 
 
+def test_the_command_that_is_advised_keeps_what_was_asked_for():
+    more = replace(CREDENTIAL, submodules=True, lfs=True)
+    assert refusal("refused", "ssh://h.org/a", "main", more).advice.endswith(" --for h.org/a --submodules --lfs.")
+    public = refusal("refused", "https://h.org/a", "main", replace(more, kind=Kind.PUBLIC, value=""))
+    assert "asked for a login" in public.message
+    assert "--kind token" in public.advice
+
+
 def test_the_programs_need_only_the_standard_library():
-    for name in ("git", "oci"):
+    for name in ("git", "git-lfs", "oci"):
         command = command_of(name)
         assert command[:3] == ("python3", "-I", "-S")
         done = subprocess.run([sys.executable, *command[1:]], input="{}", capture_output=True, text=True, check=False)
         assert "KeyError" in done.stderr or "FileNotFoundError" in done.stderr, done.stderr
         assert len(command[-1].encode()) < 128 * 1024  # the longest argument that Linux passes on
+
+
+def test_a_fetch_without_git_lfs_needs_nothing_of_it():
+    """A builder may have less of Python than Git LFS needs."""
+    check = "print(sorted({'ssl', 'http.client', 'concurrent'} & set(sys.modules)))"
+    for name, needed in (("git", []), ("git-lfs", ["concurrent", "http.client", "ssl"])):
+        text = command_of(name)[-1].replace("module.main()", check)
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", text], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{needed}\n"
 
 
 def _modules(tmp_path, text):

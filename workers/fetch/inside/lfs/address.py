@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from workers.fetch.inside.refused import RefusedError
 
 _PORTS = {"https": 443, "http": 80, "ssh": 22}
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]*)?")  # what all readers of addresses read alike
 _SCHEMES = {"token": "https", "ssh-key": "ssh"}  # by the kind of the credential
 
 
@@ -24,7 +25,9 @@ def server_of(job: dict[str, Any], named: str) -> str:
     url = urlsplit(job["url"])
     if named:
         other = _split(named)
-        if _where(other) != _where(url) or _where(url) is None or (job["kind"] and not covers(job, named)):
+        is_elsewhere = _where(other) != _where(url) or _where(url) is None
+        # With ? or # in it, what is asked for would not end as the paths of LFS servers do.
+        if is_elsewhere or re.search(r"[?#\\]", named) or (job["kind"] and not covers(job, named)):
             raise RefusedError("lfs-host", _shown(other, named))
         return named.rstrip("/")
     if url.scheme == "ssh":
@@ -38,7 +41,9 @@ def covers(job: dict[str, Any], url: str) -> bool:
     """Whether the job's credential is for this address: by its protocol, on its host, and at or below its path."""
     parts = _split(url)
     place, path = _where(parts), parts.path
-    if place is None or place[0] != _SCHEMES.get(job["kind"]) or re.search(r"[%\\]|/\.\.?(/|$)|//", path):
+    if place is None or place[0] != _SCHEMES.get(job["kind"]) or re.search(r"[?#%\\]", url):
+        return False
+    if re.search(r"/\.\.?(/|$)|//", path):
         return False
     scheme, host, port = place
     full, mine = f"{host}{'' if port == _PORTS[scheme] else f':{port}'}/{path.strip('/')}", job["address"]
@@ -55,8 +60,10 @@ def _split(url: str) -> SplitResult:
 def _where(url: SplitResult) -> tuple[str, str, int] | None:
     """Protocol, host and port; None if it is not an address, or has a login."""
     try:
-        port = url.port or _PORTS[url.scheme]
+        port = _PORTS[url.scheme] if url.port is None else url.port
     except (ValueError, KeyError):
+        return None
+    if not _HOST.fullmatch(url.netloc.rpartition("@")[2].lower()):
         return None
     has_login = url.password is not None or (url.username is not None and url.scheme != "ssh")
     return None if has_login or not url.hostname else (url.scheme, url.hostname, port)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from workers.fetch.inside.refused import RefusedError
 
+REFUSED, MISSING = (401, 403), (404, 410)  # codes of HTTP, which errors of objects have too
 # Names of headers that an answer can give for a download: none that says how the request itself is read.
 _HEADER = re.compile(
     r"(?!(host|connection|content-length|transfer-encoding|te|upgrade|expect|proxy-.*)$)[a-z0-9-]{1,100}", re.IGNORECASE
@@ -27,14 +28,17 @@ def objects(answer: Any) -> dict[str, dict[str, Any]]:
     return {str(one["oid"]): one for one in answer["objects"] if isinstance(one, dict) and "oid" in one}
 
 
-def action(found: dict[str, Any], path: str) -> tuple[str, dict[str, str]]:
-    """The address of an object and the headers for it. Raises RefusedError if the server does not have it."""
+def action(found: dict[str, Any], path: str, server: str) -> tuple[str, dict[str, str]]:
+    """The address of an object and the headers for it. Raises RefusedError if the server does not give it."""
     actions = found.get("actions")
     download = actions.get("download") if isinstance(actions, dict) else None
     if not isinstance(download, dict) or found.get("error"):
         error = found.get("error")
-        words = f": {error.get('code')} {error.get('message')}" if isinstance(error, dict) else ""
-        say(f"The LFS server has no content of {path}{words}")
+        code = error.get("code") if isinstance(error, dict) else None
+        words = f": {code} {error.get('message')}" if isinstance(error, dict) else ""
+        say(f"The LFS server gives no content of {path}{words}")
+        if isinstance(code, int) and code not in MISSING:
+            raise RefusedError("lfs-refused" if code in REFUSED else "lfs-failed", server)
         raise RefusedError("lfs-missing", path)
     return address_of(download)
 

@@ -22,11 +22,12 @@ from workers.fetch.inside.lfs.answers import say
 from workers.fetch.inside.lfs.authenticate import over_ssh
 from workers.fetch.inside.lfs.pointer import BYTES_MAX, Pointer, parse
 from workers.fetch.inside.lfs.server import Server
-from workers.fetch.inside.refused import RefusedError
+from workers.fetch.inside.refused import NO_SPACE, RefusedError
 
 OBJECTS_MAX = 10_000
 _SECONDS_MAX = 600
 _BATCH, _AT_ONCE = 100, 8  # as git-lfs has them
+_AT_A_TIME = 1000
 _FILES = (b"100644", b"100755")
 
 
@@ -49,7 +50,8 @@ def fetch(git: Repository) -> int:
     if total > limit:
         largest = max(wanted, key=lambda one: one.size)
         raise RefusedError(
-            "lfs-large", f"{total:,} bytes, of which {wanted[largest][0]} has {largest.size:,}; the limit is {limit:,}"
+            "lfs-large",
+            f"{total:,} bytes, of which {wanted[largest][0]} has {largest.size:,}; there is room for {limit:,}",
         )
     if len(wanted) > OBJECTS_MAX:
         raise RefusedError("lfs-large", f"{len(wanted):,} files; the limit is {OBJECTS_MAX:,}")
@@ -90,13 +92,15 @@ def _wanted(git: Repository) -> dict[Pointer, list[str]]:
 
 
 def _contents(git: Repository, blobs: list[bytes]) -> Iterator[bytes]:
-    """What each of these has (git-cat-file, "BATCH OUTPUT")."""
-    output, at = git.read("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs)), 0
-    for _ in blobs:
-        end = output.index(b"\n", at)
-        size = int(output[at:end].split()[2])
-        yield output[end + 1 : end + 1 + size]
-        at = end + size + 2
+    """What each of these has (git-cat-file, "BATCH OUTPUT"). They are read in parts: not all fit into the memory."""
+    for start in range(0, len(blobs), _AT_A_TIME):
+        some = blobs[start : start + _AT_A_TIME]
+        output, at = git.read("cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in some)), 0
+        for _ in some:
+            end = output.index(b"\n", at)
+            size = int(output[at:end].split()[2])
+            yield output[end + 1 : end + 1 + size]
+            at = end + size + 2
 
 
 def _server(git: Repository) -> Server:
@@ -120,13 +124,19 @@ def _put(
 ) -> None:
     """Fetch an object, and make it the content of its files, whose modes stay."""
     paths, made = wanted[pointer], git.into / ".git" / f"lfs-{pointer.oid}-{pointer.size}"
-    if pointer == Pointer(hashlib.sha256().hexdigest(), 0):
-        made.touch()
-    else:
-        server.download(pointer, found.get(pointer.oid, {}), paths[0], made)
-    for number, path in enumerate(paths):
-        copy, file = made.with_suffix(f".{number}"), git.into / path
-        shutil.copyfile(made, copy)
-        copy.chmod(file.stat(follow_symlinks=False).st_mode & 0o777)
-        copy.replace(file)
-    made.unlink()
+    try:
+        if pointer == Pointer(hashlib.sha256().hexdigest(), 0):
+            made.touch()
+        else:
+            server.download(pointer, found.get(pointer.oid, {}), paths[0], made)
+        for path in paths[1:]:
+            _move(Path(shutil.copyfile(made, made.with_suffix(".copy"))), git.into / path)
+        _move(made, git.into / paths[0])
+    except OSError as error:
+        say(f"{paths[0]} cannot be written: {error}")
+        raise RefusedError("space" if error.errno in NO_SPACE else "failed") from error
+
+
+def _move(new: Path, file: Path) -> None:
+    new.chmod(file.lstat().st_mode & 0o777)
+    new.replace(file)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 BYTES_MAX = 1024
 _POINTER = re.compile(
-    rb"version https://git-lfs\.github\.com/spec/v1\r?\n(?P<extensions>(ext-[0-9]-[^\n]*\n)*)"
+    # The other two are of the time before version 1; git-lfs reads them.
+    rb"version (https://git-lfs\.github\.com/spec/v1|https://hawser\.github\.com/spec/v1|http://git-media\.io/v/2)\r?\n"
+    rb"(?P<extensions>(ext-[0-9]-[^\n]*\n)*)"
     rb"oid sha256:(?P<oid>[0-9a-f]{64})\r?\nsize (?P<size>[0-9]{1,18})\s*"
 )
 

@@ -30,8 +30,8 @@ ANYTHING = st.recursive(
 
 def test_an_answer_names_the_address_of_each_object_and_its_headers():
     found = objects({"transfer": "basic", "objects": [FOUND], "hash_algo": "sha256"})
-    assert action(found[OID], "a.bin") == (ACTION["href"], {"Authorization": "Bearer x"})
-    assert action(objects({"objects": [FOUND]})[OID], "a.bin")[0] == ACTION["href"]
+    assert action(found[OID], "a.bin", "h.org") == (ACTION["href"], {"Authorization": "Bearer x"})
+    assert action(objects({"objects": [FOUND]})[OID], "a.bin", "h.org")[0] == ACTION["href"]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,23 @@ def test_another_answer_or_transfer_is_refused(answer):
 )
 def test_an_object_that_is_not_there_is_refused_by_its_file(found, capsys):
     with pytest.raises(RefusedError, match="lfs-missing") as error:
-        action(found, "a\n-----> forged")
+        action(found, "a\n-----> forged", "h.org")
     assert error.value.about.startswith("a\n")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal", "about"),
+    [
+        (404, "lfs-missing", "a.bin"), (410, "lfs-missing", "a.bin"), ("x", "lfs-missing", "a.bin"),
+        (401, "lfs-refused", "h.org"), (403, "lfs-refused", "h.org"), (429, "lfs-failed", "h.org"),
+        (500, "lfs-failed", "h.org"), (503, "lfs-failed", "h.org"),
+    ],
+)  # fmt: skip
+def test_only_an_object_that_is_gone_is_missing(code, refusal, about):
+    with pytest.raises(RefusedError, match=refusal) as error:
+        action({"error": {"code": code, "message": "x"}}, "a.bin", "h.org")
+    assert error.value.about == about
 
 
 @pytest.mark.parametrize(
@@ -92,6 +106,6 @@ def test_a_header_says_nothing_about_how_the_request_is_read(name, value, is_sen
 def test_no_answer_breaks_the_reading(answer):
     try:
         for found in objects(answer).values():
-            action(found, "a.bin")
+            action(found, "a.bin", "h.org")
     except (ValueError, RefusedError):
         pass

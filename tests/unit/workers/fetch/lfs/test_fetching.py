@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import urllib.request
 from contextlib import ExitStack
+from functools import partial
+from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +18,7 @@ from testkit.git_server.lfs import OVER_SSH, LfsStore
 from testkit.git_server.private import tls_for
 from workers.fetch.inside import git
 from workers.fetch.inside.lfs import authenticate, files, server
+from workers.fetch.inside.lfs.pointer import Pointer
 
 ADDRESS = "127.0.0.1"
 TOKEN = "canary-token-c0de77"
@@ -133,6 +138,30 @@ def test_other_bytes_than_the_pointers_are_refused_by_the_file(servers, sent):
     assert servers.refused({"a/b.bin": pointer(b"twice")}) == ("lfs-wrong", "a/b.bin")
 
 
+@pytest.mark.parametrize("cut", [2, 3])
+def test_a_connection_that_ends_early_is_tried_again(servers, monkeypatch, cut):
+    servers.has(BIG)
+    servers.mine.lfs.cut = cut
+    monkeypatch.setattr(server, "_PAUSE_SECONDS", 0)
+    if cut < server._TRIES:
+        assert (servers.fetched({"a.bin": pointer(BIG)}) / "a.bin").read_bytes() == BIG
+    else:
+        assert servers.refused({"a.bin": pointer(BIG)})[0] == "lfs-failed"
+
+
+def test_what_takes_long_shows_that_bytes_come(tmp_path, monkeypatch, capsys):
+    """A second passes before each byte."""
+    content, clock = b"x" * 100, iter(range(10_000))
+    monkeypatch.setattr(server.time, "monotonic", lambda: next(clock) / 2)
+    pieces = iter([*(content[at : at + 1] for at in range(100)), b""])
+    answer = SimpleNamespace(read1=lambda _: next(pieces), length=100)
+    wanted = Pointer(hashlib.sha256(content).hexdigest(), 100)
+    server.Server({}, "https://h.org/x", {}, 1e9)._write(answer, wanted, "a.bin", tmp_path / "made")
+    lines = capsys.readouterr().err.splitlines()
+    assert 4 <= len(lines) <= 5
+    assert all(line.endswith("bytes of Git LFS files came") for line in lines)
+
+
 def test_a_pointer_with_another_size_is_refused_by_the_file(servers):
     servers.has(b"twice")
     assert servers.refused({"b.bin": pointer(b"twice", size=4), "c.txt": ""}) == ("lfs-wrong", "b.bin")
@@ -142,7 +171,7 @@ def test_what_is_too_large_is_refused_before_anything_is_asked_for(servers, monk
     code, about = servers.refused({"a.bin": pointer(b"", oid="1" * 64, size=10**12), "b.bin": pointer(b"twice")})
     assert (code, about) == (
         "lfs-large",
-        "1,000,000,000,005 bytes, of which a.bin has 1,000,000,000,000; the limit is 1,000,000",
+        "1,000,000,000,005 bytes, of which a.bin has 1,000,000,000,000; there is room for 1,000,000",
     )
     several = {f"{name}.bin": pointer(BIG) for name in "ab"}
     assert servers.refused(several)[0] == "lfs-large"  # the same object, but two files
@@ -201,6 +230,24 @@ def test_the_host_behind_a_redirect_gets_nothing(servers):
     assert "Authorization" not in seen
 
 
+def test_a_proxys_login_stays_with_the_proxy():
+    """urllib keeps it among the headers that a redirect copies, and the proxy in the place of the host."""
+    request = urllib.request.Request("https://h.org/x", headers={"Accept": "a", "Content-Type": "b", "X": "c"})
+    request.add_header("Proxy-authorization", "Basic canary")
+    request.set_proxy("proxy:3128", "https")
+    follow = partial(server._Redirects().redirect_request, request, BytesIO(b""), 302, "", {})
+    assert follow("https://other.org/x").headers == {"Accept": "a", "Content-type": "b"}
+    with pytest.raises(git.RefusedError, match="lfs-failed") as error:
+        follow("http://other.org/x")
+    assert error.value.about == "h.org"
+
+
+def test_the_content_of_a_redirect_is_not_read():
+    endless, request = BytesIO(b"x" * 10), urllib.request.Request("https://h.org/x")
+    server._Redirects().redirect_request(request, endless, 302, "", {}, "https://other.org/x")
+    assert endless.closed
+
+
 def test_no_redirect_and_no_address_leads_out_of_tls(servers):
     servers.has(BIG)
     servers.mine.lfs.moved = servers.other.url.replace("https", "http")
@@ -216,6 +263,43 @@ def test_a_server_that_is_too_slow_is_given_up(servers, monkeypatch):
     assert servers.refused({"a.bin": pointer(BIG)})[0] == "lfs-time"
 
 
+def test_a_batch_answer_is_read_in_time_and_up_to_a_limit(servers, monkeypatch):
+    servers.has(BIG)
+    monkeypatch.setattr(server, "_ANSWER_BYTES_MAX", 100)
+    assert servers.refused({"a.bin": pointer(BIG)})[0] == "lfs-failed"
+    late = server.Server({}, "https://h.org/x", {}, -1)
+    with pytest.raises(git.RefusedError, match="lfs-time"):
+        late._read(BytesIO(b"x"), 100)
+
+
+def test_the_servers_words_about_a_refusal_are_in_the_log(servers, monkeypatch, capsys):
+    answer = 403, b'{"message": "over its data quota\\n-----> forged"}', {}
+    monkeypatch.setattr(servers.mine.lfs, "answer", lambda *_, **__: answer)
+    assert servers.refused({"a.bin": pointer(BIG)})[0] == "lfs-refused"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "403" in line]
+    assert line.endswith("answered 403: over its data quota -----> forged")
+
+
+@pytest.mark.parametrize(("code", "tries"), [(429, 3), (408, 3), (503, 3), (403, 1), (404, 1)])
+def test_a_busy_storage_is_asked_again_after_a_pause(servers, monkeypatch, code, tries):
+    pauses, store = [], servers.mine.lfs
+    asked, host = [], servers.mine.url.removeprefix("https://")
+    monkeypatch.setattr(server.time, "sleep", pauses.append)
+    monkeypatch.setattr(store, "_transfer", lambda *_: asked.append(1) or (code, b"", {}))
+    servers.has(BIG)
+    refused = {403: ("lfs-refused", host), 404: ("lfs-missing", "a.bin")}.get(code, ("lfs-failed", host))
+    assert servers.refused({"a.bin": pointer(BIG)}) == refused
+    assert len(asked) == tries
+    assert pauses == [2, 4][: tries - 1]
+
+
+def test_pointers_are_read_in_parts(servers, monkeypatch):
+    monkeypatch.setattr(files, "_AT_A_TIME", 2)
+    servers.has(*(name.encode() for name in "abcde"))
+    place = servers.fetched({f"{name}.bin": pointer(name.encode()) for name in "abcde"})
+    assert [(place / f"{name}.bin").read_text() for name in "abcde"] == list("abcde")
+
+
 def test_a_public_repository_needs_no_login(servers):
     servers.mine.logins.clear()
     servers.has(BIG)
@@ -224,13 +308,14 @@ def test_a_public_repository_needs_no_login(servers):
     assert servers.mine.shown == []
 
 
-def test_a_full_disk_is_named_so(servers, monkeypatch):
+@pytest.mark.parametrize(("place", "name"), [(server.Server, "_write"), (files.shutil, "copyfile")])
+def test_a_full_disk_is_named_so(servers, monkeypatch, place, name):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    servers.has(BIG)
-    monkeypatch.setattr(server.Server, "_write", full)
-    assert servers.refused({"a.bin": pointer(BIG)})[0] == "space"
+    servers.has(b"twice")
+    monkeypatch.setattr(place, name, full)
+    assert servers.refused({"a.bin": pointer(b"twice"), "b.bin": pointer(b"twice")})[0] == "space"
 
 
 @pytest.mark.parametrize(
@@ -242,6 +327,8 @@ def test_a_full_disk_is_named_so(servers, monkeypatch):
         ),
         ({}, ("https://h.org/a/b.git/info/lfs", {})),
         ({"href": "http://h.org/x"}, None),
+        ({"href": "https://h.org/x?y"}, None),
+        ({"href": "https://h.org/x#y"}, None),
         ({"href": "https://me:x@h.org/x"}, None),
         ([], None),
         ({"href": "https://h.org/x", "header": []}, ("https://h.org/x", {})),
@@ -262,6 +349,16 @@ def test_over_ssh_the_host_names_the_server(tmp_path, answer, found):
     else:
         assert authenticate.over_ssh(job, address, environment) == found
     assert (tmp_path / "asked").read_text() == "-o|X=y|--|git@h.org|git-lfs-authenticate /a/b.git download|"
+
+
+def test_a_host_that_says_too_much_over_ssh_is_refused(tmp_path):
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexec head -c 9000000 /dev/zero\n")
+    ssh.chmod(0o755)
+    with pytest.raises(git.RefusedError, match="lfs-ssh"):
+        authenticate.over_ssh(
+            {"host": "h.org"}, "ssh://h.org/a", {"GIT_SSH_COMMAND": str(ssh), "PATH": "/bin:/usr/bin"}
+        )
 
 
 def test_a_repositorys_path_is_one_word_of_the_command(tmp_path):

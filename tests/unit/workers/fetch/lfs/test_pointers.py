@@ -31,6 +31,8 @@ SSH = {**JOB, "url": "ssh://git@h.org:2222/a/b.git", "kind": "ssh-key", "address
         (TEXT.replace(b"12345", b"-1"), None),
         (TEXT.replace(b"12345", b"9" * 19), None),
         (TEXT.replace(b"spec/v1", b"spec/v2"), None),
+        (TEXT.replace(b"git-lfs.github", b"hawser.github"), Pointer(OID, 12345)),
+        (TEXT.replace(b"https://git-lfs.github.com/spec/v1", b"http://git-media.io/v/2"), Pointer(OID, 12345)),
         (TEXT + b" " * BYTES_MAX, None),
     ],
 )
@@ -89,6 +91,7 @@ def test_the_server_is_that_of_the_repositorys_own_host(job, named, server):
         (JOB, "https://h.org/other", "https://h.org/other"),
         (JOB, "https://h.org/a/../other", "https://h.org/a/../other"),
         (JOB, "https://h.org/a/%2e%2e/other", "https://h.org/a/%2e%2e/other"),
+        (JOB, "https://h.org:0/a", "https://h.org:0/a"),
         (JOB, "file:///etc", "file:///etc"),
         (JOB, "https://h.org/a\n-----> forged", "https://h.org/a?-----> forged"),
         (JOB, "https://[", "https://["),
@@ -96,6 +99,14 @@ def test_the_server_is_that_of_the_repositorys_own_host(job, named, server):
         (SSH, "ssh://git@h.org/a", "ssh://h.org/a"),
         (SSH, "ssh://git@h.org:2222/other", "ssh://h.org:2222/other"),
         ({**JOB, "kind": ""}, "https://evil.org/a", "https://evil.org/a"),
+        (JOB, "https://h.org/a/forks?name=x", "https://h.org/a/forks"),
+        (JOB, "https://h.org/a/forks#", "https://h.org/a/forks"),
+        (JOB, "https://h.org/a/%3fx", "https://h.org/a/%3fx"),
+        (JOB, "https://h.org/a\\x", "https://h.org/a\\x"),
+        (SSH, "ssh://git@h.org:2222/a/x?y", "ssh://h.org:2222/a/x"),
+        (SSH, "ssh://git@h.org:2222/a/x#", "ssh://h.org:2222/a/x"),
+        ({**JOB, "kind": ""}, "https://h.org/x?", "https://h.org/x"),
+        ({**JOB, "kind": ""}, "https://h.org/x#y", "https://h.org/x"),
     ],
 )
 def test_another_server_is_refused_by_its_name(job, named, told):
@@ -124,6 +135,10 @@ def test_a_login_goes_to_its_host_and_path_alone(url):
         ("h.org:8443", "https://h.org:8443/x", True),
         ("h.org:8443", "https://h.org/x", False),
         ("h.org", "http://h.org/a", False),
+        ("h.org", "https://h.org:0/a", False),
+        ("h.org", "https://[h.org].evil.org/a", False),
+        ("h.org", "https://h.org/a/forks?name=x#/objects/batch", False),
+        ("h.org", "https://h.org/a#/objects/batch", False),
     ],
 )
 def test_a_login_is_for_addresses_at_and_below_the_credentials(address, url, is_covered):
