@@ -38,6 +38,7 @@ class Standing:
     earlier: str = ""  # an open build that publishes the same thing
     retry_seconds: float = 0.0  # until the next attempt may begin
     lacks: str = ""  # a base for it, repository@digest, that a node did not have
+    tenant_running: int = 0  # of those that are open
 
 
 def why_waiting(build: Build, standing: Standing, nodes: Iterable[Node]) -> tuple[Cause, str]:

@@ -134,7 +134,7 @@ class Admission:
             int(queued or 0) + int(running or 0), limits.tenant_running, int(own or 0), limits.app_running,
             next((earlier for earlier in (newest or "").split() if earlier != build.id), ""),
             retry_at - self.database.now() if retry_at else 0.0,
-            lacks or "",
+            lacks or "", int(running or 0),
         )  # fmt: skip
 
     def view(self, tenants_max: int = 20) -> QueueView:

@@ -69,6 +69,10 @@ BAD_COMBINATIONS = {
     "a deletion cost without the way to tell it": ("worker.deletionCost=true", "networkPolicies.apiServer"),
     "hosts without a token": ("prewarm.enabled=true", "prewarm.existingSecret"),
     "hosts without an API": ("prewarm.enabled=true,prewarm.existingSecret=t,api.enabled=false", "needs api.enabled"),
+    "hosts with all of /run": (
+        "prewarm.enabled=true,prewarm.existingSecret=t,prewarm.socket=/run/cri-dockerd.sock",
+        "prewarm.socket is directly in",
+    ),
     "a pool of an unknown size": (f"{_POOL}huge", "not in settings.sizes"),
     "nodes of an unknown size": ("settings.node_sizes=huge", "not in settings.sizes"),
     "two pools of one name": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from buildfarm.model import Build, Fault, State
@@ -11,17 +11,17 @@ from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Phase
 
 AGAIN_SECONDS = 10.0  # after a rebuild that was refused, or that ended by the farm's fault
 REFUSED_SECONDS_MAX = 3600.0  # then the app is left out
-HELD_SECONDS_MAX = 3600.0  # likewise, behind its tenant's limit of builds at once
 FARM_FAILURES_MAX = 3
 
 
 class NotSubmittedError(Exception):
     """A rebuild was refused; the text says why."""
 
-    def __init__(self, why: str, *, by_farm: bool = False, by_tenant: bool = False) -> None:
+    def __init__(self, why: str, *, by_farm: bool = False, by_tenant: bool = False, by_queue: bool = False) -> None:
         super().__init__(why)
         self.by_farm = by_farm  # all apps wait, however long it takes
         self.by_tenant = by_tenant  # a limit that all apps of the tenant have
+        self.by_queue = by_queue  # it is of waiting builds, which may be the campaign's own
 
 
 def waits(app: App, why: str) -> App:
@@ -29,29 +29,17 @@ def waits(app: App, why: str) -> App:
     return replace(app, state=AppState.WAITING, build="", image="", stopped=False, reasons=(why,))
 
 
-def refused(app: App, error: NotSubmittedError) -> App:
-    """The app after one more refusal; it is left out if they have taken an hour."""
-    seconds = app.refused_seconds + (0.0 if error.by_farm else AGAIN_SECONDS)
+def refused(app: App, error: NotSubmittedError, others: Iterable[App]) -> App:
+    """The app after one more refusal; it is left out if they have taken an hour.
+
+    ``others`` are apps whose rebuilds have been submitted: while one of the tenant is unfinished, a full queue does
+    not count, since the campaign itself may fill it.
+    """
+    is_own = error.by_queue and any(one.tenant == app.tenant and not one.image for one in others)
+    seconds = app.refused_seconds + (0.0 if error.by_farm or is_own else AGAIN_SECONDS)
     if seconds < REFUSED_SECONDS_MAX:
         return replace(waits(app, f"{error}"), refused_seconds=seconds)
     return left_out(app, f"its rebuild was refused for an hour: {error}")
-
-
-def is_held_too_long(app: App, builds: Mapping[str, Build], rollout: Rollout, now: float) -> bool:
-    """Whether an app's build waits for an hour behind its tenant's limit, which no rebuild of the campaign uses.
-
-    Args:
-        app: one that is being rebuilt.
-        builds: of apps that are being rebuilt, by app.
-        rollout: the campaign; it must not be paused.
-        now: Redis's time, in seconds.
-    """
-    build = builds.get(app.name)
-    if build is None or build.state is not State.HELD or not rollout.phase.moves:
-        return False
-    uses = [one for one in builds.values() if one.request.tenant == app.tenant and one.state is not State.HELD]
-    since = max(build.submitted_at, rollout.resumed_at)
-    return now - since > HELD_SECONDS_MAX and all(one.state.final for one in uses)
 
 
 def without_image(app: App, build: Build, rollout: Rollout) -> App:

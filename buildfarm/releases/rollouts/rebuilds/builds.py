@@ -24,8 +24,8 @@ from buildfarm.releases.rollouts.rules.machine import reverted
 from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.settings import Settings
 from buildfarm.store import OnlyIf, Records
+from buildfarm.store.admission import Admission
 
-_TENANT_FULL = (QueueFullError, StorageLimitError)
 _FARM_FULL = (RegistryFullError, StoreFullError)
 
 
@@ -39,6 +39,10 @@ class BuildFarm(Builds, Protocol):
     @property
     def records(self) -> Records:
         """The records of builds, and the newest images."""
+
+    @property
+    def admission(self) -> Admission:
+        """Whose turn it is."""
 
     def get(self, build_id: str) -> Build:
         """A build."""
@@ -69,7 +73,9 @@ class CampaignBuilds:
             raise NotSubmittedError("a build of it is under way, or has just published") from error
         except NotServedError as error:
             raise NotSubmittedError(error.message) from error
-        except _TENANT_FULL as error:
+        except QueueFullError as error:
+            raise NotSubmittedError(error.message, by_tenant=True, by_queue=True) from error
+        except StorageLimitError as error:
             raise NotSubmittedError(error.message, by_tenant=True) from error
         except _FARM_FULL as error:
             raise NotSubmittedError(error.message, by_farm=True) from error
@@ -95,6 +101,11 @@ class CampaignBuilds:
         if newest == app.previous != app.image:
             return replace(reverted(app, "it was put back on its previous image"), wave=rollout.wave)
         return app if newest == app.image else waits(app, "a newer build has published")
+
+    def is_held_by_tenant(self, build: Build) -> bool:
+        """Whether a held build waits for its tenant's limit while builds of the tenant run."""
+        known = self.farm.admission.standing(build)
+        return known.tenant_running > 0 and known.tenant_open >= known.tenant_limit
 
     def stopped(self, app: App) -> bool:
         """Cancels the app's build; whether it has ended without an image."""

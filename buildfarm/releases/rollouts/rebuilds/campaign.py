@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from buildfarm import LazyModule
@@ -18,6 +18,7 @@ from buildfarm.releases.rollouts.mover import Composed, Mover, side_by_side
 from buildfarm.releases.rollouts.rebuilds.attempts import waits
 from buildfarm.releases.rollouts.rebuilds.builds import CampaignBuilds
 from buildfarm.releases.rollouts.rebuilds.following import Following
+from buildfarm.releases.rollouts.rebuilds.held import HeldBuilds
 from buildfarm.releases.rollouts.rebuilds.sources import NoSourceError, last_source
 from buildfarm.releases.rollouts.rules.machine import announced, reverted
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
@@ -37,6 +38,7 @@ class Campaign:
     mover: Mover
     builds: CampaignBuilds
     reader: ImageReader
+    held: HeldBuilds = field(default_factory=HeldBuilds)
 
     def looked(self, apps: Sequence[App], rollout: Rollout) -> Iterator[Composed]:
         """Each app that can be rebuilt with the request for it, and of the others why not."""
@@ -44,7 +46,7 @@ class Campaign:
 
     def followed(self, apps: Mapping[str, App], rollout: Rollout, now: float, holds: Container[str]) -> list[App]:
         """See `Following`."""
-        return Following(self.mover, self.builds, rollout).changed(apps, now, holds)
+        return Following(self.mover, self.builds, rollout, self.held).changed(apps, now, holds)
 
     def there(self, app: App, rollout: Rollout) -> App:
         """A rebuilt app whose newest image is another one by now, such as that of a newer build."""
@@ -108,16 +110,20 @@ class Campaign:
         )  # fmt: skip
         return Composed(ready, request=request)
 
-    def _found(self, app: App, image: str, rollout: Rollout) -> Found | App:
-        """What is in an image; the app as it waits for that, or not movable if nodes read no more."""
+    def _found(self, app: App, image: str, rollout: Rollout, key: str = "") -> Found | App:
+        """What is in an image; the app as it waits for that, or not movable if nodes read no more.
+
+        An app of which two images are waited for needs a ``key`` for the second: either wait has its own end.
+        """
+        waited = (rollout.id, f"{app.name} {key}".rstrip())
         try:
             found = contents.find(self.reader, app.name, image, rollout.rebuilds)
         except NoFactsError as error:
-            return self.mover.waits_for_facts((rollout.id, app.name), app, error)
+            return self.mover.waits_for_facts(waited, app, error)
         except RegistryError as error:
             self.mover.trouble[app.name] = error
             return app
-        self.mover.unread.pop((rollout.id, app.name), None)
+        self.mover.unread.pop(waited, None)
         return found
 
     def _before(self, found: Found, app: App, rollout: Rollout) -> Found | App:
@@ -125,7 +131,7 @@ class Campaign:
         if found.own or not found.unclear:
             return found
         try:
-            return self._found(app, app.previous, rollout)
+            return self._found(app, app.previous, rollout, "before")
         except NotFoundError:
             return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from buildfarm.errors import RegistryError, RequestError
@@ -62,21 +62,24 @@ class RebuildSteps(ABC):
         if not noted:
             return rollout
         rollout = self._write(Change(rollout, rollout, noted))
+        to_come = {app.name for app in noted}
         for one, app in zip(ready, noted, strict=True):
-            if one.request is not None and (changed := self._submitted(rollout, app, one.request)):
+            if one.request is not None and (changed := self._submitted(rollout, app, one.request, to_come)):
                 rollout = self._write(Change(rollout, rollout, changed))
+            to_come.remove(app.name)
         return rollout
 
-    def _submitted(self, rollout: Rollout, app: App, request: BuildRequest) -> list[App]:
-        """The apps that change because the build was refused."""
+    def _submitted(self, rollout: Rollout, app: App, request: BuildRequest, to_come: Container[str]) -> list[App]:
+        """The apps that change because the build was refused. ``to_come`` are noted and not submitted, as this one."""
         try:
             self.campaign.builds.submit(app, request, rollout)
         except NotSubmittedError as error:
-            after = refused(app, error)
+            known = self._apps(rollout).values()
+            under_way = [one for one in known if one.state is AppState.BUILDING and one.name not in to_come]
+            after = refused(app, error, under_way)
             self.campaign.mover.put_off(after, rollout, seconds=AGAIN_SECONDS)
             is_over = error.by_tenant and after.state is AppState.NOT_MOVABLE
-            others = self._apps(rollout).values() if is_over else ()
-            return [after, *others_left_out(after, others, after.reasons[0])]
+            return [after, *(others_left_out(after, known, after.reasons[0]) if is_over else ())]
         except RegistryError as error:  # if it was not accepted, its turn comes again
             self.campaign.mover.trouble[app.name] = error
         except RequestError as error:

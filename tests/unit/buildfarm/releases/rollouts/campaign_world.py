@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from buildfarm.errors import ConflictError, NotFoundError, QueueFullError, TooLateError
 from buildfarm.model import Build, BuildRequest, BuildResult, Failure, Fault, State
+from buildfarm.queue.why import Standing
 from buildfarm.releases.facts.components.component import Component
 from buildfarm.releases.facts.components.image import Part
 from buildfarm.releases.facts.components.layer import LayerComponents
@@ -51,6 +52,7 @@ class World:
     writes_left: int = 1_000_000
     is_full: bool = False
     is_held: bool = False  # the tenant has as many builds at once as it may
+    busy: set[str] = field(default_factory=set)  # tenants whose own builds run, as many as may
     refusal: Exception | None = None  # of every submit
     number: int = 0
     settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(classes={"interactive": 4, "bulk": 1}))
@@ -73,6 +75,14 @@ class World:
         return SimpleNamespace(
             tag_target=lambda target: self.tags.get(target.removeprefix("apps/"), ""), database=self.database
         )
+
+    @property
+    def admission(self):
+        return SimpleNamespace(standing=self.standing)
+
+    def standing(self, build):
+        is_busy = build.request.tenant in self.busy
+        return Standing(1, 1, 0, 1, tenant_running=1 if is_busy else 0)
 
     def page(self, limit, *, tenant, app, states, after=""):
         own = [one for one in self.builds.values() if one.request.app == app and one.state in states]

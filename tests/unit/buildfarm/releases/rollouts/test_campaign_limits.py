@@ -8,7 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from buildfarm.errors import NotServedError, RegistryError, RegistryFullError, RequestError, StorageLimitError
+from buildfarm.errors import (
+    NotServedError,
+    QueueFullError,
+    RegistryError,
+    RegistryFullError,
+    RequestError,
+    StorageLimitError,
+)
 from buildfarm.model import Fault, State
 from buildfarm.releases.rollouts import watch
 from buildfarm.releases.rollouts.observations import Hold
@@ -98,6 +105,29 @@ def test_the_registry_failing_for_one_app_does_not_keep_the_others_from_being_bu
     assert {one.app for one in world.submitted} == {"a0", "a1", "a2"}
 
 
+def test_a_tenant_whose_waiting_builds_are_the_campaign_s_own_loses_no_app():
+    world = started(World(count=8, rules=ALL))
+    submit = world.submit_if
+
+    def submitted(only_if, request, build_id):
+        if any(not world.builds[one].state.final for one in world.ours):
+            raise QueueFullError("t has 1 builds waiting; the limit is 1.", retry_after_seconds=60)
+        return submit(only_if, request, build_id)
+
+    world.submit_if = submitted
+    pass_time(world, 3 * 3600)
+    assert set(world.states().values()) == {"building", "waiting"}
+    [app] = [app for app in world.kept.values() if app.state is AppState.BUILDING]
+    world.end(app.build)
+    world.is_full = True  # by now, of builds that are not the campaign's
+    world.turn()
+    world.report(app.name)
+    pass_time(world, 3500)
+    assert set(world.states().values()) == {"healthy", "waiting"}
+    pass_time(world, 200)
+    assert set(world.states().values()) == {"healthy", "not_movable"}
+
+
 def test_a_build_that_its_tenant_s_limit_holds_for_an_hour_gives_its_place_to_others():
     world = of_two_tenants()
     world.rollout = replace(world.rollout, parameters=Parameters(cohorts=("100%",), failure_budget=0.1))
@@ -106,9 +136,12 @@ def test_a_build_that_its_tenant_s_limit_holds_for_an_hour_gives_its_place_to_ot
     [held] = building(world)
     world.is_held = False
     tenant = next(app.tenant for app in world.kept.values() if app.build)
-    pass_time(world, 3600, step=600)
+    pass_time(world, 7200, step=60)
+    assert building(world) == [held], "while nothing of the tenant runs"
+    world.busy = {tenant}
+    pass_time(world, 3600, step=60)
     assert building(world) == [held]
-    pass_time(world, 600, step=600)
+    pass_time(world, 60, step=60)
     assert world.builds[held].state is State.CANCELLED
     assert {app.state for app in world.kept.values() if app.tenant == tenant} == {AppState.NOT_MOVABLE}
     assert [app.tenant != tenant for app in world.kept.values() if app.state is AppState.BUILDING] == [True]
@@ -120,8 +153,42 @@ def test_a_build_behind_another_of_the_campaign_is_waited_for():
     world.turn()
     first, second = building(world)
     world.builds[second] = world.builds[second].model_copy(update={"state": State.HELD})
-    pass_time(world, 7200, step=600)
+    world.busy = {"t"}
+    pass_time(world, 7200, step=60)
     assert building(world) == [first, second]
+    world.end(first)
+    world.turn(2)
+    pass_time(world, 3000, step=60)
+    assert building(world) == [second], "the tenant's own builds have not held it for an hour"
+
+
+def test_a_held_build_is_not_cancelled_for_hours_in_which_no_node_looked():
+    world = started(World(count=2, rules=ALL))
+    world.is_held, world.busy = True, {"t"}
+    world.turn(2)
+    held = building(world)
+    world.clock += 7200
+    world.turn()
+    world.restart()
+    world.clock += 7200
+    world.turn(2)
+    assert building(world) == held
+
+
+def test_a_build_that_has_its_turn_at_last_is_not_cancelled(monkeypatch):
+    world = started(World(count=1))
+    world.is_held, world.busy = True, {"t"}
+    world.turn(2)
+    [held] = building(world)
+    pass_time(world, 3600, step=60)
+
+    def standing(build):
+        world.builds[held] = world.builds[held].model_copy(update={"state": State.QUEUED})
+        return World.standing(world, build)
+
+    monkeypatch.setattr(world, "standing", standing)
+    pass_time(world, 60, step=60)
+    assert (building(world), world.builds[held].state) == ([held], State.QUEUED)
 
 
 def test_a_cancelled_build_leaves_the_app_out_and_does_not_count():
@@ -164,6 +231,24 @@ def test_an_app_that_a_person_holds_is_not_rebuilt_if_its_build_has_not_begun(mo
     assert sorted(world.states().values()) == ["building", "held"]
 
 
+def test_an_app_that_a_person_holds_is_rebuilt_after_the_hold_if_its_build_began_just_then(monkeypatch):
+    world = started(World(count=1))
+    world.turn()
+    [build] = building(world)
+    holds = {"t/a0": Hold(world.clock + 3600, "an audit", "ops")}
+    monkeypatch.setattr(watch, "Holds", lambda database: SimpleNamespace(active=lambda: holds))
+    world.cancel = lambda build_id: None  # a node has claimed it, and ends it by and by
+    world.turn()
+    assert world.states() == {"t/a0": "building"}
+    world.builds[build] = world.builds[build].model_copy(update={"state": State.CANCELLED})
+    world.turn()
+    assert world.states() == {"t/a0": "held"}
+    holds.clear()
+    world.turn(2)
+    assert world.states() == {"t/a0": "building"}
+    assert building(world) != [build]
+
+
 def test_the_source_is_kept_until_the_app_has_been_rebuilt():
     world = World(count=1)
     world.turn()
@@ -183,15 +268,16 @@ def test_a_plan_that_nobody_starts_ends_by_itself():
 
 def test_a_held_build_is_not_timed_while_its_campaign_is_paused():
     world = started(World(count=1))
-    world.is_held = True
+    world.is_held, world.busy = True, {"t"}
     world.turn(2)
     [held] = building(world)
+    pass_time(world, 1800, step=60)
     world.person(persons.pause, Deed(world.clock, "ops", "lunch"))
     pass_time(world, 7200, step=600)
     world.person(persons.resume, world.kept, world.health, Deed(world.clock, "ops", "back"), 0)
-    pass_time(world, 3600, step=600)
+    pass_time(world, 3600, step=60)
     assert building(world) == [held]
-    pass_time(world, 600, step=600)
+    pass_time(world, 120, step=60)
     assert world.states() == {"t/a0": "not_movable"}
 
 
@@ -231,6 +317,19 @@ def test_an_image_with_unread_files_waits_for_what_was_in_the_one_before():
     world.clock += 20
     world.turn()
     assert world.states() == {"t/a0": "announced"}
+
+
+def test_an_image_waits_15_minutes_for_the_one_before_if_nodes_read_nothing():
+    world = started(World(count=1))
+    world.turn()
+    world.contents[world.tags["t/a0"]] = None
+    world.end(building(world)[0], replace(GOOD, unread={"app/y": "it is damaged"}))
+    world.engine.mover.rebaser.facts.is_read = lambda: False
+    pass_time(world, 840)
+    assert world.states() == {"t/a0": "building"}
+    pass_time(world, 180)
+    assert world.states() == {"t/a0": "reverted"}
+    assert "it is not known whether the rebuilt image still has it" in world.kept["t/a0"].reasons[0]
 
 
 def test_a_node_that_has_lost_the_duty_announces_nothing_more():
