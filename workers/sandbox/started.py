@@ -18,7 +18,8 @@ import docker
 from workers.engine import engine_failures
 
 # Standard input has first two lists of words that end in NUL, each behind its length: the environment and the command.
-# The folder is entered anew: something may have been mounted there since.
+# The folder is entered anew: something may have been mounted there since. Nothing runs before one more NUL has come:
+# else the engine could join the answer with what the command writes, and a step that is not understood would run, too.
 _WAIT = """
 word() { IFS= read -r -d "" word || exit 0; }
 word
@@ -26,15 +27,16 @@ for ((left = word; left > 0; left--)); do word; export "$word"; done
 word
 set --
 for ((left = word; left > 0; left--)); do word; set -- "$@" "$word"; done
-unset -f word
-unset word left
 cd /app || exit 1
-unset PWD OLDPWD
 printf .
+word
+unset -f word
+unset word left PWD OLDPWD
 exec "$@"
 """
 # The answer of a process that has taken its command, as the engine frames it (Docker Engine API, "Stream format")
 _TAKEN = b"\x01\0\0\0\0\0\0\x01."
+_GO = b"\0"
 _TAKE_SECONDS = 10.0
 
 
@@ -71,10 +73,13 @@ class StartedStep:
             answer = b""
             while len(answer) < len(_TAKEN) and (piece := self.stream.recv(len(_TAKEN) - len(answer))):
                 answer += piece
+            if answer != _TAKEN:
+                return False
+            self.stream.sendall(_GO)
         except OSError:
             return False
         self.stream.setblocking(False)
-        return answer == _TAKEN
+        return True
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def become(folder, command, environment, rest=b""):
     waiting = [word.replace("/app", str(folder)) for word in waiting_command()]
     done = subprocess.run(
         waiting,
-        input=head_of(command, environment) + rest,
+        input=head_of(command, environment) + b"\0" + rest,
         capture_output=True,
         check=False,
         cwd="/",
@@ -58,6 +58,16 @@ def test_without_a_command_it_just_ends():
     assert subprocess.run(waiting_command(), input=b"", check=False, timeout=10).returncode == 0
 
 
+def test_it_runs_nothing_before_it_is_told_to_go_on(tmp_path):
+    waiting = [word.replace("/app", str(tmp_path)) for word in waiting_command()]
+    made = tmp_path / "made"
+    done = subprocess.run(
+        waiting, input=head_of(["touch", str(made)], {}), capture_output=True, check=False, timeout=10
+    )
+    assert (done.returncode, done.stdout) == (0, b".")
+    assert not made.exists()
+
+
 class Api:
     """An engine that starts steps; ``ends`` are the other ends of their connections."""
 
@@ -83,6 +93,7 @@ def taking(end, head):
     """A process that takes its command, as the engine shows it."""
     assert end.recv(len(head), socket.MSG_WAITALL) == head
     end.sendall(b"\x01\0\0\0\0\0\0\x01.")
+    assert end.recv(1) == b"\0"
 
 
 @pytest.fixture
@@ -113,11 +124,16 @@ def test_a_step_that_waits_is_used_before_one_is_started(starter, engine):
         step.close()
 
 
-@pytest.mark.parametrize("happened", ["its engine is gone", "it was just killed", "it says something"])
+@pytest.mark.parametrize("happened", ["its engine is gone", "it was just killed", "it says something", "more"])
 def test_a_step_that_no_longer_waits_is_not_used(starter, engine, happened):
     starter.start_ahead(2)
     if happened == "it says something":
         engine.ends[0].sendall(b"bash: ")
+    elif happened == "more":  # than the answer, in one frame with it
+        more = threading.Thread(
+            target=lambda: (engine.ends[0].recv(1), engine.ends[0].sendall(b"\x01\0\0\0\0\0\0\x02.x"))
+        )
+        more.start()
     elif happened == "it was just killed":
         killed = threading.Thread(target=lambda: (engine.ends[0].recv(1), engine.ends[0].close()))
         killed.start()
