@@ -21,7 +21,7 @@ from buildfarm.errors import DeadlineError, NodeError, OutOfMemoryError
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
-from workers.sandbox.output import Output
+from workers.sandbox.output import Output, in_order
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.started import StartedStep, StepStarter
 from workers.sandbox.workspace import Workspace
@@ -140,7 +140,7 @@ class Sandbox:
         The check is called several times a second. Raises what it raises, DeadlineError if the command is silent for
         too long, OutOfMemoryError if it reached its memory limit, and NodeError.
         """
-        step = self.steps.start(command, self.environment)
+        step = self.steps.start(command if capture else in_order(command), self.environment)
         output = Output(self.log, capture)
         try:
             self._pump(step, output, iter(stdin))
@@ -187,7 +187,7 @@ class Sandbox:
             self.check()
             try:
                 if writable and waiting is not None:
-                    waiting = waiting[stream.send(waiting) :]
+                    waiting = _unsent(stream, waiting)
                 if readable:
                     piece = stream.recv(_RECEIVE_BYTES)
                     if not piece:
@@ -248,6 +248,16 @@ class Sandbox:
             )["Id"]
             counters = self.client.api.exec_start(exec_id).decode()
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in counters.splitlines())
+
+
+def _unsent(stream: socket.socket, waiting: memoryview) -> memoryview | None:
+    """What is left to send; None if the step takes no more, as one that has ended: its output is still to be read."""
+    try:
+        return waiting[stream.send(waiting) :]
+    except BlockingIOError:
+        return waiting
+    except OSError:
+        return None
 
 
 def remove_container(client: docker.DockerClient, container_id: str) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 CAPTURE_BYTES_MAX = 64 * 1024
 _STDOUT = 1
+
+
+def in_order(command: Sequence[str]) -> list[str]:
+    """The command with one stream for all that it writes: an engine does not keep the order of lines of two streams."""
+    return ["sh", "-c", 'exec "$@" 2>&1', "sh", *command]
 
 
 class Output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfarm.errors import NodeError
-from workers.sandbox.container import Sandboxes
+from workers.sandbox.container import Sandbox, Sandboxes
 from workers.sandbox.output import CAPTURE_BYTES_MAX, Output
+from workers.sandbox.started import StartedStep
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
 
@@ -48,6 +50,19 @@ def test_output_that_just_fits_is_not_cut():
     assert not output.cut
     output.feed(encode([(2, b"x"), (1, b"x")]))
     assert output.cut
+
+
+def test_output_is_read_to_its_end_though_the_step_takes_no_more_input():
+    ours, theirs = socket.socketpair()
+    theirs.sendall(encode([(1, b"the last words")]))
+    theirs.close()  # what is still to be sent cannot be
+    api = SimpleNamespace(exec_inspect=lambda _: {"Running": False, "ExitCode": 0})
+    steps = SimpleNamespace(
+        start=lambda *_: StartedStep("s1", ours, ours), client=SimpleNamespace(api=api), container_id="c1"
+    )
+    logged = bytearray()
+    assert Sandbox(steps, 10_000, 60, "builds", log=logged.extend).run(["true"], stdin=[b"x" * 10]).code == 0
+    assert logged == b"the last words"
 
 
 class Engine:
