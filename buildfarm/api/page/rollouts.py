@@ -11,9 +11,10 @@ from buildfarm.access import Scope
 from buildfarm.api.page.operating import Operator
 from buildfarm.api.page.pages import PageRoute, live
 from buildfarm.api.routes.rollouts import RolloutId
-from buildfarm.releases.rollouts.rules.states import OUTSIDE, AppState
+from buildfarm.releases.rollouts.rules.cohorts import in_order
+from buildfarm.releases.rollouts.rules.states import OUTSIDE, App, AppState
 from buildfarm.releases.rollouts.service import Service
-from buildfarm.releases.rollouts.views import RolloutApp
+from buildfarm.releases.rollouts.views import app_view
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -24,9 +25,10 @@ _ORDER = (
     AppState.HELD, AppState.COMPOSED, AppState.WAITING, AppState.UNCHECKED, AppState.HEALTHY, AppState.FROZEN,
     AppState.UNMOVED,
 )  # fmt: skip
+_RANK = {state: rank for rank, state in enumerate(_ORDER)}
 
 
-def waves_of(apps: list[RolloutApp]) -> list[tuple[int, dict[AppState, int]]]:
+def waves_of(apps: list[App]) -> list[tuple[int, dict[AppState, int]]]:
     """Each wave with the number of its apps in each state; apps that no wave moves are in none."""
     found: dict[int, dict[AppState, int]] = {}
     for app in apps:
@@ -34,7 +36,8 @@ def waves_of(apps: list[RolloutApp]) -> list[tuple[int, dict[AppState, int]]]:
             counts = found.setdefault(app.wave, {})
             counts[app.state] = counts.get(app.state, 0) + 1
     return [
-        (wave, {state: counts[state] for state in _ORDER if state in counts}) for wave, counts in sorted(found.items())
+        (wave + 1, {state: counts[state] for state in _ORDER if state in counts})
+        for wave, counts in sorted(found.items())
     ]
 
 
@@ -48,13 +51,13 @@ def rollouts(request: Request, caller: Operator) -> Response:
 @router.get("/rollouts/{rollout_id}")
 def rollout(request: Request, rollout_id: RolloutId, caller: Operator, state: str = "") -> Response:
     """One of them."""
-    farm = caller.services.farm
-    apps = farm.rollout_apps(rollout_id)
+    view, apps = Service(caller.services.farm, caller.token.name).with_apps(rollout_id)
     state = state if state in tuple(AppState) else ""
-    chosen = sorted((app for app in apps if state in ("", app.state)), key=lambda app: _ORDER.index(app.state))
+    chosen = in_order([app for app in apps if state in ("", app.state)], rollout_id)
+    chosen.sort(key=lambda app: (_RANK[app.state], app.wave))
     values = {
-        "rollout": farm.rollout(rollout_id), "waves": waves_of(apps), "state": state, "here": "/apps",
-        "apps": chosen[:_LISTED], "more": len(chosen[_LISTED:]),
+        "rollout": view, "waves": waves_of(apps), "state": state, "here": "/apps",
+        "apps": [app_view(app) for app in chosen[:_LISTED]], "more": len(chosen[_LISTED:]),
     }  # fmt: skip
     return live(request, caller, "rollout", f"/rollouts/{rollout_id}?state={state}", values)
 

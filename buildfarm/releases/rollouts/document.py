@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from buildfarm.releases.rollouts.rules.parameters import Parameters
@@ -13,6 +14,7 @@ from buildfarm.releases.rollouts.rules.states import App, AppState, Phase, Rollo
 from buildfarm.releases.rollouts.rules.window import KEPT
 
 _APP = {field.name: field.default for field in fields(App)}
+_APPS_KEPT = 20_000  # that were read before: some 20 MB
 _ROLLOUT = {field.name for field in fields(Rollout)}
 
 
@@ -37,6 +39,7 @@ def encode_app(app: App) -> str:
     return json.dumps({name: value for name, value in asdict(app).items() if name != "name" and value != _APP[name]})
 
 
+@lru_cache(_APPS_KEPT)
 def decode_app(name: str, text: str) -> App:
     """Likewise."""
     values: Mapping[str, Any] = json.loads(text)

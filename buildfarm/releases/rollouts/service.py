@@ -123,13 +123,17 @@ class Service(Outside):
 
     def show(self, rollout_id: str) -> RolloutView:
         """One with its apps' states and the gate's numbers."""
+        return self.with_apps(rollout_id)[0]
+
+    def with_apps(self, rollout_id: str) -> tuple[RolloutView, list[App]]:
+        """The same with its apps, of one reading."""
         rollout = self.rollouts.get(rollout_id)
         apps, health = self._known(rollout)
         now = self.database.now()
         step = next_step(rollout, apps, health, now, hosts=Hosts(self.database).awaited(rollout, now))
         waits = rollout.phase.moves and isinstance(step, Wait)
         gate = asdict(measure(rollout, apps, health, now)) if rollout.phase.active else {}
-        return shown(rollout).model_copy(
+        view = shown(rollout).model_copy(
             update={
                 "next": step.why if waits and isinstance(step, Wait) else "",
                 "counts": dict(sorted(Counter(app.state for app in apps.values()).items())),
@@ -137,6 +141,7 @@ class Service(Outside):
                 "log": tuple(LogEntry(**line) for line in self.rollouts.log(rollout_id)),
             }
         )
+        return view, list(apps.values())
 
     def apps(self, rollout_id: str, states: Collection[AppState] = ()) -> list[RolloutApp]:
         """Its apps in their order; of these states only, if any are named."""
@@ -163,8 +168,8 @@ class Service(Outside):
         raise ConflictError(f"Rollout {rollout_id} changes all the time.", advice="Try again.")
 
     def _known(self, rollout: Rollout) -> tuple[dict[str, App], dict[str, AppHealth]]:
-        apps = self.rollouts.apps(rollout.id)
-        return apps, Observations(self.database).of(apps) if rollout.phase.active else {}
+        apps, observations = self.rollouts.apps(rollout.id), Observations(self.database)
+        return apps, observations.of(apps.keys() & observations.since(0)) if rollout.phase.active else {}
 
     def _deed(self, reason: str) -> Deed:
         return Deed(self.database.now(), self.actor, reason)
