@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from buildfarm.access import Scope, Tokens
 from buildfarm.farm import Farm
 
 READY_SECONDS = 30
+_LASTING: Sequence[int] = range(20_000, 30_000)  # Linux gives out those from 32768, Kubernetes those from 30000
 
 
 @dataclass
@@ -88,6 +90,21 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def lasting_ports(count: int) -> list[int]:
+    """So many ports that stay free until something listens on them: the system and engines give others to programs.
+
+    Raises RuntimeError if there are not as many.
+    """
+    found: list[int] = []
+    for port in random.sample(_LASTING, len(_LASTING)):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"{count} ports are needed, and {len(found)} of {len(_LASTING)} are free.")
 
 
 def _wait(api: Api) -> None:

@@ -220,6 +220,10 @@ def rebuild(as_json: bool) -> None:
         click.echo(f"Lost, builds of {pack.place}: {pack.builds}, submitted from {times[0]} to {times[1]} UTC.")
     for target in done.without_image:
         click.echo(f"Lost: the newest image of {target}. Build it again.")
+    if done.tags:
+        click.echo(f"Apps whose newest image was taken over from their tag in the registry: {len(done.tags)}.")
+    for rollout_id in done.paused:
+        click.echo(f"Paused: rollout {rollout_id}. Resume it when all nodes and the orchestrator are back.")
     for sentence in done.damaged:
         click.echo(f"Not read: {sentence}")
 

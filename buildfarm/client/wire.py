@@ -19,6 +19,7 @@ from buildfarm.errors import (
     ConflictError,
     NotFoundError,
     NotReadYetError,
+    NotServedError,
     QueueFullError,
     RegistryFullError,
     RequestError,
@@ -36,6 +37,9 @@ PAUSE_SECONDS = 0.5
 SILENCE_SECONDS = 40.0  # of a live stream; the API sends something every 15 s
 _CLOCKS_AGREE_SECONDS = 2.0  # `Date` has whole seconds, and the answer took a while
 _OURS = ("image", "queue_position")  # members of a build that the API adds
+_REFUSALS = (
+    NotFoundError, ConflictError, NotReadYetError, NotServedError, RegistryFullError, StorageLimitError, TooLateError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def error_of(answer: httpx.Response, code: str, detail: str, advice: str) -> Bui
         return QueueFullError(detail, advice=advice, retry_after_seconds=float(wait) if wait.isdigit() else 60)
     if code in BUILD_ERRORS:
         return BUILD_ERRORS[code](detail, advice=advice)
-    for kind in (NotFoundError, ConflictError, NotReadYetError, RegistryFullError, StorageLimitError, TooLateError):
+    for kind in _REFUSALS:
         if code == kind.code:
             error = kind(detail, advice=advice)
             if isinstance(error, NotReadYetError) and wait.isdigit():

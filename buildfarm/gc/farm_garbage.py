@@ -17,7 +17,7 @@ from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.releases.rebases import Moves, Rebases
-from buildfarm.releases.rollouts.store import digests_of_rollouts
+from buildfarm.releases.rollouts.store import digests_of_rollouts, pause_rollouts
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database, Nodes
 from buildfarm.store.archive import History
@@ -115,11 +115,15 @@ class FarmGarbage:
     def rebuild(self, sources: Mapping[str, str] = MappingProxyType({}), listed: Collection[str] = ()) -> Rebuilt:
         """Lists the archive's packs anew from the registry, and keeps the sources of the images that run.
 
+        Rollouts that move are paused, since they may be older than what has moved. The newest images of apps that Redis
+        has lost are those of the registry's tags.
         ``sources`` are some that were known before. The next collection must adopt the registry: Redis may have been
         restored, and not know all images that run. Raises StoreError and RegistryError.
         """
         Marks(self.database).hold()
+        paused = pause_rollouts(self.database, "archive rebuild", "Redis or the registry was restored from a copy")
         done = Rebuild(self.history.catalog, self.history.registry()).run()
+        done.paused += paused
         in_use = ImagesInUse(self.database)
         running = {*in_use.digests(), *map(digest_of, (*listed, *_read_list(self.settings.in_use_file)))}
         known = {**done.sources, **sources}
@@ -155,6 +159,8 @@ def _read_list(path: Path | None) -> list[str]:
 def _tell(done: Rebuilt) -> None:
     lost = sum(pack.builds for pack in done.lost)
     logger().info("archive_rebuilt", builds=done.builds, packs=done.packs, found=done.found, lost=lost)
+    for rollout_id in done.paused:
+        logger().warning("rollout_paused", rollout=rollout_id)
     for sentence in done.damaged:
         logger().warning("pack_damaged", reason=sentence)
 

@@ -18,7 +18,7 @@ import httpx
 
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm, open_farm
-from buildfarm.model import BuildRequest, State
+from buildfarm.model import Build, BuildRequest, State
 from buildfarm.releases.base import read_base
 from buildfarm.settings import read_settings
 from examples.orchestrator.containers import APP, OWNER, Containers
@@ -26,7 +26,7 @@ from localfarm.packages import ensure_packages
 from testkit.builds import terminate
 from testkit.live import Live, live_farm
 from testkit.registry.builder import push_patched
-from testkit.serving import free_port
+from testkit.serving import free_port, lasting_ports
 from workers.builder import Builder
 
 ROOT = Path(__file__).parents[2]
@@ -50,14 +50,18 @@ class Stage:
         """The farm."""
         return self.live.farm
 
-    def build(self, folders: dict[str, Path]) -> None:
-        """Builds the apps, all at once."""
+    def build(self, folders: Mapping[str, Path]) -> None:
+        """Builds the apps, all at once. Raises SystemExit if a build does not succeed."""
+        for app, ended in self.ended(folders, 120).items():
+            if ended.state is not State.SUCCEEDED:
+                raise SystemExit(f"The build of {app} ended as {ended.state}: {ended.failure}")
+
+    def ended(self, folders: Mapping[str, Path], timeout_seconds: float) -> dict[str, Build]:
+        """Builds the apps, all at once, and returns each build when all have ended or waited for so long in turn."""
         sources = {app: self.farm.pack(folder, self.tenant)[0] for app, folder in folders.items()}
         requests = [BuildRequest(tenant=self.tenant, app=app, source=source) for app, source in sources.items()]
-        for build in [self.farm.submit(request) for request in requests]:
-            ended = self.farm.wait(build.id, timeout_seconds=120)
-            if ended.state is not State.SUCCEEDED:
-                raise SystemExit(f"The build of {build.request.app} ended as {ended.state}: {ended.failure}")
+        builds = {request.app: self.farm.submit(request) for request in requests}
+        return {app: self.farm.wait(build.id, timeout_seconds=timeout_seconds) for app, build in builds.items()}
 
     def answer(self, app: str) -> str:
         """What the app answers on its port; the error if it does not."""
@@ -79,8 +83,11 @@ class Stage:
 
 
 @contextmanager
-def stage(apps: list[str], patch: Mapping[str, str | bytes] = PATCH) -> Iterator[Stage]:
-    """A farm with an orchestrator that waits for these apps; the patched base has the files of ``patch``."""
+def stage(apps: list[str], patch: Mapping[str, str | bytes] = PATCH, *, patience_seconds: int = 8) -> Iterator[Stage]:
+    """A farm with an orchestrator that waits for these apps; the patched base has the files of ``patch``.
+
+    ``patience_seconds`` is how long a new container may take until its first good answer.
+    """
     ensure_packages({"nginx": "nginx-light"}, print)
     tenant = f"fleet-{os.getpid()}"
     with ExitStack() as stack:
@@ -94,14 +101,14 @@ def stage(apps: list[str], patch: Mapping[str, str | bytes] = PATCH) -> Iterator
         live.farm.promote_builder(base)
         containers = Containers(docker.DockerClient(settings.docker_url), tenant, live.farm.registry.host)
         stack.callback(containers.engine.close)
-        ports = {app: free_port() for app in apps}
+        ports = dict(zip(apps, lasting_ports(len(apps)), strict=True))  # nginx listens on them much later
         found = Stage(live, tenant, base, patched, ports, containers)
-        stack.enter_context(_orchestrator(found))
+        stack.enter_context(_orchestrator(found, patience_seconds))
         yield found
 
 
 @contextmanager
-def _orchestrator(found: Stage) -> Iterator[None]:
+def _orchestrator(found: Stage, patience_seconds: int) -> Iterator[None]:
     """The orchestrator as a process; its containers end with it."""
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
         Path(folder).chmod(0o755)  # nginx's workers are another user
@@ -112,7 +119,7 @@ def _orchestrator(found: Stage) -> Iterator[None]:
             "PATH": f"{os.environ['PATH']}:/usr/sbin",
         }
         options = ["--name", found.tenant, "--folder", folder, "--registry", found.farm.registry.host]
-        options += ["--port", str(free_port()), "--patience-seconds", "8"]
+        options += ["--port", str(free_port()), "--patience-seconds", str(patience_seconds)]
         command = [sys.executable, "-m", "examples.orchestrator"]
         apps = [f"{found.tenant}/{app}={port}" for app, port in found.ports.items()]
         with (Path(folder) / "log").open("wb") as log:

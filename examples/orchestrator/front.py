@@ -1,5 +1,6 @@
 """nginx forwards one port per app, which never changes, to the container that serves the app now."""
 
+import socket
 import subprocess
 import threading
 import time
@@ -40,11 +41,17 @@ class Front:
             time.sleep(0.05)
 
     def route(self, app: str, port: int, address: str) -> None:
-        """Sends new requests for an app to this address; returns when those that run elsewhere have been answered."""
+        """Sends new requests for an app to this address; returns when those that run elsewhere have been answered.
+
+        Raises OSError.
+        """
         with self._one_at_a_time:
             if self._routes.get(app) == address:
                 return
-            (self.folder / "apps" / f"{app.replace('/', '_')}.conf").write_text(_APP.format(port=port, address=address))
+            path = self.folder / "apps" / f"{app.replace('/', '_')}.conf"
+            if not path.exists():
+                _require_free(app, port)
+            path.write_text(_APP.format(port=port, address=address))
             # After a reload, the workers of before take no new request, and exit when they have answered the others.
             before, until = self._workers(), time.monotonic() + DRAIN_SECONDS + 5
             self._run("-s", "reload")
@@ -70,3 +77,13 @@ class Front:
             return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         except FileNotFoundError:
             return set()
+
+
+def _require_free(app: str, port: int) -> None:
+    """Raises OSError: nginx takes no route, also of other apps, while it cannot listen on one port."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx: connections of before do not matter
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OSError(f"the port {port} of {app} is taken by another program") from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import socket
 import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import docker
 import httpx
@@ -31,7 +33,7 @@ from localfarm.packages import ensure_packages, find_program
 from testkit.archive import Life
 from testkit.builds import wait_for
 from testkit.registry.deployed import Deployed
-from testkit.serving import free_port, serving
+from testkit.serving import free_port, lasting_ports, serving
 
 SERVER = """
 import os, time
@@ -47,6 +49,25 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
 """
+
+
+@contextmanager
+def serving_text(text: str):
+    """An HTTP server that answers with this text; yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @dataclass
@@ -213,3 +234,22 @@ def test_a_front_that_is_killed_before_its_reload_is_right_after_a_restart(host)
     host.orchestrator().look(host.app.name)
     assert host.get() == "200 two"
     assert host.images() == {second: True}
+
+
+def test_a_port_that_another_program_has_holds_up_no_other_app(tmp_path):
+    ensure_packages({"nginx": "nginx-light"}, print)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    front = Front(tmp_path, find_program("nginx"))
+    front.start()
+    try:
+        with socket.socket() as other, serving_text("good") as address:
+            other.bind(("127.0.0.1", 0))
+            taken, (port,) = other.getsockname()[1], lasting_ports(1)
+            with pytest.raises(OSError, match=f"port {taken} of t/a is taken"):
+                front.route("t/a", taken, address)
+            front.route("t/b", port, address)
+            assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text == "good"
+        front.route("t/a", taken, address)
+    finally:
+        front.stop()

@@ -17,7 +17,9 @@ from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.gc.storage import Storage
 from buildfarm.oci.digest import Digest
 from testkit.archive import Life
+from testkit.registry.deployed import Deployed
 from testkit.registry.own import registry_on, storage_folder
+from tests.integration.lost_writes import go_back, remember
 
 RULES = Rules(images=0, grace_seconds=0)
 RUNNING = str(Digest.of(b"an image"))
@@ -245,6 +247,53 @@ def test_the_command_says_what_it_found_and_what_is_lost(life, services):
     assert said[1].startswith(f"Lost, builds of {life.tenant}/b: 1, submitted from 20")
     shown = subprocess.run([*command, "--json"], env=environment, check=True, capture_output=True, text=True).stdout
     assert json.loads(shown) == {
-        "packs": 1, "builds": 1, "found": 0, "lost": [], "damaged": [], "sources": 1,
+        "packs": 1, "builds": 1, "found": 0, "lost": [], "damaged": [], "sources": 1, "tags": [], "paused": [],
         "without_image": [f"apps/{life.tenant}/a"],  # what a Life's builds end with is in no registry
     }  # fmt: skip
+
+
+def test_newest_images_are_taken_from_the_registry_when_redis_is_lost(life, garbage):
+    deployed, target = Deployed(life.farm), f"apps/{life.tenant}/a"
+    image = deployed.app(f"{life.tenant}/a", deployed.base("2026-01-01T00:00:00Z"))
+    forget_all(life)
+    assert garbage.rebuild().tags == [target]
+    assert life.farm.records.tag_target(target) == image
+    assert garbage.rebuild().tags == []
+
+
+def test_an_app_that_was_built_since_an_older_copy_of_redis_gets_its_image_from_the_registry(life, garbage):
+    """A move since the copy is not taken over: the rollout that made it goes on from where the copy has it."""
+    deployed, names = (
+        Deployed(life.farm),
+        {name: f"{life.tenant}/{name}" for name in ("built", "moved", "back", "late")},
+    )
+    first, second = (deployed.base(f"2026-01-0{day}T00:00:00Z") for day in (1, 2))
+    lease = life.begin("back")
+    newer = deployed.app(names["back"], first, code="2")
+    life.leases.succeed(lease, life.result("back").model_copy(update={"digest": Digest(newer)}))
+    old = {name: deployed.app(app, first) for name, app in names.items()}  # also as after a rollback
+    behind = deployed.app(names["late"], second, code="0")  # its tag has not followed the newest build
+    life.farm.database.client.lpush(life.farm.database.key("rebases", names["late"]), json.dumps({"image": behind}))
+    life.farm.database.client.hset(life.farm.database.key("tags"), f"apps/{names['late']}", old["late"])
+    copy = remember(life.farm.database)
+    deployed.app(names["built"], first, code="2")
+    new = deployed.app(names["built"], second, code="2")
+    deployed.app(names["moved"], second)
+    life.farm.registry.move_tag(f"apps/{names['back']}", "latest", lambda: newer)
+    go_back(life.farm.database, copy)
+    assert garbage.rebuild().tags == [f"apps/{names['built']}"]
+    known = {name: life.farm.records.tag_target(f"apps/{app}") for name, app in names.items()}
+    assert known == old | {"built": new}
+
+
+def test_no_image_is_taken_from_a_registry_that_is_older_than_redis(life, garbage):
+    deployed, names = Deployed(life.farm), [f"{life.tenant}/{name}" for name in ("a", "lost")]
+    base = deployed.base("2026-01-01T00:00:00Z")
+    old = {app: deployed.app(app, base) for app in names}
+    new = {app: deployed.app(app, base, code="2") for app in names}
+    for app in names:
+        life.farm.registry.move_tag(f"apps/{app}", "latest", lambda image=old[app]: image)
+    life.farm.registry.delete_manifest(f"apps/{names[1]}", Digest(new[names[1]]))
+    done = garbage.rebuild()
+    assert (done.without_image, done.tags) == ([f"apps/{names[1]}"], [])
+    assert life.farm.records.tag_target(f"apps/{names[0]}") == new[names[0]]

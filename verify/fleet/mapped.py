@@ -7,6 +7,7 @@ import platform
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,18 @@ def mappings(container: Any) -> Iterator[Mapping]:
     top = container.top()
     column = top["Titles"].index("PID")
     for row in top["Processes"]:
-        folder, seen = Path("/proc", row[column]), set[str]()
-        for line in (folder / "maps").read_text().splitlines():
-            span, *fields = line.split(maxsplit=5)
-            name = fields[4].rpartition("/")[2] if len(fields) == 5 else ""
-            if name in LIBRARIES and fields[4] == f"/{FOLDER}/{name}" and name not in seen:
-                seen.add(name)
-                yield Mapping(int(row[column]), name, _ends_with_mark(folder / "map_files" / span))
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            yield from _mapped_by(int(row[column]))
+
+
+def _mapped_by(process: int) -> list[Mapping]:
+    folder, found = Path("/proc", str(process)), dict[str, Mapping]()
+    for line in (folder / "maps").read_text().splitlines():
+        span, *fields = line.split(maxsplit=5)
+        name = fields[4].rpartition("/")[2] if len(fields) == 5 else ""
+        if name in LIBRARIES and fields[4] == f"/{FOLDER}/{name}" and name not in found:
+            found[name] = Mapping(process, name, _ends_with_mark(folder / "map_files" / span))
+    return list(found.values())
 
 
 def _ends_with_mark(path: Path) -> bool:

@@ -32,11 +32,15 @@ class Moving:
     phase: Phase | None = None  # the newest one
     killed: list[Phase] = field(default_factory=list)  # the phase in which it was
     failures: int = 0  # turns and reports that Redis failed for
-    most_pending: int = 0
-    budgets: set[int] = field(default_factory=set)
+    seen: set[tuple[int, int]] = field(default_factory=set)  # unreported and failed apps at once, and the budget then
     announced: list[tuple[str, str]] = field(default_factory=list)  # app and image, as an orchestrator reads them
     seconds: float = 0.0
     _ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_within_budget(self) -> bool:
+        """Whether apps were seen to move, and never more at once than the wave's own budget."""
+        return any(apps for apps, _ in self.seen) and all(apps <= budget for apps, budget in self.seen)
 
     def go(self, base: str) -> None:
         """Returns when the rollout has ended, or after two minutes."""
@@ -65,8 +69,7 @@ class Moving:
         found = self.farm.rollout(self.rollout)
         self.phase = found.phase
         if found.gate is not None:
-            self.most_pending = max(self.most_pending, found.gate.pending + found.gate.failures)
-            self.budgets.add(found.gate.budget)
+            self.seen.add((found.gate.pending + found.gate.failures, found.gate.budget))
         if found.phase.final or found.phase is Phase.PAUSED:
             self._ended.set()
 

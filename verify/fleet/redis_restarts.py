@@ -77,8 +77,9 @@ def _tell(claims: Claims, move: Moving, deployed: Deployed, before: dict[str, st
         move.phase is Phase.COMPLETE and moved == APPS == len(move.announced) and not twice
         and waves == len(KILLED_AT) and move.failures > 0,
     )  # fmt: skip
+    budgets = sorted({budget for _, budget in move.seen})
     claims.add(
-        "and no more apps are unreported or unhealthy at once than the budget",
-        f"at most {move.most_pending} of {max(move.budgets, default=0)}",
-        0 < move.most_pending <= max(move.budgets, default=0),
+        "and no more apps are unreported or unhealthy at once than the wave's budget",
+        ", ".join(f"at most {max(apps for apps, of in move.seen if of == budget)} of {budget}" for budget in budgets),
+        move.is_within_budget,
     )

@@ -64,7 +64,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (_CAMPAIGN, "TestCampaigns"),
     ),
     "a tenant over its limits, a cancelled build or the farm's fault stops no campaign": (
-        (_LIMITS, "test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_full"),
+        (_LIMITS, "test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_to_blame"),
+        (_LIMITS, "test_a_refused_tenant_s_many_apps_do_not_take_the_turn_of_another_tenant_s"),
+        (_LIMITS, "test_apps_that_are_left_out_do_not_shrink_the_budget_for_failures"),
         (_LIMITS, "test_a_build_that_its_tenant_s_limit_holds_for_an_hour_gives_its_place_to_others"),
         (_LIMITS, "test_a_cancelled_build_leaves_the_app_out_and_does_not_count"),
         (_LIMITS, "test_the_farm_s_faults_are_tried_again_and_count_at_the_third_time"),

@@ -25,7 +25,7 @@ from buildfarm.store import Leases
 from testkit.cluster.shell import run, wait
 from testkit.registry.own import storage_folder
 from testkit.table import Claims
-from verify.restore import signing
+from verify.restore import rollouts, signing
 from verify.restore.day import DEPLOYS, HOOK, Day, Made, Maker, before_the_copies, the_hour_after
 from verify.restore.services import State, back_up_redis, copy, farm_on, new_state
 
@@ -49,7 +49,7 @@ def main() -> None:
             tables.append(claims := Claims(title))
             with farm_on(state, f"{tenant}:") as farm:
                 case(claims, Case(farm, state, day, claims))
-        tables += signing.tables(top)
+        tables += [*signing.tables(top), *rollouts.tables(top)]
     raise SystemExit(max(claims.shown() for claims in tables))
 
 

@@ -11,6 +11,7 @@ from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.rebases import KEPT_SECONDS, REBASES_MAX
 from buildfarm.releases.rollouts.changes import Change
 from buildfarm.releases.rollouts.document import decode, decode_app
+from buildfarm.releases.rollouts.rules.persons import Deed, pause
 from buildfarm.releases.rollouts.rules.states import App, Rollout
 from buildfarm.store.database import Database
 
@@ -134,6 +135,16 @@ class Rollouts:
 def _is_worth_keeping(rollout: Rollout) -> tuple[bool, int]:
     """The order in which they are removed: first plans that ended before they were started, then the oldest."""
     return rollout.waves > 0 or not rollout.phase.final, rollout.number
+
+
+def pause_rollouts(database: Database, actor: str, reason: str) -> list[str]:
+    """Pauses the rollouts that move; a person resumes them. Returns their ids. Raises StoreError."""
+    rollouts, paused = Rollouts(database), list[str]()
+    for rollout in rollouts.all():
+        if rollout.phase.moves:
+            after = pause(rollout, Deed(database.now(), actor, reason))
+            paused += [rollout.id] if rollouts.change(Change(rollout, after)) == "done" else []
+    return paused
 
 
 def digests_of_rollouts(database: Database) -> set[str]:

@@ -18,7 +18,7 @@ from buildfarm.errors import (
     UnconfirmedError,
 )
 from buildfarm.model import Build, BuildRequest, Request, State
-from buildfarm.releases.rollouts.rebuilds.attempts import NotSubmittedError, waits, without_image
+from buildfarm.releases.rollouts.rebuilds.attempts import UNSERVED_HOURS_MAX, NotSubmittedError, waits, without_image
 from buildfarm.releases.rollouts.rebuilds.sources import Builds
 from buildfarm.releases.rollouts.rules.machine import reverted
 from buildfarm.releases.rollouts.rules.states import App, Rollout
@@ -72,7 +72,7 @@ class CampaignBuilds:
         except ConflictError as error:
             raise NotSubmittedError("a build of it is under way, or has just published") from error
         except NotServedError as error:
-            raise NotSubmittedError(error.message) from error
+            raise NotSubmittedError(error.message, hours_max=UNSERVED_HOURS_MAX) from error
         except QueueFullError as error:
             raise NotSubmittedError(error.message, by_tenant=True, by_queue=True) from error
         except StorageLimitError as error:

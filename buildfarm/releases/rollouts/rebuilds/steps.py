@@ -19,7 +19,7 @@ from buildfarm.releases.rollouts.rebuilds.attempts import (
     refused,
 )
 from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
-from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
+from buildfarm.releases.rollouts.rules.states import READY, App, AppState, Rollout
 
 PASS_SECONDS = 30.0  # of a turn for one rollout; health and other rollouts wait meanwhile
 
@@ -77,7 +77,9 @@ class RebuildSteps(ABC):
             known = self._apps(rollout).values()
             under_way = [one for one in known if one.state is AppState.BUILDING and one.name not in to_come]
             after = refused(app, error, under_way)
-            self.campaign.mover.put_off(after, rollout, seconds=AGAIN_SECONDS)
+            also = [one for one in known if error.by_tenant and one.tenant == app.tenant and one.state in READY]
+            for one in (after, *also):
+                self.campaign.mover.put_off(one, rollout, seconds=AGAIN_SECONDS)
             is_over = error.by_tenant and after.state is AppState.NOT_MOVABLE
             return [after, *(others_left_out(after, known, after.reasons[0]) if is_over else ())]
         except RegistryError as error:  # if it was not accepted, its turn comes again

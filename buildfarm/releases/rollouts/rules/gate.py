@@ -49,9 +49,7 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
     """The gate's numbers as they are now."""
     parameters, wave = rollout.parameters, rollout.wave
     found = apps.values()
-    size = sum(
-        (app.wave == wave and app.state not in OUTSIDE) or (app.wave < wave and app.state in READY) for app in found
-    )
+    size = sum(_is_of_wave(app, rollout) for app in found)
     failed = sum(app.state is AppState.FAILED or (app.state is AppState.REVERTED and app.wave == wave) for app in found)
     moved = [app for app in found if app.wave == wave and (app.state in MOVED or app.state is AppState.REVERTED)]
     waiting = {app.name: app.previous for app in found if app.state in READY}
@@ -68,6 +66,14 @@ def measure(rollout: Rollout, apps: Mapping[str, App], health: Mapping[str, AppH
         max_in_flight=parameters.max_in_flight,
         min_reports=parameters.min_reports,
     )
+
+
+def _is_of_wave(app: App, rollout: Rollout) -> bool:
+    """Whether an app counts for the wave's budget; so does one that a campaign went on without since the wave began."""
+    if app.wave < rollout.wave:
+        return app.state in READY
+    is_left_out = bool(rollout.rebuilds and app.previous) and app.state is AppState.NOT_MOVABLE
+    return app.wave == rollout.wave and (app.state not in OUTSIDE or is_left_out)
 
 
 def silent_apps(rollout: Rollout, apps: Iterable[App], now: float) -> int:

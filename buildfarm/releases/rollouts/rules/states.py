@@ -79,7 +79,7 @@ class App:
     rebuilt: bool = False  # a build has published on the new base since
     was_unhealthy: bool = False  # before it was moved, so that the new base is not to blame
     stopped: bool = False  # nothing of it runs, so that no report is awaited
-    refused_seconds: float = 0.0  # of a campaign: how long its rebuild has been refused
+    refused_seconds: float = 0.0  # of a campaign: of the hour that its rebuild may be refused
     farm_failures: int = 0  # of a campaign: rebuilds that ended by the farm's fault
     reasons: tuple[str, ...] = ()
 

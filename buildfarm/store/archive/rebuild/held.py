@@ -54,6 +54,8 @@ class Rebuilt:
     damaged: list[str] = field(default_factory=list)  # a sentence for each pack that is left out
     sources: dict[str, str] = field(default_factory=dict)
     without_image: list[str] = field(default_factory=list)  # targets whose newest image the registry has lost
+    tags: list[str] = field(default_factory=list)  # targets whose newest image was taken over from the registry
+    paused: list[str] = field(default_factory=list)  # rollouts that now wait for a person
 
     def name(self, error: RegistryError) -> None:
         """A pack is damaged."""

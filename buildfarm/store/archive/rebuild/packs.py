@@ -15,6 +15,7 @@ from buildfarm.store.archive.catalog import Catalog
 from buildfarm.store.archive.pack import Index
 from buildfarm.store.archive.plan import Shelved
 from buildfarm.store.archive.rebuild.held import Held, Lost, Rebuilt, needed
+from buildfarm.store.archive.rebuild.tags import RegistryTags
 from buildfarm.store.archive.shelf import ARCHIVE, Shelf, repository_of
 from buildfarm.store.tags import tag_targets
 
@@ -49,6 +50,8 @@ class Rebuild:
             if lost and len(readable) == len(rest):
                 stale[place] = kept
         self._forget_builds(stale)
+        is_registry_older = bool(done.without_image or done.lost)
+        done.tags += RegistryTags(self.catalog.database, self.registry).take(only_lost=is_registry_older)
         return done
 
     def _forget_builds(self, stale: Mapping[str, Sequence[Held]]) -> None:

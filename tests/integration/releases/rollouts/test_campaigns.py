@@ -125,6 +125,8 @@ def test_only_apps_with_the_component_in_their_own_layers_are_rebuilt(shop):
     builds = {one.request.app: one for one in built()}
     assert {one.build_class for one in builds.values()} == {"bulk"}
     assert farm.image_changes("0") == [], "its layers have not been read"
+    assert shop.state(rollout)["own"] is AppState.BUILDING
+    assert {str(one) for one in sources} <= digests_of_rollouts(farm.database), "it may have to be built again"
     shop.built_has(builds["own"].result, NEW)
     wait_for(lambda: shop.state(rollout)["own"] is AppState.ANNOUNCED, 30)
     [change] = farm.image_changes("0")

@@ -368,3 +368,19 @@ def test_what_cannot_be_planned_or_started(fleet):
             deed(planned.id, "")
     with pytest.raises(RequestError, match="A hold needs a reason"):
         fleet.farm.hold_app(*next(iter(fleet.apps)).split("/"), "", days=1)
+
+
+def test_a_rollout_waits_for_a_person_after_a_restore(fleet):
+    rollout = fleet.start()
+    fleet.turn()
+    [canary] = fleet.moved(rollout.id)
+    garbage = FarmGarbage(fleet.farm.history, fleet.farm.settings, ())
+    assert garbage.rebuild().paused == [rollout.id]
+    assert garbage.rebuild().paused == [], "it is paused already"
+    fleet.report(canary)
+    fleet.turn(3)
+    found = fleet.farm.rollout(rollout.id)
+    assert (found.phase, found.reason) == (Phase.PAUSED, "Redis or the registry was restored from a copy")
+    assert fleet.moved(rollout.id) == [canary]
+    fleet.farm.resume_rollout(rollout.id, "all hosts report")
+    assert fleet.finish(rollout.id).phase is Phase.COMPLETE

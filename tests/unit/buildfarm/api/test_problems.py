@@ -10,6 +10,7 @@ from buildfarm.api.problems import install, problem_of
 from buildfarm.client.wire import check
 from buildfarm.errors import (
     NotFoundError,
+    NotServedError,
     QueueFullError,
     StoreError,
     StoreFullError,
@@ -50,6 +51,13 @@ def test_a_cancel_that_comes_too_late_is_a_conflict():
     response = answer(TooLateError("Build b1 can no longer be cancelled: its image is being published."))
     assert (response.status_code, response.json()["code"]) == (409, "request.too_late")
     with pytest.raises(TooLateError):
+        check(response)
+
+
+def test_a_size_that_no_node_serves_is_told_apart_by_clients():
+    response = answer(NotServedError("No build node serves the size large now."))
+    assert (response.status_code, response.json()["code"]) == (422, "request.not_served")
+    with pytest.raises(NotServedError, match="size large"):
         check(response)
 
 

@@ -19,11 +19,19 @@ from buildfarm.errors import (
 from buildfarm.model import Fault, State
 from buildfarm.releases.rollouts import watch
 from buildfarm.releases.rollouts.observations import Hold
-from buildfarm.releases.rollouts.rules import persons
+from buildfarm.releases.rollouts.rebuilds.attempts import (
+    UNSERVED_HOURS_MAX,
+    NotSubmittedError,
+    left_out,
+    others_left_out,
+    refused,
+)
+from buildfarm.releases.rollouts.rules import gate, persons
 from buildfarm.releases.rollouts.rules.machine import PLAN_SECONDS
 from buildfarm.releases.rollouts.rules.parameters import Parameters
 from buildfarm.releases.rollouts.rules.persons import Deed
-from buildfarm.releases.rollouts.rules.states import AppState, Phase
+from buildfarm.releases.rollouts.rules.reports import Status
+from buildfarm.releases.rollouts.rules.states import App, AppState, Phase, Rollout
 from tests.unit.buildfarm.releases.rollouts.campaign_world import GOOD, World, nothing, started
 
 ALL = Parameters(cohorts=("100%",), soak_seconds=60, failure_budget=1)
@@ -58,19 +66,107 @@ def of_two_tenants():
     [
         (StorageLimitError("t has used up its 1 GB"), 3500, {"waiting"}),
         (StorageLimitError("t has used up its 1 GB"), 3700, {"not_movable"}),
-        (NotServedError("No build node serves the size large now."), 3500, {"waiting"}),
-        (NotServedError("No build node serves the size large now."), 3700, {"not_movable"}),
+        (NotServedError("No build node serves the size large now."), 3700, {"waiting"}),
         (RegistryFullError("the registry is full"), 7500, {"waiting"}),
         (RequestError("There is no size huge."), 10, {"not_movable"}),
     ],
 )
-def test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_full(refusal, seconds, states):
+def test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_to_blame(refusal, seconds, states):
     world = started(World(count=2, rules=ALL))
     world.refusal = refusal
     pass_time(world, seconds)
     assert set(world.states().values()) == states
     assert refusal.message in world.kept["t/a0"].reasons[0]
     assert world.rollout.phase is (Phase.COMPLETE if states == {"not_movable"} else Phase.CANARY)
+
+
+def test_a_size_that_no_node_serves_is_waited_for_a_day_and_takes_little_of_the_hour_of_other_refusals():
+    app = App("t/a0", AppState.WAITING)
+    unserved = NotSubmittedError("No build node serves the size large now.", hours_max=UNSERVED_HOURS_MAX)
+    for _ in range(23 * 360):
+        app = refused(app, unserved, [])
+    assert app.state is AppState.WAITING
+    assert refused(app, NotSubmittedError("t has used up its 1 GB"), []).state is AppState.WAITING
+    for _ in range(370):
+        app = refused(app, unserved, [])
+    assert app.state is AppState.NOT_MOVABLE
+    assert app.reasons == ("its rebuild was refused for 24 hours: No build node serves the size large now.",)
+
+
+def test_a_refused_tenant_s_many_apps_do_not_take_the_turn_of_another_tenant_s(monkeypatch):
+    world = World(count=40, rules=Parameters(cohorts=("100%",), soak_seconds=60))
+    world.publish("u/a40", world.contents[world.tags["t/a0"]])
+    world.kept["u/a40"] = replace(world.kept["t/a0"], name="u/a40")
+    world = started(world)
+    monkeypatch.setattr(gate, "in_order", lambda apps, rollout: sorted(apps, key=lambda app: app.name))
+    submit, tried = world.submit_if, []
+
+    def submitted(only_if, request, build_id):
+        tried.append(f"{request.tenant}/{request.app}")
+        world.clock += 1  # a look, and some writes
+        if request.tenant == "t":
+            raise StorageLimitError("t has used up its 1 GB")
+        return submit(only_if, request, build_id)
+
+    world.submit_if = submitted
+    world.turn()
+    assert tried == ["t/a0", "u/a40"]
+    world.end(building(world)[0])
+    world.turn()
+    world.report("u/a40")
+    pass_time(world, 60)
+    assert tried[2:] == ["t/a0"] * 6, "one try each 10 s is for all of the tenant"
+
+
+def test_an_app_of_a_refused_tenant_goes_back_at_once():
+    world = started(World(count=2, rules=ALL))
+    world.turn()
+    first, second = building(world)
+    world.end(first)
+    world.cancel = lambda build_id: None
+    world.turn()
+    world.end(second, failed=True, fault=Fault.FARM)
+    world.refusal = StorageLimitError("t has used up its 1 GB")
+    world.turn()
+    world.clock += 10
+    world.turn()
+    [(name, _)] = world.events
+    world.report(name, Status.UNHEALTHY)
+    world.turn()
+    assert world.kept[name].state is AppState.REVERTED
+
+
+def test_a_farm_failure_in_an_abort_is_not_built_again():
+    world = started(World(count=1))
+    world.turn()
+    [build] = building(world)
+    world.builds[build] = world.builds[build].model_copy(update={"state": State.RUNNING, "phase": "publish"})
+    world.person(persons.abort, Deed(world.clock, "ops", "a regression"))
+    world.turn()
+    world.end(build, failed=True, fault=Fault.FARM)
+    world.turn(2)
+    assert (world.states(), world.rollout.phase) == ({"t/a0": "reverted"}, Phase.ABORTED)
+    assert world.kept["t/a0"].reasons == (f"build {build}: npm ended with 1",)
+
+
+def test_apps_that_are_left_out_do_not_shrink_the_budget_for_failures():
+    """60 of a wave's 100 apps are left out after 2 of the 5 that may fail have failed: it goes on."""
+    names = [f"{'t' if number < 40 else 'u'}/a{number}" for number in range(100)]
+    apps = [App(name, AppState.WAITING, wave=1, previous="old") for name in names]
+    apps[:2] = [replace(app, state=AppState.REVERTED) for app in apps[:2]]
+    later = [App("u/later", AppState.WAITING, wave=2, previous="old")]
+    left = [left_out(apps[40], "refused"), *others_left_out(apps[40], [*apps, *later], "refused")]
+    known = {app.name: app for app in [*apps, *later, *left]}
+    rollout = Rollout("r1", 1, "stable", "", "", Parameters(failure_budget=0.05), rebuilds="npm/ms", wave=1)
+    assert sum(app.state is AppState.NOT_MOVABLE for app in known.values()) == 61
+    assert gate.measure(rollout, known, {}, 0.0).budget == 5
+    assert gate.measure(replace(rollout, wave=2), known, {}, 0.0).budget == 1, "a later wave begins without them"
+
+
+def test_apps_that_were_never_of_a_wave_do_not_add_to_its_budget():
+    apps = [App(f"t/a{number}", AppState.NOT_MOVABLE) for number in range(100)]
+    rollout = Rollout("r1", 1, "stable", "", "", Parameters(failure_budget=0.05), rebuilds="npm/ms")
+    assert gate.measure(rollout, {app.name: app for app in apps}, {}, 0.0).budget == 1
 
 
 def test_a_campaign_ends_without_the_apps_that_were_refused_and_counts_them():
@@ -251,8 +347,22 @@ def test_an_app_that_a_person_holds_is_rebuilt_after_the_hold_if_its_build_began
 
 def test_the_source_is_kept_until_the_app_has_been_rebuilt():
     world = World(count=1)
+    kept = f"sha256:{'a' * 64}"
     world.turn()
-    assert world.kept["t/a0"].source == f"sha256:{'a' * 64}", "from the plan on"
+    assert world.kept["t/a0"].source == kept, "from the plan on"
+    world = started(world)
+    world.refusal = StorageLimitError("t has used up its 1 GB")
+    world.turn()
+    assert (world.states(), world.kept["t/a0"].source) == ({"t/a0": "waiting"}, kept)
+    world.refusal, world.clock = None, world.clock + 20
+    world.turn()
+    assert (world.states(), world.kept["t/a0"].source) == ({"t/a0": "building"}, kept)
+    world.end(building(world)[0], failed=True, fault=Fault.FARM)
+    world.turn()
+    assert (world.states(), world.kept["t/a0"].source) == ({"t/a0": "waiting"}, kept)
+    world.restart()
+    world.turn()
+    assert (world.states(), world.kept["t/a0"].source) == ({"t/a0": "building"}, kept), "also from Redis"
 
 
 def test_a_plan_that_nobody_starts_ends_by_itself():
