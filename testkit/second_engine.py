@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from buildfarm.farm import Farm
 from testkit.cluster.cluster import PROGRAMS, cluster, wait_for_node
-from testkit.cluster.shell import run
+from testkit.cluster.containers import address
 
 __all__ = ["PROGRAMS", "SecondEngine", "second_engine"]
 
@@ -38,7 +38,7 @@ class SecondEngine:
 @contextmanager
 def second_engine(farm: Farm, **variables: str) -> Iterator[SecondEngine]:
     """A second node that takes builds, for the length of the block."""
-    redis_address, registry_address = _address("redis", 6379), _address("registry", 5000)
+    redis_address, registry_address = f"{address('redis')}:6379", f"{address('registry')}:5000"
     redis_url = urlsplit(farm.settings.redis_url.get_secret_value())
     environment = {
         "BUILDFARM_NAMESPACE": farm.settings.namespace,
@@ -54,8 +54,3 @@ def second_engine(farm: Farm, **variables: str) -> Iterator[SecondEngine]:
         yield SecondEngine(second.id, second.docker_url, registry_address)
         second.signal_worker(signal.SIGTERM)
         second.worker_ended(60)
-
-
-def _address(role: str, port: int) -> str:
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return f"{run('docker', 'inspect', '--format', form, f'buildfarm-{role}').strip()}:{port}"

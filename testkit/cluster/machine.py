@@ -24,6 +24,7 @@ for place in $1; do mount -t tmpfs node "$place"; done
 for file in $FILES; do mount --bind "$FOLDER/$(basename "$file")" "$file"; done
 cat /proc/sys/kernel/random/uuid >/run/boot-id  # another one with each boot, as on any machine
 mount --bind /run/boot-id /proc/sys/kernel/random/boot_id
+mkdir -p /run/proc && mount -t proc proc /run/proc  # nothing over it: else user namespaces may have no proc
 mount --make-rshared /  # as it is on any machine: what one container mounts may be meant for another
 shift
 exec docker-init -- sh -c 'while :; do rm -f "$0"; dockerd "$@"; sleep 0.3; done' "$@"

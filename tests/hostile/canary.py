@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 from buildfarm.model import Build, State
 from buildfarm.oci.digest import Digest
+from testkit.cluster import containers
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack
 
+_KEPT = "(canary|quiet)-[0-9a-f]{32}"
 SCRIPT = """
 echo "digest $(printf %s "$CANARY_MARKED" | sha256sum)"
 echo "token=$CANARY_MARKED" "$(printf %s "$CANARY_MARKED" | base64 -w0)"
@@ -97,9 +99,9 @@ def _afterwards(arena: Arena, ended: Build, failed: Build) -> Iterator[tuple[str
         "build cache",
         b"".join(gzip.decompress(registry.read_blob(cache, blob, limit_bytes=1 << 28)) for blob in blobs),
     )
-    yield "registry's files", _grep_in("buildfarm-registry", "/var/lib/registry")
+    yield "registry's files", containers.grep("registry", _KEPT, "/var/lib/registry")
     yield "Redis", _redis(arena)
-    yield "Redis's files", _grep_in("buildfarm-redis", "/data")
+    yield "Redis's files", containers.grep("redis", _KEPT, "/data")  # its journal of all writes
     yield "records", (arena.farm.get(ended.id).model_dump_json() + arena.farm.get(failed.id).model_dump_json()).encode()
     yield "logs of builds", (arena.text(ended) + arena.text(failed)).encode()
     yield "log of the node", arena.log_file.read_bytes()
@@ -130,9 +132,3 @@ def _redis(arena: Arena) -> bytes:
                 parts.append(repr(client.smembers(key)))
     assert any("READY" in part for part in parts), "the log's stream is among what was read"
     return "\n".join(parts).encode()
-
-
-def _grep_in(container: str, folder: str) -> bytes:
-    """Lines with a canary in the files of a service, its journal of all writes among them."""
-    command = ["docker", "exec", container, "grep", "-rahoE", "(canary|quiet)-[0-9a-f]{32}", folder]
-    return subprocess.run(command, capture_output=True, check=False).stdout

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from buildfarm.model import Build
 from buildfarm.oci.digest import Digest
+from testkit.cluster import containers
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack, probes_held
 
@@ -334,10 +335,9 @@ def links_in_a_buildpack(arena: Arena) -> Outcome:
 
 def searched(arena: Arena) -> Outcome:
     """Every blob that came into the registry since the arena opened, those of failed builds too."""
-    ask = ["docker", "inspect", "--format", "{{range .Mounts}}{{.Source}}{{end}}", "buildfarm-registry"]
-    root = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
+    root = containers.folder("registry")
     # By find: a registry that has been in use for long has hundreds of thousands of files.
-    new = ["find", str(root), "-type", "f", "-newermt", f"@{arena.opened}", "-print0"]
+    new = ["find", root, "-type", "f", "-newermt", f"@{arena.opened}", "-print0"]
     names = subprocess.run(new, capture_output=True, check=False).stdout  # an upload may end meanwhile
     blobs = [Path(os.fsdecode(name)) for name in names.split(b"\0") if name]
     found = []

@@ -6,17 +6,12 @@ import subprocess
 import time
 
 from buildfarm.model import Build, BuildRequest, State
+from testkit.cluster import containers
 from tests.hostile.arena import Arena
 from tests.hostile.attack import Outcome, attack, probes_held, succeeds
 from tests.hostile.traps import METADATA, PRIVATE, WIRESERVER, WIRESERVER_PORTS
 
 CANARY = "canary-value-of-somebody-else"
-
-
-def service_address(role: str) -> str:
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    ask = ["docker", "inspect", "--format", form, f"buildfarm-{role}"]
-    return subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def until(arena: Arena, build: Build, word: str) -> str:
@@ -35,7 +30,7 @@ def until(arena: Arena, build: Build, word: str) -> str:
 def reaching_the_farm(arena: Arena) -> Outcome:
     seen = arena.trap.seen
     node = subprocess.run(["hostname", "-I"], check=True, capture_output=True, text=True).stdout.split()
-    targets = [(service_address("redis"), 6379), (service_address("registry"), 5000)]
+    targets = [(containers.address("redis"), 6379), (containers.address("registry"), 5000)]
     for address in {arena.gateway, *[found for found in node if "." in found]}:
         targets += [(address, port) for port in (arena.trap.port, 6390, 5050, 2375)]
     tries = [f"through '{address} {port}' connect {address} {port}" for address, port in targets]

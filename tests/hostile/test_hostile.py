@@ -1,4 +1,7 @@
-"""The quick half of the attacks, each in a real build; `make hostile` runs them all and measures neighbours."""
+"""The quick half of the attacks, each in a real build; `make hostile` runs them all and measures neighbours.
+
+HOSTILE_ALSO=NAME,NAME tries others beside them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ from tests.hostile import (
 from tests.hostile.arena import open_arena
 from tests.hostile.attack import ATTACKS
 
+ALSO = set(filter(None, os.environ.get("HOSTILE_ALSO", "").split(",")))
+CHOSEN = [attack for attack in ATTACKS if attack.quick or attack.name in ALSO]
+assert not ALSO - {attack.name for attack in CHOSEN}, f"HOSTILE_ALSO names an attack that is not there: {ALSO}"
+
 
 @pytest.fixture(scope="module")
 def arena():
@@ -32,7 +39,7 @@ def arena():
         pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
 
 
-@pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack.quick], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", CHOSEN, ids=lambda attack: attack.name)
 def test_it_does_not_get_through(arena, attack):
     outcome, holds = attack.run(arena)
     assert holds, f"{attack.name} ({attack.promise}): {outcome}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from testkit.table import Claims
-from verify.network import addresses, bounds, clocks, company, downloads, front, outages, registries
+from verify.network import addresses, bounds, clocks, closed_input, company, downloads, front, outages, registries
 
 
 def _packages(claims: Claims) -> None:
     downloads.tell(claims)
     bounds.tell(claims)
+    closed_input.tell(claims)
     company.tell(claims)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 import docker
 
@@ -40,6 +41,7 @@ class Repair:
     registry: Registry
     rules: NetworkRules
     logger: Logger
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def restore(self, image: str) -> None:
         """The network with its rules, and this image of the registry. Raises NodeError and RegistryError."""
@@ -62,6 +64,10 @@ class Repair:
             raise failures[0]
 
     def _restore(self, image: str) -> None:
-        if not has_image(self.client, image):
-            pull(self.client, self.registry, image.removeprefix(f"{self.registry.host}/"))
-            self.logger.warning("image_pulled_again", image=image, reason="it was removed from the engine")
+        if has_image(self.client, image):
+            return
+        # One at a time: an engine with containerd's image store unpacks an image for each pull of it.
+        with self._lock:
+            if not has_image(self.client, image):
+                pull(self.client, self.registry, image.removeprefix(f"{self.registry.host}/"))
+                self.logger.warning("image_pulled_again", image=image, reason="it was removed from the engine")

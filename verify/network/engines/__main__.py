@@ -6,16 +6,15 @@ PARTS=main,prune,hostile,faults chooses what is tried.
 from __future__ import annotations
 
 import os
-import re
+import subprocess
 import sys
 
 from testkit.cluster.engines import ENGINES, Engine
 from testkit.table import Claims
-from verify.network.engines import main_job, prune
-from verify.network.engines.node import Trial, faults, open_trial
+from verify.network.engines import main_job, prune, short_lists
+from verify.network.engines.node import Trial, open_trial
 
 _PARTS = "main,prune,hostile,faults"
-_SECONDS = 1500.0
 
 
 def main() -> None:
@@ -28,8 +27,8 @@ def main() -> None:
                 with open_trial(engine) as trial:
                     _tell(claims, engine, trial, parts)
             if "faults" in parts:
-                _count(claims, f"{engine.name}: the short faults", faults(engine, seconds=_SECONDS).stdout)
-        except (RuntimeError, TimeoutError) as error:
+                short_lists.troubles(claims, engine)
+        except (RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
             claims.add(f"{engine.name}: can be tried", str(error)[-300:], holds=False)
     claims.finish()
 
@@ -41,15 +40,7 @@ def _tell(claims: Claims, engine: Engine, trial: Trial, parts: list[str]) -> Non
     if "prune" in parts:
         prune.tell(claims, engine.name, trial)
     if "hostile" in parts:
-        done = trial.tests("tests/hostile", "-p", "no:cacheprovider", seconds=_SECONDS)
-        _count(claims, f"{engine.name}: the quick attacks", done.stdout)
-
-
-def _count(claims: Claims, claim: str, told: str) -> None:
-    last = (told.strip().splitlines() or ["nothing"])[-1]
-    broken = re.findall(r"^(?:FAILED|ERROR) \S+::(\S+)", told, re.MULTILINE)
-    holds = " passed" in last and not broken
-    claims.add(claim, f"{last.strip('= ')}{': ' if broken else ''}{', '.join(broken)}", holds)
+        short_lists.attacks(claims, engine.name, trial)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from buildfarm.model import Build, Layer
+from testkit.builds import EXAMPLES
 from testkit.cluster.shell import run
 from testkit.table import Claims
 from verify.network.engines.node import Trial
 
-EXAMPLE = Path(__file__).parents[2] / "examples/python"
+EXAMPLE = EXAMPLES / "python"
 _REDEPLOY_BYTES = 20_000
 _reference: dict[str, str] = {}  # what the first engine made
 

@@ -15,15 +15,17 @@ from pydantic import SecretStr
 from buildfarm.farm import Farm, open_farm
 from buildfarm.model import Build, BuildRequest
 from buildfarm.settings import read_settings
-from testkit.cluster import services
-from testkit.cluster.cluster import answers, cluster, golden_disk, wait_for_node
+from testkit.builds import EXAMPLES
+from testkit.cluster import containers, services
+from testkit.cluster.cluster import ROOT, answers, cluster, golden_disk, wait_for_node
 from testkit.cluster.engines import CHOICE, Engine
 from testkit.cluster.machine import Machine
 from testkit.cluster.shell import run, wait
 
 TENANT = "verify"
-_HERE = Path(__file__).parents[2]
 _SECONDS = 120.0
+_NETWORK = "buildfarm-builds"  # how its name begins
+_SOCKET = ROOT / "nodes.sock"  # of this machine's engine, whose own place is hidden from nodes
 _GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
@@ -33,6 +35,11 @@ class Trial:
 
     farm: Farm
     machine: Machine
+
+    def networks(self) -> list[str]:
+        """Names of the sandboxes' networks on its engine: each is named after its farm's Redis."""
+        names = self.machine.docker("network", "ls", "--format={{.Name}}").split()
+        return [name for name in names if name.startswith(_NETWORK)]
 
     def submit(self, directory: Path, app: str) -> str:
         """A build's id."""
@@ -63,13 +70,17 @@ class Trial:
             url, told = f"http://{address.strip()}:8080/", [""]
 
             def answered() -> bool:
-                told[0] = run(*self.machine.inside(), sys.executable, "-c", _GET, url, check=False).strip()
+                told[0] = self.get(url)
                 return bool(told[0])
 
             wait(answered, lambda: self.machine.docker("logs", container))
             return told[0]
         finally:
             self.machine.docker("rm", "--force", container)
+
+    def get(self, url: str) -> str:
+        """What is answered at an address as the node sees it; empty if nothing is."""
+        return run(*self.machine.inside(), sys.executable, "-c", _GET, url, check=False).strip()
 
     def restart(self, **variables: str) -> None:
         """Its worker anew, with these variables."""
@@ -78,7 +89,7 @@ class Trial:
         self.machine.start_worker(**variables)
         wait_for_node(self.farm, self.machine, lambda node: node.accepting)
 
-    def tests(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    def tests(self, *arguments: str, seconds: float, **others: str) -> subprocess.CompletedProcess[str]:
         """A part of the tests on the node: they start their own worker, and the services are those of the trial."""
         variables = {
             "BUILDFARM_DOCKER_URL": self.machine.docker_url,
@@ -87,7 +98,12 @@ class Trial:
             "BUILDFARM_REGISTRY_URL": services.registry_url(),
             "BUILDFARM_TESTS_NEED_SERVICES": "1",
             "BUILDFARM_SIGNING": "",
+            "BUILDFARM_BUILDER": self.farm.settings.builder,
+            "BUILDFARM_LAYER_FACTS": "false",
+            containers.ENGINE: f"unix://{_SOCKET}",
+            containers.NAMES: services.NETWORK,
             **self.machine.engine.variables,
+            **others,
         }
         return pytest(self.machine.inside(), variables, *arguments, seconds=seconds)
 
@@ -101,7 +117,7 @@ def pytest(
     command = [
         *inside,
         "env",
-        f"--chdir={_HERE}",
+        f"--chdir={EXAMPLES.parent}",
         *settings,
         sys.executable,
         "-m",
@@ -138,10 +154,24 @@ def open_trial(engine: Engine, **variables: str) -> Iterator[Trial]:
         nodes = stack.enter_context(cluster(worker, own_services=True))
         farm = stack.enter_context(open_farm(here.model_copy(update=changed)))
         wait(lambda: answers(farm), "Redis and the registry do not answer")
-        machine = nodes.add(golden_disk(farm, worker, engine), private=["/var/lib/buildfarm"], engine=engine)
+        golden = golden_disk(farm, worker, engine)
+        stack.enter_context(_engine_at(_SOCKET, here.docker_url))
+        machine = nodes.add(golden, private=["/var/lib/buildfarm"], engine=engine)
         machine.start_worker()
         wait_for_node(farm, machine, lambda node: node.accepting)
         yield Trial(farm, machine)
+
+
+@contextmanager
+def _engine_at(place: Path, url: str) -> Iterator[None]:
+    """This machine's engine has its socket at this place too, as nodes see it that start meanwhile."""
+    place.touch()
+    run("mount", "--bind", Path(url.removeprefix("unix://")).resolve(), place)
+    try:
+        yield
+    finally:
+        run("umount", place)
+        place.unlink()
 
 
 def faults(engine: Engine, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:

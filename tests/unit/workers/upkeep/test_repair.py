@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +50,21 @@ def test_a_builder_that_cannot_be_pulled_keeps_back_no_other(monkeypatch):
     assert world.engine == {"h/b"}
     assert world.looked == 2
     assert world.log == [("image_pulled_again", "h/b")], "and nothing is told of what was not pulled"
+
+
+def test_what_several_ask_for_at_once_is_pulled_once(monkeypatch):
+    world, pulls, others = World(monkeypatch, [], ["a"]), [], []
+
+    def pull(*arguments):
+        pulls.append(arguments[2])
+        if len(pulls) == 1:
+            others.append(threading.Thread(target=world.look, args=["a"]))
+            others[0].start()
+            others[0].join(0.2)  # it would pull meanwhile
+        world.pull(*arguments)
+
+    monkeypatch.setattr(prewarm, "pull", pull)
+    world.look("a")
+    others[0].join(10)
+    assert pulls == ["a"]
+    assert world.log == [("image_pulled_again", "h/a")]
