@@ -25,7 +25,8 @@ _ALL = b".*?"  # ** at the end
 def compile_glob(glob: bytes, *, ignore_case: bool = False) -> re.Pattern[bytes] | None:
     """The pattern that a whole text must match, or None if it is malformed and so matches nothing.
 
-    With ``ignore_case`` the text must be in lower case.
+    With ``ignore_case`` the text must be in lower case. As in ignore files, what stands before the first special
+    character is compared by itself, so stars behind it are at the beginning of a pattern (dir.c, match_pathname).
     """
     try:
         return re.compile(b"".join(_committed(_pieces(glob, ignore_case))), re.DOTALL)
@@ -53,10 +54,11 @@ def _committed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _pieces(glob: bytes, ignore_case: bool) -> Iterator[bytes]:
     at = 0
+    first = next((place for place, char in enumerate(glob) if char in SPECIAL), 0)
     while at < len(glob):
         char = glob[at : at + 1]
         if char == b"*":
-            piece, at = _stars(glob, at)
+            piece, at = _stars(glob, at, first)
             yield piece
         elif char == b"[":
             chosen, at = bytes_of_set(glob, at + 1, ignore_case)
@@ -78,13 +80,13 @@ def _set(chosen: Iterable[int]) -> bytes:
     return b"[" + b"".join(b"\\x%02x-\\x%02x" % pair for pair in ranges) + b"]" if ranges else b"(?!)"
 
 
-def _stars(glob: bytes, start: int) -> tuple[bytes, int]:
+def _stars(glob: bytes, start: int, first: int) -> tuple[bytes, int]:
     """``**`` crosses slashes only as a whole component; anywhere else it is ``*``."""
     end = start
     while glob[end : end + 1] == b"*":
         end += 1
     behind = glob[end:]
-    begins = start == 0 or glob[start - 1] == _SLASH
+    begins = start == first or glob[start - 1] == _SLASH
     if end - start < 2 or not begins or not (not behind or behind.startswith((b"/", b"\\/"))):
         return _WITHIN, end
     if behind.startswith(b"/"):

@@ -75,6 +75,15 @@ def test_a_pattern_of_many_stars_takes_no_exponential_time(pattern, path):
     assert decide([rules], path[:-1] + b"b", is_folder=False, ignore_case=False) is not None
 
 
+@pytest.mark.parametrize("line", [b"a**/a", b"/a**/b/a", b"abc/b**", b"a**", b"ab*/**/a", b"a\\b**/a"])
+def test_stars_behind_the_first_letters_are_at_the_beginning_as_for_git(tree, line):
+    (tree / ".gitignore").write_bytes(line + b"\n")
+    said = git(tree, "check-ignore", "--verbose", "--no-index", "-z", "--stdin", stdin=b"abc/b/a")
+    entries = [(b"abc", True), (b"abc/b", True), (b"abc/b/a", False)]
+    rules = RuleFile(".gitignore", b"", parse(line))
+    assert any(decide([rules], name, is_folder=folder, ignore_case=False) for name, folder in entries) == bool(said)
+
+
 @pytest.mark.parametrize("path", [b"a/ab/c", b"ab/xab/ab/x/c", b"c/c", b"a/c", b"xaxb/a/b/c"])
 @pytest.mark.parametrize("line", [b"**/a*b/**/c", b"/a*b*/**/c", b"*a*b/**", b"**/a/**/c", b"a*/**\\/c", b"*a*b/*/*/c"])
 def test_stars_are_tried_where_git_tries_them(tree, line, path):
