@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ RENEW_SECONDS = 5.0
 
 @dataclass(eq=False)
 class Claim:
-    """A request as it was claimed or renewed last."""
+    """A request as it was claimed or renewed last. One thread at a time renews or settles it."""
 
     request: BuildRequested | TargetRequest
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,4 +45,13 @@ class Claims:
     def renew(self) -> None:
         """Keep all of them. One that another signer has taken over is refused at the next write of its build."""
         for claim in list(self._held):
-            claim.request = self.requests.renew(claim.request) or claim.request
+            with claim.lock:
+                if not claim.is_settled:
+                    claim.request = self.requests.renew(claim.request) or claim.request
+
+    def settle(self, claim: Claim, *, refused: bool) -> None:
+        """Its target is signed, or ``refused``. A renewal meanwhile would keep the request for another signer."""
+        with claim.lock:
+            if isinstance(claim.request, TargetRequest):
+                self.requests.settled(claim.request, refused=refused)
+            claim.is_settled = True

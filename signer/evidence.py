@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from buildfarm.errors import SignatureError, UnsignableError
+from buildfarm.errors import UnsignableError
 from buildfarm.model import IMAGES, Build, BuildResult, State
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.signatures import checking
@@ -80,11 +80,7 @@ class Evidence:
         return Adopted(self.images.farm.database).has(target, image.digest) or self._is_signed(image)
 
     def _is_signed(self, image: Read) -> bool:
-        registry = self.images.farm.registry
-        try:
-            return bool(checking.verify(registry, image.repository, image.digest, self.keys))
-        except SignatureError:
-            return False
+        return checking.is_signed(self.images.farm.registry, image.repository, image.digest, self.keys)
 
     def _builds(self, target: str) -> Iterator[tuple[Build, Mapping[str, str]]]:
         """The target's builds with their records, the newest first: they succeeded, or publish under a lease.
@@ -106,17 +102,17 @@ class Evidence:
     def _made_by(self, target: str, image: Read, move: Rebase) -> Predicate | None:
         """The provenance of an image that may be signed, on another base; None if the image before may not be."""
         for before in dict.fromkeys((move.built, move.previous)):
-            if before and (origin := self._origin(target, image.repository, before)):
+            if before and (origin := self._origin(target, before, image)):
                 channels = frozenset(Pointers(self.images.farm.database).all())
                 channel = self.images.check_move(image, origin, move.base, channels)
                 release = str(image.manifest.annotations.get(RELEASE_ANNOTATION, ""))
                 return self.provenance.of_move(target, move, str(origin.digest), channel, release)
         return None
 
-    def _origin(self, target: str, repository: str, digest: str) -> Read | None:
+    def _origin(self, target: str, digest: str, moved: Read) -> Read | None:
         """An image that was moved; None if it is gone or may not be signed."""
         try:
-            image = self.images.read(repository, Digest(digest))
+            image = self.images.read(moved.repository, Digest(digest), moved.documents)
             return image if self._is_trusted(target, image) or self._recorded(target, image) is not None else None
         except UnsignableError:
             return None

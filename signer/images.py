@@ -18,6 +18,7 @@ from buildfarm.releases.labels import BASE_DIGEST, BASE_NAME
 from buildfarm.releases.movable import NewestImage
 from buildfarm.releases.shelf import read_release
 from buildfarm.releases.signing.known_bases import KnownBases
+from signer.documents import GivenDocuments
 from signer.rules import REVISION, Expected, labels_of, refusal, stands_on
 
 NO_DOCUMENTS: Mapping[str, bytes] = MappingProxyType({})
@@ -54,7 +55,7 @@ class Images:
     def read(self, repository: str, digest: Digest, documents: Mapping[str, bytes] = NO_DOCUMENTS) -> Read:
         """The manifest. Whether it is an image's is not known yet.
 
-        ``documents`` are manifests and configs by their digests, as the node sent them. The registry has the others.
+        ``documents`` are manifests and such by their digests, as they came with the request. The registry has others.
         """
         if (known := documents.get(digest)) is not None and (media_type := _media_type(known)):
             return Read(repository, digest, media_type, known, documents)
@@ -62,7 +63,7 @@ class Images:
             media_type, content, found = self.farm.registry.get_manifest(repository, digest)
         except NotInRegistryError as error:
             raise UnsignableError(f"The registry does not have the image {repository}@{digest}.") from error
-        return Read(repository, found, media_type, content)
+        return Read(repository, found, media_type, content, documents)
 
     def check(self, image: Read, expected: Expected) -> tuple[str, str]:
         """The image is what its build's record says.
@@ -90,7 +91,8 @@ class Images:
         """
         name = str(image.manifest.annotations.get(BASE_NAME, ""))
         try:
-            release = read_release(self.farm.registry, origin.repository, origin.manifest)
+            documents = GivenDocuments(self.farm.registry, image.documents)
+            release = read_release(documents, origin.repository, origin.manifest)
         except (NotRebasableError, ValueError) as error:
             raise _refused(image, f"the release of {origin.digest} cannot be read") from error
         channel = name.rpartition(":")[2]

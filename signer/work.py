@@ -71,11 +71,9 @@ class Work:
                 return False
             started = time.monotonic()
             request = claim.request
-            outcome = (
-                self._some_build(request) if isinstance(request, BuildRequested) else self._some_target(request.target)
-            )
-            if isinstance(claim.request, TargetRequest):
-                self.requests.settled(claim.request, refused=outcome == "refused")
+            outcome = self._some_build(request) if isinstance(request, BuildRequested) else self._some_target(request)
+            if isinstance(request, TargetRequest):
+                self.claims.settle(claim, refused=outcome == "refused")
             self.report.request_ended(outcome, time.monotonic() - started)
         return True
 
@@ -91,10 +89,11 @@ class Work:
             self.logger.exception("signer_bug", build=request.build.id)
             return self._refused(request, UnsignableError(f"A bug in the signer: {type(error).__name__}."))
 
-    def _some_target(self, target: str) -> str:
+    def _some_target(self, request: TargetRequest) -> str:
         """A target on which this signer fails by a bug again and again is left alone until it is asked for anew."""
+        target = request.target
         try:
-            outcome = self._target(target)
+            outcome = self._target(target, request.documents)
         except BuildfarmError:
             raise
         except Exception:
@@ -142,13 +141,13 @@ class Work:
         checked = self.images.check(image, Expected.of(request.build))
         return self.provenance.of_build(Recorded.of(request.build, request.record, request.published, checked))
 
-    def _target(self, target: str) -> str:
+    def _target(self, target: str, documents: Mapping[str, bytes]) -> str:
         """An image that has no signature yet: it was moved to another base, or built before signing was on."""
         digest = self.farm.records.tag_target(target)
         if not digest:
             return "signed"
         try:
-            image = self.images.read(place_of(target)[0], _digest(digest))
+            image = self.images.read(place_of(target)[0], _digest(digest), documents)
             keys = tuple(one.public_key for one in self.attaching.signers)
             sent = self._sign(image, target, lambda: Evidence(self.images, keys, self.provenance).check(target, image))
         except UnsignableError as error:

@@ -84,7 +84,10 @@ def run(
     verify: bool,
     _as_json: bool,
 ) -> None:
-    """Run IMAGE; COMMAND is a process type (default: web) or any command in the image."""
+    """Run IMAGE; COMMAND is a process type (default: web) or any command in the image.
+
+    Write -- before COMMAND if it has options with the names of these.
+    """
     docker = shutil.which("docker")
     if docker is None:
         raise SetupError(

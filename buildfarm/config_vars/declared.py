@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Protocol
 
-from buildfarm.config_vars import PROJECT_DIR
 from buildfarm.seal import Seal
 
 
@@ -23,6 +22,4 @@ def declared(place: str, request: _Request, seal: Seal) -> str:
     if not env:
         return ""
     digests = {name: seal.digest(json.dumps(["config", place, name, env[name]]).encode()) for name in sorted(env)}
-    hidden = PROJECT_DIR in getattr(request, "secrets", ())
-    folder = "" if hidden else env.get(PROJECT_DIR, "")
-    return json.dumps({"config": digests, **({"project_dir": folder} if folder else {})})
+    return json.dumps({"config": digests})

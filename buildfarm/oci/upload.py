@@ -49,9 +49,12 @@ def send_layer(
 
 def send_bytes(connection: Connection, repository: str, content: bytes) -> Digest:
     """Send a small blob, once."""
-    digest = Digest.of(content)
-    with _session(connection, repository) as opening:
-        opening.result().finish(digest, content)
+    digest, session = Digest.of(content), _open(connection, repository)
+    try:
+        session.finish(digest, content)
+    except BaseException:
+        session.cancel()
+        raise
     return digest
 
 

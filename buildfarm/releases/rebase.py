@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from buildfarm.releases.movable import NewestImage, refusals
 from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.shelf import mount_base, read_release
 from buildfarm.releases.signing.app_tags import AppTags
+from buildfarm.releases.signing.documents import Sent, documents_of
 from buildfarm.store import Records, Tags
 from buildfarm.telemetry import logger
 
@@ -74,12 +74,12 @@ class Rebaser:
         """
         for _ in range(_TRIES):
             image = self.newest(tenant, app)
-            planned, composed = self.plan(f"{tenant}/{app}", image, base, older=older, channel=channel)
+            planned, composed, sent = self.plan(f"{tenant}/{app}", image, base, older=older, channel=channel)
             if dry_run or not planned.moved:
                 return planned.model_copy(update={"moved": False})
             self.push(image, base, composed)
             if self.rebases.move(image.repository, planned) == planned.image:
-                self.move_tag(image.repository, {str(composed.digest): (composed.media_type, composed.manifest)})
+                self.move_tag(image.repository, sent)
                 logger().info("app_rebased", app=f"{tenant}/{app}", image=planned.image, base=planned.base)
                 return planned
         raise NotRebasableError(
@@ -88,8 +88,8 @@ class Rebaser:
 
     def plan(
         self, name: str, image: NewestImage, base: Base, *, older: bool, channel: str = "", needs_facts: bool = False
-    ) -> tuple[Rebase, ComposedImage]:
-        """The move of a tenant/app and its image on ``base``; nothing is written.
+    ) -> tuple[Rebase, ComposedImage, Sent]:
+        """The move of a tenant/app, its image on ``base``, and what `move_tag` takes; nothing is written.
 
         With ``needs_facts``, raises NoFactsError if too little is known of what the app's files need.
         """
@@ -116,7 +116,7 @@ class Rebaser:
             moved=composed.digest != image.digest,
             unchecked=verdict.missing,
         )
-        return planned, composed
+        return planned, composed, documents_of(release, image.manifest, composed)
 
     def _base_of(self, image: NewestImage) -> Base | None:
         repository, digest = image.base
@@ -144,10 +144,10 @@ class Rebaser:
             advice="Build the app again, with --rebuild.",
         )
 
-    def move_tag(self, repository: str, sent: Mapping[str, tuple[str, bytes]]) -> None:
+    def move_tag(self, repository: str, sent: Sent) -> None:
         """As after a build: the record decides. If the registry or Redis fails here, a node moves the tag.
 
-        ``sent`` has media types and manifests by digest, which are then not asked for.
+        ``sent`` has media types and documents by digest, which are then not asked for.
         """
         try:
             AppTags(self.registry, self.records, self.signing).move(repository, sent=sent)

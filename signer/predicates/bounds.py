@@ -13,6 +13,7 @@ PREDICATE_BYTES_MAX = 256 * 1024
 def bounded(predicate: dict[str, Any]) -> dict[str, Any]:
     """The predicate with the longest external parameters as SHA-256 of their JSON, until it is short enough.
 
+    No config var looks like such a digest: their values are strings.
     Then without dependencies that are buildpacks. What is left is short: the model bounds every text.
     """
     definition = predicate["buildDefinition"]
@@ -21,7 +22,7 @@ def bounded(predicate: dict[str, Any]) -> dict[str, Any]:
         if _size(predicate) <= PREDICATE_BYTES_MAX:
             return predicate
         if isinstance(external[name], list | dict) and external[name]:
-            external[name] = {"sha256": hashlib.sha256(canonical_json(external[name])).hexdigest()}
+            external[name] = {"digest": {"sha256": hashlib.sha256(canonical_json(external[name])).hexdigest()}}
             definition = {**definition, "externalParameters": dict(external)}
             predicate = {**predicate, "buildDefinition": definition}
     if _size(predicate) > PREDICATE_BYTES_MAX:

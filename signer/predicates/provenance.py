@@ -80,7 +80,6 @@ def _of_app(recorded: Recorded, request: BuildRequest) -> dict[str, Any]:
         "source": dependencies.source_parameter(request.source),
         "buildpacks": [dependencies.plain(text) for text in request.buildpacks],
         "buildpackOrder": [dependencies.plain(text) for text in request.buildpack_order],
-        "projectDir": recorded.project_dir,
         "config": dict(recorded.config),
         "secrets": sorted(request.secrets),
         "size": request.size or "standard",

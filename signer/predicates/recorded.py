@@ -17,7 +17,6 @@ class Recorded:
 
     build: Build
     config: Mapping[str, str]  # keyed digests of the config vars, by name; empty: the accepting process wrote none
-    project_dir: str
     has_variables: bool  # build variables of the farm, tenant or app count for it
     has_credentials: bool  # likewise
     finished_at: float | None
@@ -38,7 +37,6 @@ class Recorded:
         return cls(
             build,
             {name: f"hmac-sha256:{known[name]}" if name in known else "" for name in sorted(names)},
-            str(told.get("project_dir", "")),
             variables,
             credentials,
             _seconds(record.get("published_at")) or build.finished_at,

@@ -38,7 +38,7 @@ from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.releases.signing.known_bases import KnownBases
 from buildfarm.releases.signing.public_keys import SigningKeys
-from buildfarm.releases.signing.requests import BuildRequested, SignRequests
+from buildfarm.releases.signing.requests import BuildRequested, SignRequests, TargetRequest
 from buildfarm.seal import Seal
 from buildfarm.sources.credentials import Kind, NewCredential
 from buildfarm.sources.pushes.choose import Wanted
@@ -144,6 +144,8 @@ class Full:
         assert (request := self.requests.claim())
         assert self.requests.refuse(request, FAILURE, 1) == State.FAILED
         self._hand_over("waits")
+        self.requests.ask("apps/t/moved", [b"{}"])
+        self.client.rpush(self.database.key("signing:keys"), "a public key of an older signer")
 
     def _hand_over(self, app: str) -> None:
         lease, result = self.life.begin(app), self.life.result(app)
@@ -159,6 +161,8 @@ class Full:
         assert isinstance(request, BuildRequested)
         self.requests.signed(request)
         self.requests.end(request, request.published)
+        if isinstance(moved := self.requests.claim(), TargetRequest):
+            self.requests.settled(moved)
 
     def _open_builds(self) -> None:
         self.farm.set_limits(self.life.tenant, "busy", running=2)

@@ -26,7 +26,7 @@ from buildfarm.api.routes.builds import BuildId
 from buildfarm.api.services import Services
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm
-from buildfarm.model import Build, State
+from buildfarm.model import Build, State, place_of
 from buildfarm.queue.estimate import LOOKED_AT, estimate, usual_seconds
 from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.store.pages import Pages
@@ -223,10 +223,12 @@ def of_build(caller: Caller, found: Build) -> dict[str, Any]:
 
 
 def signature_of(farm: Farm, target: str, digest: str) -> str:
-    """``signed`` or ``unsigned``, for an image; empty if the farm does not sign, or the registry does not say."""
+    """``signed`` or ``unsigned``, for an image; empty if the farm does not sign, or the registry does not have it."""
     if digest and farm.settings.signs:
         with suppress(BuildfarmError):
-            return "signed" if AppTags(farm.quick_registry, farm.records).is_signed(target, digest) else "unsigned"
+            if AppTags(farm.quick_registry, farm.records).is_signed(target, digest):
+                return "signed"
+            return "unsigned" if farm.quick_registry.has_manifest(place_of(target)[0], digest) else ""
     return ""
 
 

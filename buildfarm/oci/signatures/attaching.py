@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,13 @@ from buildfarm.oci.digest import Digest
 from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
-from buildfarm.oci.signatures.bundle import EMPTY, Bundle
+from buildfarm.oci.signatures.bundle import Bundle
 from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
+from buildfarm.oci.signatures.empty_blob import EmptyBlob
 from buildfarm.oci.signatures.provenance import repeats, replaced
 from buildfarm.oci.signatures.signer import Signer
 
-_THREADS = 6
+_THREADS = 16  # for all images at once
 _TRIES = 5  # of an index that another writer changes meanwhile
 
 
@@ -51,20 +52,15 @@ NOTHING = Present(None, None)
 
 @dataclass(frozen=True)
 class Attaching:
-    """Signs images with every key. At most one process may sign an image at a time."""
+    """Signs images with every key. At most one process may sign an image at a time. Safe for several threads."""
 
     registry: Registry
     signers: Sequence[Signer]
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "attach"), repr=False)
+    _empty: EmptyBlob = field(init=False, repr=False)
 
-    def look(self, repository: str, digest: Digest) -> Present:
-        """What is attached to an image already. What cannot be read counts as absent, and is replaced.
-
-        Raises RegistryError.
-        """
-        tags = simple.tag_of(digest), referrers.tag_of(digest)
-        with ThreadPoolExecutor(len(tags)) as pool:
-            signatures, index = pool.map(partial(self._manifest, repository), tags)
-        return Present(simple.readable(signatures), referrers.readable(index))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_empty", EmptyBlob(self.registry))
 
     def sign(self, image: Unsigned, *, is_new: bool = False, more: Sequence[Statement] = ()) -> None:
         """Push the image's signatures, and ``more`` statements about it beside them.
@@ -72,19 +68,18 @@ class Attaching:
         What is there already stays, so that this can be done again at any time. Of one that ``is_new`` nothing is
         likely to be there: its blobs are sent while that is looked for. Raises RegistryError and SetupError.
         """
-        digest = image.subject.digest
+        digest, repository = image.subject.digest, image.repository
         tag, index_tag = simple.tag_of(digest), referrers.tag_of(digest)
         statements = (Statement(digest, COSIGN_SIGN, {}, image.name), *more)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            looking = pool.submit(self.look, image.repository, digest)
-            early = self._parts(image, statements, NOTHING, tag) if is_new else Parts([], [], [])
-            sending = [pool.submit(self._send, image.repository, blob) for blob in early.blobs]
-            found = looking.result()
-            parts = early if is_new and found == NOTHING else self._parts(image, statements, found, tag)
-            for sent in sending:
-                sent.result()
-            parts = replace(parts, blobs=[blob for blob in parts.blobs if blob not in early.blobs])
-            self._push(pool, image.repository, parts, index_tag, found.index)
+        looking = [self._pool.submit(self._manifest, repository, name) for name in (tag, index_tag)]
+        early = self._parts(image, statements, NOTHING, tag) if is_new else Parts([], [], [])
+        self._side_by_side(self._sends(repository, early))
+        signatures, index = (one.result() for one in looking)
+        # What cannot be read counts as absent, and is replaced.
+        found = Present(simple.readable(signatures), referrers.readable(index))
+        parts = early if is_new and found == NOTHING else self._parts(image, statements, found, tag)
+        parts = replace(parts, blobs=[blob for blob in parts.blobs if blob not in early.blobs])
+        self._push(repository, parts, index_tag, found.index)
 
     def _parts(self, image: Unsigned, statements: Sequence[Statement], found: Present, tag: str) -> Parts:
         """What is still to be pushed."""
@@ -92,7 +87,7 @@ class Attaching:
         signatures = simple.simple_signatures(image.subject.digest, image.reference, self.signers, before)
         parts = self._missing(image, statements, found.index)
         if signatures.manifest != before:
-            parts.blobs.extend((signatures.payload, signatures.config))
+            parts.blobs.append(signatures.payload)
             parts.manifests.append((signatures.manifest, tag))
         return parts
 
@@ -100,8 +95,7 @@ class Attaching:
         """Push a signed statement about the image, as a bundle for each key. Raises RegistryError and SetupError."""
         index_tag = referrers.tag_of(image.subject.digest)
         index = referrers.readable(self._manifest(image.repository, index_tag))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            self._push(pool, image.repository, self._missing(image, [statement], index), index_tag, index)
+        self._push(image.repository, self._missing(image, [statement], index), index_tag, index)
 
     def _missing(self, image: Unsigned, statements: Sequence[Statement], index: bytes | None) -> Parts:
         """The statements by each key that has not signed them yet, and what they replace."""
@@ -116,24 +110,30 @@ class Attaching:
                     gone.update(replaced(known, statement))
         return replace(_parts_of(bundles), gone=frozenset(gone))
 
-    def _push(
-        self, pool: ThreadPoolExecutor, repository: str, parts: Parts, index_tag: str, index: bytes | None
-    ) -> None:
+    def _push(self, repository: str, parts: Parts, index_tag: str, index: bytes | None) -> None:
         """Each step needs what the one before has pushed; within a step, all goes side by side."""
-        list(pool.map(lambda blob: self._send(repository, blob), parts.blobs))
-        list(pool.map(lambda one: self._put(repository, *one), parts.manifests))
+        self._side_by_side(self._sends(repository, parts))
+        self._side_by_side([partial(self._put, repository, *one) for one in parts.manifests])
         if parts.entries:
             self._list(repository, index_tag, parts, index)
 
-    def _send(self, repository: str, blob: bytes) -> None:
-        self.registry.put_blob(repository, blob, look=False)
+    def _sends(self, repository: str, parts: Parts) -> list[Callable[[], object]]:
+        """The blobs, and the one that all signatures of a repository share."""
+        sends: list[Callable[[], object]] = [partial(self._empty.bring, repository)] if parts.manifests else []
+        return [partial(self.registry.put_blob, repository, blob, look=False) for blob in parts.blobs] + sends
+
+    def _side_by_side(self, calls: Sequence[Callable[[], object]]) -> None:
+        """All have ended when what one of them raises is raised."""
+        doing = [self._pool.submit(call) for call in calls]
+        wait(doing)
+        for one in doing:
+            one.result()
 
     def _put(self, repository: str, manifest: bytes, tag: str | None) -> None:
-        """All images of an app share the empty blob, so it is sent only if it is missing."""
         try:
             self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
         except MissingBlobError:
-            self.registry.put_blob(repository, EMPTY)
+            self._empty.restore(repository)
             self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
 
     def _list(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:

@@ -16,10 +16,10 @@ from buildfarm.oci.manifest import MANIFEST_TYPES, Descriptor, canonical_json
 from buildfarm.oci.signatures import dsse
 from buildfarm.oci.signatures.keys import PublicKey
 from buildfarm.oci.signatures.signer import Signer
+from buildfarm.oci.signatures.simple import EMPTY
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-EMPTY = b"{}"
 _CONTENT, _PREDICATE = "dev.sigstore.bundle.content", "dev.sigstore.bundle.predicateType"
 
 

@@ -45,6 +45,13 @@ def verify(registry: Registry, repository: str, reference: str, keys: Sequence[P
     return Verified(digest, tuple(forms), tuple(sorted(types - {COSIGN_SIGN})), made)
 
 
+def is_signed(registry: Registry, repository: str, digest: Digest, keys: Sequence[PublicKey]) -> bool:
+    """Return whether one of the keys has signed the image for this repository, in either form. Raises RegistryError."""
+    return _is_signed_by_tag(registry, repository, digest, keys) or any(
+        one.predicate_type == COSIGN_SIGN for one in _statements(registry, repository, digest, keys)
+    )
+
+
 def check_content(registry: Registry, repository: str, digest: Digest) -> int:
     """Read the image's config and layers, and compare them with its manifest. Return their bytes.
 

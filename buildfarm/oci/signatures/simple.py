@@ -17,15 +17,18 @@ from buildfarm.oci.signatures.signer import Signer
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
+EMPTY = b"{}"  # as oci.image-spec has it for the config of what is not an image
 _TYPES = media_types("oci")
 
 
 @dataclass(frozen=True)
 class SimpleSignatures:
-    """The manifest at the tag, its config, and the one payload that all of the farm's signatures are of."""
+    """The manifest at the tag, and the one payload that all of the farm's signatures are of.
+
+    Its config is the empty object: the readers look at the layers alone, and a repository needs the blob just once.
+    """
 
     payload: bytes
-    config: bytes
     manifest: bytes
 
 
@@ -59,18 +62,8 @@ def simple_signatures(
         kept = next((layer for layer in old if _is_by(layer, signer.public_key, payload)), None)
         ours.append(kept or _layer(payload, signer.sign(payload)))
     layers = (*ours, *(layer for layer in old if layer not in ours))
-    config = canonical_json(
-        {
-            "architecture": "",
-            "config": {},
-            "created": "0001-01-01T00:00:00Z",
-            "history": [{"created": "0001-01-01T00:00:00Z"} for _ in layers],
-            "os": "",
-            "rootfs": {"diff_ids": [layer.digest for layer in layers], "type": "layers"},
-        }
-    )
-    manifest = Manifest(_TYPES.manifest, Descriptor(_TYPES.config, Digest.of(config), len(config)), layers)
-    return SimpleSignatures(payload, config, manifest.encode())
+    manifest = Manifest(_TYPES.manifest, Descriptor(_TYPES.config, Digest.of(EMPTY), len(EMPTY)), layers)
+    return SimpleSignatures(payload, manifest.encode())
 
 
 def readable(manifest: bytes | None) -> bytes | None:

@@ -11,7 +11,6 @@ from typing import TypeVar
 from buildfarm.errors import NotFoundError, NotRebasableError, RegistryError
 from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import NotInRegistryError
-from buildfarm.oci.image import ComposedImage
 from buildfarm.releases.base import Base
 from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.facts.progress import UNREAD_SECONDS
@@ -22,6 +21,7 @@ from buildfarm.releases.rollouts.changes import Announcement
 from buildfarm.releases.rollouts.rules.machine import reverted
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
 from buildfarm.releases.rollouts.store import Rollouts
+from buildfarm.releases.signing.documents import Sent
 
 THREADS = 8
 # How soon an app is looked at again whose files have not been read yet: after a quarter of the time that it has waited.
@@ -37,13 +37,8 @@ class Composed:
 
     app: App
     move: Rebase | None = None
-    image: ComposedImage | None = None
+    sent: Sent = field(default_factory=dict)  # media types and bytes of its documents, by digest
     request: BuildRequest | None = None  # of an app that is rebuilt instead
-
-    @property
-    def sent(self) -> dict[str, tuple[str, bytes]]:
-        """Media type and bytes of its manifest by digest."""
-        return {str(self.image.digest): (self.image.media_type, self.image.manifest)} if self.image else {}
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,7 @@ class Mover:
     ) -> Composed:
         try:
             image = self.rebaser.newest(*app.name.split("/"))
-            move, composed = self.rebaser.plan(app.name, image, base, older=older, needs_facts=needs_facts)
+            move, composed, sent = self.rebaser.plan(app.name, image, base, older=older, needs_facts=needs_facts)
             if not move.moved:
                 return Composed(replace(app, state=AppState.UNMOVED, reasons=("it is on the base already",)))
             if push:
@@ -172,7 +167,7 @@ class Mover:
             app, state=AppState.COMPOSED if push else AppState.WAITING, image=move.image, previous=move.previous,
             previous_base=move.previous_base, built=move.built, rebuilt=False, reasons=(),
         )  # fmt: skip
-        return Composed(known, move, composed)
+        return Composed(known, move, sent)
 
     def waits_for_facts(self, key: tuple[str, str], app: App, error: NoFactsError) -> App:
         """The app with what it waits for; it does not move if that cannot be known, or if nodes read no more layers."""

@@ -45,7 +45,8 @@ class AppTags:
         Args:
             target: a request's ``target``.
             wanted: what to ask instead of the record.
-            sent: media type and bytes of manifests by digest, which then need not be fetched.
+            sent: media type and bytes of manifests by digest, which then need not be fetched: the signer gets them with
+                the request.
         """
         repository, tag = place_of(target)
         ask = wanted or (lambda: self.records.tag_target(target))
@@ -55,7 +56,8 @@ class AppTags:
         try:
             self.registry.move_tag(repository, tag, lambda: self._signed(target, ask()), sent or {})
         except _UnsignedError:
-            requests.SignRequests(self.records.admission).ask(target)
+            given = [content for _, content in (sent or {}).values()]
+            requests.SignRequests(self.records.admission).ask(target, given)
             return False
         return True
 

@@ -24,7 +24,10 @@ class SigningKeys:
         """In PEM form; the one reported last is first, and all of them are valid."""
         with self.database.failures():
             found: Any = self.database.client.zrange(self._key, 0, -1, desc=True, withscores=True)
-        newest = found[0][1] if found else 0.0
+            if not found:  # only a signer of an older version has reported
+                old: Any = self.database.client.lrange(self._old_key, 0, -1)
+                return tuple(old)
+        newest = found[0][1]
         return tuple(pem for pem, at in found if at >= newest - KEPT_SECONDS)
 
     def reported_at(self) -> float:
@@ -42,9 +45,14 @@ class SigningKeys:
             pipeline = self.database.client.pipeline(transaction=True)
             pipeline.zadd(self._key, scores)
             pipeline.zremrangebyscore(self._key, "-inf", now - KEPT_SECONDS)
+            pipeline.delete(self._old_key)  # a process of an older version would trust a key that is no longer used
             pipeline.set(self.database.key("signing:reported"), now)
             pipeline.execute()
 
     @property
     def _key(self) -> str:
         return self.database.key("signing:public-keys")
+
+    @property
+    def _old_key(self) -> str:
+        return self.database.key("signing:keys")

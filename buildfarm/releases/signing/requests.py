@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,7 @@ class TargetRequest:
 
     target: str
     score: str  # reports whether it was asked for again meanwhile
+    documents: Mapping[str, bytes] = field(default_factory=dict)  # of the image, by digest: what came with the request
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,19 @@ class SignRequests:
         ``documents`` are the image's manifest and config, which the signer then need not fetch: a digest proves each.
         From here on the node has no part in it: the signer moves the tag and ends the build.
         """
-        content = result.model_dump_json()
-        known = (
-            json.dumps([one.decode() for one in documents]) if sum(map(len, documents)) <= _DOCUMENT_BYTES_MAX else ""
-        )
+        content, known = result.model_dump_json(), _encoded(documents)
         answer = self.admission.change("hand_over", lease.build_id, lease.fence, target, content, input_digest, known)
         if answer != "held":
             lease.refuse(answer)
 
-    def ask(self, target: str) -> None:
-        """The image of this target has no signature: the signer makes one, and then moves the tag."""
-        keys = [self.database.key("signing"), self.database.key("signing:calls")]
-        self.database.run("sign_target", keys, target)
+    def ask(self, target: str, documents: Collection[bytes] = ()) -> None:
+        """The image of this target has no signature: the signer makes one, and then moves the tag.
+
+        ``documents`` are manifests and such of the image and its release, which the signer then need not fetch.
+        """
+        key = self.database.key
+        keys = [key("signing"), key("signing:calls"), key("signing:documents", target)]
+        self.database.run("sign_target", keys, target, _encoded(documents))
 
     def has(self, target: str) -> bool:
         """Whether this target's image waits for the signer already."""
@@ -113,7 +115,7 @@ class SignRequests:
             return None
         name, later, *more = found
         if "/" in name:
-            return TargetRequest(name, later)
+            return TargetRequest(name, later, _documents(more[0]))
         fields: dict[str, str] = dict(zip(more[::2], more[1::2], strict=True))
         build = decode(fields)
         lease = Lease(name, build.attempt, token, build)
@@ -196,6 +198,13 @@ class SignRequests:
     def _renew(self, name: str, mine: str, is_build: str) -> str:
         keys = [self.database.key("signing"), self.database.key("build", name)]
         return str(self.database.run("sign_renew", keys, name, mine, CLAIM_SECONDS, is_build))
+
+
+def _encoded(documents: Collection[bytes]) -> str:
+    """As `_documents` reads them; empty if there are none, or too much of them for Redis."""
+    if not documents or sum(map(len, documents)) > _DOCUMENT_BYTES_MAX:
+        return ""
+    return json.dumps([one.decode() for one in documents], ensure_ascii=False)
 
 
 def _documents(text: str) -> Mapping[str, bytes]:

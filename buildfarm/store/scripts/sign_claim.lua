@@ -2,13 +2,20 @@
 -- with _admission
 -- ARGV: 2 token, with which the signer holds a build from now on  3 seconds after which another signer may claim it
 -- signing (zset: as in _signing.lua)
--- Answers {} if nothing is due, {target, its new score}, or {id, its new score, the record}.
+-- signing:calls (list: as in _signing.lua): wake-ups that are left go when nothing is due; each would wake a signer for nothing
+-- signing:documents:<target> (string: as in sign_target.lua)
+-- Answers {} if nothing is due, {target, its new score, documents or ''}, or {id, its new score, the record}.
 local later = string.format('%.6f', now + ARGV[3])
 while true do
   local name = redis.call('ZRANGEBYSCORE', key('signing'), '-inf', now, 'LIMIT', 0, 1)[1]
-  if not name then return {} end
+  if not name then
+    redis.call('DEL', key('signing:calls'))
+    return {}
+  end
   redis.call('ZADD', key('signing'), later, name)
-  if string.find(name, '/', 1, true) then return {name, later} end
+  if string.find(name, '/', 1, true) then
+    return {name, later, redis.call('GETDEL', key('signing:documents:' .. name)) or ''}
+  end
   local build = load(name)
   local record = key('build:' .. name)
   if build and build.state == 'running' and redis.call('HEXISTS', record, 'handed') == 1 then

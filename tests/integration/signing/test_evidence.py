@@ -302,7 +302,7 @@ def test_what_others_left_at_the_tags_of_signatures_does_not_keep_a_build_from_i
 def test_a_bug_of_the_signer_gives_the_build_up_after_a_while(farm, publishing, work, monkeypatch):
     lease, _ = publishing.handed_over()
     monkeypatch.setattr("signer.work._BUGS_MAX", 2)
-    monkeypatch.setattr(type(work.attaching), "look", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(work.attaching), "sign", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         work.turn()
     due_again(farm)

@@ -39,3 +39,12 @@ def test_while_no_signer_runs_the_last_keys_stay(farm):
     for key in ("new", "old"):
         aged(farm, key, 10 * KEPT_SECONDS)
     assert keys.all() == ("new", "old")
+
+
+def test_keys_of_an_older_signer_count_until_a_newer_one_reports(farm):
+    keys, old = SigningKeys(farm.database), farm.database.key("signing:keys")
+    farm.database.client.rpush(old, "first", "second")
+    assert keys.all() == ("first", "second")
+    keys.report(["new"])
+    assert keys.all() == ("new",)
+    assert not farm.database.client.exists(old)

@@ -34,6 +34,13 @@ def test_the_pages_of_an_app_and_of_a_build_show_the_signature(farm, publishing,
             assert re.findall(r">(\w*signed)</span>", tab.get(page).text) == [signature], page
 
 
+def test_nothing_is_said_of_an_image_that_was_collected(farm, publishing):
+    digest = farm.get(published(publishing).build_id).result.digest
+    assert signature_of(farm, TARGET, str(digest)) == "unsigned"
+    farm.registry.delete_manifest(TARGET, digest)
+    assert signature_of(farm, TARGET, str(digest)) == ""
+
+
 def test_nothing_is_shown_of_a_farm_that_does_not_sign_or_without_a_registry(farm, publishing, monkeypatch):
     digest = farm.get(published(publishing).build_id).result.digest
     assert signature_of(farm, TARGET, "") == ""

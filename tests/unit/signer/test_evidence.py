@@ -32,7 +32,7 @@ class Images:
             raise UnsignableError(self.reason)
         return "", "builder@sha256:" + "b" * 64
 
-    def read(self, repository, digest):
+    def read(self, repository, digest, documents):
         return IMAGE
 
 
@@ -79,4 +79,4 @@ def test_an_image_for_which_nothing_speaks_is_refused(checked, monkeypatch):
 def test_an_image_that_was_moved_needs_no_record_if_it_is_signed(checked, monkeypatch):
     found = checked(signed=True)
     monkeypatch.setattr(Evidence, "_builds", lambda *_: pytest.fail("records are read for each move of a rollout"))
-    assert found._origin("apps/t/a", "apps/t/a", DIGEST) is IMAGE
+    assert found._origin("apps/t/a", DIGEST, IMAGE) is IMAGE

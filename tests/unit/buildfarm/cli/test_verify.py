@@ -104,3 +104,5 @@ def test_only_a_signed_image_is_run_and_by_its_digest(signed, monkeypatch):
     assert ran[0][-2:] == [f"{signed.name}@{signed.subject.digest}", "worker"]
     called("run", unsigned)
     assert ran[1][-1] == unsigned
+    called("run", unsigned, "--", "check", "--verify")  # the app's own option
+    assert ran[2][-3:] == [unsigned, "check", "--verify"]

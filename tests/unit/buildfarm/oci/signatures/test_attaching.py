@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,30 @@ def test_signing_again_writes_nothing(registry, fake):
     Attaching(registry, [A]).sign(image)
     assert not [line for line in fake.log if line.startswith(("PUT", "POST", "PATCH"))]
     assert fake.repository(REPOSITORY).manifests == before
+
+
+def test_the_empty_blob_is_sent_once_and_then_taken_over(registry, fake):
+    attaching, empty = Attaching(registry, [A]), str(Digest.of(simple.EMPTY))
+    for number in range(2):
+        attaching.sign(pushed(registry, str(number)))
+    here, copy = fake.repository(OTHER), replace(pushed(registry), repository=OTHER)
+    fake.log.clear()
+    here.blobs.update({name: blob for name, blob in fake.repository(REPOSITORY).blobs.items() if name != empty})
+    attaching.sign(copy)
+    uploads = [line for line in fake.log if line == f"POST /v2/{OTHER}/blobs/uploads/"]
+    ends = [line for line in fake.log if line.startswith(f"PUT /v2/{OTHER}/blobs/uploads/")]
+    assert len(uploads) == len(ends) + 1  # one of them is a mount
+    assert here.blobs[empty] == simple.EMPTY
+    assert not [line for line in fake.log if line.startswith("HEAD")]
+
+
+def test_an_empty_blob_that_was_collected_is_sent_again(registry, fake):
+    attaching = Attaching(registry, [A])
+    attaching.sign(pushed(registry))
+    del fake.repository(REPOSITORY).blobs[str(Digest.of(simple.EMPTY))]
+    image = pushed(registry, "2")
+    attaching.sign(image)
+    assert verified(registry, A).digest == image.subject.digest
 
 
 @pytest.mark.parametrize("form", ["tag", "bundle"])

@@ -87,7 +87,7 @@ class Rebaser:
         move = SimpleNamespace(
             moved=True, image=f"new-{name}", previous=image.digest, previous_base="b@old", built="", base=NEW
         )
-        return move, SimpleNamespace(digest=move.image, media_type="", manifest=b"")
+        return move, SimpleNamespace(digest=move.image, media_type="", manifest=b""), {}
 
     def push(self, image, base, composed):
         """Nothing."""
