@@ -41,6 +41,18 @@ def waves_of(apps: list[App]) -> list[tuple[int, dict[AppState, int]]]:
     ]
 
 
+def first_of(apps: list[App], rollout_id: str) -> list[App]:
+    """Those that are listed, in their order; those that come later are not put in order."""
+    places: dict[tuple[int, int], list[App]] = {}
+    for app in apps:
+        places.setdefault((_RANK[app.state], app.wave), []).append(app)
+    found: list[App] = []
+    for place in sorted(places):
+        if len(found) < _LISTED:
+            found += in_order(places[place], rollout_id)
+    return found[:_LISTED]
+
+
 @router.get("/rollouts")
 def rollouts(request: Request, caller: Operator) -> Response:
     """The newest ones."""
@@ -53,11 +65,10 @@ def rollout(request: Request, rollout_id: RolloutId, caller: Operator, state: st
     """One of them."""
     view, apps = Service(caller.services.farm, caller.token.name).with_apps(rollout_id)
     state = state if state in tuple(AppState) else ""
-    chosen = in_order([app for app in apps if state in ("", app.state)], rollout_id)
-    chosen.sort(key=lambda app: (_RANK[app.state], app.wave))
+    chosen = [app for app in apps if state in ("", app.state)]
     values = {
         "rollout": view, "waves": waves_of(apps), "state": state, "here": "/apps",
-        "apps": [app_view(app) for app in chosen[:_LISTED]], "more": len(chosen[_LISTED:]),
+        "apps": [app_view(app) for app in first_of(chosen, rollout_id)], "more": max(0, len(chosen) - _LISTED),
     }  # fmt: skip
     return live(request, caller, "rollout", f"/rollouts/{rollout_id}?state={state}", values)
 
