@@ -41,6 +41,8 @@ class Claims:
             yield claim
         finally:
             self._held.remove(claim)
+            with claim.lock:  # a renewal after this would only delay the next try
+                claim.is_settled = True
 
     def renew(self) -> None:
         """Keep all of them. One that another signer has taken over is refused at the next write of its build."""

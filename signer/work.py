@@ -154,7 +154,14 @@ class Work:
             self.logger.warning("signature_refused", target=target, reason=error.message)
             self._put_back(target, digest)
             return "refused"
-        self._move(target, sent)
+        try:
+            self._move(target, sent)
+        except MissingBlobError as error:
+            if self.farm.records.tag_target(target) != digest:  # another image's, which was named meanwhile
+                raise
+            self.logger.warning("signature_refused", target=target, reason=f"The image is not whole: {error}")
+            self._put_back(target, digest)
+            return "refused"
         self.logger.info("target_signed", target=target, digest=digest)
         return "signed"
 

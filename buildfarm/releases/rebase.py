@@ -59,13 +59,15 @@ class Rebaser:
         try:
             manifest, found = self.documents.read_manifest(repository, digest)
             config = ImageConfig.parse(self.documents.read_blob(repository, manifest.config.digest))
+            image = NewestImage(repository, found, manifest, config)
+            "@".join(image.base).encode()  # a node wrote it: half a character cannot be kept
         except NotInRegistryError as error:
             raise NotRebasableError(
                 f"The registry no longer has the image {digest} of {tenant}/{app}.", advice="Build the app again."
             ) from error
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise NotRebasableError(f"The image {digest} of {tenant}/{app} cannot be read: {error}.") from error
-        return NewestImage(repository, found, manifest, config)
+        return image
 
     def rebase(self, tenant: str, app: str, base: Base, *, dry_run: bool, older: bool, channel: str = "") -> Rebase:
         """Moves the newest image to ``base``; if a build publishes meanwhile, that build's image.
@@ -105,7 +107,10 @@ class Rebaser:
             )
         if needs_facts:
             verdict.refuse(name)
-        composed = compose(release, base, channel)
+        try:
+            composed = compose(release, base, channel)
+        except ValueError as error:
+            raise NotRebasableError(f"The release of {name} cannot be read: {error}.") from error
         planned = Rebase(
             at=self.records.database.now(),
             image=composed.digest,
@@ -116,7 +121,8 @@ class Rebaser:
             moved=composed.digest != image.digest,
             unchecked=verdict.missing,
         )
-        return planned, composed, documents_of(release, image.manifest, composed)
+        sent = {str(composed.digest): (composed.media_type, composed.manifest)}
+        return planned, composed, documents_of(release, image.manifest, composed) if self.signing else sent
 
     def _base_of(self, image: NewestImage) -> Base | None:
         repository, digest = image.base

@@ -17,11 +17,11 @@ from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
 from buildfarm.oci.signatures.bundle import Bundle
 from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
-from buildfarm.oci.signatures.empty_blob import EmptyBlob
 from buildfarm.oci.signatures.provenance import repeats, replaced
+from buildfarm.oci.signatures.shared_blobs import SharedBlobs
 from buildfarm.oci.signatures.signer import Signer
 
-_THREADS = 16  # for all images at once
+_THREADS = 32  # for all images at once: those whose requests are tried again must not hold all of them
 _TRIES = 5  # of an index that another writer changes meanwhile
 
 
@@ -57,10 +57,10 @@ class Attaching:
     registry: Registry
     signers: Sequence[Signer]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "attach"), repr=False)
-    _empty: EmptyBlob = field(init=False, repr=False)
+    _shared: SharedBlobs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_empty", EmptyBlob(self.registry))
+        object.__setattr__(self, "_shared", SharedBlobs(self.registry))
 
     def sign(self, image: Unsigned, *, is_new: bool = False, more: Sequence[Statement] = ()) -> None:
         """Push the image's signatures, and ``more`` statements about it beside them.
@@ -118,8 +118,8 @@ class Attaching:
             self._list(repository, index_tag, parts, index)
 
     def _sends(self, repository: str, parts: Parts) -> list[Callable[[], object]]:
-        """The blobs, and the one that all signatures of a repository share."""
-        sends: list[Callable[[], object]] = [partial(self._empty.bring, repository)] if parts.manifests else []
+        """The blobs, and those that all signatures of a repository share."""
+        sends: list[Callable[[], object]] = [partial(self._shared.bring, repository)] if parts.manifests else []
         return [partial(self.registry.put_blob, repository, blob, look=False) for blob in parts.blobs] + sends
 
     def _side_by_side(self, calls: Sequence[Callable[[], object]]) -> None:
@@ -133,7 +133,7 @@ class Attaching:
         try:
             self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
         except MissingBlobError:
-            self._empty.restore(repository)
+            self._shared.restore(repository)
             self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
 
     def _list(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:

@@ -18,6 +18,8 @@ from buildfarm.oci.signatures.signer import Signer
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 EMPTY = b"{}"  # as oci.image-spec has it for the config of what is not an image
+# All that an image config must have, for registries that look: github.com/opencontainers/image-spec, config.md.
+CONFIG = canonical_json({"architecture": "", "config": {}, "os": "", "rootfs": {"diff_ids": [], "type": "layers"}})
 _TYPES = media_types("oci")
 
 
@@ -25,7 +27,7 @@ _TYPES = media_types("oci")
 class SimpleSignatures:
     """The manifest at the tag, and the one payload that all of the farm's signatures are of.
 
-    Its config is the empty object: the readers look at the layers alone, and a repository needs the blob just once.
+    Its config is the same for all images: the readers look at the layers alone, and a repository needs it just once.
     """
 
     payload: bytes
@@ -52,8 +54,8 @@ def simple_signatures(
 ) -> SimpleSignatures:
     """Sign with every key. Signatures that are in the manifest ``before`` stay: the owner may have added theirs.
 
-    Signing again with the same keys makes the same bytes. Raises ValueError if ``before`` is not a manifest, and
-    SetupError.
+    Signing again with the same keys makes the same bytes: ``before``, if it has all the signatures. Raises ValueError
+    if that is not a manifest, and SetupError.
     """
     payload = payload_of(digest, reference)
     old = Manifest.parse(before, _TYPES.manifest).layers if before else ()
@@ -62,7 +64,9 @@ def simple_signatures(
         kept = next((layer for layer in old if _is_by(layer, signer.public_key, payload)), None)
         ours.append(kept or _layer(payload, signer.sign(payload)))
     layers = (*ours, *(layer for layer in old if layer not in ours))
-    manifest = Manifest(_TYPES.manifest, Descriptor(_TYPES.config, Digest.of(EMPTY), len(EMPTY)), layers)
+    if before and layers == old:  # the config is another writer's
+        return SimpleSignatures(payload, before)
+    manifest = Manifest(_TYPES.manifest, Descriptor(_TYPES.config, Digest.of(CONFIG), len(CONFIG)), layers)
     return SimpleSignatures(payload, manifest.encode())
 
 

@@ -156,8 +156,10 @@ class Mover:
             return Composed(replace(app, state=AppState.UNMOVED, reasons=(error.message,)))
         except NoFactsError as error:
             return Composed(self.waits_for_facts((of, app.name), app, error))
-        except NotRebasableError as error:
-            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(error.message,)))
+        except (NotRebasableError, ValueError, TypeError, AttributeError) as error:
+            # What a node wrote can be anything: the other apps go on.
+            why = error.message if isinstance(error, NotRebasableError) else f"its image cannot be read: {error}"
+            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(why,)))
         except RegistryError as error:
             self.trouble[app.name] = error
             self.unread.pop((of, app.name), None)  # nodes could read nothing meanwhile

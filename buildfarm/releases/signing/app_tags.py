@@ -55,8 +55,9 @@ class AppTags:
             return True
         try:
             self.registry.move_tag(repository, tag, lambda: self._signed(target, ask()), sent or {})
-        except _UnsignedError:
-            given = [content for _, content in (sent or {}).values()]
+        except _UnsignedError as error:
+            # Of an image that was named meanwhile, these would be the wrong ones.
+            given = [content for _, content in (sent or {}).values()] if error.digest in (sent or {}) else []
             requests.SignRequests(self.records.admission).ask(target, given)
             return False
         return True
@@ -67,9 +68,13 @@ class AppTags:
 
     def _signed(self, target: str, digest: str) -> str:
         if digest not in ("", *self.signed) and not self.is_signed(target, digest):
-            raise _UnsignedError
+            raise _UnsignedError(digest)
         return digest
 
 
 class _UnsignedError(Exception):
     """The image has no signature yet."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from buildfarm.oci.digest import Digest
 from buildfarm.oci.image import ComposedImage
@@ -17,12 +18,14 @@ def documents_of(release: Release, before: Manifest, image: ComposedImage) -> Se
     """Return the manifests of the image and of the one before it, and the release.
 
     The signer fetches a document that was written in another way than this version does: its digest is another one.
+    The image before can be anything that a node has pushed: it is left out if it cannot be written as JSON again.
     """
     encoded = encode(release)
-    documents = (
+    documents = [
         (image.media_type, image.manifest),
-        (before.media_type, before.encode()),
         (encoded.media_type, encoded.manifest),
         (RELEASE_TYPE, encoded.document),
-    )
+    ]
+    with suppress(ValueError):
+        documents.append((before.media_type, before.encode()))
     return {str(Digest.of(content)): (kind, content) for kind, content in documents}

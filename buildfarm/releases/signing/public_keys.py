@@ -24,11 +24,9 @@ class SigningKeys:
         """In PEM form; the one reported last is first, and all of them are valid."""
         with self.database.failures():
             found: Any = self.database.client.zrange(self._key, 0, -1, desc=True, withscores=True)
-            if not found:  # only a signer of an older version has reported
-                old: Any = self.database.client.lrange(self._old_key, 0, -1)
-                return tuple(old)
-        newest = found[0][1]
-        return tuple(pem for pem, at in found if at >= newest - KEPT_SECONDS)
+            old: Any = self.database.client.lrange(self._old_key, 0, -1)  # of a signer of an older version
+        new = [pem for pem, at in found if at >= found[0][1] - KEPT_SECONDS]
+        return tuple(dict.fromkeys([*new, *old]))
 
     def reported_at(self) -> float:
         """When a signer did so last, in seconds since the epoch; 0: never."""

@@ -204,7 +204,8 @@ def _encoded(documents: Collection[bytes]) -> str:
     """As `_documents` reads them; empty if there are none, or too much of them for Redis."""
     if not documents or sum(map(len, documents)) > _DOCUMENT_BYTES_MAX:
         return ""
-    return json.dumps([one.decode() for one in documents], ensure_ascii=False)
+    text = json.dumps([one.decode() for one in documents], ensure_ascii=False)
+    return text if len(text.encode()) <= _DOCUMENT_BYTES_MAX else ""
 
 
 def _documents(text: str) -> Mapping[str, bytes]:

@@ -48,3 +48,10 @@ def test_keys_of_an_older_signer_count_until_a_newer_one_reports(farm):
     keys.report(["new"])
     assert keys.all() == ("new",)
     assert not farm.database.client.exists(old)
+
+
+def test_keys_of_an_older_signer_that_runs_again_count_too(farm):
+    keys, old = SigningKeys(farm.database), farm.database.key("signing:keys")
+    keys.report(["new"])
+    farm.database.client.rpush(old, "older", "new")
+    assert keys.all() == ("new", "older")

@@ -69,25 +69,41 @@ def test_signing_again_writes_nothing(registry, fake):
     assert fake.repository(REPOSITORY).manifests == before
 
 
-def test_the_empty_blob_is_sent_once_and_then_taken_over(registry, fake):
-    attaching, empty = Attaching(registry, [A]), str(Digest.of(simple.EMPTY))
+SHARED = {str(Digest.of(blob)): blob for blob in (simple.CONFIG, simple.EMPTY)}
+
+
+def test_the_shared_blobs_are_sent_once_and_then_taken_over(registry, fake):
+    attaching = Attaching(registry, [A])
     for number in range(2):
         attaching.sign(pushed(registry, str(number)))
     here, copy = fake.repository(OTHER), replace(pushed(registry), repository=OTHER)
     fake.log.clear()
-    here.blobs.update({name: blob for name, blob in fake.repository(REPOSITORY).blobs.items() if name != empty})
+    here.blobs.update({name: blob for name, blob in fake.repository(REPOSITORY).blobs.items() if name not in SHARED})
     attaching.sign(copy)
     uploads = [line for line in fake.log if line == f"POST /v2/{OTHER}/blobs/uploads/"]
     ends = [line for line in fake.log if line.startswith(f"PUT /v2/{OTHER}/blobs/uploads/")]
-    assert len(uploads) == len(ends) + 1  # one of them is a mount
-    assert here.blobs[empty] == simple.EMPTY
+    assert len(uploads) == len(ends) + 2  # two of them are mounts
+    assert {name: here.blobs[name] for name in SHARED} == SHARED
     assert not [line for line in fake.log if line.startswith("HEAD")]
 
 
-def test_an_empty_blob_that_was_collected_is_sent_again(registry, fake):
+def test_a_registry_that_refuses_to_mount_gets_the_shared_blobs_sent(registry, fake, monkeypatch):
+    def refuse(*_):
+        raise RegistryError("401")
+
     attaching = Attaching(registry, [A])
     attaching.sign(pushed(registry))
-    del fake.repository(REPOSITORY).blobs[str(Digest.of(simple.EMPTY))]
+    copy = replace(pushed(registry), repository=OTHER)
+    monkeypatch.setattr(Registry, "mount", refuse)
+    attaching.sign(copy)
+    assert fake.repository(OTHER).blobs.keys() >= SHARED.keys()
+
+
+@pytest.mark.parametrize("gone", SHARED)
+def test_a_shared_blob_that_was_collected_is_sent_again(registry, fake, gone):
+    attaching = Attaching(registry, [A])
+    attaching.sign(pushed(registry))
+    del fake.repository(REPOSITORY).blobs[gone]
     image = pushed(registry, "2")
     attaching.sign(image)
     assert verified(registry, A).digest == image.subject.digest

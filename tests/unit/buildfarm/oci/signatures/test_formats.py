@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import RequestError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import Descriptor, Manifest
+from buildfarm.oci.manifest import Descriptor, ImageConfig, Manifest
 from buildfarm.oci.signatures import bundle, dsse, referrers, simple
 from buildfarm.oci.signatures.keys import PublicKey
 from buildfarm.oci.signatures.signer import FileSigner
@@ -91,7 +92,19 @@ def test_another_key_is_added_and_a_foreign_signature_stays():
     layers = Manifest.parse(both.manifest).layers
     made = [[k.public_key.made(simple.signature_of(layer), both.payload) for layer in layers] for k in (A, B)]
     assert made == [[False, True], [True, False]]
-    assert Manifest.parse(both.manifest).config.digest == Digest.of(simple.EMPTY)
+    assert Manifest.parse(both.manifest).config.digest == Digest.of(simple.CONFIG)
+
+
+def test_the_config_of_signatures_has_all_that_an_image_config_must_have():
+    config = ImageConfig.parse(simple.CONFIG)
+    assert (config.architecture, config.os, config.diff_ids) == ("", "", ())
+    assert {"architecture", "os", "rootfs"} <= json.loads(simple.CONFIG).keys()
+
+
+def test_the_same_signatures_with_another_config_stay_as_they_are():
+    older = Manifest.parse(simple.simple_signatures(IMAGE, REFERENCE, [A]).manifest)
+    before = replace(older, config=replace(older.config, digest=Digest.of(b"older"))).encode()
+    assert simple.simple_signatures(IMAGE, REFERENCE, [A], before).manifest == before
 
 
 def test_the_tags_are_those_that_tools_look_for():

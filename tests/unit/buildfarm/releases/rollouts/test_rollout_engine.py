@@ -415,3 +415,20 @@ def test_a_reason_lets_apps_move_of_which_too_little_is_known(made):
     found, store = made(Phase.PLANNED, [App("t/a0")], {"t/a0": "old"}, Unread("t/a0"), without_facts="it cannot wait")
     found.turn()
     assert store.kept["t/a0"].state is AppState.WAITING
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError])
+def test_an_image_that_cannot_be_composed_stops_no_other_app(made, monkeypatch, error):
+    rebaser = Rebaser()
+    plan = rebaser.plan
+
+    def fail(name, *args, **kwargs):
+        if name == "t/bad":
+            raise error("cannot be encoded")
+        return plan(name, *args, **kwargs)
+
+    monkeypatch.setattr(rebaser, "plan", fail)
+    apps = [app("t/bad", AppState.UNCHECKED), app("t/good", AppState.UNCHECKED)]
+    one, store = made(Phase.PLANNED, apps, {"t/bad": "old", "t/good": "old"}, rebaser)
+    one.turn()
+    assert [store.kept[name].state for name in ("t/bad", "t/good")] == [AppState.NOT_MOVABLE, AppState.WAITING]
