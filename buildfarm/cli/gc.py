@@ -224,7 +224,7 @@ def rebuild(as_json: bool) -> None:
         click.echo(f"Apps whose newest image was taken over from their tag in the registry: {len(done.tags)}.")
     for rollout_id in done.paused:
         click.echo(f"Paused: rollout {rollout_id}. Resume it when all nodes and the orchestrator are back.")
-    for sentence in done.damaged:
+    for sentence in (*done.damaged, *done.unread):
         click.echo(f"Not read: {sentence}")
 
 

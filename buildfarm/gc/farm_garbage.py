@@ -18,6 +18,7 @@ from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
 from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.rollouts.store import digests_of_rollouts, pause_rollouts
+from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database, Nodes
 from buildfarm.store.archive import History
@@ -30,6 +31,7 @@ from buildfarm.store.keeping.policies import Policies
 from buildfarm.store.keeping.running import ImagesInUse
 from buildfarm.store.keeping.usage import Usage
 from buildfarm.store.records import digests_in
+from buildfarm.store.tags import tag_targets
 from buildfarm.telemetry import logger
 
 _DISK_SECONDS = 2 * 3600.0  # a CronJob reports once an hour
@@ -118,11 +120,13 @@ class FarmGarbage:
         Rollouts that move are paused, since they may be older than what has moved. The newest images of apps that Redis
         has lost are those of the registry's tags.
         ``sources`` are some that were known before. The next collection must adopt the registry: Redis may have been
-        restored, and not know all images that run. Raises StoreError and RegistryError.
+        restored, and not know all images that run. Raises StoreError and RegistryError, and ConflictError if a rollout
+        cannot be paused.
         """
         Marks(self.database).hold()
         paused = pause_rollouts(self.database, "archive rebuild", "Redis or the registry was restored from a copy")
-        done = Rebuild(self.history.catalog, self.history.registry()).run()
+        takes_tags = not self.settings.signs or Adopted(self.database).begin_without(tag_targets(self.database))
+        done = Rebuild(self.history.catalog, self.history.registry(), takes_tags).run()
         done.paused += paused
         in_use = ImagesInUse(self.database)
         running = {*in_use.digests(), *map(digest_of, (*listed, *_read_list(self.settings.in_use_file)))}
@@ -163,6 +167,9 @@ def _tell(done: Rebuilt) -> None:
         logger().warning("rollout_paused", rollout=rollout_id)
     for sentence in done.damaged:
         logger().warning("pack_damaged", reason=sentence)
+    for sentence in done.unread:
+        logger().warning("tag_unread", reason=sentence)
+    logger().info("tags_taken_over", count=len(done.tags))
 
 
 def encode(done: Collected) -> Mapping[str, object]:

@@ -39,15 +39,18 @@ class Tags:
         with self.database.failures():
             self.database.client.zadd(self._key, {target: now})
 
-    def point(self, target: str, digest: str, seen: str, published: str = "") -> Pointed | None:
+    def point(
+        self, target: str, digest: str, seen: str, published: str = "", *, is_new: bool = False
+    ) -> Pointed | None:
         """Name another image for a target's tag, or none at all, and return the one before.
 
         With ``seen``, the tag must be at that image, or already where it is to go; None if it is not, and then nothing
-        has changed. To take a move back, ``published`` is that of the image before; ``same`` leaves it alone.
+        has changed. With ``is_new``, there must be no other image. To take a move back, ``published`` is that of the
+        image before; ``same`` leaves it alone.
         """
         key = self.database.key
         keys = [key("tags"), self._key, key("signing"), key("tagged", target)]
-        answer, before, at = self.database.run("roll_back", keys, target, digest, seen, published)
+        answer, before, at = self.database.run("roll_back", keys, target, digest, "none" if is_new else seen, published)
         return Pointed(str(before), str(at)) if answer == "moved" else None
 
     def due(self, limit: int) -> Iterator[Unsettled]:

@@ -16,6 +16,10 @@ from buildfarm.gc.collect import Budget
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.gc.storage import Storage
 from buildfarm.oci.digest import Digest
+from buildfarm.releases.signing.adopted import Adopted
+from buildfarm.store.tags import Tags
+from buildfarm.telemetry import logger
+from signer.beginning import begin
 from testkit.archive import Life
 from testkit.registry.deployed import Deployed
 from testkit.registry.own import registry_on, storage_folder
@@ -248,6 +252,7 @@ def test_the_command_says_what_it_found_and_what_is_lost(life, services):
     shown = subprocess.run([*command, "--json"], env=environment, check=True, capture_output=True, text=True).stdout
     assert json.loads(shown) == {
         "packs": 1, "builds": 1, "found": 0, "lost": [], "damaged": [], "sources": 1, "tags": [], "paused": [],
+        "unread": [],
         "without_image": [f"apps/{life.tenant}/a"],  # what a Life's builds end with is in no registry
     }  # fmt: skip
 
@@ -286,10 +291,17 @@ def test_an_app_that_was_built_since_an_older_copy_of_redis_gets_its_image_from_
     assert known == old | {"built": new}
 
 
+def built(life, app, image):
+    """A build of the tenant's app has made this image."""
+    life.leases.succeed(life.begin(app), life.result(app).model_copy(update={"digest": Digest(image)}))
+
+
 def test_no_image_is_taken_from_a_registry_that_is_older_than_redis(life, garbage):
     deployed, names = Deployed(life.farm), [f"{life.tenant}/{name}" for name in ("a", "lost")]
     base = deployed.base("2026-01-01T00:00:00Z")
     old = {app: deployed.app(app, base) for app in names}
+    for app, image in old.items():
+        built(life, app.partition("/")[2], image)
     new = {app: deployed.app(app, base, code="2") for app in names}
     for app in names:
         life.farm.registry.move_tag(f"apps/{app}", "latest", lambda image=old[app]: image)
@@ -297,3 +309,75 @@ def test_no_image_is_taken_from_a_registry_that_is_older_than_redis(life, garbag
     done = garbage.rebuild()
     assert (done.without_image, done.tags) == ([f"apps/{names[1]}"], [])
     assert life.farm.records.tag_target(f"apps/{names[0]}") == new[names[0]]
+
+
+def test_packs_that_were_joined_since_an_older_copy_of_redis_do_not_make_the_registry_the_older(life, garbage):
+    deployed = Deployed(life.farm)
+    base = deployed.base("2026-01-01T00:00:00Z")
+    deployed.app(f"{life.tenant}/b", base)
+    life.end("a")
+    life.archive()
+    copy = remember(life.farm.database)
+    life.end("a")
+    life.archive()
+    life.archivist.tidy()
+    new = deployed.app(f"{life.tenant}/b", base, code="2")
+    go_back(life.farm.database, copy)
+    assert garbage.rebuild().tags == [f"apps/{life.tenant}/b"]
+    assert life.farm.records.tag_target(f"apps/{life.tenant}/b") == new
+
+
+def test_an_app_whose_packs_are_all_lost_does_not_get_the_image_before_from_its_tag(life, garbage):
+    deployed, target = Deployed(life.farm), f"apps/{life.tenant}/a"
+    base = deployed.base("2026-01-01T00:00:00Z")
+    deployed.app(f"{life.tenant}/other", base)
+    built(life, "a", old := deployed.app(f"{life.tenant}/a", base))
+    built(life, "a", new := deployed.app(f"{life.tenant}/a", base, code="2"))
+    life.archive()
+    for pack in life.catalog.packs(f"{life.tenant}/a"):
+        life.farm.registry.delete_manifest(life.shelf().repository, pack.manifest)
+    life.farm.registry.move_tag(target, "latest", lambda: old)
+    life.farm.registry.delete_manifest(target, Digest(new))
+    done = garbage.rebuild()
+    assert (done.without_image, done.tags) == ([target], [])
+    assert garbage.rebuild().tags == [], "nor in the collection that adopts"
+
+
+def test_apps_without_a_build_come_back_with_an_empty_redis_alone(life, garbage):
+    deployed = Deployed(life.farm)
+    base = deployed.base("2026-01-01T00:00:00Z")
+    for app in ("ended", "kept"):
+        deployed.app(f"{life.tenant}/{app}", base)
+    life.farm.database.client.hdel(life.farm.database.key("tags"), f"apps/{life.tenant}/ended")
+    assert garbage.rebuild().tags == []
+    forget_all(life)
+    assert set(garbage.rebuild().tags) == {f"apps/{life.tenant}/{app}" for app in ("ended", "kept")}
+
+
+def test_no_signer_takes_over_what_a_restore_took_from_tags(life):
+    deployed, target = Deployed(life.farm), f"apps/{life.tenant}/a"
+    base = deployed.base("2026-01-01T00:00:00Z")
+    old, image = (deployed.app(f"{life.tenant}/a", base, code=code) for code in "12")
+    life.farm.database.client.hset(life.farm.database.key("tags"), target, old)
+    signing = FarmGarbage(life.farm.history, life.farm.settings.model_copy(update={"signing": "1"}), ())
+    assert signing.rebuild().tags == [], "Redis has images from before signing, and the first signer takes those"
+    forget_all(life)
+    assert signing.rebuild().tags == [target]
+    begin(life.farm, logger())
+    assert not Adopted(life.farm.database).has(target, image)
+
+
+def test_a_build_that_publishes_meanwhile_keeps_the_tag_of_a_new_app(life):
+    tags = Tags(life.farm.database)
+    assert tags.point("apps/t/new", "sha256:new", "", is_new=True)
+    assert tags.point("apps/t/new", "sha256:old", "", is_new=True) is None
+    assert life.farm.records.tag_target("apps/t/new") == "sha256:new"
+
+
+def test_an_app_that_redis_has_removed_does_not_come_back_from_an_older_registry(life, garbage):
+    deployed, target = Deployed(life.farm), f"apps/{life.tenant}/a"
+    image = deployed.app(f"{life.tenant}/a", deployed.base("2026-01-01T00:00:00Z"))
+    built(life, "a", image)
+    life.archive()
+    Tags(life.farm.database).point(target, "", "")  # as the end of a preview
+    assert garbage.rebuild().tags == []

@@ -110,7 +110,8 @@ class Mover:
         self.passed.setdefault(rollout.id, set()).add(app.name)
         if seconds:
             now = self.clock()
-            self.unread[rollout.id, app.name] = Unread(now, now, now + seconds)
+            known = self.unread.get((rollout.id, app.name), Unread(now, now, now))
+            self.unread[rollout.id, app.name] = replace(known, again_at=max(known.again_at, now + seconds))
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""

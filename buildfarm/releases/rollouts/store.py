@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from buildfarm.errors import NotFoundError, UnconfirmedError
+from buildfarm.errors import ConflictError, NotFoundError, UnconfirmedError
 from buildfarm.releases.channels.app_bases import AppBases
 from buildfarm.releases.rebases import KEPT_SECONDS, REBASES_MAX
 from buildfarm.releases.rollouts.changes import Change
@@ -19,6 +19,7 @@ ROLLOUTS_MAX = 50  # older ones that have ended are removed
 CHANGES_MAX = 100_000  # of apps' images
 
 _LOG_MAX = 500
+_TRIES = 100  # of a pause beside an engine
 _APPS_KEPT_SECONDS = 30 * 86_400  # after a rollout's end: those of a large one are megabytes
 _DELIVERIES_MAX = 10_000  # of a tenant, as buildfarm.access.webhooks has it
 
@@ -138,13 +139,24 @@ def _is_worth_keeping(rollout: Rollout) -> tuple[bool, int]:
 
 
 def pause_rollouts(database: Database, actor: str, reason: str) -> list[str]:
-    """Pauses the rollouts that move; a person resumes them. Returns their ids. Raises StoreError."""
-    rollouts, paused = Rollouts(database), list[str]()
-    for rollout in rollouts.all():
-        if rollout.phase.moves:
-            after = pause(rollout, Deed(database.now(), actor, reason))
-            paused += [rollout.id] if rollouts.change(Change(rollout, after)) == "done" else []
-    return paused
+    """Pauses the rollouts that move; a person resumes them. Returns their ids. Raises StoreError and ConflictError."""
+    rollouts = Rollouts(database)
+    return [one.id for one in rollouts.all() if _paused(rollouts, one, Deed(database.now(), actor, reason))]
+
+
+def _paused(rollouts: Rollouts, rollout: Rollout, deed: Deed) -> bool:
+    """Whether it was paused, though its engine may write meanwhile; False if it does not move."""
+    now = rollout
+    for _ in range(_TRIES):
+        if not now.phase.moves:
+            return False
+        try:
+            if rollouts.change(Change(now, pause(now, deed))) == "done":
+                return True
+        except UnconfirmedError:  # it is paused, though not on the replicas yet
+            return True
+        now = rollouts.get(rollout.id)
+    raise ConflictError(f"Rollout {rollout.id} changes all the time.", advice="Stop the workers and try again.")
 
 
 def digests_of_rollouts(database: Database) -> set[str]:

@@ -37,6 +37,15 @@ class Adopted:
         with self.database.failures():
             self.database.client.set(self.database.key("signing:began"), self.database.now())
 
+    def begin_without(self, images: Mapping[str, str]) -> bool:
+        """Before tags of a registry are taken over: the first signer is to sign none of them only for its tag.
+
+        Whether that is so now. A Redis that knows images (``images``) from before signing leaves them to that signer.
+        """
+        if not images and not self.has_begun():
+            self.begin()
+        return self.has_begun()
+
     def end(self) -> None:
         """Signing was off: the signer that starts next takes over what is there then."""
         with self.database.failures():

@@ -36,11 +36,13 @@ def waits(app: App, why: str) -> App:
 def refused(app: App, error: NotSubmittedError, others: Iterable[App]) -> App:
     """The app after one more refusal; it is left out if they have taken an hour, or as many hours as they may.
 
+    One that may take more hours comes again as many times later, and each refusal counts the same.
+
     ``others`` are apps whose rebuilds have been submitted: while one of the tenant is unfinished, a full queue does
     not count, since the campaign itself may fill it.
     """
     is_own = error.by_queue and any(one.tenant == app.tenant and not one.image for one in others)
-    seconds = app.refused_seconds + (0.0 if error.by_farm or is_own else AGAIN_SECONDS / error.hours_max)
+    seconds = app.refused_seconds + (0.0 if error.by_farm or is_own else AGAIN_SECONDS)
     if seconds < REFUSED_SECONDS_MAX:
         return replace(waits(app, f"{error}"), refused_seconds=seconds)
     long = "an hour" if error.hours_max == 1 else f"{error.hours_max} hours"

@@ -79,7 +79,7 @@ class RebuildSteps(ABC):
             after = refused(app, error, under_way)
             also = [one for one in known if error.by_tenant and one.tenant == app.tenant and one.state in READY]
             for one in (after, *also):
-                self.campaign.mover.put_off(one, rollout, seconds=AGAIN_SECONDS)
+                self.campaign.mover.put_off(one, rollout, seconds=AGAIN_SECONDS * error.hours_max)
             is_over = error.by_tenant and after.state is AppState.NOT_MOVABLE
             return [after, *(others_left_out(after, known, after.reasons[0]) if is_over else ())]
         except RegistryError as error:  # if it was not accepted, its turn comes again

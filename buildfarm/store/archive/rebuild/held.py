@@ -55,6 +55,7 @@ class Rebuilt:
     sources: dict[str, str] = field(default_factory=dict)
     without_image: list[str] = field(default_factory=list)  # targets whose newest image the registry has lost
     tags: list[str] = field(default_factory=list)  # targets whose newest image was taken over from the registry
+    unread: list[str] = field(default_factory=list)  # a sentence for each tag that could not be read; its app stays
     paused: list[str] = field(default_factory=list)  # rollouts that now wait for a person
 
     def name(self, error: RegistryError) -> None:

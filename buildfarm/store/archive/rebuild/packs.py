@@ -29,12 +29,14 @@ class Rebuild:
 
     catalog: Catalog
     registry: Registry
+    takes_tags: bool = True
 
     def run(self) -> Rebuilt:
         """Lists every pack that the registry has, and forgets those that it lacks."""
         done = Rebuilt()
         # First, since an app whose packs are all lost is forgotten below.
-        done.without_image += self._without_image()
+        targets = tag_targets(self.catalog.database)
+        done.without_image += self._without_image(targets)
         held = self._held(done)
         stale: dict[str, list[Held]] = {}
         for place in sorted({*held, *self.catalog.places()}):
@@ -50,8 +52,8 @@ class Rebuild:
             if lost and len(readable) == len(rest):
                 stale[place] = kept
         self._forget_builds(stale)
-        is_registry_older = bool(done.without_image or done.lost)
-        done.tags += RegistryTags(self.catalog.database, self.registry).take(only_lost=is_registry_older)
+        if self.takes_tags:
+            RegistryTags(self.catalog.database, self.registry, targets).take(done, held)
         return done
 
     def _forget_builds(self, stale: Mapping[str, Sequence[Held]]) -> None:
@@ -64,8 +66,8 @@ class Rebuild:
         if known:
             self.catalog.forget_builds(known)
 
-    def _without_image(self) -> Iterator[str]:
-        for target, digest in sorted(tag_targets(self.catalog.database).items()):
+    def _without_image(self, targets: Mapping[str, str]) -> Iterator[str]:
+        for target, digest in sorted(targets.items()):
             if not self.registry.has_manifest(place_of(target)[0], digest):
                 yield target
 

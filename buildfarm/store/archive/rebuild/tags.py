@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from buildfarm.errors import RegistryError
+from buildfarm.fields import NAME_PATTERN
 from buildfarm.model import LATEST
 from buildfarm.oci.connection import NotInRegistryError
+from buildfarm.oci.retry import UnavailableError
+from buildfarm.store.archive.rebuild.held import Rebuilt
 from buildfarm.store.database import Database
 from buildfarm.store.keeping.apps import Apps
-from buildfarm.store.tags import Tags, tag_targets
+from buildfarm.store.tags import Tags
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
@@ -21,32 +26,48 @@ _RELEASE = "io.buildfarm.release"  # in the manifest of an image, as releases/do
 
 @dataclass(frozen=True)
 class RegistryTags:
-    """Raises StoreError and RegistryError."""
+    """``known`` is where each tag was to point before packs were forgotten. Raises StoreError and RegistryError."""
 
     database: Database
     registry: Registry
+    known: Mapping[str, str]
 
-    def take(self, *, only_lost: bool) -> Iterator[str]:
-        """The targets whose newest image is now the one that their tag in the registry is on.
+    def take(self, done: Rebuilt, held: Collection[str]) -> None:
+        """Notes the targets whose newest image is now the one that their tag in the registry is on.
 
-        Those are all that Redis does not know, and, unless ``only_lost``, those whose tag is on an image that it never
-        had, and that another build made. What has only been moved to another base since is left to rollouts.
+        Their tag is on an image that Redis never had, and that another build made. If Redis knew some app, one that it
+        does not know must have a build (``held``: in the archive). What has only been moved to another base since is
+        left to rollouts, and so is an app whose newest image the registry has lost.
         """
-        known, tags = tag_targets(self.database), Tags(self.database)
-        for target in self.registry.repositories():
-            here = known.get(target, "")
-            if not target.startswith(_APPS) or (here and only_lost):
+        tags = Tags(self.database)
+        for target, there in list(self._newer(done, held)):
+            if tags.point(target, there, self.known.get(target, ""), is_new=target not in self.known):
+                done.tags.append(target)
+
+    def _newer(self, done: Rebuilt, held: Collection[str]) -> Iterator[tuple[str, str]]:
+        for target in filter(is_app, self.registry.repositories()):
+            here = self.known.get(target, "")
+            if not here and self.known and not self._is_built(target, held):
                 continue
-            there, release = self._image(target, LATEST)
-            if there in ("", here) or (here and not self._is_newer(target, there, release, here)):
-                continue
-            if tags.point(target, there, here):
-                yield target
+            try:
+                there, release = self._image(target, LATEST)
+                if there not in ("", here) and self._is_newer(target, there, release, here):
+                    yield target, there
+            except RegistryError as error:
+                if isinstance(error, UnavailableError):
+                    self.registry.ping()  # it may be this tag alone
+                done.unread.append(f"The tag of {target}: {error.message}")
+
+    def _is_built(self, target: str, held: Collection[str]) -> bool:
+        place = target.removeprefix(_APPS)
+        with self.database.failures():
+            return place in held or self.database.client.zscore(self.database.key("apps"), place) is not None
 
     def _is_newer(self, target: str, there: str, release: str, here: str) -> bool:
-        image, known = self._image(target, here)
-        is_same = bool(release) and release == known
-        return bool(image) and not is_same and not self._is_known(target, there)
+        if self._is_known(target, there):
+            return False  # of an app that Redis does not know: such as of a preview that has ended
+        image, known = self._image(target, here) if here else (there, "")
+        return bool(image) and not (release and release == known)
 
     def _image(self, repository: str, reference: str) -> tuple[str, str]:
         """An image's digest and its release; both empty if there is no image."""
@@ -63,3 +84,10 @@ class RegistryTags:
         return any(image in move for move in moves) or bool(
             Apps(self.database).builds_of_image(image.partition(":")[2])
         )
+
+
+def is_app(repository: str) -> bool:
+    """Whether a build can have published there: anybody with the registry's login can make other names."""
+    tenant, slash, app = repository.removeprefix(_APPS).partition("/")
+    names = (tenant, app) if slash and repository.startswith(_APPS) else ("",)
+    return all(re.fullmatch(NAME_PATTERN, name) for name in names)

@@ -18,6 +18,7 @@ from buildfarm.errors import (
 )
 from buildfarm.model import Fault, State
 from buildfarm.releases.rollouts import watch
+from buildfarm.releases.rollouts.mover import Unread
 from buildfarm.releases.rollouts.observations import Hold
 from buildfarm.releases.rollouts.rebuilds.attempts import (
     UNSERVED_HOURS_MAX,
@@ -83,11 +84,11 @@ def test_what_is_refused_is_tried_for_an_hour_unless_the_farm_is_to_blame(refusa
 def test_a_size_that_no_node_serves_is_waited_for_a_day_and_takes_little_of_the_hour_of_other_refusals():
     app = App("t/a0", AppState.WAITING)
     unserved = NotSubmittedError("No build node serves the size large now.", hours_max=UNSERVED_HOURS_MAX)
-    for _ in range(23 * 360):
+    for _ in range(23 * 15):
         app = refused(app, unserved, [])
     assert app.state is AppState.WAITING
     assert refused(app, NotSubmittedError("t has used up its 1 GB"), []).state is AppState.WAITING
-    for _ in range(370):
+    for _ in range(16):
         app = refused(app, unserved, [])
     assert app.state is AppState.NOT_MOVABLE
     assert app.reasons == ("its rebuild was refused for 24 hours: No build node serves the size large now.",)
@@ -451,3 +452,28 @@ def test_a_node_that_has_lost_the_duty_announces_nothing_more():
     with suppress(StopIteration):
         world.turn()
     assert len(world.events) == 1
+
+
+def test_apps_of_a_size_that_no_node_serves_leave_the_turn_to_others(monkeypatch):
+    """Each is tried again after minutes, so that hundreds of them do not fill each turn for a day."""
+    world = started(World(count=40, rules=Parameters(cohorts=("100%",), soak_seconds=60)))
+    tried = []
+
+    def submitted(only_if, request, build_id):
+        tried.append(request.app)
+        world.clock += 1  # a look, and some writes
+        raise NotServedError("No build node serves the size large now.")
+
+    world.submit_if = submitted
+    pass_time(world, 180)
+    assert len(tried) == len(set(tried)) == 40
+    pass_time(world, 240)
+    assert len(tried) > 40
+
+
+def test_an_app_whose_files_are_unread_waits_no_longer_because_its_tenant_is_refused():
+    world = started(World(count=1, rules=ALL))
+    mover, app, rollout = world.engine.mover, world.kept["t/a0"], world.rollout
+    mover.unread[rollout.id, app.name] = Unread(since=1.0, progress_at=2.0, again_at=3.0)
+    mover.put_off(app, rollout, seconds=10)
+    assert mover.unread[rollout.id, app.name] == Unread(1.0, 2.0, world.clock + 10)
