@@ -55,7 +55,8 @@ def test_seconds_have_two_digits(figures, value, text):
 
 def test_the_output_is_of_one_build():
     output = README.partition("written by tools/record -->")[2].partition("<!-- output end -->")[0]
-    digests = re.findall(r"sha256:[0-9a-f]{64}", output)
+    of_the_image = "\n".join(line for line in output.splitlines() if not line.startswith("base "))
+    digests = re.findall(r"sha256:[0-9a-f]{64}", of_the_image)
     assert len(digests) == 3
     assert len(set(digests)) == 1
 
@@ -63,4 +64,4 @@ def test_the_output_is_of_one_build():
 def test_the_pictures_are_small():
     pictures = re.findall(r"!\[[^\]]+\]\((docs/[\w.-]+)\)", README)
     assert [Path(one).suffix for one in pictures] == [".svg", ".png"]
-    assert all((ROOT / one).stat().st_size < 150_000 for one in pictures)
+    assert all((ROOT / one).stat().st_size < 200_000 for one in pictures)
