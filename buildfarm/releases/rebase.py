@@ -101,8 +101,10 @@ class Rebaser:
         verdict = self.facts.look(where, release, before, base) if self.facts else Verdict()
         reasons = [*refusals(image, release, before, base, older=older), *verdict.blockers]
         if reasons:
+            # Half characters, which a node can write into a release, cannot be stored or shown.
+            why = "; ".join(reasons).encode(errors="backslashreplace").decode()
             raise NotRebasableError(
-                f"The app {name} cannot be moved to {base.reference}: {'; '.join(reasons)}.",
+                f"The app {name} cannot be moved to {base.reference}: {why}.",
                 advice="Build the app again: builds use the base of its channel.",
             )
         if needs_facts:

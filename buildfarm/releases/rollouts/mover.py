@@ -22,6 +22,7 @@ from buildfarm.releases.rollouts.rules.machine import reverted
 from buildfarm.releases.rollouts.rules.states import App, AppState, Rollout
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.signing.documents import Sent
+from buildfarm.telemetry import logger
 
 THREADS = 8
 # How soon an app is looked at again whose files have not been read yet: after a quarter of the time that it has waited.
@@ -58,14 +59,16 @@ class Mover:
     rollouts: Rollouts
     trouble: dict[str, RegistryError] = field(default_factory=dict)  # by app, since the engine's turn began
     unread: dict[tuple[str, str], Unread] = field(default_factory=dict)  # by rollout and app
+    later: dict[tuple[str, str], float] = field(default_factory=dict)  # when to look at apps that are put off, likewise
     passed: dict[str, set[str]] = field(default_factory=dict)  # unread apps that a pass has looked at, by rollout
     clock: Callable[[], float] = time.monotonic
 
     def begin(self, rollouts: Collection[str]) -> None:
         """A turn of the engine, with these rollouts."""
         self.trouble.clear()
-        for key in [key for key in self.unread if key[0] not in rollouts]:
-            del self.unread[key]
+        for known in (self.unread, self.later):
+            for key in [key for key in known if key[0] not in rollouts]:
+                del known[key]
         for rollout in self.passed.keys() - set(rollouts):
             del self.passed[rollout]
 
@@ -102,16 +105,16 @@ class Mover:
         """Whether to look at it later: the registry failed for it, or its files have not been read yet."""
         if app.name in self.trouble or app.name in self.passed.get(rollout.id, ()):
             return True
-        unread = self.unread.get((rollout.id, app.name))
-        return unread is not None and unread.again_at > self.clock()
+        key, now = (rollout.id, app.name), self.clock()
+        unread = self.unread.get(key)
+        return self.later.get(key, now) > now or (unread is not None and unread.again_at > now)
 
     def put_off(self, app: App, rollout: Rollout, *, seconds: float = 0.0) -> None:
         """Nothing more is done with it in this pass, and for so long."""
         self.passed.setdefault(rollout.id, set()).add(app.name)
         if seconds:
-            now = self.clock()
-            known = self.unread.get((rollout.id, app.name), Unread(now, now, now))
-            self.unread[rollout.id, app.name] = replace(known, again_at=max(known.again_at, now + seconds))
+            key, until = (rollout.id, app.name), self.clock() + seconds
+            self.later[key] = max(self.later.get(key, until), until)
 
     def tags(self, sent: Iterable[Composed]) -> None:
         """The tags follow the record."""
@@ -158,9 +161,7 @@ class Mover:
         except NoFactsError as error:
             return Composed(self.waits_for_facts((of, app.name), app, error))
         except (NotRebasableError, ValueError, TypeError, AttributeError) as error:
-            # What a node wrote can be anything: the other apps go on.
-            why = error.message if isinstance(error, NotRebasableError) else f"its image cannot be read: {error}"
-            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(why,)))
+            return Composed(replace(app, state=AppState.NOT_MOVABLE, reasons=(_why_not(app, error),)))
         except RegistryError as error:
             self.trouble[app.name] = error
             self.unread.pop((of, app.name), None)  # nodes could read nothing meanwhile
@@ -220,6 +221,14 @@ class Mover:
             self.trouble[app.name] = error
             return Composed(app)
         return replace(found, app=replace(app, previous=found.move.image)) if found.move else found
+
+
+def _why_not(app: App, error: Exception) -> str:
+    """Why an app cannot be moved. What a node wrote can be anything; the other apps go on."""
+    if isinstance(error, NotRebasableError):
+        return error.message
+    logger().error("image_unreadable", app=app.name, exc_info=error)
+    return f"its image cannot be read: {error}".encode(errors="backslashreplace").decode()
 
 
 def announcement(rollout: Rollout, app: App, move: Rebase) -> Announcement:

@@ -87,7 +87,7 @@ class Rollouts:
         if change.move is None and change.after.phase is change.before.phase:
             return cast("Answer", self.database.run("rollout", keys, *arguments))
         answer, confirmed = self.database.run_confirmed("rollout", keys, *arguments)
-        if not confirmed:
+        if answer == "done" and not confirmed:
             what = f"{change.move.app.name} was moved" if change.move else f"{change.after.id} is {change.after.phase}"
             raise UnconfirmedError(
                 f"{what}, but too few replicas of Redis had it in time.",

@@ -315,9 +315,11 @@ def test_a_change_of_the_phase_waits_for_replicas(fleet):
     alone = replace(fleet.farm.database, replicas_min=9, replica_wait_seconds=0.1)
     rollouts = Rollouts(alone)
     before = rollouts.get(rollout.id)
+    paused = Change(before, persons.pause(before, Deed(before.since, "ops", "lunch")))
     with pytest.raises(UnconfirmedError, match=f"{rollout.id} is paused, but too few replicas"):
-        rollouts.change(Change(before, persons.pause(before, Deed(before.since, "ops", "lunch"))))
+        rollouts.change(paused)
     assert fleet.farm.rollout(rollout.id).phase is Phase.PAUSED
+    assert rollouts.change(paused) == "stale"  # nothing was written that replicas could lack
 
 
 def test_a_person_puts_an_app_back_during_a_rollout(fleet):

@@ -17,6 +17,7 @@ from buildfarm.errors import (
     StorageLimitError,
 )
 from buildfarm.model import Fault, State
+from buildfarm.releases.facts.check import NoFactsError
 from buildfarm.releases.rollouts import watch
 from buildfarm.releases.rollouts.mover import Unread
 from buildfarm.releases.rollouts.observations import Hold
@@ -474,6 +475,22 @@ def test_apps_of_a_size_that_no_node_serves_leave_the_turn_to_others(monkeypatch
 def test_an_app_whose_files_are_unread_waits_no_longer_because_its_tenant_is_refused():
     world = started(World(count=1, rules=ALL))
     mover, app, rollout = world.engine.mover, world.kept["t/a0"], world.rollout
-    mover.unread[rollout.id, app.name] = Unread(since=1.0, progress_at=2.0, again_at=3.0)
+    unread = Unread(since=1.0, progress_at=2.0, again_at=3.0)
+    mover.unread[rollout.id, app.name] = unread
     mover.put_off(app, rollout, seconds=10)
-    assert mover.unread[rollout.id, app.name] == Unread(1.0, 2.0, world.clock + 10)
+    mover.end_pass(rollout.id)
+    assert mover.unread[rollout.id, app.name] == unread
+    assert mover.is_put_off(app, rollout)
+    world.clock += 10
+    assert not mover.is_put_off(app, rollout)
+
+
+def test_an_app_that_was_refused_for_long_still_has_its_time_to_be_read():
+    world = started(World(count=1, rules=ALL))
+    mover, app, rollout = world.engine.mover, world.kept["t/a0"], world.rollout
+    for _ in range(200):
+        mover.put_off(app, rollout, seconds=10)
+        world.clock += 10
+    unread = NoFactsError("its files have not been read")
+    unread.pending = True
+    assert mover.waits_for_facts((rollout.id, app.name), app, unread).state is app.state
