@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ from bench.nodes.fleet import Fleet
 from bench.nodes.own_redis import OwnRedis
 from bench.nodes.recording import monitored, repeated
 from buildfarm.farm import Farm
-from buildfarm.store import Nodes
 from testkit.builds import build_node, farm_alone
+from testkit.queue.duties import HOLDER, others_duties
 
-HOLDER = "holder"
-DUTIES = (("sweeper", 2.0), ("archivist", 60.0), ("roller", 5.0), ("inspector", 390.0))
+DUTIES = {"sweeper": 2.0, "archivist": 60.0, "roller": 5.0, "inspector": 390.0}
 SETTLE_SECONDS = 5.0
 RECORD_SECONDS = 20.0
 
@@ -39,7 +37,7 @@ def farm_on(redis: OwnRedis, classes: str) -> Iterator[Farm]:
 
 def record(redis: OwnRedis, farm: Farm) -> Fleet:
     """What one idle node sends that does not sweep, and how many connections it has. It is gone at the end."""
-    with _others_duties(farm):
+    with others_duties(farm.database, DUTIES):
         before = redis.counts()["connections"]
         with build_node(farm, BUILDFARM_SLOTS="2") as node:
             time.sleep(SETTLE_SECONDS)
@@ -48,25 +46,3 @@ def record(redis: OwnRedis, farm: Farm) -> Fleet:
                 time.sleep(RECORD_SECONDS)
             found = repeated(lines, HOLDER, RECORD_SECONDS)
             return Fleet(range(0), found, node.id, connections, redis.port, farm.settings.namespace)
-
-
-@contextmanager
-def _others_duties(farm: Farm) -> Iterator[None]:
-    """Somebody else does what one node does for all."""
-    over = threading.Event()
-    nodes = Nodes(farm.database)
-
-    def hold() -> None:
-        while not over.is_set():
-            for duty, seconds in DUTIES:
-                nodes.lead(HOLDER, seconds, duty)
-            over.wait(1)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        farm.database.client.delete(*(farm.database.key(duty) for duty, _ in DUTIES))

@@ -25,9 +25,9 @@ from buildfarm.gc.storage import Storage
 from buildfarm.model import State
 from buildfarm.oci.registry import Registry
 from buildfarm.settings import read_settings
-from buildfarm.store import Nodes
 from testkit.archive import Life
 from testkit.builds import EXAMPLES, Builds, build_node, farm_alone
+from testkit.queue.duties import others_duties
 from testkit.registry.deployed import Deployed
 from testkit.registry.own import registry_on, storage_folder
 from testkit.registry.reading import read_builder
@@ -40,7 +40,7 @@ APPS, PAIRS = 10, 8
 ENDED, IMAGES = 20, 20
 RATIO_MAX = 1.05
 _AGED_SECONDS = 90_000
-_LEAD_SECONDS = 60.0  # as a node has it: a longer hold counts as one from before a clock was set back
+_DUTY = {"archivist": 60.0}  # this process has it: the node is not to archive beside it
 _CREATED = "2026-01-01T00:00:00Z"
 _RULES = Rules(images=1, grace_seconds=7200)
 
@@ -83,7 +83,7 @@ def main() -> None:
         apps = [_app(Path(folder), number) for number in range(APPS)]
         own = {"BUILDFARM_REGISTRY_URL": farm.settings.registry_url, "BUILDFARM_BUILDER": "",
                "BUILDFARM_SLOTS": str(APPS), "BUILDFARM_ARCHIVE_SECONDS": "1e10"}  # fmt: skip
-        with only_archivist(Nodes(farm.database)), build_node(farm, code=None, constants=None, **own) as node:
+        with others_duties(farm.database, _DUTY), build_node(farm, code=None, constants=None, **own) as node:
             builds = Builds(farm, node)
             _seconds(builds, apps, "first")
             pairs = [_pair(builds, apps, chores, number) for number in range(PAIRS)]
@@ -95,26 +95,6 @@ def main() -> None:
     claims.add("everything was archived and collected", done,
                chores.archived >= 2 * PAIRS * ENDED and chores.freed > 0)  # fmt: skip
     claims.finish()
-
-
-@contextmanager
-def only_archivist(nodes: Nodes) -> Iterator[None]:
-    """For the length of the block no node archives: this process does."""
-    over = threading.Event()
-
-    def hold() -> None:
-        while not over.wait(_LEAD_SECONDS / 6):
-            nodes.lead("beside", _LEAD_SECONDS, "archivist")
-
-    if not nodes.lead("beside", _LEAD_SECONDS, "archivist"):
-        raise RuntimeError("A node archives already.")
-    thread = threading.Thread(target=hold, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.releases.rollouts.rules.states import MOVED, AppState, Phase
-from testkit.registry.own import storage_folder
 from testkit.table import Claims
 from verify.restore.fleet import HELD, NAMES, Fleet
-from verify.restore.services import State, back_up_redis, copy, farm_on, new_state
+from verify.restore.services import State, back_up_redis, copy, farm_on, new_state, show
 
 _NO_FACTS = ""  # no node reads files here
 
@@ -130,9 +129,7 @@ def _next(claims: Claims, fleet: Fleet, hour: Hour, wanted: dict[AppState, int])
 
 def main() -> None:
     """These three tables alone."""
-    with storage_folder() as top:
-        found = tables(top)
-    raise SystemExit(max(claims.shown() for claims in found))
+    show(tables)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import read_settings
 from testkit.cluster.shell import run, wait
-from testkit.registry.own import registry_on
+from testkit.registry.own import registry_on, storage_folder
+from testkit.table import Claims
 
 READY_SECONDS = 30
 REDIS, REGISTRY, APPENDED = "redis", "registry", "appendonlydir"
@@ -122,6 +123,13 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def show(tables: Callable[[Path], list[Claims]]) -> None:
+    """Ends the process with what these tables say; they have a folder for what services keep on disk."""
+    with storage_folder() as top:
+        found = tables(top)
+    raise SystemExit(max(claims.shown() for claims in found))
 
 
 def free_port() -> int:
