@@ -232,8 +232,11 @@ def test_a_pull_request_is_an_app_that_ends_with_it(module_farm, client):
     wait_for(lambda: module_farm.get(second.id).state is State.CANCELLED, SECONDS)
     assert len(builds(module_farm, "pulls-pr-12")) == 2
     assert builds(module_farm, "pulls-pr-14") == []
-    noted = [one.object for one in Audit(module_farm.database).newest(50) if one.verb == "preview.end"]
-    assert {"shop/pulls-pr-12", "shop/pulls-pr-13"} <= set(noted)
+
+    def noted() -> set[str]:
+        return {one.object for one in Audit(module_farm.database).newest(50) if one.verb == "preview.end"}
+
+    wait_for(lambda: {"shop/pulls-pr-12", "shop/pulls-pr-13"} <= noted(), SECONDS, noted)  # after the cancelled builds
 
 
 def test_a_preview_ends_when_its_time_is_over_or_its_hook_is_removed(module_farm, client):
