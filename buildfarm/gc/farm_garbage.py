@@ -16,9 +16,11 @@ from buildfarm.gc.result import Collected
 from buildfarm.gc.retention import DAY, digest_of, effective
 from buildfarm.gc.rules import rules_with
 from buildfarm.gc.storage import Storage
+from buildfarm.oci.registry import Registry
 from buildfarm.releases.rebases import Moves, Rebases
 from buildfarm.releases.rollouts.store import digests_of_rollouts, pause_rollouts
 from buildfarm.releases.signing.adopted import Adopted
+from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.settings import Settings
 from buildfarm.store import BuildpackOrder, Database, Nodes
 from buildfarm.store.archive import History
@@ -125,14 +127,22 @@ class FarmGarbage:
         """
         Marks(self.database).hold()
         paused = pause_rollouts(self.database, "archive rebuild", "Redis or the registry was restored from a copy")
-        takes_tags = not self.settings.signs or Adopted(self.database).begin_without(tag_targets(self.database))
-        done = Rebuild(self.history.catalog, self.history.registry(), takes_tags).run()
+        registry = self.history.registry()
+        done = Rebuild(self.history.catalog, registry, self._may_take(registry)).run()
         done.paused += paused
         in_use = ImagesInUse(self.database)
         running = {*in_use.digests(), *map(digest_of, (*listed, *_read_list(self.settings.in_use_file)))}
         known = {**done.sources, **sources}
         in_use.sources(running, {image: source for image, source in known.items() if source}, remember=True)
         return done
+
+    def _may_take(self, registry: Registry) -> Callable[[str, str], bool] | None:
+        """Which images of the registry's tags can become newest images."""
+        if not self.settings.signs:
+            return lambda target, image: True
+        if not Adopted(self.database).begin_without(tag_targets(self.database)):
+            return None
+        return AppTags(registry, self.history.records).is_signed
 
     def look(self, storage: Storage, rules: Rules, budget: Budget, *, listed: Collection[str] = ()) -> Collected:
         """What a collection would remove. Raises as `used` does, and SetupError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Can be repeated if it was cut short. Raises StoreError, and RegistryError if the registry cannot be reached."""
+    """Can be repeated if it was cut short. Raises StoreError, and RegistryError if the registry cannot be reached.
+
+    Without ``may_take`` (see `RegistryTags`) no newest image is taken from a tag.
+    """
 
     catalog: Catalog
     registry: Registry
-    takes_tags: bool = True
+    may_take: Callable[[str, str], bool] | None
 
     def run(self) -> Rebuilt:
         """Lists every pack that the registry has, and forgets those that it lacks."""
@@ -52,8 +55,12 @@ class Rebuild:
             if lost and len(readable) == len(rest):
                 stale[place] = kept
         self._forget_builds(stale)
-        if self.takes_tags:
-            RegistryTags(self.catalog.database, self.registry, targets).take(done, held)
+        if self.may_take:
+            RegistryTags(self.catalog.database, self.registry, targets, self.may_take).take(done, held)
+        else:
+            done.unread.append(
+                "Tags of apps: Redis has images from before signing, or no signer has started with it yet."
+            )
         return done
 
     def _forget_builds(self, stale: Mapping[str, Sequence[Held]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,16 @@ _RELEASE = "io.buildfarm.release"  # in the manifest of an image, as releases/do
 
 @dataclass(frozen=True)
 class RegistryTags:
-    """``known`` is where each tag was to point before packs were forgotten. Raises StoreError and RegistryError."""
+    """``known`` is where each tag was to point before packs were forgotten.
+
+    ``may_take`` says of a target and an image's digest whether it can become the newest one: a farm that signs takes no
+    image without a signature. Raises StoreError and RegistryError.
+    """
 
     database: Database
     registry: Registry
     known: Mapping[str, str]
+    may_take: Callable[[str, str], bool]
 
     def take(self, done: Rebuilt, held: Collection[str]) -> None:
         """Notes the targets whose newest image is now the one that their tag in the registry is on.
@@ -51,8 +56,12 @@ class RegistryTags:
                 continue
             try:
                 there, release = self._image(target, LATEST)
-                if there not in ("", here) and self._is_newer(target, there, release, here):
+                if there in ("", here) or not self._is_newer(target, there, release, here):
+                    continue
+                if self.may_take(target, there):
                     yield target, there
+                else:
+                    done.unread.append(f"The tag of {target}: its image {there} has no signature. Build the app again.")
             except RegistryError as error:
                 if isinstance(error, UnavailableError):
                     self.registry.ping()  # it may be this tag alone

@@ -33,6 +33,10 @@ class Registry:
             raise self.error
 
 
+def anything(target, image):
+    return True
+
+
 @pytest.fixture(autouse=True)
 def pointed(monkeypatch):
     found = {}
@@ -45,15 +49,24 @@ def pointed(monkeypatch):
 @pytest.mark.parametrize("error", [OtherContentError("it was cut short"), UnavailableError("it answered 500")])
 def test_a_tag_that_cannot_be_read_is_named_and_keeps_no_other_app_from_its_image(error, pointed):
     done = Rebuilt()
-    RegistryTags(None, Registry(error), {}).take(done, ())
+    RegistryTags(None, Registry(error), {}, anything).take(done, ())
     assert done.unread == [f"The tag of apps/t/a: {error.message}"]
     assert done.tags == [*pointed] == ["apps/t/b"]
     assert not done.damaged, "that would stop collections"
 
 
+def test_an_image_that_may_not_be_taken_is_named_and_the_record_stays(pointed):
+    done = Rebuilt()
+    known = {"apps/t/a": "sha256:before", "apps/t/b": "sha256:before"}
+    registry = Registry(OtherContentError("it was cut short"))
+    RegistryTags(None, registry, known, lambda target, image: False).take(done, ())
+    assert "The tag of apps/t/b: its image sha256:apps/t/b has no signature. Build the app again." in done.unread
+    assert done.tags == [*pointed] == []
+
+
 def test_a_registry_that_does_not_answer_at_all_ends_it(pointed):
     with pytest.raises(UnavailableError):
-        RegistryTags(None, Registry(UnavailableError("it is gone"), answers=False), {}).take(Rebuilt(), ())
+        RegistryTags(None, Registry(UnavailableError("it is gone"), answers=False), {}, anything).take(Rebuilt(), ())
     assert pointed == {}
 
 
