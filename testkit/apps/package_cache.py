@@ -15,6 +15,7 @@ import httpx
 from buildfarm.settings import read_settings
 from localfarm import images, network
 from localfarm.slim import Maker
+from testkit.apps.counters import settled
 from testkit.builds import wait_for
 from testkit.serving import free_port
 from workers.engine import open_engine
@@ -53,12 +54,9 @@ class PackageCache:
         wait_for(self.answers, 20, self.logs)
 
     def counted(self, what: str, kind: str = "") -> int:
-        """Return a counter, such as ``upstream_bytes``, of one kind of package or of all."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
-        found = re.findall(
-            rf'^buildfarm_downloads_{what}_total{{kind="{kind or "[a-z]+"}".*}} (\d+)$', text, re.MULTILINE
-        )
-        return sum(map(int, found))
+        """Return a counter, such as ``upstream_bytes``, of one kind or of all, with all that was asked so far."""
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        return settled(lambda: summed(httpx.get(url, trust_env=False).text, what, kind))
 
     def answers(self) -> bool:
         """Whether it does."""
@@ -66,6 +64,12 @@ class PackageCache:
             return httpx.get(f"{self.url}/_health", trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
+
+
+def summed(metrics: str, what: str, kind: str = "") -> int:
+    """The sum of a counter in the text of a cache's metrics, of one kind of package or of all."""
+    pattern = rf'^buildfarm_downloads_{what}_total{{kind="{kind or "[a-z]+"}".*}} (\d+)$'
+    return sum(map(int, re.findall(pattern, metrics, re.MULTILINE)))
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from buildfarm.settings import read_settings
-from testkit.apps.package_cache import cache_image
+from testkit.apps.counters import settled
+from testkit.apps.package_cache import cache_image, summed
 from testkit.builds import write_files
 from testkit.cluster.engines import OWN
 from testkit.cluster.machine import Machine
@@ -49,13 +49,13 @@ def tell(claims: Claims) -> None:
         trial.restart(BUILDFARM_DOWNLOADS_URL=f"http://{place}")
         build = trial.ended(trial.submit(write_files(Path(folder), _APP), "closed"))
         log = "\n".join(line.text for line in trial.farm.logs(build.id))
-        metrics = trial.get(f"http://127.0.0.1:{_METRICS_PORT}/metrics")
-        came = sum(map(int, re.findall(r'downloads_upstream_bytes_total\{kind="pypi".*\} (\d+)', metrics)))
+        metrics = f"http://127.0.0.1:{_METRICS_PORT}/metrics"
+        came = settled(lambda: summed(trial.get(metrics), "upstream_bytes", "pypi"))
         figure = (
             f"another container got {before} there before that, {after} then; a build fetched {came:,} bytes by it "
             f"at attempt {build.attempt}; the port beside it was closed: {'other 000' in log}"
         )
-        holds = (before, after, build.attempt) == (200, 0, 1) and came > 0 and "other 000" in log
+        holds = (before, after, build.attempt) == (200, 0, 1) and came > 0 and "other 000" in log and place in log
         claims.add(
             "behind a firewall whose policy of INPUT is DROP, builds reach the cache's port alone", figure, holds
         )
