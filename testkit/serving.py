@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count as counted
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,10 @@ import httpx
 from buildfarm.access import Scope, Tokens
 from buildfarm.farm import Farm
 
-READY_SECONDS = 30
+READY_SECONDS = 60
 _LASTING: Sequence[int] = range(20_000, 30_000)  # Linux gives out those from 32768, Kubernetes those from 30000
+_WORKERS_MAX = 16  # of pytest, side by side
+_TURNS = counted(random.randrange(len(_LASTING)))
 
 
 @dataclass
@@ -86,10 +89,15 @@ def serving(farm: Farm, *, host: str = "127.0.0.1", port: int | str = 0, **varia
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port that nothing listens on, and that neither the system nor a worker of pytest beside this one gives away.
+
+    Raises RuntimeError if there is none.
+    """
+    own = _LASTING[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _WORKERS_MAX :: _WORKERS_MAX]
+    for _ in own:
+        if _is_free(port := own[next(_TURNS) % len(own)]):
+            return port
+    raise RuntimeError(f"None of {len(own)} ports is free.")
 
 
 def lasting_ports(count: int) -> list[int]:
@@ -99,12 +107,18 @@ def lasting_ports(count: int) -> list[int]:
     """
     found: list[int] = []
     for port in random.sample(_LASTING, len(_LASTING)):
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
+        if _is_free(port):
             found.append(port)
         if len(found) == count:
             return found
     raise RuntimeError(f"{count} ports are needed, and {len(found)} of {len(_LASTING)} are free.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried, suppress(OSError):
+        tried.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _wait(api: Api) -> None:

@@ -64,7 +64,7 @@ def node(farm: Farm, slots: int, seconds: float = 0, **variables: str) -> Iterat
 
 def _wait_for_node(farm: Farm) -> None:
     """A node that has just started takes this build first."""
-    farm.wait(farm.submit(request("first", cached_result=False)).id, timeout_seconds=30)
+    farm.wait(farm.submit(request("first", cached_result=False)).id, timeout_seconds=60)
 
 
 def request(tenant: str, app: str = "app", **fields: Any) -> BuildRequest:

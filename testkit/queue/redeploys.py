@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -32,12 +32,16 @@ def built(farm: Farm, tenant: str, app: str) -> Build:
     return farm.wait(farm.submit(request(tenant, app, cached_result=False)).id, timeout_seconds=60)
 
 
-def redeploys(farm: Farm, last: dict[str, str], tenant: str = "again") -> Iterable[Redeploy]:
+def redeploys(
+    farm: Farm, last: dict[str, str], tenant: str = "again", *, ready: Callable[[str], object] = str
+) -> Iterable[Redeploy]:
     """Builds each of these apps once more, one after the other; ``last`` is where each was built, and is kept right.
 
-    In random order: two idle nodes take messages in turns, and would give each app of an even number its node again.
+    ``ready`` is called with the app's last node before each build. In random order: two idle nodes take messages in
+    turns, and would give each app of an even number its node again.
     """
     for app, before in random.sample(list(last.items()), len(last)):
+        ready(before)
         build = built(farm, tenant, app)
         last[app] = build.node or ""
         yield Redeploy(app, before, last[app], (build.started_at or 0) - build.submitted_at)
@@ -50,7 +54,7 @@ def two_nodes(slots: int, seconds: float = 0, **variables: str) -> Iterator[tupl
         nodes = {
             name: stack.enter_context(node(farm, slots, seconds, BUILDFARM_NODE_ID=name, **variables)) for name in NAMES
         }
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         apps = (f"start-{number}" for number in count())
         while {built(farm, "start", next(apps)).node for _ in NAMES} != set(NAMES):
             if time.monotonic() > deadline:

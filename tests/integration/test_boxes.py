@@ -13,12 +13,12 @@ def test_builds_in_ready_sandboxes(farm, tmp_path):
     write_files(tmp_path, {"index.html": "hello"})
     with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
         for number in range(2):
-            wait_for(lambda: len(ready_ones(node)) == 1, 20, node.pooled)
+            wait_for(lambda: len(ready_ones(node)) == 1, 60, node.pooled)
             [ready] = ready_ones(node)
             build = Builds(farm, node)(tmp_path, f"ready-{number}")
             assert build.state is State.SUCCEEDED, build.failure
             # The record comes first; clearing away never delays it. Another one takes the place of the used one.
-            wait_for(lambda used=ready: not any(used in name for name in node.pooled()), 20, node.pooled)
+            wait_for(lambda used=ready: not any(used in name for name in node.pooled()), 60, node.pooled)
     assert node.left_behind() + node.pooled() == []
 
 

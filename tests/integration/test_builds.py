@@ -25,7 +25,7 @@ from testkit.registry.validate import validate
 def nothing_left_behind(built):
     """After every build, however it ended, the node is as it was before."""
     yield
-    wait_for(lambda: not built.node.left_behind(), 10, built.node.left_behind)
+    wait_for(lambda: not built.node.left_behind(), 60, built.node.left_behind)
 
 
 SOUND = set()

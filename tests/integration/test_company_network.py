@@ -27,7 +27,7 @@ from testkit.queue.stored import all_stored
 
 CANARY = "canary-7d20b9e4"
 NO_PROXIES = {"HTTP_PROXY": "", "HTTPS_PROXY": ""}
-ASKS = "#!/bin/bash\ncurl -fsSm 10 -o /dev/null https://pypi.org/simple/tiny/\n"
+ASKS = "#!/bin/bash\ncurl -fsS --connect-timeout 10 -m 60 -o /dev/null https://pypi.org/simple/tiny/\n"
 # The other folders are programs that use the farm.
 APPS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir() and not (path / "__main__.py").exists())
 NEED_THE_NETWORK = {"apt", "node", "python"}

@@ -130,7 +130,7 @@ def test_the_tree_is_the_same_in_one_layer_and_in_many(export, tmp_path):
     assert seen == as_an_image_keeps_it(root)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=6)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=6)
 @given(tree=TREES, data=st.data())
 def test_the_engine_gives_back_any_tree_whatever_came_in_with_the_source(export, tmp_path_factory, tree, data):
     root = tmp_path_factory.mktemp("tree") / "app"

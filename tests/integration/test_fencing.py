@@ -39,9 +39,12 @@ def result(app="a", digest="sha256:" + "c" * 64, tenant="t"):
     )  # fmt: skip
 
 
+LEASE_SECONDS = 60  # longer than a busy machine holds a test up
+
+
 @pytest.fixture
 def leases(farm):
-    return Leases(farm.admission, 6, 3)
+    return Leases(farm.admission, LEASE_SECONDS, 3)
 
 
 def swept_long_ago(farm):
@@ -119,13 +122,13 @@ def test_a_node_of_an_older_version_claims_and_writes_without_a_token(farm, leas
 
 
 def test_nothing_is_taken_back_for_one_lease_after_a_gap_in_sweeping(farm):
-    leases = Leases(farm.admission, 3, 3, 1)
+    leases = Leases(farm.admission, 6, 3, 1)
     build = farm.submit(request())
     held = leases.claim(build.id, "n")
     assert leases.sweep() == "begins"  # nobody swept before
     farm.database.client.hset(farm.database.key("swept"), "doubt_until", 0)
     assert leases.sweep() == "clear"
-    _shift(farm, "swept", at=-2.5)  # more than lease - renew
+    _shift(farm, "swept", at=-5.5)  # more than lease - renew
     lapse(farm, build)
     assert leases.take_back(build.id, FAILURE) == "stale"
     began = time.monotonic()
@@ -133,7 +136,7 @@ def test_nothing_is_taken_back_for_one_lease_after_a_gap_in_sweeping(farm):
     while leases.sweep() == "doubt":
         leases.renew(held)
         time.sleep(0.1)
-    assert 2.8 <= time.monotonic() - began <= promised(3)
+    assert 5.8 <= time.monotonic() - began <= promised(6)
     assert leases.take_back(build.id, FAILURE) == "stale"  # it was renewed
     lapse(farm, build)
     assert leases.take_back(build.id, FAILURE) == State.QUEUED
@@ -141,7 +144,7 @@ def test_nothing_is_taken_back_for_one_lease_after_a_gap_in_sweeping(farm):
 
 def test_another_sweeper_is_no_gap(farm, leases):
     swept_long_ago(farm)
-    _shift(farm, "swept", at=-3.2)  # a leader that died, and the next one
+    _shift(farm, "swept", at=-40)  # a leader that died, and the next one
     assert leases.sweep() == "clear"
 
 
@@ -161,8 +164,8 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_it(farm, leases):
     farm.database.client.zadd(farm.database.key("leases"), {build.id: later})
     assert leases.sweep() == "begins"
     now = farm.database.now()
-    assert farm.database.client.zscore(farm.database.key("leases"), build.id) <= now + 6
-    assert float(farm.database.client.hget(farm.database.key("swept"), "doubt_until")) <= now + 6
+    assert farm.database.client.zscore(farm.database.key("leases"), build.id) <= now + LEASE_SECONDS
+    assert float(farm.database.client.hget(farm.database.key("swept"), "doubt_until")) <= now + LEASE_SECONDS
 
 
 def test_a_clock_that_jumps_ahead_takes_nothing_from_its_holder(farm, leases):
@@ -276,7 +279,7 @@ def test_a_tag_is_looked_at_again_if_the_registry_is_absent(farm, leases):
     with open_registry(gone) as registry:
         TagRepair(farm.records, registry, logger()).repair()
     score = farm.database.client.zscore(farm.database.key("unsettled"), "apps/t/a")
-    assert 50 <= score - farm.database.now() <= 61
+    assert 20 <= score - farm.database.now() <= 61
 
 
 def test_without_enough_replicas_a_submit_names_its_build_and_a_claim_is_given_back_uncounted(farm):

@@ -285,7 +285,7 @@ def test_a_dockerfile_is_built_in_the_sandboxes_network_tried_and_tagged_and_the
     assert ipaddress.IPv4Address(address) in subnet_of(settings.sandbox_network)
     assert left_on_engine(name) == []
     # Another second in everything that is dated
-    wait_for(lambda: int(time.time()) > int(first.finished_at), 2)
+    wait_for(lambda: int(time.time()) > int(first.finished_at), 10)
     again = built.ended(submit(built.farm, folder, name, "1").id)
     assert again.result.digest == digest
     assert again.result.uploaded_bytes == 0

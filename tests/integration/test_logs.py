@@ -230,7 +230,7 @@ def test_who_waits_for_more_lines_learns_of_the_end_at_once(farm, leases):
     waits = threading.Thread(target=farm.log_streams.read, args=(lease.build_id,), kwargs={"wait_seconds": 4.5})
     waits.start()
     leases.fail(lease, FAILURE)
-    waits.join(2)
+    waits.join(4)  # it waits for longer if nobody wakes it
     assert not waits.is_alive()
     # Who comes later does not wait either, and the farm forgets it soon.
     assert farm.log_streams.read(lease.build_id, wait_seconds=4.5) == []
@@ -339,7 +339,7 @@ def test_in_a_redis_that_is_out_of_memory_all_builds_end(small):
             small.order_buildpacks(["heroku/nodejs"])
         connection = make_celery(small.settings).connection()
         queue = connection.SimpleQueue(shard_of("f", "interactive", small.settings.shards))
-        queue.get(timeout=5).ack()
+        queue.get(timeout=30).ack()
         connection.close()
         held = [leases.claim(build_id, "n") for build_id in (first, second, third)]
         for lease in held:

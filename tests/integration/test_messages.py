@@ -67,7 +67,7 @@ def worker(farm, tmp_path, monkeypatch):
         yield process, log
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 def push(farm, raw, queue=QUEUE):
@@ -110,9 +110,9 @@ def test_the_worker_goes_on_after_anything(farm, worker):
         push(farm, raw)
     source = ArtifactSource(repository="sources/t", digest=DIGEST)
     build = farm.submit(BuildRequest(tenant="t", app="a", source=source))
-    ended = farm.wait(build.id, timeout_seconds=30)
+    ended = farm.wait(build.id, timeout_seconds=60)
     push(farm, envelope(["last"]))
-    wait_for(lambda: '"last"' in log.read_text(), 20, log.read_text)
+    wait_for(lambda: '"last"' in log.read_text(), 60, log.read_text)
     told = log.read_text()
     assert process.poll() is None, told
     assert ended.state == "cancelled"
@@ -125,7 +125,7 @@ def test_a_request_that_comes_as_a_message_is_built_under_its_own_id(farm, worke
     request = {"tenant": "t", "app": "go", "source": {"kind": "artifact", "repository": "sources/t", "digest": DIGEST}}
     for content, message in ((request, task_id), (request, task_id), ({**request, "tenant": "T T"}, refused)):
         push(farm, envelope([content], "buildfarm.submit", str(message), SUBMIT_QUEUE), SUBMIT_QUEUE)
-    position, events, deadline = "0", [], time.monotonic() + 30
+    position, events, deadline = "0", [], time.monotonic() + 60
     while not {task_id.hex, refused.hex} <= {
         event.build for event in events if event.state in {"cancelled", "refused"}
     }:

@@ -118,10 +118,10 @@ class Host:
         """One that has just been started: it has seen nothing yet."""
         front, ports = Front(self.front.folder, self.front.nginx), {self.app.name: self.port}
         front.start()
-        return Orchestrator(self.client, self.containers, front, ports, patience_seconds=10.0)
+        return Orchestrator(self.client, self.containers, front, ports, patience_seconds=60.0)
 
     def get(self, path: str = "/") -> str:
-        answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=10, trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=30, trust_env=False)
         return f"{answer.status_code} {answer.text}"
 
     def images(self) -> dict[str, bool]:

@@ -111,7 +111,7 @@ class Full:
         newest = self.submit("pushed", run_policy=RunPolicy.LATEST_ALWAYS)
         assert leases.cancel(lease) is State.SUPERSEDED
         self.farm.cancel(newest)
-        self.submit("late", expires_in_seconds=0.001)
+        self.submit("late", expires_in_seconds=1e-6)
         assert self.farm.admission.expire(10)
         cached = CachedResult("other", life.result("same"))
         request = BuildRequest(tenant=life.tenant, app="same", source=SOURCE)

@@ -53,7 +53,7 @@ def test_a_running_image_is_never_removed_while_its_report_counts(farm, disk):
     assert report.until == pytest.approx(time.time() + 2 * DAY, abs=60)
     farm.report_in_use([images[7]], reporter="host-1")  # replaces
     assert {image for one in farm.images_in_use() for image in one.images} == {images[6], images[7]}
-    ImagesInUse(farm.database).report("host-2", [images[6]], 0.001)
+    ImagesInUse(farm.database).report("host-2", [images[6]], 1e-6)
     farm.report_in_use([], reporter="host-1")
     assert farm.images_in_use() == []
     assert kept(collect(farm, disk)) == {"newest": 1}

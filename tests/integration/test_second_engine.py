@@ -8,7 +8,7 @@ import pytest
 
 from buildfarm.model import State
 from localfarm.packages import ensure_packages
-from testkit.builds import EXAMPLES, Builds, wait_for
+from testkit.builds import EXAMPLES, Builds, promised, wait_for
 from testkit.cluster.shell import run
 from testkit.second_engine import PROGRAMS, second_engine
 
@@ -39,7 +39,7 @@ def test_the_only_node_is_on_another_engine_and_repairs_what_is_pruned_there(far
         remove_all()
         pruned = Builds(farm, None)(EXAMPLES / "static", "pruned")
         remove_all()
-        wait_for(there, REPAIRED_SECONDS, lambda: run(*docker, "system", "df"))
+        wait_for(there, promised(REPAIRED_SECONDS), lambda: run(*docker, "system", "df"))
     assert build.state is State.SUCCEEDED
     assert build.node == second.id
     assert build.result.uploaded_bytes < 10_000

@@ -46,7 +46,7 @@ def built():
 
 
 def test_a_build_that_needs_more_memory_names_the_next_size_and_succeeds_with_it(built, tmp_path, capsys):
-    need = app(tmp_path / "need", f"python3 -c 'x = bytearray({NEEDED_MIB} << 20); import time; time.sleep(2)'")
+    need = app(tmp_path / "need", f"python3 -c 'x = bytearray({NEEDED_MIB} << 20); import time; time.sleep(10)'")
     failed = built(need, "need")
     assert failed.failure.code == "app.out_of_memory"
     assert failed.failure.message == "The build needed more memory than its limit (256 MiB, size standard)."
@@ -55,7 +55,7 @@ def test_a_build_that_needs_more_memory_names_the_next_size_and_succeeds_with_it
 
     source, _ = built.farm.pack(need, built.tenant)
     running = built.submit(source=source, app="need", size="large")
-    wait_for(lambda: built.farm.get(running).state is State.RUNNING, 20)
+    wait_for(lambda: built.farm.get(running).state is State.RUNNING, 60)
     beside = built(app(tmp_path / "quick", "true"), "quick")
     assert (beside.state, built.farm.get(running).state) == (State.SUCCEEDED, State.RUNNING)
     ended = built.ended(running)

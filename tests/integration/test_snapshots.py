@@ -341,7 +341,7 @@ def test_as_many_are_kept_as_may_be_and_none_beyond_the_nodes_end(app):
             before = snapshots(builds)
             succeeded(builds, app("head -c 9000000 /dev/urandom >/cache/own"), name)
             wait_for(lambda: snapshots(builds) - before, MADE_SECONDS)  # noqa: B023
-        wait_for(lambda: len(snapshots(builds)) == 1, 5)
+        wait_for(lambda: len(snapshots(builds)) == 1, MADE_SECONDS)
         build = succeeded(builds, app("true"), "one")
         assert "on a snapshot" not in builds.log(build) and "made was restored" in builds.log(build)
         assert snapshots(builds)

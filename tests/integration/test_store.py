@@ -114,7 +114,7 @@ def test_a_node_is_seen_until_it_leaves(farm):
     assert nodes.beat(node) == Orders(drain=False, builder="")
     [seen] = nodes.all()
     assert seen == node.model_copy(update={"seen_at": seen.seen_at})
-    assert abs(seen.seen_at - time.time()) < 5
+    assert abs(seen.seen_at - time.time()) < 60
     assert (seen.busy, seen.accepting) == (2, False)
     nodes.leave("n")
     assert nodes.all() == []

@@ -60,6 +60,7 @@ class Feed:
         self.record: dict[str, str] = {}
         self.ended = False
         self.followers = 0
+        self.changes = 0  # so many times there was something new
         self._client = client
         self._stream, self._record_key, self._is_final = stream, record, ended
         self._tail = stream + TAIL if record else ""
@@ -78,10 +79,10 @@ class Feed:
         tail: Any = await self._client.xrange(self._tail, min=f"({position}", count=_CATCH_UP) if self._tail else []
         return _first_of(self._entries_of(await self._marked(position, head, tail, _CATCH_UP)))
 
-    async def change(self, seconds: float) -> bool:
-        """Waits until there is something new; False if nothing came. After the end it does not wait."""
+    async def change(self, seen: int, seconds: float) -> bool:
+        """Waits until there were more than ``seen`` changes; False if none came. After the end it does not wait."""
         changed = self._changed
-        if self.ended:
+        if self.ended or self.changes != seen:
             return True
         with suppress(TimeoutError):
             await asyncio.wait_for(changed.wait(), seconds)
@@ -111,6 +112,7 @@ class Feed:
         self.ended = final and not found
         if found or self.ended or record != self.record:
             self.record = record
+            self.changes += 1
             self._changed.set()
             self._changed = asyncio.Event()
 

@@ -99,16 +99,18 @@ async def batches(feed: Feed, after: str) -> AsyncIterator[list[FeedEntry]]:
 
     When nothing was new for a while there is one entry without fields: a sign of life.
     """
+    seen = 0  # changes when the caller last looked at the record: more may come while it sends, or while this reads
     while True:
         ended = feed.ended
         entries = await feed.after(after)
         if entries:
-            after = entries[-1].position
+            after, seen = entries[-1].position, feed.changes
             yield entries
         elif ended:
             yield []
             return
-        elif await feed.change(_BEAT_SECONDS):
+        elif await feed.change(seen, _BEAT_SECONDS):
+            seen = feed.changes
             yield []
         else:
             # A comment, so that nothing on the way takes the connection for dead.

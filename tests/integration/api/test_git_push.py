@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import select
 import signal
 import socket
 import tempfile
@@ -18,7 +19,7 @@ from buildfarm.access import Audit
 from buildfarm.model import Failure, Fault, Phase, State
 from buildfarm.sources.packing import digest_of, packed
 from buildfarm.store import Leases, Logs
-from testkit.builds import wait_for
+from testkit.builds import promised, wait_for
 from testkit.git_server import Repository
 from testkit.git_server.checkout import Checkout
 from testkit.git_server.lfs_client import lfs_client
@@ -96,6 +97,7 @@ def test_a_failed_build_refuses_the_ref_and_its_log_is_seen_as_it_comes(api, che
         line, written = f"line {number} of the log".encode(), time.monotonic()
         node.write(line.decode())
         while line not in said:
+            select.select([process.stdout], [], [], 1)
             said += process.stdout.read() or b""
             assert time.monotonic() - written < 20
         waits.append(time.monotonic() - written)
@@ -112,7 +114,7 @@ def test_a_failed_build_refuses_the_ref_and_its_log_is_seen_as_it_comes(api, che
     assert not folders_left(api)
     verbs = {(entry.verb, entry.result) for entry in Audit(api.farm.database).newest(20)}
     assert verbs >= {("git.push", "done"), ("build.submit", "done"), ("source.send", "done")}
-    assert sorted(waits)[2] < 1  # the median: this machine may be busy; verify.git.push has the slowest
+    assert sorted(waits)[2] < promised(1)  # the median: this machine may be busy; verify.git.push has the slowest
 
 
 @pytest.mark.parametrize(

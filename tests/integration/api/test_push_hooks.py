@@ -35,12 +35,12 @@ from buildfarm.store import Lease, Leases, Tags
 from buildfarm.store.keeping.push_inbox import PushInbox
 from buildfarm.store.keeping.running import ImagesInUse
 from testkit.archive import FAILURE
-from testkit.builds import wait_for
+from testkit.builds import promised, wait_for
 from testkit.queue import pushes as sent
 from testkit.queue.pushes import ZEROS, commit, encoded, fake_forge, github_push, signed, standard
 from testkit.serving import serving
 
-SECONDS = 20
+SECONDS = 60
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -73,7 +73,7 @@ def make(client, app, **fields):
 def deliver(hook, payload, *, secret="", headers=None):
     body = payload if isinstance(payload, bytes) else encoded(payload)
     own = headers or signed(hook["provider"], secret or hook["secret"], body)
-    return httpx.post(hook["url"], content=body, headers=own, trust_env=False)
+    return httpx.post(hook["url"], content=body, headers=own, trust_env=False, timeout=30)
 
 
 def builds(farm, app):
@@ -121,7 +121,7 @@ def test_a_push_of_every_forge_is_built_and_reported_back(module_farm, client, f
     started = time.monotonic()
     answer = deliver(hook, push)
     assert (answer.status_code, answer.json()["result"]) == (202, "new"), answer.text
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < promised(2)
     build = built(module_farm, provider)
     sha = push["after"] if "after" in push else push["push"]["changes"][0]["new"]["target"]["hash"]
     assert (build.request.source.url, build.request.source.ref) == (address, sha)
@@ -137,10 +137,13 @@ def test_a_push_of_every_forge_is_built_and_reported_back(module_farm, client, f
 
 def test_a_failure_is_reported_once_and_a_forge_that_is_away_hears_of_it_later(module_farm, client, forge):
     hook = make(client, "fails", api=forge.url, status_token="forge-t0ken")
-    forge.answers = [503]
+    forge.answers = [503] * 100
     deliver(hook, github_push(ZEROS, commit(20)))
     build = built(module_farm, "fails")
+    wait_for(lambda: len(forge.answers) < 100, SECONDS)  # it was asked once
     end(module_farm, build.id, failed=True)
+    with forge.lock:
+        forge.answers = []
     states(forge, commit(20), ["failure"])  # that it waited is out of date
     assert module_farm.get(build.id).state is State.FAILED
     wait_for(lambda: not PushInbox(module_farm.database).status(build.id), SECONDS)
@@ -159,9 +162,14 @@ def test_repeated_and_disordered_deliveries_make_one_build_a_commit_in_their_ord
     hook = make(client, "order", run_policy="all")
     commits = [ZEROS, *(commit(number) for number in range(40, 52))]
     payloads = [github_push(*pair) for pair in pairwise(commits)]
-    coming = payloads * 3
-    random.Random(7).shuffle(coming)
-    with httpx.Client(trust_env=False) as http:
+    # A push that lacks those before it is waited for until none has come for five seconds. So there is one repetition
+    # between two that are new, and the others follow: a busy machine does not take that long for two.
+    dice, coming = random.Random(7), []
+    dice.shuffle(payloads)
+    for number, payload in enumerate(payloads):
+        coming += [payload, payloads[dice.randint(0, number)]]
+    coming += dice.sample(payloads, 12)
+    with httpx.Client(trust_env=False, timeout=30) as http:
         results = []
         for payload in coming:
             body = encoded(payload)
@@ -240,9 +248,12 @@ def test_a_pull_request_is_an_app_that_ends_with_it(module_farm, client):
 
 
 def test_a_preview_ends_when_its_time_is_over_or_its_hook_is_removed(module_farm, client):
-    hook = make(client, "ttl", pull_requests=True, preview_hours=0.0001)
+    hook = make(client, "ttl", pull_requests=True, preview_hours=2)
     deliver(hook, sent.github_pull("opened", 1, commit(90), at=1))
-    build = built(module_farm, "ttl-pr-1")
+    build, previews = built(module_farm, "ttl-pr-1"), module_farm.database.key("previews")
+    until = module_farm.database.client.zscore(previews, f"{hook['id']} shop/ttl-pr-1")
+    assert until - build.submitted_at == pytest.approx(7200, abs=60)
+    PushInbox(module_farm.database).keep_preview(hook["id"], "shop", "ttl-pr-1", 0)  # as if two hours were over
     wait_for(lambda: module_farm.get(build.id).state is State.CANCELLED, SECONDS)
     longer = make(client, "removed", pull_requests=True)
     deliver(longer, sent.github_pull("opened", 1, commit(91), at=1))

@@ -16,7 +16,7 @@ from buildfarm.input_digest import input_digest
 from buildfarm.model import BuildRequest, BuildResult
 from buildfarm.oci.digest import Digest
 from buildfarm.sources.address import GitSource
-from testkit.builds import wait_for
+from testkit.builds import promised, wait_for
 from testkit.serving import serving
 from verify.network.slow_clients import address_of, answered, slowest, stalled_uploads, upload_head
 
@@ -33,21 +33,21 @@ def test_uploads_that_stall_delay_nobody_else(module_farm):
     with serving(module_farm) as api, api.as_("calm", "read", "submit") as calm:
         given = tokens(module_farm, 20)
         with stalled_uploads(api, given, 60) as uploads:
-            wait_for(lambda: len(answered(uploads)) == 60 - 16, 10, lambda: answered(uploads))
-            assert slowest(lambda: calm.get("/healthz"), 204, 0.5) < 1
-            assert slowest(lambda: calm.get("/readyz"), 200, 0.5) < 1
-            assert slowest(lambda: calm.get("/v1/builds"), 200, 0.5) < 1
+            wait_for(lambda: len(answered(uploads)) == 60 - 16, 20, lambda: answered(uploads))
+            assert slowest(lambda: calm.get("/healthz"), 204, 0.5) < promised(1)
+            assert slowest(lambda: calm.get("/readyz"), 200, 0.5) < promised(1)
+            assert slowest(lambda: calm.get("/v1/builds"), 200, 0.5) < promised(1)
             refused = calm.post("/v1/sources", content=b"\x1f\x8b", headers=GZIP)
             assert (refused.status_code, refused.json()["code"]) == (503, "request.busy")
             assert refused.headers["retry-after"] == "5"
-        wait_for(lambda: calm.post("/v1/sources", content=b"\x1f", headers=GZIP).status_code == 201, 10)
+        wait_for(lambda: calm.post("/v1/sources", content=b"\x1f", headers=GZIP).status_code == 201, 30)
 
 
 def test_a_token_has_a_bounded_number_of_uploads(module_farm):
     with serving(module_farm) as api, api.as_("calm", "submit") as calm:
         token = api.token("greedy", "read", "submit")
         with stalled_uploads(api, [token], 6) as uploads, api.as_("greedy", "submit", token=token) as greedy:
-            wait_for(lambda: answered(uploads) == [429, 429], 10, lambda: answered(uploads))
+            wait_for(lambda: answered(uploads) == [429, 429], 20, lambda: answered(uploads))
             refused = greedy.post("/v1/sources", content=b"\x1f\x8b", headers=GZIP)
             assert (refused.status_code, refused.json()["code"]) == (429, "request.busy")
             assert "already has 4 uploads open" in refused.json()["detail"]
@@ -63,22 +63,23 @@ def test_an_upload_that_is_too_slow_ends(module_farm, pause_seconds):
         token = api.token("slow", "submit")
         with stalled_uploads(api, [token], 1) as (upload,):
             started = time.monotonic()
-            while not answered([upload]) and time.monotonic() < started + 5:
+            while not answered([upload]) and time.monotonic() < started + promised(5):
                 time.sleep(pause_seconds or 0.05)
                 if pause_seconds:
-                    upload.sendall(b"x")
+                    with suppress(ConnectionError):  # it has just been closed
+                        upload.sendall(b"x")
             assert answered([upload]) == [408]
-            assert 0.9 < time.monotonic() - started < 4.5
+            assert 0.9 < time.monotonic() - started < promised(4.5)
 
 
 def test_an_upload_at_a_steady_pace_takes_longer_than_the_limit_of_a_chunk(module_farm):
-    with serving(module_farm, BUILDFARM_API_CHUNK_SECONDS="1") as api:
+    with serving(module_farm, BUILDFARM_API_CHUNK_SECONDS="5") as api:
         content = b"\x1f\x8b" + b"x" * (8 * 65_536)
-        with socket.create_connection(address_of(api.url), 10) as connection:
+        with socket.create_connection(address_of(api.url), 30) as connection:
             connection.sendall(upload_head(api.token("slow", "submit"), len(content)))
             for start in range(0, len(content), 65_536):
                 connection.sendall(content[start : start + 65_536])
-                time.sleep(0.25)
+                time.sleep(0.7)
             assert connection.recv(12) == b"HTTP/1.1 201"
 
 
@@ -88,7 +89,7 @@ def test_a_small_body_that_stalls_is_given_up(module_farm):
         with ExitStack() as opened, api.as_("calm", "read") as calm:
             for _ in range(60):
                 opened.enter_context(socket.create_connection(address_of(api.url))).sendall(head)
-            assert slowest(lambda: calm.get("/v1/builds"), 200, 0.5) < 1
+            assert slowest(lambda: calm.get("/v1/builds"), 200, 0.5) < promised(1)
 
 
 def test_the_api_stops_while_uploads_stall(module_farm):
@@ -96,7 +97,7 @@ def test_the_api_stops_while_uploads_stall(module_farm):
         time.sleep(0.5)
         assert answered(uploads) == []
         api.process.terminate()
-        assert api.process.wait(12) == 0
+        assert api.process.wait(promised(12)) == 0
 
 
 def test_live_streams_are_bounded_by_token_and_in_all(module_farm):
@@ -117,7 +118,7 @@ def test_live_streams_are_bounded_by_token_and_in_all(module_farm):
             with one.stream("GET", "/v1/events/live") as again:
                 return again.status_code == 200
 
-        wait_for(there_is_room_again, 5)
+        wait_for(there_is_room_again, 20)
 
 
 def test_followers_that_do_not_read_take_little_memory(module_farm):
@@ -200,12 +201,12 @@ def test_a_registry_that_hangs_delays_submits_and_readiness_by_two_seconds(modul
             pool.submit(timed, "POST", "/v1/builds", json=body, headers={"Idempotency-Key": f"hang-{number}"})
             for number in range(5)
         ]
-        assert slowest(lambda: client.get("/healthz"), 204, 1) < 1
-        assert slowest(lambda: client.get("/v1/builds"), 200, 0.5) < 1
+        assert slowest(lambda: client.get("/healthz"), 204, 1) < promised(1)
+        assert slowest(lambda: client.get("/v1/builds"), 200, 0.5) < promised(1)
         for calls, status in ((asked, 503), (looked, 503), (sent, 202)):
             found = [call.result() for call in calls]
             assert {one[0] for one in found} == {status}
-            assert max(one[1] for one in found) < 4
+            assert max(one[1] for one in found) < promised(4)
         assert min(call.result()[1] for call in sent) > 1.9, "the memo was not checked: this proves nothing"
 
 
@@ -228,7 +229,7 @@ def test_a_trusted_proxys_headers_name_the_visitor(module_farm):
         with api.as_("shop", "submit") as client:
             client.delete("/v1/webhook", headers=FORWARDED)
         assert audited(module_farm, "webhook.delete") == "203.0.113.7", "the right-most address that is no proxy's"
-        statuses = [signed_in(api, FORWARDED, "wrong").status_code for _ in range(30)]
+        statuses = [signed_in(api, FORWARDED, "wrong").status_code for _ in range(40)]  # each ten seconds one may
         assert statuses[-1] == 429
         spoofed = {**FORWARDED, "X-Forwarded-For": "7.7.7.7, 203.0.113.7, 10.1.1.1"}
         assert signed_in(api, spoofed, "wrong").status_code == 429, "what a visitor claims does not count"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.serving import lasting_ports
+from testkit.serving import free_port, lasting_ports
 
 
 def test_ports_that_last_are_none_that_the_system_gives_to_others():
@@ -15,6 +15,14 @@ def test_ports_that_last_are_none_that_the_system_gives_to_others():
     found = lasting_ports(40)
     assert len(set(found)) == 40
     assert all(1024 < port < first for port in found)
+
+
+def test_no_port_is_given_to_two_tests_that_run_side_by_side(monkeypatch):
+    found = []
+    for worker in ("gw0", "gw1", "gw2"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        found += [free_port() for _ in range(100)]
+    assert len(set(found)) == 300
 
 
 def test_a_port_that_something_listens_on_is_left_out(monkeypatch):
