@@ -214,7 +214,7 @@ def test_a_signed_webhook_of_a_build_wakes_its_app(host):
         hook = {"url": f"http://127.0.0.1:{port}/", "rotate": True}
         secret = operator.put("/v1/webhook", params={"tenant": life.tenant}, json=hook).json()["secret"]
     with receiver(port, [secret], woken.append):
-        forged = httpx.post(f"http://127.0.0.1:{port}/", content=b"{}", trust_env=False)
+        forged = httpx.post(f"http://127.0.0.1:{port}/", content=b"{}", trust_env=False, timeout=30)
         assert (forged.status_code, woken) == (401, [])
         time_of_life = time.time()
         life.end("web")
@@ -249,7 +249,7 @@ def test_a_port_that_another_program_has_holds_up_no_other_app(tmp_path):
             with pytest.raises(OSError, match=f"port {taken} of t/a is taken"):
                 front.route("t/a", taken, address)
             front.route("t/b", port, address)
-            assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text == "good"
+            assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=30).text == "good"
         front.route("t/a", taken, address)
     finally:
         front.stop()

@@ -175,7 +175,7 @@ def test_it_works_over_http_on_the_command_line_and_on_the_page(farm, images):
         environment = {"BUILDFARM_TOKEN": text, "PATH": "/usr/bin:/bin"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout)["digest"] == images.tagged == images.digest(second)
-        with httpx.Client(base_url=api.url, trust_env=False) as browser:
+        with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as browser:
             browser.post("/sign-in", data={"token": text})
             page = browser.get(f"/apps/{images.tenant}/web").text
             assert f"/builds/{first}/rollback" in page

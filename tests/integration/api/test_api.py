@@ -155,7 +155,7 @@ def test_every_route_answers_each_role_as_the_table_says(clients, build, method,
 
 
 def test_no_route_is_missing_from_the_table(api):
-    described = httpx.get(f"{api.url}/openapi.json", trust_env=False).json()["paths"]
+    described = httpx.get(f"{api.url}/openapi.json", trust_env=False, timeout=30).json()["paths"]
     names = {
         "{id}": "{build_id}",
         "sha256:" + "0" * 64: "{digest}",
@@ -183,7 +183,7 @@ def test_no_route_is_missing_from_the_table(api):
 
 
 def test_without_a_token_only_health_is_told(api):
-    with httpx.Client(base_url=api.url, trust_env=False) as client:
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as client:
         problem(client.get("/v1/builds"), 401, "request.unauthenticated")
         # git push is off unless a setting turns it on
         assert client.get("/git/shop/web/info/refs?service=git-receive-pack").status_code == 404

@@ -250,7 +250,9 @@ def test_an_upload_waits_for_a_slot(module_farm, tmp_path, kind):
     with serving(module_farm, **limits) as api, ThreadPoolExecutor(1) as pool:
         token = api.token("shop", "read", "submit")
         with stalled_uploads(api, [token], 1):
-            wait_for(lambda: "buildfarm_api_uploads 1.0" in httpx.get(api.metrics_url, trust_env=False).text, 30)
+            wait_for(
+                lambda: "buildfarm_api_uploads 1.0" in httpx.get(api.metrics_url, trust_env=False, timeout=30).text, 30
+            )
             sending = pool.submit(sent, api, token)
             wait_for(lambda: '"status": 429' in api.log.read_text(), 30)
         _, sent_bytes = sending.result()

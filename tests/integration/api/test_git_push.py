@@ -136,7 +136,7 @@ def test_wrong_passwords_and_paths_are_refused(api, checkout):
     wrong = "bf_0123456789abcdef_" + "x" * 43
     assert "The password is not a valid token." in refused(api, checkout, "wrong", token=wrong)
     assert "There is no such app." in refused(api, checkout, "No_App")
-    with httpx.Client(base_url=api.url, trust_env=False) as client:
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as client:
         asked = client.get("/git/shop/wrong/info/refs?service=git-receive-pack")
         assert (asked.status_code, asked.headers["www-authenticate"][:5]) == (401, "Basic")
         fetch = client.get("/git/shop/wrong/info/refs?service=git-upload-pack", auth=("me", api.shop))
@@ -243,5 +243,5 @@ def test_a_restart_in_the_middle_of_a_push_ends_it_and_the_build_goes_on(module_
 
 
 def _streams(api):
-    text = httpx.get(api.metrics_url, trust_env=False).text
+    text = httpx.get(api.metrics_url, trust_env=False, timeout=30).text
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("buildfarm_api_followers "))

@@ -31,7 +31,7 @@ def test_a_line_of_a_log_comes_as_soon_as_it_is_there(api, front):
     writer = Writer(api.farm, "lines", "lines")
     headers = {"Authorization": f"Bearer {api.token('lines', 'read')}"}
     with (
-        httpx.Client(base_url=front, headers=headers, trust_env=False) as client,
+        httpx.Client(base_url=front, headers=headers, trust_env=False, timeout=30) as client,
         client.stream("GET", f"/v1/builds/{writer.build.id}/log/live") as response,
     ):
         assert response.status_code == 200, response.read()
@@ -54,7 +54,7 @@ def test_a_line_of_a_log_comes_as_soon_as_it_is_there(api, front):
     ids=["own", "another site's", "a browser that says less"],
 )
 def test_a_form_of_the_page_is_told_from_another_sites(api, front, headers, status):
-    with httpx.Client(base_url=front, trust_env=False) as browser:
+    with httpx.Client(base_url=front, trust_env=False, timeout=30) as browser:
         browser.post("/sign-in", data={"token": api.token(None, "read", "submit", "admin")})
         answer = browser.post("/sign-out", headers=headers)
     assert answer.status_code == status

@@ -22,6 +22,7 @@ from verify.network.slow_clients import address_of, answered, slowest, stalled_u
 
 KEY = {"Idempotency-Key": "k"}
 GZIP = {"Content-Type": "application/gzip"}
+PATIENT = {"BUILDFARM_API_CHUNK_SECONDS": "120"}  # uploads stall for as long as a test looks
 
 
 def tokens(farm, count, tenant="stall"):
@@ -30,7 +31,7 @@ def tokens(farm, count, tenant="stall"):
 
 
 def test_uploads_that_stall_delay_nobody_else(module_farm):
-    with serving(module_farm) as api, api.as_("calm", "read", "submit") as calm:
+    with serving(module_farm, **PATIENT) as api, api.as_("calm", "read", "submit") as calm:
         given = tokens(module_farm, 20)
         with stalled_uploads(api, given, 60) as uploads:
             wait_for(lambda: len(answered(uploads)) == 60 - 16, 20, lambda: answered(uploads))
@@ -44,7 +45,7 @@ def test_uploads_that_stall_delay_nobody_else(module_farm):
 
 
 def test_a_token_has_a_bounded_number_of_uploads(module_farm):
-    with serving(module_farm) as api, api.as_("calm", "submit") as calm:
+    with serving(module_farm, **PATIENT) as api, api.as_("calm", "submit") as calm:
         token = api.token("greedy", "read", "submit")
         with stalled_uploads(api, [token], 6) as uploads, api.as_("greedy", "submit", token=token) as greedy:
             wait_for(lambda: answered(uploads) == [429, 429], 20, lambda: answered(uploads))
@@ -137,7 +138,9 @@ def test_followers_that_do_not_read_take_little_memory(module_farm):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(address_of(api.url))
             connection.sendall(head.encode())
-        wait_for(lambda: "buildfarm_api_followers 100.0" in httpx.get(api.metrics_url, trust_env=False).text, 20)
+        wait_for(
+            lambda: "buildfarm_api_followers 100.0" in httpx.get(api.metrics_url, trust_env=False, timeout=30).text, 60
+        )
         most = before
         for _ in range(20):
             time.sleep(0.1)
@@ -214,7 +217,7 @@ FORWARDED = {"X-Forwarded-For": "6.6.6.6, 203.0.113.7, 10.1.1.1", "X-Forwarded-P
 
 
 def signed_in(api, headers, token):
-    with httpx.Client(base_url=api.url, trust_env=False) as browser:
+    with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as browser:
         return browser.post("/sign-in", data={"token": token}, headers=headers)
 
 
@@ -248,7 +251,7 @@ def test_headers_of_anybody_else_do_not_count(module_farm):
 
 @pytest.mark.parametrize("after", ["(1:x", "x", "1", "-inf:a", "1e999:a", "1.0:" + "x" * 65, "nan:x"])
 def test_a_page_position_that_is_none_is_refused_in_words(module_farm, shared_api, after):
-    with httpx.Client(base_url=shared_api.url, trust_env=False) as browser:
+    with httpx.Client(base_url=shared_api.url, trust_env=False, timeout=30) as browser:
         browser.post("/sign-in", data={"token": shared_api.token("pages", "read")})
         answer = browser.get("/", params={"after": after})
         assert answer.status_code == 422
