@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 
@@ -17,7 +17,7 @@ from buildfarm.access import Audit, AuditEntry
 from buildfarm.errors import InternalError
 from buildfarm.oci.connection import NotInRegistryError
 from buildfarm.oci.retry import UnavailableError
-from buildfarm.store import Nodes
+from buildfarm.store import Database, Nodes
 from buildfarm.store.archive.audit import parts as audit_parts
 from buildfarm.store.archive.audit.keeper import AuditKeeper
 from buildfarm.store.archive.audit.parts import REPOSITORY, AuditParts
@@ -28,15 +28,26 @@ from workers.upkeep.archiving import Archiving
 DAY_MS = 86_400_000
 
 
+@dataclass(frozen=True)
+class AtNoon(Database):
+    """The same Redis, at noon of one day: a test that runs at midnight must not find that today is over."""
+
+    day: int = 0
+
+    def now(self) -> float:
+        return (self.day + 0.5) * DAY_MS / 1000
+
+
 class Log:
     """An audit log with entries of earlier days."""
 
     def __init__(self, farm) -> None:
         self.farm, self.database, self.client = farm, farm.database, farm.database.client
         self.audit = Audit(farm.database, lambda: farm.quick_registry)
-        self.parts = AuditParts(farm.database)
-        self.keeper = AuditKeeper(self.parts, farm.registry)
         self.today = int(farm.database.now() * 1000) // DAY_MS
+        known = {field.name: getattr(farm.database, field.name) for field in fields(Database)}
+        self.parts = AuditParts(AtNoon(**known, day=self.today))
+        self.keeper = AuditKeeper(self.parts, farm.registry)
 
     def add(self, days_ago: int, count: int = 1) -> list[str]:
         """Entries as they would have been written then; their objects."""
