@@ -68,6 +68,7 @@ from buildfarm.store.keeping.usage import Usage
 from testkit.archive import FAILURE, SOURCE, Life
 from testkit.queue.key_list import ARCHIVE, ARCHIVED, BUILD, EXPIRES, KeyRow, key_rows, rows_of
 
+LONG_SECONDS = 3600  # what ends by itself is there until it was looked at, however slow the machine
 ENDED = 300  # builds of which the bytes are measured
 ARCHIVED_BYTES_MAX = 200  # of each, in Redis
 NOT_SEEN = {"unacked_mutex", "webhooks:due"}  # there for a moment; an older version's
@@ -119,7 +120,9 @@ class Full:
         published = life.begin("published")
         leases.publish(published, f"apps/{life.tenant}/published", life.result("published"))
         leases.succeed(published, life.result("published"), input_digest="d" * 64)
-        small = Logs(self.database, 50_000_000, LogBounds(head=500, tail=20_000), look_seconds=30)  # its key stays seen
+        small = Logs(
+            self.database, 50_000_000, LogBounds(head=500, tail=20_000), look_seconds=LONG_SECONDS
+        )  # its key stays seen
         long = life.begin("long", lines=0)
         for batch in range(1, 40):
             small.append(long, Phase.COMPILE, ["x" * 500] * 3, batch)
@@ -183,7 +186,7 @@ class Full:
         self.open += [self.submit("ready"), self.submit("ready")]
         offers = self.database.key(node_queue("node"))
         self.client.lpush(offers, "a message")  # as claim.lua does it
-        self.client.expire(offers, 60)
+        self.client.expire(offers, LONG_SECONDS)
 
     def _people(self) -> None:
         farm, tenant = self.farm, self.life.tenant
@@ -191,7 +194,7 @@ class Full:
         text, token = tokens.make(tenant, "ci", [Scope.SUBMIT], 1)
         assert tokens.verify(text)
         tokens.open_session(token)
-        Rates(self.database).take("sign-in", "203.0.113.7", 5, 60)
+        Rates(self.database).take("sign-in", "203.0.113.7", 5, LONG_SECONDS)
         entry = AuditEntry(who="ci", token=token.id, tenant=tenant, verb="limits.set", object=tenant, result="done")
         yesterday = int(self.database.now() * 1000) - 86_400_000
         self.client.xadd(self.database.key("audit"), {"entry": "{}", "hash": "f" * 64}, id=f"{yesterday}-0")
@@ -218,7 +221,7 @@ class Full:
         # As a rollout does it.
         self.client.hset(self.database.key("app-bases"), f"{self.life.tenant}/web", f"buildfarm/builder@{DIGEST}")
         for duty in ("sweeper", "archivist", "roller", "inspector"):
-            assert nodes.lead("node", 60, duty)
+            assert nodes.lead("node", LONG_SECONDS, duty)
         self.life.leases.sweep()
         self.farm.admission.fail_of_removed_classes(10)
         self.client.hset(self.database.key("kinds"), "bulkXlarge", self.database.now())  # likewise, on a farm of sizes
@@ -250,10 +253,10 @@ class Full:
         assert Rebases(self.database).move(place, MOVE) == MOVE.image
         self._rollouts(place.removeprefix("apps/"))
         Usage(self.database).add(self.life.tenant, "sources", 7)
-        Usage(self.database).put_disk(1, 2, 60)
+        Usage(self.database).put_disk(1, 2, LONG_SECONDS)
         ImagesInUse(self.database).sources([str(DIGEST)], {str(DIGEST): str(DIGEST)}, remember=True)
         Tally(self.database).note_damaged(f"{self.life.tenant}/gone {DIGEST}")
-        assert self.client.lock(self.database.key("collecting"), timeout=60).acquire()  # as a collection does
+        assert self.client.lock(self.database.key("collecting"), timeout=LONG_SECONDS).acquire()  # as a collection does
         Collections(self.database).farm_id()
         Collections(self.database).ended({"manifests": 1, "blobs": 1, "freed_bytes": 1})
 

@@ -32,7 +32,7 @@ class Feeds:
     """A log of three lines, whose reads fail as often as given: then, and after the first line."""
 
     def __init__(self, failures):
-        self.failures, self.ended, self.asked = failures, True, []
+        self.failures, self.ended, self.changes, self.asked = failures, True, 0, []
 
     @asynccontextmanager
     async def follow(self, *_, **__):
