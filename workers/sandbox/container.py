@@ -176,6 +176,7 @@ class Sandbox:
         ended = False
         stream = step.stream
         stream.setblocking(False)
+        output.feed(step.early)
         while True:
             if waiting is not None and not waiting:
                 piece = next(stdin, None)

@@ -47,6 +47,7 @@ class StartedStep:
     id: str
     attached: Any = field(repr=False)  # the client's, around the stream
     stream: socket.socket = field(repr=False)
+    early: bytes = field(default=b"", repr=False)  # its first output, which the stream no longer has
 
     def close(self) -> None:
         """Ends the connection. A reader that went away with its socket open makes later calls to the engine hang."""
@@ -56,6 +57,8 @@ class StartedStep:
 
     def waits(self) -> bool:
         """Whether nothing has come from it: it has neither ended, nor lost its engine."""
+        if self.early:
+            return False
         self.stream.setblocking(False)
         try:
             self.stream.recv(1, socket.MSG_PEEK)
@@ -121,7 +124,18 @@ class StepStarter:
                 environment=dict(environment),
             )["Id"]
             attached: Any = self.client.api.exec_start(step_id, socket=True)
-        return StartedStep(step_id, attached, getattr(attached, "_sock", attached))
+        stream = getattr(attached, "_sock", attached)
+        return StartedStep(step_id, attached, stream, _came_early(attached, stream))
+
+
+def _came_early(attached: Any, stream: socket.socket) -> bytes:
+    """What the client has read with the head of the engine's answer: on a busy machine, they come together."""
+    if not hasattr(attached, "_response"):
+        return b""
+    stream.setblocking(False)
+    with suppress(OSError):  # nothing is there yet
+        return bytes(attached._response.raw._fp.fp.peek())
+    return b""
 
 
 def waiting_command() -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -151,3 +153,23 @@ def test_those_that_are_left_lose_their_input(starter, engine):
     starter.start_ahead(2)
     starter.close()
     assert [end.recv(1) for end in engine.ends] == [b"", b""]
+
+
+@pytest.mark.parametrize("output", [b"\x01\0\0\0\0\0\0\x06first\n", b""])
+def test_output_that_comes_with_the_head_of_the_engines_answer_is_not_lost(output):
+    """As on a busy machine: the client reads the head when the step has begun to write."""
+    engine, ours = socket.socketpair()
+    with engine, ours:
+        engine.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n" + output)
+        response = http.client.HTTPResponse(ours)
+        response.begin()
+        attached = response.fp.raw
+        attached._response = SimpleNamespace(raw=SimpleNamespace(_fp=response))
+        api = SimpleNamespace(exec_create=lambda *_, **__: {"Id": "step"}, exec_start=lambda *_, **__: attached)
+        step = StepStarter(SimpleNamespace(api=api), "container", "10000:10000").start(["true"], {})
+        assert step.early == output
+        assert step.waits() == (not output)
+        engine.sendall(b"more")
+        assert step.stream.recv(100) == b"more"
+        response.close()
+        step.close()
