@@ -50,6 +50,13 @@ def test_a_tree_comes_back_under_its_own_key_alone(keep):
     assert (keep.folder / "back/a/b").read_text() == "one", "what is there is not the helper's to remove"
 
 
+def test_what_was_copied_does_not_count_as_moved(keep):
+    write(keep.folder, "made/a", "one")
+    keep("save", "cache", "trees", "k1", "made")
+    keep("restore", "cache", "trees", "k1", "back", "moved")
+    assert not (keep.folder / "moved").exists()
+
+
 def test_saving_replaces_what_was_kept(keep):
     write(keep.folder, "made/old", "one")
     keep("save", "cache", "trees", "k1", "made")
