@@ -102,6 +102,28 @@ def test_a_list_by_redis_imports_no_more_than_it_shows():
     assert len(own) <= OWN_MAX, own
 
 
+def test_a_command_imports_no_metrics_of_opentelemetry_for_redis():
+    before = "import os; os.environ['BUILDFARM_REDIS_URL'] = 'redis://127.0.0.1:1'"
+    done = run("list", before=before, after="print([m for m in sys.modules if m.startswith('opentelemetry.sdk.m')])")
+    assert done.returncode == Exit.FARM_FAULT
+    assert done.stdout.strip() == "['opentelemetry.sdk.metrics']", "a name without a module"
+
+
+def test_the_api_writes_traces_without_what_commands_leave_out():
+    names = "opentelemetry.sdk.metrics", "httpx._main"
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({names!r})\n"
+        "import httpx, redis\n"
+        "from buildfarm.settings import Settings\n"
+        "from buildfarm.telemetry.traces import open_tracer\n"
+        "tracer = open_tracer(Settings(otlp_endpoint='http://127.0.0.1:1'), 'api')\n"
+        f"print([sys.modules[name] for name in {names!r}], tracer._provider is not None)\n"
+        "import os; sys.stdout.flush(); os._exit(0)  # nothing is there to take what the tracer would send\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[None, None] True", done.stderr
+
+
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
