@@ -186,7 +186,9 @@ def _prune(manager: Manager, packages: Packages, *, makes_lock: bool) -> str:
         return f"pnpm install --prod --ignore-scripts --prefer-offline --{frozen}frozen-lockfile"
     if manager.name == "pnpm":
         return "pnpm prune --prod --ignore-scripts"
-    return "npm prune --production" if manager.old_npm else "npm prune --omit=dev"
+    # As the installing: a lock file that only the first build wrote would be in no image that comes from the cache.
+    lock = "" if manager.lock or makes_lock else " --no-package-lock"
+    return f"npm prune --{'production' if manager.old_npm else 'omit=dev'}{lock}"
 
 
 def apart(app: App, manager: Manager, packages: Packages) -> list[str]:
