@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
 import random
 import socket
@@ -12,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count as counted
 from pathlib import Path
 
 import httpx
@@ -20,10 +21,9 @@ import httpx
 from buildfarm.access import Scope, Tokens
 from buildfarm.farm import Farm
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 _LASTING: Sequence[int] = range(20_000, 30_000)  # Linux gives out those from 32768, Kubernetes those from 30000
-_WORKERS_MAX = 16  # of pytest, side by side
-_TURNS = counted(random.randrange(len(_LASTING)))
+_GIVEN: set[int] = set()  # by this process
 
 
 @dataclass
@@ -89,36 +89,32 @@ def serving(farm: Farm, *, host: str = "127.0.0.1", port: int | str = 0, **varia
 
 
 def free_port() -> int:
-    """A port that nothing listens on, and that neither the system nor a worker of pytest beside this one gives away.
-
-    Raises RuntimeError if there is none.
-    """
-    own = _LASTING[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _WORKERS_MAX :: _WORKERS_MAX]
-    for _ in own:
-        if _is_free(port := own[next(_TURNS) % len(own)]):
-            return port
-    raise RuntimeError(f"None of {len(own)} ports is free.")
+    """A port that nothing listens on, and that stays free: see `lasting_ports`."""
+    return lasting_ports(1)[0]
 
 
 def lasting_ports(count: int) -> list[int]:
     """So many ports that stay free until something listens on them: the system and engines give others to programs.
 
-    Raises RuntimeError if there are not as many.
+    No two processes of tests get the same one, and none gets one twice. Raises RuntimeError if there are not as many.
     """
     found: list[int] = []
     for port in random.sample(_LASTING, len(_LASTING)):
-        if _is_free(port):
-            found.append(port)
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            if port not in _GIVEN:
+                fcntl.lockf(_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)  # to the end of this process
+                _GIVEN.add(port)
+                found.append(port)
         if len(found) == count:
             return found
     raise RuntimeError(f"{count} ports are needed, and {len(found)} of {len(_LASTING)} are free.")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried, suppress(OSError):
-        tried.bind(("127.0.0.1", port))
-        return True
-    return False
+@functools.cache
+def _locks() -> int:
+    """The descriptor of a file whose bytes stand for ports: a process locks those that it gives out."""
+    return os.open(Path(tempfile.gettempdir()) / "buildfarm-test-ports", os.O_WRONLY | os.O_CREAT, 0o666)
 
 
 def _wait(api: Api) -> None:

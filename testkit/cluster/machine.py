@@ -170,7 +170,7 @@ class Machine:
     def kill_worker(self) -> None:
         """As the kernel does when memory runs out: at once, and only this process."""
         self.signal_worker(signal.SIGKILL)
-        self.worker_ended(10)
+        self.worker_ended(60)
 
     def worker_ended(self, seconds: float) -> int:
         """Its exit code, when it has ended."""
@@ -208,7 +208,7 @@ class Machine:
         for process in self._started:
             if process.poll() is None:
                 send(process.pid, signal.SIGCONT)  # it stopped with what it waited for, if that was frozen
-            process.wait(10)
+            process.wait(60)
         self._plug = None
         wait(lambda: not mentioning(f"{self.root}/exec"), f"{self.id}: processes are left")
 
@@ -218,7 +218,7 @@ class Machine:
             if process.poll() is None:
                 send(process.pid, signal.SIGCONT)
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
     def lose_power(self) -> None:
         """Ends everything at once; what was not yet written to its disk's image is gone from the disk."""
@@ -263,7 +263,7 @@ class Machine:
         if self._plug is None:
             raise RuntimeError(f"{self.id} is off")
         plug = self._plug.pid
-        wait(lambda: bool(children(plug)), f"{self.id} has no init", 5)
+        wait(lambda: bool(children(plug)), f"{self.id} has no init", 30)
         return children(plug)[0]
 
     def inside(self) -> list[str]:

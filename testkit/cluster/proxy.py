@@ -107,7 +107,7 @@ def _proxy(listen: tuple[str, int], to: tuple[str, int], before: _Before, before
     thread = threading.Thread(target=lambda: asyncio.set_event_loop(loop) or loop.run_until_complete(task), daemon=True)  # type: ignore[func-returns-value]
     task = loop.create_task(main())
     thread.start()
-    ready.wait(5)
+    assert ready.wait(60), f"nothing listens on {listen}"
     try:
         yield
     finally:

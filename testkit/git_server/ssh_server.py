@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_START_SECONDS = 20
+from testkit.serving import free_port
+
+_START_SECONDS = 60
 # sshd needs its own user and folder; in a mount namespace the machine keeps neither.
 _RUN = """
 set -e
@@ -82,7 +84,7 @@ def make_key(path: Path) -> tuple[str, str]:
 @contextmanager
 def ssh_server(address: str, port: int = 0) -> Iterator[SshServer]:
     """A server on this address for the length of the block, with a new host key. Only root can start it."""
-    port = port or _free_port(address)
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="buildfarm-sshd-") as name:
         folder = Path(name)
         make_key(folder / "host")
@@ -108,12 +110,6 @@ def _program(folder: Path) -> str:
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", str(package), str(folder / "unpacked")], check=True)
     return str(folder / "unpacked/usr/sbin/sshd")
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(address: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:

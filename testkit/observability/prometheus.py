@@ -21,7 +21,7 @@ from localfarm.packages import find_program
 from monitoring.__main__ import CHART, RULES
 
 PROGRAMS = {"prometheus": "prometheus", "promtool": "prometheus"}
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 SCRAPE_SECONDS = 1
 _RATE_INTERVAL = "30s"
 
@@ -50,7 +50,7 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str | float) -> Any:
         """The data of an API call. Raises ValueError with Prometheus's own words."""
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10, trust_env=False).json()
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30, trust_env=False).json()
         if answer["status"] != "success":
             raise ValueError(answer.get("error", "no reason"))
         return answer["data"]
@@ -94,7 +94,7 @@ def prometheus(targets: Mapping[str, str], port: int) -> Iterator[Prometheus]:
             yield found
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(60)
 
 
 def expressions() -> list[tuple[str, str, str]]:

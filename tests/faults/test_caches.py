@@ -54,6 +54,7 @@ def test_a_node_loses_power(fleet, seen):
 @pytest.mark.short
 def test_a_worker_is_killed(fleet, seen):
     machine, digest = built_often(fleet)
+    wait(lambda: bool(mounted(machine)), f"{machine.id} has no snapshot mounted")
     machine.kill_worker()
     assert mounted(machine)
     is_the_same_afterwards(fleet, seen, machine, digest)
@@ -122,8 +123,13 @@ def is_the_same_afterwards(fleet, seen, machine, digest):
         assert build.node == machine.id
         assert build.result.digest == digest
         found.append("there" if any("FOUND" in line for line in fleet.log(build.id)) else "gone")
-    # Its worker, which started anew, has taken away what it did not make itself.
-    assert not set(before) & set(snapshots(machine)) and len(mounted(machine)) <= len(snapshots(machine))
+
+    def cleared():
+        """Its worker, which started anew, has taken away what it did not make itself."""
+        return not set(before) & set(snapshots(machine)) and len(mounted(machine)) <= len(snapshots(machine))
+
+    wait(cleared, lambda: f"left: {before} of {snapshots(machine)}, {mounted(machine)}", 30)
     seen.say(f"2 more images are the same one; the cache was {', then '.join(found)}")
-    assert not list((machine.disk / "caches").glob("half-*"))
+    # The last build's own cache may still be on its way.
+    wait(lambda: not list((machine.disk / "caches").glob("half-*")), "half a cache is left", 30)
     fleet.nothing_left()

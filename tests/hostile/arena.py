@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from buildfarm.settings import read_settings
 from buildfarm.sources.address import ArchiveSource
 from localfarm import network
 from testkit.builds import empty_namespace, end_node, wait_for
+from testkit.serving import free_port
 from tests.hostile.leavings import leavings
 from tests.hostile.traps import Trap, another_machine, open_trap, serve
 from tests.hostile.watch import REPORT, read_report
@@ -192,7 +192,7 @@ class Arena:
         """How often the node reached a build's files by the door, and each time that it did otherwise."""
         return read_report(self.folder / "watch")
 
-    def is_as_before(self, seconds: float = 15) -> str:
+    def is_as_before(self, seconds: float = 30) -> str:
         """What is wrong with the node after an attack; empty if nothing is: it is clean, and builds."""
         deadline = time.monotonic() + seconds
         while left := self.left_behind():
@@ -237,8 +237,7 @@ def open_arena(*, haunted: bool = False, **variables: str) -> Iterator[Arena]:
         port = undo.enter_context(serve(web_root, gateway))
         trap = undo.enter_context(open_trap())
         outside = undo.enter_context(another_machine(web_root))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            metrics_port = free.getsockname()[1]
+        metrics_port = free_port()
         variables = {
             **LIMITS,
             "BUILDFARM_METRICS_PORT": str(metrics_port),

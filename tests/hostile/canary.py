@@ -11,6 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ echo "token=$CANARY_MARKED" "$(printf %s "$CANARY_MARKED" | base64 -w0)"
 printf %s "$CANARY_MARKED" | fold -w 7 | head -1
 cat /platform/env/CANARY_MARKED; echo
 mkdir -p "$npm_config_cache"; echo x >"$npm_config_cache/kept"; echo x >/cache/kept
-echo READY; sleep 4
+echo READY; until curl -fs WEB/looked >/dev/null; do sleep 0.1; done
 """
 
 
@@ -38,7 +39,10 @@ echo READY; sleep 4
 def canary_secrets(arena: Arena) -> Outcome:
     marked, plain = f"canary-{uuid.uuid4().hex}", f"quiet-{uuid.uuid4().hex}"
     build = arena.script(
-        SCRIPT, app="canary", env={"CANARY_MARKED": marked, "CANARY": plain}, secrets=("CANARY_MARKED",)
+        SCRIPT.replace("WEB", arena.web),
+        app="canary",
+        env={"CANARY_MARKED": marked, "CANARY": plain},
+        secrets=("CANARY_MARKED",),
     )
     failing = arena.script(
         'echo "$CANARY_MARKED"; echo "web: run $CANARY_MARKED" >Procfile', app="leaky",
@@ -65,17 +69,15 @@ def _while_it_runs(arena: Arena, build: Build) -> Iterator[tuple[str, bytes]]:
     ask = ["docker", "ps", "--quiet", "--filter", f"label=buildfarm.attempt=buildfarm-{build.id}-1"]
     container = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     yield "inspect", subprocess.run(["docker", "inspect", container], check=True, capture_output=True).stdout
-    yield "arguments of processes", b"".join(path.read_bytes() for path in _command_lines())
+    yield "arguments of processes", b"".join(_command_lines())
     yield "Redis while it runs", _redis(arena)
+    (arena.web_root / "looked").touch()  # now it may end
 
 
-def _command_lines() -> Iterator[Path]:
+def _command_lines() -> Iterator[bytes]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            path.read_bytes()
-        except OSError:
-            continue
-        yield path
+        with suppress(OSError):  # a process may end meanwhile
+            yield path.read_bytes()
 
 
 def _afterwards(arena: Arena, ended: Build, failed: Build) -> Iterator[tuple[str, bytes]]:

@@ -35,7 +35,9 @@ def reaching_the_farm(arena: Arena) -> Outcome:
         targets += [(address, port) for port in (arena.trap.port, 6390, 5050, 2375)]
     tries = [f"through '{address} {port}' connect {address} {port}" for address, port in targets]
     web = arena.web.removeprefix("http://").replace(":", " ")
-    open_ways = f"connect {web} || exit 1\ngetent hosts pypi.org >/dev/null || exit 1\nconnect pypi.org 443 || exit 1"
+    ways = [f"connect {web}", "getent hosts pypi.org", "connect pypi.org 443"]
+    # The world may lose a packet.
+    open_ways = "\n".join(f"{{ {way} || {way} || {way}; }} >/dev/null || exit 1" for way in ways)
     # Side by side, some at a time: a closed port answers nothing, and a machine may have many addresses.
     rounds = [" &\n".join([*tries[at : at + 8], "wait"]) for at in range(0, len(tries), 8)]
     told, holds = probes_held(arena, arena.script("\n".join([*rounds, open_ways])), len(tries))

@@ -117,7 +117,7 @@ def wait_until_still(page):
 def wait_for_line(page, number):
     page.wait_for_function(
         f"() => [...document.querySelectorAll('.log .here .n')].some((n) => n.textContent === '{number}')",
-        timeout=10_000,
+        timeout=20_000,
     )
     assert number in shown(page)
 
@@ -138,7 +138,7 @@ def test_a_long_log_is_scrolled_and_searched_at_once(show, long):
     height = page.evaluate("document.querySelector('.log').scrollHeight")
     for part in (0.9, 0.1, 0.5, 0.0, 0.75):
         assert milliseconds(page, f"box.scrollTop = {part} * {height}") <= promised(0.1) * 1000
-        wait_for(lambda place=part * LINES: shown(page)[20:21] == [pytest.approx(place, abs=40)], 5)
+        wait_for(lambda place=part * LINES: shown(page)[20:21] == [pytest.approx(place, abs=40)], 20)
     for query in ("n", "needle", f"the Needle of line {NEEDLE_LINES[2]}", "nothing like this"):
         typed = f"field.value = '{query}'; field.dispatchEvent(new Event('input'))"
         # Without a match all lines are read: the best of three is what the viewer needs, and not the machine.

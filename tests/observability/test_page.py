@@ -45,7 +45,7 @@ def submit(tab, live, path, app, tenant="shop"):
 
 
 def test_a_build_is_submitted_watched_and_explained(live, tab, tmp_path):
-    lines = "".join(f"echo line {number}; sleep 0.05\n" for number in range(40))
+    lines = "".join(f"echo line {number}; sleep 0.15\n" for number in range(40))
     path = archive(tmp_path / "app", {"Procfile": "web: true", "package.json": '{"scripts": {"build": "sh build.sh"}}',
                                       "build.sh": lines})  # fmt: skip
     build_id = submit(tab, live, path, "watched")
@@ -91,7 +91,7 @@ def test_a_failure_is_told_in_plain_words(live, tab):
 def test_a_list_is_live(live, tab):
     tab.page.goto(f"{live.api.url}/")
     build = live.submit("static", "shop", "live")
-    tab.page.locator(f"#b-{build.id}").wait_for(timeout=10_000)
+    tab.page.locator(f"#b-{build.id}").wait_for(timeout=20_000)
     live.farm.wait(build.id, timeout_seconds=60)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from buildfarm.oci.registry import Registry
 from testkit.registry.fake import FakeRegistry
 
-settings.register_profile("no deadline", deadline=None)  # of 200 ms for an example, which a busy machine exceeds
+# A busy machine takes longer than 200 ms for an example, and than a second to make some.
+settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no deadline")
 
 PROGRAMS = Path(__file__).parents[2] / "images/builder/programs"
@@ -33,7 +34,7 @@ def fake() -> Iterator[FakeRegistry]:
 @pytest.fixture
 def registry(fake: FakeRegistry) -> Iterator[Registry]:
     """A client of it that tries each request once."""
-    with Registry(f"http://{fake.host}", timeout_seconds=5, attempts=1) as registry:
+    with Registry(f"http://{fake.host}", timeout_seconds=30, attempts=1) as registry:
         yield registry
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 pytestmark = pytest.mark.usefixtures("jq")
@@ -390,7 +390,7 @@ def apps(draw):
     return files | {"package.json": json.dumps(root)}
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(first=apps(), second=apps())
 def test_a_build_on_the_cache_of_another_gives_what_one_without_a_cache_gives(tmp_path_factory, first, second):
     found = []

@@ -72,6 +72,7 @@ def test_builds_stand_on_the_base_of_their_app_s_channel(built, patched, tmp_pat
     assert (build.attempt, build.channel, build.base) == (1, "next", patched)
     repository, _, digest = patched.partition("@")
     assert base_of(farm, build) == (f"{repository}:next", digest)
+    wait_for(lambda: farm.nodes()[0].has(patched), 30, farm.nodes)  # its next heartbeat says so
     [node] = farm.nodes()
     assert (node.has(stable), node.has(patched)) == (True, True)
     record_property("seen", f"built on {len(node.builders)} bases side by side")

@@ -57,7 +57,7 @@ def test_builds_wait_for_a_signer_without_a_slot_or_a_workspace_and_then_continu
     names = [attempt_name(one, 1) for one in waiting]
     wait_for(lambda: not [name for name in built.node.left_behind() if any(one in name for one in names)], 30, str)
     assert [farm.get(one).state for one in waiting] == [State.RUNNING] * 2
-    wait_for(lambda: all(node.busy == 0 for node in farm.nodes() if node.id == built.node.id), 10, str)
+    wait_for(lambda: all(node.busy == 0 for node in farm.nodes() if node.id == built.node.id), 30, str)
     repositories = [f"apps/{built.tenant}/{app}" for app in ("one", "two")]
     assert not any(farm.registry.has_manifest(name, "latest") for name in repositories)
     with signer_process(farm, [key]):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 from urllib.parse import urlsplit
 
 import pytest
 
 from buildfarm.events import LogLine, LogNow
-from buildfarm.model import State
+from buildfarm.model import Phase, State
 from testkit.builds import Builds, build_node
 from testkit.cluster.proxy import narrow_proxy
+from testkit.serving import free_port
 
 REDIS_BYTES_A_SECOND = 10_000
 # A build's end waits no longer than this for the whole of its log: 30 s on a farm.
@@ -77,7 +77,9 @@ def test_the_newest_state_of_a_bar_is_shown_while_it_runs(built, app, record_pro
     record_property("seen", f"meanwhile {', '.join(states)}; in the log {lines}")
     numbers = [int(text.split()[1].partition("/")[0]) for text in states]
     assert lines == ["Downloading 40/40"]
-    assert 2 <= len(numbers) <= 8 and numbers == sorted(numbers)
+    # A state a second, however long a busy machine takes for the bar.
+    seconds = built.farm.get(build_id).result.phase_seconds[Phase.COMPILE]
+    assert 2 <= len(numbers) <= 4 + seconds and numbers == sorted(numbers)
     assert built.farm.log_streams.now(build_id) == ""
 
 
@@ -85,8 +87,7 @@ def test_the_newest_state_of_a_bar_is_shown_while_it_runs(built, app, record_pro
 def narrow(services, module_farm):
     """A node to which Redis is 10 KB a second away, and what it builds."""
     redis = urlsplit(services.redis_url.get_secret_value())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     credentials = redis.netloc.rpartition("@")[0]
     url = redis._replace(netloc=f"{credentials}@127.0.0.1:{port}" if credentials else f"127.0.0.1:{port}").geturl()
     there = (redis.hostname or "127.0.0.1", redis.port or 6379)

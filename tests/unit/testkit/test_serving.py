@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from testkit.serving import free_port, lasting_ports
+from testkit import serving
+from testkit.serving import lasting_ports
 
 
 def test_ports_that_last_are_none_that_the_system_gives_to_others():
@@ -17,14 +20,6 @@ def test_ports_that_last_are_none_that_the_system_gives_to_others():
     assert all(1024 < port < first for port in found)
 
 
-def test_no_port_is_given_to_two_tests_that_run_side_by_side(monkeypatch):
-    found = []
-    for worker in ("gw0", "gw1", "gw2"):
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
-        found += [free_port() for _ in range(100)]
-    assert len(set(found)) == 300
-
-
 def test_a_port_that_something_listens_on_is_left_out(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -32,3 +27,16 @@ def test_a_port_that_something_listens_on_is_left_out(monkeypatch):
         monkeypatch.setattr("testkit.serving._LASTING", [port])
         with pytest.raises(RuntimeError, match="1 ports are needed, and 0 of 1 are free"):
             lasting_ports(1)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["this process", "another process"])
+def test_a_port_that_was_given_out_is_not_given_out_again_before_anything_listens_on_it(monkeypatch, own):
+    [port] = lasting_ports(1)
+    if own:
+        monkeypatch.setattr(serving, "_LASTING", [port])
+        with pytest.raises(RuntimeError, match="0 of 1 are free"):
+            lasting_ports(1)
+        return
+    code = f"from testkit import serving; serving._LASTING = [{port}]; serving.lasting_ports(1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "0 of 1 are free" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +26,7 @@ RESULT = BuildResult(
 )  # fmt: skip
 WHY = "All slots for builds of the class interactive are busy."
 PLACE = QueuePosition(position=12, wait_seconds=95.0, cause="slot", why=WHY)
+NOW = 1_800_000_000.0  # by the farm's clock
 LINE = LogLine(position="1-0", attempt=1, phase=Phase.COMPILE, text="compiling")
 
 
@@ -35,7 +35,7 @@ def build(state, build_id="new", **fields):
 
 
 def running(seconds=15.0):
-    began = {Phase.PREPARE: time.time() - seconds - 1, Phase.COMPILE: time.time() - seconds}
+    began = {Phase.PREPARE: NOW - seconds - 1, Phase.COMPILE: NOW - seconds}
     return build(State.RUNNING, attempt=1, phase=Phase.COMPILE, phases_began=began, node="node-7.build.example.org")
 
 
@@ -44,7 +44,7 @@ class Farm:
 
     def __init__(self, items, history=3, ahead=0.0):
         self.items, self.asked = items, 0
-        self.database = SimpleNamespace(now=lambda: time.time() + ahead)
+        self.database = SimpleNamespace(now=lambda: NOW + ahead)
         self.history = [build(State.SUCCEEDED, str(number), result=RESULT) for number in range(history)]
 
     def recent(self, limit, *, tenant, app, lost):
@@ -83,7 +83,7 @@ def test_a_running_build_shows_how_far_it_is():
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
 def test_the_farms_clock_counts(ahead):
     """A laptop's clock may be an hour off."""
-    item, at = running(15.0), {Phase.PREPARE: time.time() + ahead - 16, Phase.COMPILE: time.time() + ahead - 15}
+    item, at = running(15.0), {Phase.PREPARE: NOW + ahead - 16, Phase.COMPILE: NOW + ahead - 15}
     item = item.model_copy(update={"phases_began": at})
     assert drawn(item, Farm([item], ahead=ahead))[0].endswith("40 %, about 24 s left")
     assert details_of(Farm([item], ahead=ahead), item)["estimate"]["left_seconds"] == pytest.approx(24, abs=3)

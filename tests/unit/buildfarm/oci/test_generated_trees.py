@@ -22,7 +22,9 @@ def unpacked(stream, into):
     return describe(into / "app")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
 @given(tree=TREES)
 def test_a_layer_gives_back_the_tree_it_was_made_of(tmp_path_factory, tree):
     home = tmp_path_factory.mktemp("tree")

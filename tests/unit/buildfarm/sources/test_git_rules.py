@@ -38,7 +38,11 @@ def tree(tmp_path_factory):
     return top
 
 
-@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     pattern=st.lists(st.sampled_from(TOKENS), min_size=1, max_size=5).map("".join),
     encoding=st.sampled_from(["utf-8", "utf-8", "latin-1"]),

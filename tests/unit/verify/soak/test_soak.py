@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -157,13 +158,13 @@ def test_everything_of_a_soak_has_its_name():
 
 
 def test_the_processes_of_a_soak_are_found_by_its_name():
-    rooms = Rooms("buildfarm-soak-unit")
+    rooms = Rooms(f"buildfarm-soak-{uuid.uuid4().hex[:8]}")
     command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", NODE, rooms.name]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline()
             assert rooms.processes() == [process.pid]
-            assert Rooms("buildfarm-soak-uni").processes() == []
+            assert Rooms(rooms.name[:-1]).processes() == []
         finally:
             process.kill()
 

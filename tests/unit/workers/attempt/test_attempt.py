@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -119,7 +118,7 @@ def test_a_silence_of_redis_is_borne():
         renewed.set()
 
     with make(renew) as progress:
-        assert renewed.wait(5)
+        assert renewed.wait(30)
         progress.check()
 
 
@@ -130,7 +129,7 @@ def test_a_build_has_a_deadline():
 
 def test_what_the_farm_takes_long_for_is_not_the_apps_fault():
     with (
-        make(lambda phase: None, build_seconds=0.05, outage_seconds=0.1) as progress,
+        make(lambda phase: None, build_seconds=0.5, outage_seconds=0.1) as progress,  # it begins to send before its end
         pytest.raises(NodeError, match="could not be sent"),
         progress.phase(Phase.EXPORT),
     ):
@@ -163,7 +162,7 @@ def test_a_logs_thread_starts_with_its_first_line():
         with progress.phase(Phase.DETECT):
             assert threads() == []
         progress.say("a line")
-        assert sent.wait(5)
+        assert sent.wait(30)
         progress.say("another")
         assert len(threads()) == 1
     assert threads() == []
@@ -179,18 +178,17 @@ def test_a_log_that_is_refused_ends_the_attempt():
 
 
 def test_a_log_that_stalls_holds_nobody_up():
-    stalled = threading.Event()
+    written, in_time = threading.Event(), []
 
     def append(phase, lines, batch):
-        stalled.wait(5)
+        in_time.append(written.wait(60))
 
     with make(lambda phase: None, append=append) as progress:
-        started = time.monotonic()
         for _ in range(20):
             progress.write(b"line\n")
             progress.check()
-        assert time.monotonic() - started < 2
-        stalled.set()
+        written.set()
+    assert in_time[0]
 
 
 def test_the_first_reason_to_stop_stands():

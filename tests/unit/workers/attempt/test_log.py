@@ -380,6 +380,7 @@ def test_who_ends_a_build_does_not_wait_for_its_flood():
 def test_a_flood_is_read_at_a_pace_and_a_talkative_build_is_not(monkeypatch, piece, free, slowed):
     slept = [0.0]
     monkeypatch.setattr("workers.attempt.log.time.sleep", lambda seconds: slept.append(slept.pop() + seconds))
+    monkeypatch.setattr("workers.attempt.pace.time", SimpleNamespace(monotonic=lambda: 0.0))
     log = BuildLog(Kept(), limit_bytes=1000)
     for _ in range(free):
         log.write(piece)

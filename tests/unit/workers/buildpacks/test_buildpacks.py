@@ -95,9 +95,9 @@ def test_a_bomb_of_merge_keys_stays_as_small_as_it_is_written():
 
 
 def test_a_procfile_of_spaces_is_read_in_no_time():
-    started = time.perf_counter()
+    started = time.thread_time()
     parse_procfile("web: x" + " " * 60_000 + "y")
-    assert time.perf_counter() - started < 1  # it took over a minute by a backtracking expression
+    assert time.thread_time() - started < 1  # it took over a minute by a backtracking expression
 
 
 def test_a_procfile_wins_as_a_whole_or_type_by_type():

@@ -160,10 +160,11 @@ def test_a_drain_ends_the_download_of_a_cache_and_the_build(registry, cache, tmp
 
 
 def test_a_drain_ends_the_wait_for_a_registry_that_is_away(cache, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    silent = socket.socket()  # bound, so that nothing else can listen there
+    silent.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{silent.getsockname()[1]}"
     started = time.monotonic()
-    with Registry(url, patience_seconds=600) as registry:
+    with silent, Registry(url, patience_seconds=600) as registry:
         caches(registry, tmp_path).during(Drain(2)).save(REQUEST, "stack", ["python"], cache, None)
         with pytest.raises(NodeStopped):
             caches(registry, tmp_path).during(Drain(2)).restore(REQUEST, "stack", None, Box())

@@ -27,14 +27,16 @@ def become(folder, command, environment, rest=b""):
         check=False,
         cwd="/",
         env={"PATH": "/usr/bin:/bin"},
-        timeout=10,
+        timeout=60,
     )
     assert done.stdout[:1] == b".", "it says that it has its command"
     done.stdout = done.stdout[1:]
     return done
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=15
+)
 @given(arguments=st.lists(WORDS, max_size=4), value=WORDS, rest=st.binary(max_size=50))
 def test_it_becomes_any_command_and_leaves_its_input_whole(tmp_path, arguments, value, rest):
     done = become(tmp_path, [*SHOW, *arguments], {"VALUE": value}, rest)
@@ -57,14 +59,14 @@ def test_its_end_is_the_commands_end(tmp_path):
 
 
 def test_without_a_command_it_just_ends():
-    assert subprocess.run(waiting_command(), input=b"", check=False, timeout=10).returncode == 0
+    assert subprocess.run(waiting_command(), input=b"", check=False, timeout=60).returncode == 0
 
 
 def test_it_runs_nothing_before_it_is_told_to_go_on(tmp_path):
     waiting = [word.replace("/app", str(tmp_path)) for word in waiting_command()]
     made = tmp_path / "made"
     done = subprocess.run(
-        waiting, input=head_of(["touch", str(made)], {}), capture_output=True, check=False, timeout=10
+        waiting, input=head_of(["touch", str(made)], {}), capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, b".")
     assert not made.exists()

@@ -30,7 +30,7 @@ class Engine:
 
     def warm(self, reference):
         self.asked.append(reference)
-        self.free.wait(10)
+        self.free.wait(60)
         if reference in self.gone:
             raise RegistryError("It is not there.")
         return builder(reference)
@@ -57,7 +57,7 @@ def until_ready(follower, *arguments):
         follower.follow(*arguments)
         return not follower.missing
 
-    wait_for(ready, 10)
+    wait_for(ready, 30)
 
 
 def test_with_one_channel_it_is_the_promoted_builder(engine):
@@ -70,7 +70,7 @@ def test_with_one_channel_it_is_the_promoted_builder(engine):
     assert told(node) == ({"stable": "first"}, ["first"]), "builds go on with the old one"
     assert (node.missing, node.named()) == (("second",), {"first", "second"})
     engine.free.set()
-    wait_for(lambda: node.builders.current.reference == "second", 10)  # at once, not at the next heartbeat
+    wait_for(lambda: node.builders.current.reference == "second", 30)  # at once, not at the next heartbeat
     assert told(node) == ({"stable": "second"}, ["second"])
     assert engine.asked == ["second"]
 
@@ -107,7 +107,7 @@ def test_one_that_cannot_be_pulled_keeps_no_other_and_is_not_asked_for_all_the_t
         node.follow(wanted)
         return node.missing == ("gone",)
 
-    wait_for(ready, 10)
+    wait_for(ready, 30)
     for _ in range(5):
         node.follow(wanted)
     assert sorted(engine.asked) == ["gone", "newer"]
@@ -121,7 +121,7 @@ def test_while_the_disk_lacks_room_only_the_stable_one_is_pulled(engine):
         node.follow(wanted)
         return node.missing == ("newer",)
 
-    wait_for(ready, 10)
+    wait_for(ready, 30)
     node.follow(wanted)
     assert engine.asked == ["second"]
 
@@ -131,9 +131,11 @@ def test_a_new_stable_one_does_not_wait_for_another_channel_s(engine):
     node = follower(engine)
     node.follow({"stable": "first", "next": "newer", "last": "newest"})
     node.follow({"stable": "first", "next": "newer", "last": "newest"})
+    wait_for(lambda: engine.asked, 30)
     assert engine.asked == ["newer"], "the others are pulled one at a time"
     for _ in range(2):
         node.follow({"stable": "second", "next": "newer", "last": "newest"})
+    wait_for(lambda: len(engine.asked) > 1, 30)
     assert engine.asked == ["newer", "second"]
     engine.free.set()
     until_ready(node, {"stable": "second", "next": "newer", "last": "newest"})

@@ -108,7 +108,7 @@ def test_builds_are_handed_back_when_the_grace_time_is_over():
     drain = Drain(attempts, 0.01, logger(), lambda restart: None)
     with attempts.entered("a-1", "a", running):
         drain.signalled()
-        assert handed_back.wait(5)
+        assert handed_back.wait(30)
 
 
 def test_a_slot_that_does_not_let_go_ends_the_process(monkeypatch):
@@ -119,7 +119,7 @@ def test_a_slot_that_does_not_let_go_ends_the_process(monkeypatch):
     monkeypatch.setattr(os, "kill", lambda pid, number: drain.signalled() if number == signal.SIGTERM else None)
     with attempts.entered("a-1", "a", Running()):
         drain.ask(restart=True)
-        assert gone.wait(5)
+        assert gone.wait(30)
     assert left == [True]
 
 

@@ -50,11 +50,14 @@ def upkeep(pool, *, accepting=True, available=50):
 
 
 def test_it_is_filled_at_once_when_a_build_has_ended():
-    pool = Pool(taken=0.0)
-    pool.due.set()
-    started = time.monotonic()
-    upkeep(pool).tend()
-    assert time.monotonic() - started < 0.4
+    seconds = []
+    for _ in range(3):  # the quickest counts: a busy machine may stand still
+        pool = Pool(taken=0.0)
+        pool.due.set()
+        started = time.monotonic()
+        upkeep(pool).tend()
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < 0.4
     assert pool.done == ["fill image", "remove used"]
     assert not pool.due.is_set()
 
