@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zlib
@@ -21,7 +22,7 @@ from buildfarm.releases.rollouts.rules.states import AppState, Phase, Rollout
 from buildfarm.releases.rollouts.store import ROLLOUTS_MAX, Rollouts, digests_of_rollouts
 from buildfarm.releases.rollouts.views import RolloutView
 from buildfarm.store import OnlyIf
-from testkit.builds import Builds, wait_for, write_files
+from testkit.builds import Builds, gateway_of, wait_for, write_files
 from testkit.registry.deployed import Deployed
 from workers.caches.facts.notes import ImageNotes
 
@@ -171,12 +172,19 @@ def test_a_held_app_is_named_and_not_rebuilt(shop):
         shop.farm.release_app(shop.built.tenant, "still")
 
 
-def test_a_rebuild_is_accepted_only_if_nothing_is_newer(shop):
+@pytest.fixture
+def silent(shop):
+    """The address of an archive that never comes: a build of it is open until it is cancelled."""
+    with socket.create_server((gateway_of(shop.farm.settings.sandbox_network), 0)) as server:
+        yield "http://{}:{}/a.tar".format(*server.getsockname())
+
+
+def test_a_rebuild_is_accepted_only_if_nothing_is_newer(shop, silent):
     farm, planned = shop.farm, shop.looked(shop.farm.plan_rebuild(LODASH, RULES))
     revision = Rollouts(farm.database).get(planned.id).revision
     request = BuildRequest(
         tenant=shop.built.tenant, app="none", build_class="bulk",
-        source={"kind": "archive", "url": "https://example.com/a.tar", "sha256": "a" * 64},
+        source={"kind": "archive", "url": silent, "sha256": "a" * 64},
     )  # fmt: skip
     newest = shop.image("none")
     for only_if in (
@@ -194,6 +202,7 @@ def test_a_rebuild_is_accepted_only_if_nothing_is_newer(shop):
     accepted = farm.submit_if(OnlyIf(newest, planned.id, revision), request, "feed")
     assert farm.submit_if(OnlyIf("", "r999", 1), request, "feed").id == accepted.id, "the same one"
     farm.cancel(accepted.id)
+    shop.built.ended(accepted.id)
 
 
 def test_plans_that_were_never_started_make_room_before_rollouts_that_were(farm):
