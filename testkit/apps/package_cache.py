@@ -56,7 +56,7 @@ class PackageCache:
     def counted(self, what: str, kind: str = "") -> int:
         """Return a counter, such as ``upstream_bytes``, of one kind or of all, with all that was asked so far."""
         url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        return settled(lambda: summed(httpx.get(url, trust_env=False).text, what, kind))
+        return settled(lambda: summed(httpx.get(url, trust_env=False, timeout=30).text, what, kind))
 
     def answers(self) -> bool:
         """Whether it does."""

@@ -177,7 +177,7 @@ def test_every_page_keeps_wcag_aa(live, chromium, token, dark, phone):
 
 def test_the_form_takes_no_other_sites_word(live, token):
 
-    with httpx.Client(base_url=live.api.url, trust_env=False) as browser:
+    with httpx.Client(base_url=live.api.url, trust_env=False, timeout=30) as browser:
         assert browser.post("/sign-in", data={"token": token}).status_code == 303
         forged = {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "cross-site"}
         assert browser.post("/builds/0123456789abcdef/cancel", headers=forged).status_code == 403

@@ -138,7 +138,7 @@ def test_over_http_a_tenant_sees_its_own_images_alone(shop):
                     own.sbom(image)
                 told.append(raised.value.message.replace(image, "IMAGE"))
             assert set(told) == {"There is no image IMAGE."}
-        with httpx.Client(base_url=api.url, trust_env=False) as tab:
+        with httpx.Client(base_url=api.url, trust_env=False, timeout=30) as tab:
             tab.post("/sign-in", data={"token": api.token("shop", "read")})
             text = tab.get("/where", params={"q": "npm/lodash@<5"}).text
             assert "/apps/shop/old" in text

@@ -81,7 +81,7 @@ def test_metrics_say_what_alerts_need(api, fleet):
     rules = Parameters(cohorts=("100%",), failure_budget=1, report_timeout_seconds=0.001)
     rollout = fleet.start(rules=rules)
     fleet.turn()
-    told = httpx.get(api.metrics_url, trust_env=False).text
+    told = httpx.get(api.metrics_url, trust_env=False, timeout=30).text
     assert 'buildfarm_rollouts{phase="paused"} 1.0' in told
     assert 'buildfarm_rollout_apps{state="announced"} 10.0' in told
     assert "buildfarm_rollout_silent_apps 10.0" in told

@@ -118,7 +118,7 @@ def test_a_reader_learns_where_to_go_on_though_no_change_is_its_own(fleet, api):
     [change] = fleet.farm.image_changes("0")
     for tenant, count in (("shop", 1), ("another", 0)):
         headers = {"Authorization": f"Bearer {api.token(tenant, 'read')}"}
-        answer = httpx.get(f"{api.url}/v1/images/changes", params={"after": "0"}, headers=headers)
+        answer = httpx.get(f"{api.url}/v1/images/changes", params={"after": "0"}, headers=headers, timeout=30)
         assert (len(answer.json()), answer.headers["Buildfarm-Position"]) == (count, change.position)
 
 
