@@ -226,11 +226,11 @@ def wait_for(check: Callable[[], object], seconds: float, told: Callable[[], obj
 def promised(seconds: float) -> float:
     """How long a test allows for what the farm promises within so many seconds.
 
-    That long on a quiet machine (`make faults`), three times as long where tests run beside other work, and a second
-    more at least: so long such a machine may stand still. A promise that is broken is broken by far: what should be
+    That long on a quiet machine (`make faults`), three times as long where tests run beside other work, and 0.7 s more
+    at least: such a machine may stand still for a moment. A promise that is broken is broken by far: what should be
     pushed is polled, what should end at once waits for a lease.
     """
-    return seconds if os.environ.get("BUILDFARM_TESTS_STRICT") else max(3 * seconds, seconds + 1)
+    return seconds if os.environ.get("BUILDFARM_TESTS_STRICT") else max(3 * seconds, seconds + 0.7)
 
 
 def repeats(few: int, many: int) -> int:

@@ -64,6 +64,8 @@ def test_the_last_node_of_an_app_is_killed_with_an_offer(fleet, seen):
     last = fleet.succeeded_once(fleet.submit(app="again"))
     machine = fleet.cluster.node(last.node)
     wait_for_node(fleet.farm, machine, lambda node: not node.builds)
+    [seen_at] = [node.seen_at for node in fleet.farm.nodes() if node.id == machine.id]
+    wait_for_node(fleet.farm, machine, lambda node: node.seen_at > seen_at)  # a heartbeat of just now
     # It claims nothing from now on, and its last heartbeat says for some seconds that it has room.
     machine.signal_worker(signal.SIGSTOP)
     end_pops(fleet)  # so that Redis hands it no message; those of other nodes begin anew
