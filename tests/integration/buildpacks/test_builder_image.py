@@ -61,7 +61,7 @@ def run_in_builder(services):
     """``run(script)`` in one container of the builder, as the user that apps have."""
     host = services.registry_url.partition("://")[2]
     image = f"{host}/{services.builder}"
-    start = ["docker", "run", "--detach", "--rm", "--entrypoint", "sleep", "--network=none", image, "infinity"]
+    start = ["docker", "run", "--detach", "--entrypoint", "sleep", "--network=none", image, "infinity"]
     container = subprocess.run(start, check=True, capture_output=True, text=True).stdout.strip()
 
     def run(script):
@@ -69,7 +69,7 @@ def run_in_builder(services):
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     yield run
-    subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)
+    subprocess.run(["docker", "rm", "--force", "--volumes", container], check=True, capture_output=True)
 
 
 def test_every_tool_runs(run_in_builder):
