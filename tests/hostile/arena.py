@@ -50,6 +50,7 @@ LIMITS = {
     "BUILDFARM_PIDS_MAX": "128",
     # What is there after a build was left behind by it.
     "BUILDFARM_WARM_SANDBOXES": "0",
+    "BUILDFARM_LAYER_FACTS": "false",  # or the node would read the whole builder, and a reading looks like a leak
 }
 
 
