@@ -197,10 +197,9 @@ def test_exit_codes_are_passed_through(start, record_property, command, code):
 @pytest.mark.kind("start")
 @pytest.mark.parametrize("name", ["HUP", "USR1", "INT", "QUIT", "WINCH"])
 def test_other_signals_reach_the_app_too(start, record_property, name):
-    program = (
-        f"import signal, sys\nsignal.signal(signal.SIG{name}, lambda *_: sys.exit(5))\nprint('READY', flush=True)\n"
-    )
-    ended = start("python3 s.py", {"s.py": program + "signal.pause()\n"}, stop=True, options=("--stop-signal", name))
+    program = f"import signal, sys, time\nsignal.signal(signal.SIG{name}, lambda *_: sys.exit(5))\n"
+    program += "print('READY', flush=True)\nwhile True: time.sleep(0.02)\n"  # no pause(), which would miss a signal
+    ended = start("python3 s.py", {"s.py": program}, stop=True, options=("--stop-signal", name))
     record_property("seen", f"exit {ended.code} of its own")
     assert ended.code == 5
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[3] / "images/builder/programs/init.c"
-# Says that it is ready, and when it is asked to stop takes its leave with 9.
+# Says that it is ready, and when it is asked to stop takes its leave with 9. It does not call pause(), which a signal
+# just before it does not end.
 SERVER = """
-import signal, sys
+import signal, sys, time
 def leave(*_):
     print("leaves", flush=True)
     sys.exit(9)
 signal.signal(signal.SIGTERM, leave)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.02)
 """
 
 
@@ -34,7 +35,10 @@ def stopped(*command):
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        return process.stdout.read(), process.wait(20)
+        try:
+            return process.communicate(timeout=60)[0], process.returncode
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
