@@ -63,10 +63,11 @@ class Building:
             self.leases.fail(lease, FAILURE)
             return
         request = self.farm.get(lease.build_id).request
-        result = self._result(lease, request.repository, number)
+        result, manifest = self._result(lease, request.repository, number)
         self.leases.publish(lease, request.target, result)
+        sent = {str(result.digest): (media_types("oci").manifest, manifest)}
         self.farm.registry.move_tag(
-            request.repository, request.tag, lambda: self.farm.records.tag_target(request.target)
+            request.repository, request.tag, lambda: self.farm.records.tag_target(request.target), sent
         )
         self.leases.succeed(lease, result, input_digest=input_digest(request, BUILDER, self.farm.settings))
 
@@ -81,8 +82,8 @@ class Building:
             spool.add(Phase.COMPILE, line)
         spool.sent(first, len(lines), self.spools.logs.append(lease, Phase.COMPILE, lines, batch))
 
-    def _result(self, lease: Lease, repository: str, number: int) -> BuildResult:
-        """Pushes the image."""
+    def _result(self, lease: Lease, repository: str, number: int) -> tuple[BuildResult, bytes]:
+        """Pushes the image; returns its manifest too."""
         types, registry, layer = media_types("oci"), self.farm.registry, made.layer_of(number)
         digest = registry.put_blob(repository, layer, look=False)
         config = {
@@ -96,7 +97,8 @@ class Building:
             (Descriptor(types.layers["none"], digest, len(layer)),),
         ).encode()
         image: Digest = registry.put_manifest(repository, manifest, types.manifest, tag=None)
-        return BuildResult(
+        result = BuildResult(
             repository=repository, digest=image, tag="latest", layers=(), uploaded_bytes=len(layer),
             phase_seconds={Phase.COMPILE: 0.1}, node=self.farm.settings.node_id, attempt=lease.attempt,
         )  # fmt: skip
+        return result, manifest

@@ -68,7 +68,7 @@ class Plan:
             "retain_image_days": life / 4 / DAY,
             "retain_source_days": life / 4 / DAY,
             "collect_grace_seconds": life / 8,
-            "collect_every_seconds": life / 12,
+            "collect_every_seconds": life / 6,
             "build_seconds": life / 16,
             "outage_seconds": life / 16,
             "lease_seconds": 60,  # leases are not renewed here

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
-from buildfarm.events import LogLine
 from buildfarm.model import Phase
+from buildfarm.store.archive.log_text import GROUP_LINES, LineGroup
 
 LARGE_BYTES = 64 * 1024  # of text: a smaller log is archived from Redis, where all of it is
+
+Positions = tuple[int, int, str]  # of lines in Redis: the first line's number, how many, and the first's position
 
 
 @dataclass
@@ -27,7 +32,7 @@ class Spool:
     lines: int = 0
     text_bytes: int = 0
     announced: bool = False
-    positions: list[tuple[int, int, str]] = field(default_factory=list)  # first line, how many, the first's position
+    positions: list[Positions] = field(default_factory=list)
     _file: IO[bytes] | None = None
     _given_up: bool = False
 
@@ -45,7 +50,7 @@ class Spool:
         try:
             if self._file is None:
                 self._file = self.path.open("wb")
-            self._file.write(json.dumps([phase, text]).encode() + b"\n")
+            self._file.write(f'["{phase}",{json.dumps(text)}]\n'.encode())
         except OSError as error:
             self._give_up(error)
 
@@ -79,21 +84,42 @@ class Spool:
         self.path.unlink(missing_ok=True)
 
 
-def read_lines(path: Path, attempt: int, positions: list[tuple[int, int, str]]) -> Iterator[LogLine]:
+def read_groups(path: Path, attempt: int, positions: Sequence[Positions]) -> Iterator[LineGroup]:
     """The lines of a spool, with the positions that they have in Redis; others follow the line before.
 
     Raises OSError and ValueError.
     """
-    known = iter(positions)
-    first, count, start = next(known, (-1, 0, ""))
     last = "0-0"
     with path.open("rb") as file:
-        for number, content in enumerate(file):
-            while first >= 0 and number >= first + count:
-                first, count, start = next(known, (-1, 0, ""))
-            last = moved(start, number - first) if 0 <= first <= number else moved(last, 1)
-            phase, text = json.loads(content)
-            yield LogLine(position=last, attempt=attempt, phase=phase, text=text)
+        for count, start in _spans(positions):
+            left, position = count, start or moved(last, 1)
+            while left > 0 and (entries := _entries(file, min(left, GROUP_LINES))):
+                left -= len(entries)
+                for phase, run in groupby(entries, itemgetter(0)):
+                    texts = [text for _, text in run]
+                    yield LineGroup(position, attempt, Phase(phase), texts)
+                    position = moved(position, len(texts))
+            last = moved(position, -1)
+
+
+def _spans(positions: Sequence[Positions]) -> Iterator[tuple[int, str]]:
+    """How many lines come next, and the first one's position; empty if they follow the line before."""
+    number = 0
+    for first, count, start in positions:
+        if first > number:
+            yield first - number, ""
+        begin = max(first, number)
+        yield first + count - begin, moved(start, begin - first)
+        number = max(begin, first + count)
+    yield sys.maxsize, ""
+
+
+def _entries(file: IO[bytes], most: int) -> list[list[str]]:
+    """The next lines, as phase and text. Decoding them at once takes a fifth of the time of one after another."""
+    found: list[list[str]] = json.loads(b"[" + b",".join(islice(file, most)) + b"]")
+    if not all(type(one) is list and [*map(type, one)] == [str, str] for one in found):
+        raise ValueError("A line of the spool is not a phase and a text.")
+    return found
 
 
 def moved(position: str, by: int) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 
 from buildfarm.oci.registry import Registry
 from buildfarm.store import Lease, Logs
-from buildfarm.store.archive.log_text import encode_log
+from buildfarm.store.archive.log_text import encode_grouped
 from buildfarm.store.archive.sent_logs import repository_of_logs
 from buildfarm.telemetry import Logger
-from workers.attempt.spool import Spool, read_lines
+from workers.attempt.spool import Spool, read_groups
 
 SPOOLS_SECONDS = 1.0
 
@@ -76,7 +76,7 @@ class Spools:
             return
         try:
             positions = [tuple(known) for known in told["positions"]]
-            content = encode_log(read_lines(note.with_suffix(".log"), told["attempt"], positions))
+            content = encode_grouped(read_groups(note.with_suffix(".log"), told["attempt"], positions))
         except (OSError, ValueError) as error:
             self._lose(told, str(error))
         else:
