@@ -19,7 +19,7 @@ SETTLE_SECONDS = 5.0  # a registry that has found all blobs of a manifest has wr
 
 @dataclass(frozen=True)
 class Budget:
-    """What one collection may do at most; the next one goes on."""
+    """What one collection may do at most, after it knows what can go; the next one goes on."""
 
     freed_bytes: float = float("inf")
     seconds: float = float("inf")
@@ -49,7 +49,7 @@ def collect(
     with storage.locked():
         recovered = recover(storage)
         plan = make_plan(storage, named, rules)
-        run = Removal(storage, plan, Aside.open(storage), started + budget.seconds)
+        run = Removal(storage, plan, Aside.open(storage), time.monotonic() + budget.seconds)
         run.take(within(plan.blobs, budget.freed_bytes))
         if run.manifests or run.blobs or run.links:
             time.sleep(settle_seconds)

@@ -6,6 +6,7 @@ import fcntl
 import random
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from buildfarm.gc.collect import Budget, collect
 from buildfarm.gc.files import trash
 from buildfarm.gc.files.aside import Aside
 from buildfarm.gc.files.trash import left_over
+from buildfarm.gc.plan import make_plan
 from buildfarm.gc.storage import Storage
 from testkit.registry.disk import Disk
 
@@ -253,6 +255,19 @@ def test_without_time_nothing_goes(disk, storage):
     before = picture(storage)
     done = run(storage, budget=Budget(seconds=0))
     assert (done.manifests, done.blobs, picture(storage)) == (0, 0, before)
+
+
+def test_reading_a_large_registry_takes_nothing_of_the_time(disk, storage, monkeypatch):
+    garbage(disk)
+    clock = SimpleNamespace(now=time.monotonic())
+    monkeypatch.setattr("buildfarm.gc.collect.time.monotonic", lambda: clock.now)
+
+    def slowly(*args):
+        clock.now += 1000
+        return make_plan(*args)
+
+    monkeypatch.setattr("buildfarm.gc.collect.make_plan", slowly)
+    assert run(storage, budget=Budget(seconds=600)).freed_bytes > 0
 
 
 def test_two_collections_do_not_run_at_once(disk, storage):

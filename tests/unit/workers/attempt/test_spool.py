@@ -147,5 +147,5 @@ def test_lines_whose_positions_were_reported_twice_are_there_once(tmp_path):
 @pytest.mark.parametrize("line", ['["nope","a"]', '["compile",5]', '"ab"', "7", '["compile"]', "{}", '["compile","a"'])
 def test_a_spool_with_a_damaged_line_is_not_archived(tmp_path, line):
     (tmp_path / "b-1.log").write_text(f'["compile","before"]\n{line}\n')
-    with pytest.raises(ValueError, match="line of the spool|not a valid Phase|Expecting"):
+    with pytest.raises(ValueError, match=r"line of the spool|not a valid Phase|Expecting"):
         list(read_groups(tmp_path / "b-1.log", 1, []))
