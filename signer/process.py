@@ -46,6 +46,7 @@ def run(settings: Settings) -> None:
         threads = [threading.Thread(target=serve, args=(work, stop, log), name=f"signer-{n}") for n in range(THREADS)]
         threads.append(threading.Thread(target=repeat, args=(work.claims.renew, RENEW_SECONDS, stop, log)))
         threads.append(threading.Thread(target=repeat, args=(tell_keys, _KEYS_SECONDS, stop, log)))
+        threads.append(threading.Thread(target=repeat, args=(work.attaching.tidy, _KEYS_SECONDS, stop, log)))
         if settings.signs:
             look = UnsignedImages(work, stop).look
             threads.append(threading.Thread(target=repeat, args=(look, LOOK_SECONDS, stop, log)))
@@ -62,8 +63,8 @@ def serve(work: Work, stop: threading.Event, log: Logger) -> None:
     """Do requests as they come. A failed one stays in Redis, and comes again after its claim has ended."""
     while not stop.is_set():
         try:
-            if not work.turn():
-                work.requests.wait()
+            if not work.turn() and (repository := work.requests.wait()):
+                work.prepare(repository)
         except BuildfarmError as error:
             log.warning("request_put_off", code=error.code, reason=error.message)
             stop.wait(_AFTER_FAILURE_SECONDS)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from buildfarm.errors import BuildfarmError, LeaseLost, UnsignableError
+from buildfarm.errors import BuildfarmError, LeaseLost, RegistryError, UnsignableError
 from buildfarm.farm import Farm
 from buildfarm.model import BuildResult, Failure, Fault, Phase, State, place_of
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
@@ -28,6 +28,7 @@ from signer.report import Report
 from signer.rules import Expected
 
 _AGAIN_SECONDS = 2.0  # until a refused build is tried again
+_NAME_CHARS = 200  # of what a node announces, in the log
 _BUGS_MAX = 20  # claims that end in a bug, which are 15 s apart
 
 _Sent = Mapping[str, tuple[str, bytes]]
@@ -60,6 +61,13 @@ class Work:
         """What it states about images."""
         mode = self.farm.settings.provenance
         return Provenance(self.farm.registry.host, is_laptop=mode == "laptop", is_off=mode == "off")
+
+    def prepare(self, repository: str) -> None:
+        """An image of this repository is likely to come soon; what this fails on, its signing will report."""
+        try:
+            self.attaching.expect(repository, statements=0 if self.provenance.is_off else 1)
+        except (RegistryError, ValueError) as error:  # a node names the repository
+            self.logger.info("uploads_not_opened", repository=repository[:_NAME_CHARS], reason=str(error))
 
     def turn(self) -> bool:
         """Do the oldest request that is due; False if there is none.

@@ -49,7 +49,7 @@ def send_layer(
 
 def send_bytes(connection: Connection, repository: str, content: bytes) -> Digest:
     """Send a small blob, once."""
-    digest, session = Digest.of(content), _open(connection, repository)
+    digest, session = Digest.of(content), open_session(connection, repository)
     try:
         session.finish(digest, content)
     except BaseException:
@@ -87,7 +87,7 @@ def mount(connection: Connection, repository: str, digest: Digest, from_reposito
     if response.status_code == 201:
         return True
     # It opened an upload session instead, which will never be filled.
-    _Session(connection, _location(connection, response)).cancel()
+    Session(connection, _location(connection, response)).cancel()
     return False
 
 
@@ -99,10 +99,10 @@ def check_answer(connection: Connection, response: httpx.Response, digest: Diges
 
 
 @contextlib.contextmanager
-def _session(connection: Connection, repository: str) -> Iterator[Future[_Session]]:
+def _session(connection: Connection, repository: str) -> Iterator[Future[Session]]:
     """An upload that opens while the block makes what it sends; leaving the block with an error cancels it."""
     with ThreadPoolExecutor(1, "upload") as side:
-        opening = side.submit(_open, connection, repository)
+        opening = side.submit(open_session, connection, repository)
         try:
             yield opening
         except BaseException:
@@ -111,29 +111,33 @@ def _session(connection: Connection, repository: str) -> Iterator[Future[_Sessio
             raise
 
 
-def _open(connection: Connection, repository: str) -> _Session:
+def open_session(connection: Connection, repository: str) -> Session:
+    """Open an upload, once."""
     response = connection.request("POST", _uploads(repository), expect=(202,))
-    return _Session(connection, _location(connection, response))
+    return Session(connection, _location(connection, response))
 
 
 @dataclass
-class _Session:
-    """``location`` is where the next request of this upload goes; each response names a new one."""
+class Session:
+    """An open upload. ``location`` is where its next request goes; each response names a new one."""
 
     connection: Connection
     location: str
 
     def append(self, pieces: Iterable[bytes]) -> None:
+        """Send more of the blob."""
         response = self.connection.request("PATCH", self.location, expect=(202,), content=pieces, headers=_OCTETS)
         self.location = _location(self.connection, response)
 
     def finish(self, digest: Digest, content: bytes = b"") -> None:
+        """Send the rest, and keep the blob."""
         # The location may have its own query, which must be kept as it is.
         url = f"{self.location}{'&' if '?' in self.location else '?'}digest={digest}"
         response = self.connection.request("PUT", url, expect=(201,), content=content, headers=_OCTETS)
         check_answer(self.connection, response, digest)
 
     def cancel(self) -> None:
+        """Give the upload up; raises nothing."""
         with contextlib.suppress(RegistryError):
             self.connection.request("DELETE", self.location, expect=(204,), timeout_seconds=_CANCEL_SECONDS)
 

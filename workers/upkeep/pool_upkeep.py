@@ -11,6 +11,7 @@ from workers.builder import Builders
 from workers.sandbox.pool import SandboxPool
 
 _WAIT_SECONDS = 0.5
+_SIGNING_SECONDS = 0.15  # after a build was handed over: signing takes as long as removing a sandbox keeps a processor
 _QUIET_SECONDS = 1.0  # after a build has begun; most that change little have ended by then
 _SHARE_MIN = 0.1  # of this machine's memory; with less available no sandbox waits
 _MEMORY_EACH_BYTES = 1024**3  # a waiting sandbox takes about 25 MB; it has builds beside it
@@ -25,6 +26,8 @@ class PoolUpkeep:
     builders: Builders
     accepting: Callable[[], bool]
     meminfo: Callable[[], str] = _MEMORY.read_text
+    signs: bool = False  # builds that end here go on at the signer, which may be on this machine
+    pause: Callable[[float], object] = time.sleep
 
     def tend(self) -> None:
         """Waits for the end of a build, or for a moment; then does what there is to do. Raises NodeError.
@@ -32,6 +35,8 @@ class PoolUpkeep:
         What a build used goes first, for something may still run in it; unless the next build would find nothing ready.
         """
         ended = self.pool.due.wait(_WAIT_SECONDS)
+        if ended and self.signs:
+            self.pause(_SIGNING_SECONDS)
         self.pool.due.clear()
         try:
             if self.pool.has_ready:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from buildfarm.errors import RegistryError
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
+from buildfarm.oci.manifest import INDEX_TYPES, Descriptor, Manifest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
 from buildfarm.oci.signatures.bundle import Bundle
 from buildfarm.oci.signatures.dsse import COSIGN_SIGN, Statement
+from buildfarm.oci.signatures.open_uploads import UploadsAhead
 from buildfarm.oci.signatures.provenance import repeats, replaced
+from buildfarm.oci.signatures.sending import Attached, Sending
 from buildfarm.oci.signatures.shared_blobs import SharedBlobs
 from buildfarm.oci.signatures.signer import Signer
 
-_THREADS = 32  # for all images at once: those whose requests are tried again must not hold all of them
+_THREADS = 64  # for all images at once: those whose requests are tried again must not hold all of them
 _TRIES = 5  # of an index that another writer changes meanwhile
 
 
@@ -58,9 +60,22 @@ class Attaching:
     signers: Sequence[Signer]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "attach"), repr=False)
     _shared: SharedBlobs = field(init=False, repr=False)
+    _ahead: UploadsAhead = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_shared", SharedBlobs(self.registry))
+        object.__setattr__(self, "_ahead", UploadsAhead(self.registry))
+
+    def expect(self, repository: str, statements: int) -> None:
+        """An image of this repository is about to be signed, with so many statements beside its signatures.
+
+        Opens the uploads for that. Raises RegistryError, and ValueError for a bad name.
+        """
+        self._ahead.expect(repository, 1 + len(self.signers) * (1 + statements))
+
+    def tidy(self) -> None:
+        """Cancel uploads of what was expected and did not come; raises nothing. For a thread that does so regularly."""
+        self._ahead.tidy()
 
     def sign(self, image: Unsigned, *, is_new: bool = False, more: Sequence[Statement] = ()) -> None:
         """Push the image's signatures, and ``more`` statements about it beside them.
@@ -72,30 +87,30 @@ class Attaching:
         tag, index_tag = simple.tag_of(digest), referrers.tag_of(digest)
         statements = (Statement(digest, COSIGN_SIGN, {}, image.name), *more)
         looking = [self._pool.submit(self._manifest, repository, name) for name in (tag, index_tag)]
-        early = self._parts(image, statements, NOTHING, tag) if is_new else Parts([], [], [])
-        self._side_by_side(self._sends(repository, early))
-        signatures, index = (one.result() for one in looking)
-        # What cannot be read counts as absent, and is replaced.
-        found = Present(simple.readable(signatures), referrers.readable(index))
-        parts = early if is_new and found == NOTHING else self._parts(image, statements, found, tag)
-        parts = replace(parts, blobs=[blob for blob in parts.blobs if blob not in early.blobs])
-        self._push(repository, parts, index_tag, found.index)
+        with self._sending(repository) as sending:
+            early = self._parts(image, statements, NOTHING, tag) if is_new else Parts()
+            sending.begin(early.attached)
+            signatures, index = (one.result() for one in looking)
+            # What cannot be read counts as absent, and is replaced.
+            found = Present(simple.readable(signatures), referrers.readable(index))
+            parts = early if is_new and found == NOTHING else self._parts(image, statements, found, tag)
+            self._push(sending, parts, index_tag, found.index)
 
     def _parts(self, image: Unsigned, statements: Sequence[Statement], found: Present, tag: str) -> Parts:
         """What is still to be pushed."""
         before = found.signatures
         signatures = simple.simple_signatures(image.subject.digest, image.reference, self.signers, before)
         parts = self._missing(image, statements, found.index)
-        if signatures.manifest != before:
-            parts.blobs.append(signatures.payload)
-            parts.manifests.append((signatures.manifest, tag))
-        return parts
+        if signatures.manifest == before:
+            return parts
+        return replace(parts, attached=[*parts.attached, Attached(signatures.payload, signatures.manifest, tag)])
 
     def attach(self, image: Unsigned, statement: Statement) -> None:
         """Push a signed statement about the image, as a bundle for each key. Raises RegistryError and SetupError."""
         index_tag = referrers.tag_of(image.subject.digest)
         index = referrers.readable(self._manifest(image.repository, index_tag))
-        self._push(image.repository, self._missing(image, [statement], index), index_tag, index)
+        with self._sending(image.repository) as sending:
+            self._push(sending, self._missing(image, [statement], index), index_tag, index)
 
     def _missing(self, image: Unsigned, statements: Sequence[Statement], index: bytes | None) -> Parts:
         """The statements by each key that has not signed them yet, and what they replace."""
@@ -108,33 +123,22 @@ class Attaching:
                 if not any(repeats(said, statement) for said in known.values()):
                     bundles.append(Bundle.sign(statement, image.subject, signer))
                     gone.update(replaced(known, statement))
-        return replace(_parts_of(bundles), gone=frozenset(gone))
+        return Parts([Attached(one.blob, one.manifest) for one in bundles], [one.entry for one in bundles], gone)
 
-    def _push(self, repository: str, parts: Parts, index_tag: str, index: bytes | None) -> None:
-        """Each step needs what the one before has pushed; within a step, all goes side by side."""
-        self._side_by_side(self._sends(repository, parts))
-        self._side_by_side([partial(self._put, repository, *one) for one in parts.manifests])
+    def _push(self, sending: Sending, parts: Parts, index_tag: str, index: bytes | None) -> None:
+        """The index comes after all that it lists."""
+        sending.finish(parts.attached)
         if parts.entries:
-            self._list(repository, index_tag, parts, index)
+            self._list(sending.repository, index_tag, parts, index)
 
-    def _sends(self, repository: str, parts: Parts) -> list[Callable[[], object]]:
-        """The blobs, and those that all signatures of a repository share."""
-        sends: list[Callable[[], object]] = [partial(self._shared.bring, repository)] if parts.manifests else []
-        return [partial(self.registry.put_blob, repository, blob, look=False) for blob in parts.blobs] + sends
-
-    def _side_by_side(self, calls: Sequence[Callable[[], object]]) -> None:
-        """All have ended when what one of them raises is raised."""
-        doing = [self._pool.submit(call) for call in calls]
-        wait(doing)
-        for one in doing:
-            one.result()
-
-    def _put(self, repository: str, manifest: bytes, tag: str | None) -> None:
+    @contextmanager
+    def _sending(self, repository: str) -> Iterator[Sending]:
+        """Nothing is sent any longer when the block has ended."""
+        sending = Sending(self.registry, repository, self._pool, self._shared, self._ahead.take(repository))
         try:
-            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
-        except MissingBlobError:
-            self._shared.restore(repository)
-            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
+            yield sending
+        finally:
+            sending.end()
 
     def _list(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:
         """Adds to the index. The registry compares nothing: what another writer overwrote is written again.
@@ -174,18 +178,11 @@ class Attaching:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is to be pushed: blobs, manifests with their tags, and entries of the index; ``gone`` leave it."""
+    """What is to be pushed, and the entries of the index; those ``gone`` leave it."""
 
-    blobs: list[bytes]
-    manifests: list[tuple[bytes, str | None]]
-    entries: list[dict[str, object]]
+    attached: Sequence[Attached] = ()
+    entries: Sequence[dict[str, object]] = ()
     gone: Collection[str] = ()
-
-
-def _parts_of(bundles: Sequence[Bundle]) -> Parts:
-    return Parts(
-        [one.blob for one in bundles], [(one.manifest, None) for one in bundles], [one.entry for one in bundles]
-    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from buildfarm.store.records import decode
 
 CLAIM_SECONDS = 15.0  # after which another signer takes a request over, unless it is renewed
 _WAIT_SECONDS = 1.0
+_SOON_MAX, _SOON_SECONDS = 50, 10
 _DOCUMENT_BYTES_MAX = 128 * 1024  # of one image, in Redis while it waits
 
 
@@ -102,10 +103,22 @@ class SignRequests:
         with self.database.failures():
             return self.database.client.zscore(self.database.key("signing"), target) is not None
 
-    def wait(self) -> None:
-        """Return when a request has come, or after a second."""
+    def announce(self, repository: str) -> None:
+        """A build of this repository sends its image: the signer can prepare. Only speed depends on it."""
+        key = self.database.key("signing:soon")
         with self.database.failures():
-            self.database.client.blpop([self.database.key("signing:calls")], timeout=_WAIT_SECONDS)
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.rpush(key, repository)
+            pipeline.ltrim(key, -_SOON_MAX, -1)
+            pipeline.expire(key, _SOON_SECONDS)
+            pipeline.execute()
+
+    def wait(self) -> str:
+        """Return when a request has come, or after a second: an announced repository, or an empty text."""
+        calls, soon = self.database.key("signing:calls"), self.database.key("signing:soon")
+        with self.database.failures():
+            found: Any = self.database.client.blpop([calls, soon], timeout=_WAIT_SECONDS)
+        return str(found[1]) if found and found[0] == soon else ""
 
     def claim(self) -> BuildRequested | TargetRequest | None:
         """Take the oldest request that is due; None if there is none. Raises VersionError, and the request waits."""

@@ -1,0 +1,65 @@
+"""What is pushed beside one image: each manifest follows its own blob, and waits for no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, field
+
+from buildfarm.oci.connection import MissingBlobError
+from buildfarm.oci.manifest import MANIFEST_TYPES
+from buildfarm.oci.registry import Registry
+from buildfarm.oci.signatures.open_uploads import OpenUploads
+from buildfarm.oci.signatures.shared_blobs import SharedBlobs
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A manifest with its one blob, beside those that all signatures share; without a tag it has its digest alone."""
+
+    blob: bytes
+    manifest: bytes
+    tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Sends for one image, in threads of the pool. A task waits for earlier tasks alone."""
+
+    registry: Registry
+    repository: str
+    pool: Executor
+    shared: SharedBlobs
+    uploads: OpenUploads
+    _sends: dict[bytes, Future[None]] = field(default_factory=dict)  # by blob; of the shared ones by an empty one
+
+    def begin(self, attached: Iterable[Attached]) -> None:
+        """Send the blobs that are not sent yet. What fails is raised by `finish`, for a manifest that needs it."""
+        for one in attached:
+            if one.blob not in self._sends:
+                self._sends[one.blob] = self.pool.submit(self.uploads.send, self.registry, self.repository, one.blob)
+            if b"" not in self._sends:
+                self._sends[b""] = self.pool.submit(self.shared.bring, self.repository)
+
+    def finish(self, attached: Iterable[Attached]) -> None:
+        """Push these manifests, each after its blob. Raises RegistryError, when all have ended."""
+        found = list(attached)
+        self.begin(found)
+        puts = [self.pool.submit(self._put, one) for one in found]
+        wait(puts)
+        for put in puts:
+            put.result()
+
+    def end(self) -> None:
+        """Return when nothing is sent any longer. Uploads that were not needed are cancelled beside what follows."""
+        wait(self._sends.values())
+        self.pool.submit(self.uploads.end)
+
+    def _put(self, one: Attached) -> None:
+        for blob in (one.blob, b""):
+            self._sends[blob].result()
+        try:
+            self.registry.put_manifest(self.repository, one.manifest, MANIFEST_TYPES["oci"], tag=one.tag)
+        except MissingBlobError:
+            self.shared.restore(self.repository)
+            self.registry.put_manifest(self.repository, one.manifest, MANIFEST_TYPES["oci"], tag=one.tag)
