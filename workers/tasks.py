@@ -166,7 +166,7 @@ class Worker:
             spool,
         )
         attempt = Attempt(
-            lambda phase: self._renew(lease, phase),
+            lambda phase: self.leases.renew(lease, phase),
             build_log,
             times=Times(settings.renew_seconds, self._build_seconds(lease.build), settings.outage_seconds),
             observe=self._observer(lease.build_id, lease.attempt),
@@ -182,12 +182,6 @@ class Worker:
             except StoreError as error:
                 log.warning("record_not_written", reason=error.message)
                 return "lost"
-
-    def _renew(self, lease: Lease, phase: Phase) -> None:
-        self.leases.renew(lease, phase)
-        if self.settings.signs and phase is Phase.EXPORT and lease.build:
-            with suppress(StoreError):  # only speed is lost
-                SignRequests(self.records.admission).announce(lease.build.request.repository)
 
     def _run(self, lease: Lease, attempt: Attempt, log: Logger, ended: Outcome) -> str:
         """Returns the outcome. Raises Interruption, and StoreError if even the failure cannot be written."""

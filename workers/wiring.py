@@ -27,6 +27,7 @@ from buildfarm.releases.rollouts.rebuilds.builds import CampaignBuilds
 from buildfarm.releases.rollouts.rebuilds.campaign import Campaign
 from buildfarm.releases.rollouts.store import Rollouts
 from buildfarm.releases.rollouts.watch import Watch
+from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.settings import Settings
 from buildfarm.store import KnownLayers, Nodes, ScannedLayers
 from buildfarm.telemetry import Logger, logger
@@ -41,7 +42,7 @@ from workers.caches.facts.newest import NewestImages
 from workers.caches.facts.notes import ImageNotes
 from workers.caches.facts.reader import FactsReader
 from workers.engine import engine_failures
-from workers.export.exporter import Exporter
+from workers.export.exporter import Exporter, unannounced
 from workers.fetch import SourceLimits
 from workers.fetch.downloads import Downloads
 from workers.image_builds.pipeline import ImageTools
@@ -166,6 +167,7 @@ def make_tools(
             layers_max=settings.max_app_layers,
             known=KnownLayers(farm.database),
             scanned=ScannedLayers(farm.database, farm.records.seal),
+            announce=SignRequests(farm.admission).announce if settings.signs else unannounced,
         ),
         caches=_open_caches(settings, farm, pool, builders, metrics),
         profile=PROFILES[settings.profile],

@@ -7,6 +7,7 @@ which it refuses unless all they name is there.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import socket
 import threading
@@ -53,6 +54,7 @@ class FakeRegistry(ThreadingMixIn, HTTPServer):
         self.authorization = credentials and "Basic " + b64encode(credentials.encode()).decode()
         self.repositories: dict[str, Repository] = {}
         self.uploads: dict[str, bytearray] = {}
+        self.sessions = itertools.count(1)
         self.faults: deque[tuple[str, object]] = deque()
         self.log: list[str] = []
         self.closing = threading.Event()
@@ -153,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(201, headers={"Docker-Content-Digest": digest})
             return
         with self.server.lock:
-            session = str(len(self.server.log))
+            session = str(next(self.server.sessions))
             self.server.uploads[session] = bytearray()
         self.answer(202, headers=self.location(session))
 

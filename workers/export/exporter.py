@@ -42,6 +42,10 @@ _EXPORTS_MAX = 3
 _PORT = "8080/tcp"
 
 
+def unannounced(repository: str) -> None:
+    """The `announce` of farms that do not sign."""
+
+
 class Known(Protocol):
     """Layers that any node has sent, by their shape. Both raise StoreError."""
 
@@ -89,6 +93,7 @@ class Exporter:
     sizes: Recent[int] = field(default_factory=Recent)  # of folders that need not be listed again
     check: Check = go_on
     channel: str = STABLE  # that the app follows
+    announce: Callable[[str], object] = unannounced  # an export into this repository begins; what it raises is dropped
     sent: dict[str, tuple[str, bytes]] = field(
         default_factory=dict, repr=False
     )  # this attempt's manifest and config, by digest
@@ -130,7 +135,8 @@ class Exporter:
                 there=there,
             )  # fmt: skip
 
-        with ThreadPoolExecutor(1, "tag") as side:
+        with ThreadPoolExecutor(2, "beside") as side:
+            side.submit(self.announce, repository)
             there: Container[str] = _Named(side.submit(self._named_by, repository, request.tag))
             for _ in range(_EXPORTS_MAX - 1):
                 with suppress(MissingBlobError):

@@ -23,7 +23,7 @@ from buildfarm.store.records import decode
 
 CLAIM_SECONDS = 15.0  # after which another signer takes a request over, unless it is renewed
 _WAIT_SECONDS = 1.0
-_SOON_MAX, _SOON_SECONDS = 50, 10
+_SOON_MAX, _SOON_SECONDS = 50, 60
 _DOCUMENT_BYTES_MAX = 128 * 1024  # of one image, in Redis while it waits
 
 

@@ -13,6 +13,7 @@ from buildfarm.releases.signing.app_tags import AppTags
 from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.telemetry import logger
 from signer.work import Work
+from testkit.builds import wait_for
 from tests.integration.signing.conftest import SECOND, TARGET, due_again, make_base
 from workers.upkeep.tag_repair import TagRepair
 
@@ -231,6 +232,34 @@ def test_a_request_wakes_the_signer_at_once(publishing, requests, farm):
     assert farm.database.client.llen(farm.database.key("signing:calls")) == 1
     requests.wait()
     assert farm.database.client.llen(farm.database.key("signing:calls")) == 0
+
+
+def test_an_announced_image_is_prepared_for_and_its_request_comes_first(publishing, requests, work, fake):
+    requests.announce(TARGET)
+    _, result = publishing.handed_over()
+    assert requests.wait() == ""  # the request's wake-up
+    assert requests.wait() == TARGET
+    work.prepare(TARGET)
+    assert len(fake.uploads) == 3  # of the signatures, and of two bundles
+    assert work.turn()
+    assert publishing.tag() == result.digest
+    wait_for(lambda: not fake.uploads, 5)
+
+
+@pytest.mark.parametrize("name", ["../x", "a" * 300, ""])
+def test_whatever_a_node_announces_ends_no_signer(requests, work, fake, name):
+    requests.announce(name)
+    work.prepare(requests.wait())
+    assert not fake.uploads
+
+
+def test_announcements_are_bounded_and_expire(farm, requests):
+    for number in range(60):
+        requests.announce(f"apps/t/a{number}")
+    client, name = farm.database.client, farm.database.key("signing:soon")
+    assert client.llen(name) == 50
+    assert client.lindex(name, -1) == "apps/t/a59"
+    assert 0 < client.ttl(name) <= 60
 
 
 def test_the_digest_of_a_waiting_image_is_in_use(farm, publishing):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from buildfarm.errors import StoreError
 from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import MissingBlobError
 from buildfarm.sources.address import ArtifactSource
 from testkit.registry.builder import push_builder
 from workers.build_folder import BuildFolder
-from workers.export.exporter import Exporter
+from workers.export.exporter import Exporter, unannounced
 from workers.export.fingerprint import Recent
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)
@@ -43,9 +45,9 @@ def deploy(registry, fake, app):
     builder = push_builder(registry)
     shared = Exporter(registry, "gzip", 2, "docker", 10**8, 10**5, 8, Known(), Recent())
 
-    def run(code, before_image=lambda: None):
+    def run(code, before_image=lambda: None, announce=unannounced):
         (app / "code.py").write_text(code)
-        exporter = shared.during(lambda: None)
+        exporter = replace(shared.during(lambda: None), announce=announce)
 
         def labels(_):
             before_image()
@@ -76,6 +78,17 @@ def test_a_redeploy_sends_what_is_new_and_asks_for_one_manifest(deploy, fake):
     assert verbs(requests) == {"GET": 1, "POST": 3, "PUT": 6}
     assert verbs(first)["POST"] == 2 + 4  # the builder's layers, and four blobs
     assert [layer.reused for layer in exported.layers if layer.origin != "builder"] == [True, False]
+
+
+def test_an_export_is_announced_and_goes_on_without_redis(deploy):
+    announced = []
+
+    def announce(repository):
+        announced.append(repository)
+        raise StoreError("Redis is unreachable.")
+
+    exported, _ = deploy("1", announce=announce)
+    assert (announced, exported.image.digest != "") == ([REPOSITORY], True)
 
 
 def test_an_unchanged_app_sends_only_manifests(deploy):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +60,18 @@ def test_it_is_filled_at_once_when_a_build_has_ended():
     assert min(seconds) < 0.4
     assert pool.done == ["fill image", "remove used"]
     assert not pool.due.is_set()
+
+
+@pytest.mark.parametrize(("signs", "ended", "paused"), [(True, True, 1), (True, False, 0), (False, True, 0)])
+def test_a_build_that_was_handed_over_is_signed_before_its_sandbox_is_removed(signs, ended, paused):
+    pool, seen = Pool(has_ready=True), []
+    if ended:
+        pool.due.set()
+    found = replace(upkeep(pool), signs=signs, pause=lambda seconds: seen.append((seconds, list(pool.done))))
+    found.tend()
+    assert [done for _, done in seen] == [[]] * paused
+    assert all(0 < seconds < 0.5 for seconds, _ in seen)
+    assert "remove used" in pool.done
 
 
 def test_what_a_build_used_goes_first_where_the_next_one_finds_another():
