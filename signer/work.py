@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from buildfarm.errors import BuildfarmError, LeaseLost, RegistryError, UnsignableError
+from buildfarm.errors import BuildfarmError, LeaseLost, UnsignableError
 from buildfarm.farm import Farm
 from buildfarm.model import BuildResult, Failure, Fault, Phase, State, place_of
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
@@ -63,10 +63,10 @@ class Work:
         return Provenance(self.farm.registry.host, is_laptop=mode == "laptop", is_off=mode == "off")
 
     def prepare(self, repository: str) -> None:
-        """An image of this repository is likely to come soon; what this fails on, its signing will report."""
+        """An image of this repository is likely to come soon. What fails here is done again by its signing."""
         try:
             self.attaching.expect(repository, statements=0 if self.provenance.is_off else 1)
-        except (RegistryError, ValueError) as error:  # a node names the repository
+        except ValueError as error:  # a node names the repository
             self.logger.info("uploads_not_opened", repository=repository[:_NAME_CHARS], reason=str(error))
 
     def turn(self) -> bool:

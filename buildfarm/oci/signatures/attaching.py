@@ -64,12 +64,12 @@ class Attaching:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_shared", SharedBlobs(self.registry))
-        object.__setattr__(self, "_ahead", UploadsAhead(self.registry))
+        object.__setattr__(self, "_ahead", UploadsAhead(self.registry, self._pool))
 
     def expect(self, repository: str, statements: int) -> None:
         """An image of this repository is about to be signed, with so many statements beside its signatures.
 
-        Opens the uploads for that. Raises RegistryError, and ValueError for a bad name.
+        Opens the uploads for that in the background. Raises ValueError for a bad name.
         """
         self._ahead.expect(repository, 1 + len(self.signers) * (1 + statements))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from buildfarm.errors import RegistryError
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.reference import check_repository
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.upload import Session
 
@@ -17,39 +19,32 @@ KEPT_SECONDS = 60.0
 _REPOSITORIES_MAX = 50
 
 
-@dataclass
+@dataclass(frozen=True)
 class OpenUploads:
-    """Those of one repository. Safe for several threads."""
+    """Those of one repository, some of which are still being opened. Safe for several threads."""
 
     opened: float  # by a monotonic clock, in seconds
-    _sessions: list[Session] = field(default_factory=list)
-    _is_over: bool = False
+    sessions: list[Future[Session]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, session: Session) -> None:
-        """One more; it is cancelled if they are not needed any longer."""
-        with self._lock:
-            if not self._is_over:
-                return self._sessions.append(session)
-        return session.cancel()
 
     def send(self, registry: Registry, repository: str, content: bytes) -> None:
         """Send a small blob, by one of these if there is one. Raises RegistryError."""
-        with self._lock:
-            session = self._sessions.pop() if self._sessions else None
-        if session is not None:
+        if opening := self._next():
             with suppress(RegistryError):  # such as one that the registry has removed meanwhile
-                return session.finish(Digest.of(content), content)
+                return opening.result().finish(Digest.of(content), content)
         registry.put_blob(repository, content, look=False)
         return None
 
     def end(self) -> None:
         """Cancel those that are left; raises nothing."""
+        while opening := self._next():
+            if not opening.cancel():
+                with suppress(RegistryError):
+                    opening.result().cancel()
+
+    def _next(self) -> Future[Session] | None:
         with self._lock:
-            self._is_over, left = True, self._sessions[:]
-            self._sessions.clear()
-        for session in left:
-            session.cancel()
+            return self.sessions.pop() if self.sessions else None
 
 
 @dataclass(frozen=True)
@@ -57,18 +52,18 @@ class UploadsAhead:
     """Those of this process, by repository. Only speed depends on them. Safe for several threads."""
 
     registry: Registry
+    pool: Executor
     clock: Callable[[], float] = time.monotonic
     _expected: dict[str, OpenUploads] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self, repository: str, count: int) -> None:
-        """Open so many, unless that was done a moment ago. Raises RegistryError, and ValueError for a bad name."""
+        """Begin to open so many, unless that was done a moment ago. Raises ValueError for a bad name."""
+        check_repository(repository)
         with self._lock:
-            if repository in self._expected or len(self._expected) >= _REPOSITORIES_MAX:
-                return
-            uploads = self._expected[repository] = OpenUploads(self.clock())
-        for _ in range(count):
-            uploads.add(self.registry.open_upload(repository))
+            if repository not in self._expected and len(self._expected) < _REPOSITORIES_MAX:
+                opening = [self.pool.submit(self.registry.open_upload, repository) for _ in range(count)]
+                self._expected[repository] = OpenUploads(self.clock(), opening)
 
     def take(self, repository: str) -> OpenUploads:
         """What was opened for a repository, or is being opened; nothing else gets it. The caller ends it."""

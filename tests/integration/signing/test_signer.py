@@ -240,7 +240,7 @@ def test_an_announced_image_is_prepared_for_and_its_request_comes_first(publishi
     assert requests.wait() == ""  # the request's wake-up
     assert requests.wait() == TARGET
     work.prepare(TARGET)
-    assert len(fake.uploads) == 3  # of the signatures, and of two bundles
+    wait_for(lambda: len(fake.uploads) == 3, 5)  # for the signatures, and two bundles
     assert work.turn()
     assert publishing.tag() == result.digest
     wait_for(lambda: not fake.uploads, 5)
