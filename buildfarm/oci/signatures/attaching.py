@@ -12,7 +12,7 @@ from typing import Any
 from buildfarm.errors import RegistryError
 from buildfarm.oci.connection import MissingBlobError, NotInRegistryError
 from buildfarm.oci.digest import Digest
-from buildfarm.oci.manifest import INDEX_TYPES, Descriptor, Manifest
+from buildfarm.oci.manifest import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures import bundle, referrers, simple
 from buildfarm.oci.signatures.bundle import Bundle
@@ -134,11 +134,19 @@ class Attaching:
     @contextmanager
     def _sending(self, repository: str) -> Iterator[Sending]:
         """Nothing is sent any longer when the block has ended."""
-        sending = Sending(self.registry, repository, self._pool, self._shared, self._ahead.take(repository))
+        uploads = self._ahead.take(repository)
+        sending = Sending(self.registry, repository, self._put, self._pool, self._shared, uploads)
         try:
             yield sending
         finally:
             sending.end()
+
+    def _put(self, repository: str, manifest: bytes, tag: str | None) -> None:
+        try:
+            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
+        except MissingBlobError:
+            self._shared.restore(repository)
+            self.registry.put_manifest(repository, manifest, MANIFEST_TYPES["oci"], tag=tag)
 
     def _list(self, repository: str, tag: str, parts: Parts, before: bytes | None) -> None:
         """Adds to the index. The registry compares nothing: what another writer overwrote is written again.

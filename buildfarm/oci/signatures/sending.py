@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 
-from buildfarm.oci.connection import MissingBlobError
-from buildfarm.oci.manifest import MANIFEST_TYPES
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.signatures.open_uploads import OpenUploads
 from buildfarm.oci.signatures.shared_blobs import SharedBlobs
@@ -28,6 +26,7 @@ class Sending:
 
     registry: Registry
     repository: str
+    put: Callable[[str, bytes, str | None], object]  # a manifest into the repository, under a tag if there is one
     pool: Executor
     shared: SharedBlobs
     uploads: OpenUploads
@@ -58,8 +57,4 @@ class Sending:
     def _put(self, one: Attached) -> None:
         for blob in (one.blob, b""):
             self._sends[blob].result()
-        try:
-            self.registry.put_manifest(self.repository, one.manifest, MANIFEST_TYPES["oci"], tag=one.tag)
-        except MissingBlobError:
-            self.shared.restore(self.repository)
-            self.registry.put_manifest(self.repository, one.manifest, MANIFEST_TYPES["oci"], tag=one.tag)
+        self.put(self.repository, one.manifest, one.tag)
