@@ -25,6 +25,7 @@ from signer.work import Work
 
 THREADS = 4
 _AFTER_FAILURE_SECONDS = 1.0
+_TIDY_SECONDS = 5.0
 _KEYS_SECONDS = 60.0  # a Redis that was emptied or restored knows them again after this
 
 
@@ -42,11 +43,13 @@ def run(settings: Settings) -> None:
         tell_keys = _keys_of(farm, signers)
         tell_keys()
         resources.enter_context(serve_metrics(report.registry, settings.metrics_host, settings.signer_metrics_port))
-        work = Work.of(farm, Attaching(farm.registry, signers), log, report)
+        attaching = Attaching(farm.registry, signers)
+        resources.callback(attaching.close)
+        work = Work.of(farm, attaching, log, report)
         threads = [threading.Thread(target=serve, args=(work, stop, log), name=f"signer-{n}") for n in range(THREADS)]
         threads.append(threading.Thread(target=repeat, args=(work.claims.renew, RENEW_SECONDS, stop, log)))
         threads.append(threading.Thread(target=repeat, args=(tell_keys, _KEYS_SECONDS, stop, log)))
-        threads.append(threading.Thread(target=repeat, args=(work.attaching.tidy, _KEYS_SECONDS, stop, log)))
+        threads.append(threading.Thread(target=repeat, args=(attaching.tidy, _TIDY_SECONDS, stop, log)))
         if settings.signs:
             look = UnsignedImages(work, stop).look
             threads.append(threading.Thread(target=repeat, args=(look, LOOK_SECONDS, stop, log)))

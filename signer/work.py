@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from signer.rules import Expected
 
 _AGAIN_SECONDS = 2.0  # until a refused build is tried again
 _NAME_CHARS = 200  # of what a node announces, in the log
+_COMPLAIN_SECONDS = 60.0  # a node can announce bad names as often as it likes
 _BUGS_MAX = 20  # claims that end in a bug, which are 15 s apart
 
 _Sent = Mapping[str, tuple[str, bytes]]
@@ -45,6 +46,8 @@ class Work:
     logger: Logger
     report: Report
     bugs: Counter[str] = field(default_factory=Counter)  # by target, while a request is tried again
+    complained: deque[float] = field(default_factory=lambda: deque([-_COMPLAIN_SECONDS], maxlen=1))  # of announcements
+    clock: Callable[[], float] = time.monotonic
 
     @classmethod
     def of(cls, farm: Farm, attaching: Attaching, logger: Logger, report: Report | None = None) -> Work:
@@ -67,7 +70,9 @@ class Work:
         try:
             self.attaching.expect(repository, statements=0 if self.provenance.is_off else 1)
         except ValueError as error:  # a node names the repository
-            self.logger.info("uploads_not_opened", repository=repository[:_NAME_CHARS], reason=str(error))
+            if self.clock() - self.complained[0] >= _COMPLAIN_SECONDS:
+                self.complained.append(self.clock())
+                self.logger.info("uploads_not_opened", repository=repository[:_NAME_CHARS], reason=str(error))
 
     def turn(self) -> bool:
         """Do the oldest request that is due; False if there is none.

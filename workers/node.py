@@ -113,7 +113,7 @@ def run(settings: Settings) -> bool:
             ("clean", _CLEAN_SECONDS, janitor.clean),
             ("make_room", _CLEAN_SECONDS, disk.make_room),
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
-            *_ahead_jobs(settings, tools, health, facts, repair),
+            *_ahead_jobs(tools, health, facts, repair),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
             *farm_jobs(farm, leases, nodes, metrics, spools=spools),
             *_pod_jobs(settings, attempts),
@@ -191,11 +191,11 @@ def farm_jobs(
 
 
 def _ahead_jobs(
-    settings: Settings, tools: AppTools, health: Health, facts: FactsReader, repair: Repair
+    tools: AppTools, health: Health, facts: FactsReader, repair: Repair
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """What the node has ready before a build needs it, likewise."""
     yield "repair", _REPAIR_SECONDS, lambda: repair.look(tools.builders, tools.pool)
-    yield "pool", 0, PoolUpkeep(tools.pool, tools.builders, health.accepting, signs=settings.signs).tend
+    yield "pool", 0, PoolUpkeep(tools.pool, tools.builders, health.accepting).tend
     yield "snapshots", _AHEAD_SECONDS, tools.caches.snapshots.make
     yield "facts", READ_SECONDS, facts.turn
 

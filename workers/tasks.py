@@ -319,6 +319,7 @@ class Worker:
         attempt.persist(
             lambda: requests.hand_over(lease, request.target, made.result, input_digest=same, documents=documents)
         )
+        tools.pool.handed_over.set()
         attempt.decide()
         attempt.release()
 

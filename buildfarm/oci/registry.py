@@ -130,8 +130,8 @@ class Registry:
         return sent
 
     def open_upload(self, repository: str) -> upload.Session:
-        """Open an upload before its blob is known, once. It must be finished or cancelled, and is not tried again."""
-        return upload.open_session(self._connection, repository)
+        """Open an upload before its blob is known, once and within seconds. It must be finished or cancelled."""
+        return upload.open_ahead(self._connection, repository)
 
     def upload(self, repository: str, make_stream: Callable[[], LayerStream]) -> LayerDigests:
         """Send a layer while it is made.

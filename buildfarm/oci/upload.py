@@ -27,6 +27,8 @@ _OCTETS = {"Content-Type": "application/octet-stream"}
 # Cancelling is a courtesy: the registry purges old sessions itself, and a build should not wait long for a dead one.
 _CANCEL_SECONDS = 5
 
+_AHEAD_SECONDS = 5  # likewise for one that is opened ahead, which only saves time
+
 _SMALL_PIECES = 2  # of at most a chunk each
 
 
@@ -111,9 +113,14 @@ def _session(connection: Connection, repository: str) -> Iterator[Future[Session
             raise
 
 
-def open_session(connection: Connection, repository: str) -> Session:
+def open_ahead(connection: Connection, repository: str) -> Session:
+    """Open an upload whose blob is not known yet, once; a registry that is slow does not get the usual time."""
+    return open_session(connection, repository, timeout_seconds=_AHEAD_SECONDS)
+
+
+def open_session(connection: Connection, repository: str, timeout_seconds: float | None = None) -> Session:
     """Open an upload, once."""
-    response = connection.request("POST", _uploads(repository), expect=(202,))
+    response = connection.request("POST", _uploads(repository), expect=(202,), timeout_seconds=timeout_seconds)
     return Session(connection, _location(connection, response))
 
 

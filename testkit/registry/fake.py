@@ -168,6 +168,9 @@ class Handler(BaseHTTPRequestHandler):
     def upload_put(self, repository: Repository, session: str) -> None:
         """The last bytes, and the digest of all."""
         assert self.query["_state"] == "a=b&c"
+        if session not in self.server.uploads:
+            self.refuse(404, "BLOB_UPLOAD_UNKNOWN")
+            return
         content = bytes(self.server.uploads[session] + self.body)
         if digest_of(content) != self.query["digest"]:
             self.refuse(400, "DIGEST_INVALID")
@@ -178,7 +181,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def upload_delete(self, _: Repository, session: str) -> None:
         """The session ends."""
-        del self.server.uploads[session]
+        if self.server.uploads.pop(session, None) is None:
+            self.refuse(404, "BLOB_UPLOAD_UNKNOWN")
+            return
         self.answer(204)
 
     def blobs_get(self, repository: Repository, digest: str) -> None:

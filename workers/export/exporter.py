@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Thread
 from types import MappingProxyType
 from typing import Protocol
 
@@ -135,8 +136,9 @@ class Exporter:
                 there=there,
             )  # fmt: skip
 
-        with ThreadPoolExecutor(2, "beside") as side:
-            side.submit(self.announce, repository)
+        # A daemon: neither an export nor the end of the node waits for it, whatever state Redis is in.
+        Thread(target=self._announced, args=(repository,), name="announce", daemon=True).start()
+        with ThreadPoolExecutor(1, "tag") as side:
             there: Container[str] = _Named(side.submit(self._named_by, repository, request.tag))
             for _ in range(_EXPORTS_MAX - 1):
                 with suppress(MissingBlobError):
@@ -212,6 +214,10 @@ class Exporter:
         self.sent[Digest.of(image.config)] = "", image.config
         uploaded_bytes = sum(layer.size_bytes for layer in layers.all if not layer.reused)
         return Exported(image, (*builder.layers(), *layers.all), uploaded_bytes)
+
+    def _announced(self, repository: str) -> None:
+        with suppress(Exception):
+            self.announce(repository)
 
     def _named_by(self, repository: str, tag: str) -> frozenset[str]:
         """Digests of what the tagged image names, its release too; none if there is no image, or it is none of ours."""

@@ -76,6 +76,7 @@ class SandboxPool:
     fills: Sequence[str] = (STANDARD,)  # sizes that may wait ready; the first one has what no build asks for
     size: str = STANDARD  # of those that are taken
     due: threading.Event = field(default_factory=threading.Event)
+    handed_over: threading.Event = field(default_factory=threading.Event)  # a build of these goes on at the signer
     _ready: list[PooledSandbox] = field(default_factory=list)
     _used: list[PooledSandbox] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)

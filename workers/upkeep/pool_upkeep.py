@@ -26,7 +26,6 @@ class PoolUpkeep:
     builders: Builders
     accepting: Callable[[], bool]
     meminfo: Callable[[], str] = _MEMORY.read_text
-    signs: bool = False  # builds that end here go on at the signer, which may be on this machine
     pause: Callable[[float], object] = time.sleep
 
     def tend(self) -> None:
@@ -35,8 +34,10 @@ class PoolUpkeep:
         What a build used goes first, for something may still run in it; unless the next build would find nothing ready.
         """
         ended = self.pool.due.wait(_WAIT_SECONDS)
-        if ended and self.signs:
-            self.pause(_SIGNING_SECONDS)
+        if ended and self.pool.handed_over.is_set():
+            if self.pool.has_ready:
+                self.pause(_SIGNING_SECONDS)  # the signer may be on this machine
+            self.pool.handed_over.clear()
         self.pool.due.clear()
         try:
             if self.pool.has_ready:

@@ -22,6 +22,7 @@ _REPOSITORY = re.compile(r"^/v2/(.+)/(?:blobs|manifests|tags)/")
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 _LEAST_SECONDS = 60  # a token that does not say so lives this long, by the specification
 _EARLY_SECONDS = 10
+_TOKENS_MAX = 1000  # the oldest go first: a node can name any repository to the signer
 
 
 class _Token(NamedTuple):
@@ -85,7 +86,8 @@ class RegistryAuth(httpx.Auth):
         if realm.scheme not in ("http", "https") or (request.url.scheme == "https" and realm.scheme != "https"):
             raise RegistryError(f"The registry asks for the password to be sent to {realm.host!r} without TLS.")
         query = {"service": challenge.get("service", ""), "scope": list(scopes)}
-        ask = httpx.Request("GET", realm.copy_merge_params(query))
+        # The extensions are the request's limits of time.
+        ask = httpx.Request("GET", realm.copy_merge_params(query), extensions=request.extensions)
         if self._user:
             ask.headers["Authorization"] = self._basic._auth_header
         answer = yield ask
@@ -102,6 +104,9 @@ class RegistryAuth(httpx.Auth):
                 advice="Check the user and password in the farm's registry address.",
             ) from error
         with self._lock:
+            self._tokens.pop(" ".join(scopes), None)
+            if len(self._tokens) >= _TOKENS_MAX:
+                del self._tokens[next(iter(self._tokens))]
             self._tokens[" ".join(scopes)] = _Token(value, time.monotonic() + max(seconds - _EARLY_SECONDS, 1))
         return value
 

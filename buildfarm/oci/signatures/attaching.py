@@ -64,7 +64,7 @@ class Attaching:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_shared", SharedBlobs(self.registry))
-        object.__setattr__(self, "_ahead", UploadsAhead(self.registry, self._pool))
+        object.__setattr__(self, "_ahead", UploadsAhead(self.registry))
 
     def expect(self, repository: str, statements: int) -> None:
         """An image of this repository is about to be signed, with so many statements beside its signatures.
@@ -74,8 +74,12 @@ class Attaching:
         self._ahead.expect(repository, 1 + len(self.signers) * (1 + statements))
 
     def tidy(self) -> None:
-        """Cancel uploads of what was expected and did not come; raises nothing. For a thread that does so regularly."""
+        """Cancel uploads of what was expected and did not come; raises nothing. To be called every few seconds."""
         self._ahead.tidy()
+
+    def close(self) -> None:
+        """Cancel all such uploads, for some seconds at most; raises nothing. After it nothing may be signed."""
+        self._ahead.close()
 
     def sign(self, image: Unsigned, *, is_new: bool = False, more: Sequence[Statement] = ()) -> None:
         """Push the image's signatures, and ``more`` statements about it beside them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,8 +15,11 @@ from buildfarm.oci.reference import check_repository
 from buildfarm.oci.registry import Registry
 from buildfarm.oci.upload import Session
 
-KEPT_SECONDS = 60.0
-_REPOSITORIES_MAX = 50
+KEPT_SECONDS = 10.0
+REPOSITORIES_MAX = 50
+_LATE_SECONDS = 1.0  # for which a blob waits for its upload to open
+_CLOSE_SECONDS = 5.0
+_THREADS = 8  # apart from those that sign: a registry that does not answer holds these alone
 
 
 @dataclass(frozen=True)
@@ -24,27 +27,41 @@ class OpenUploads:
     """Those of one repository, some of which are still being opened. Safe for several threads."""
 
     opened: float  # by a monotonic clock, in seconds
+    pool: Executor  # which opens and cancels them
     sessions: list[Future[Session]] = field(default_factory=list)
+    late_seconds: float = _LATE_SECONDS
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, registry: Registry, repository: str, content: bytes) -> None:
         """Send a small blob, by one of these if there is one. Raises RegistryError."""
         if opening := self._next():
-            with suppress(RegistryError):  # such as one that the registry has removed meanwhile
-                return opening.result().finish(Digest.of(content), content)
+            try:  # what fails is such as an upload that the registry has removed meanwhile
+                if opening.running() or opening.done():
+                    return opening.result(self.late_seconds).finish(Digest.of(content), content)
+            except (RegistryError, TimeoutError):
+                pass
+            self._give_up(opening)
         registry.put_blob(repository, content, look=False)
         return None
 
     def end(self) -> None:
-        """Cancel those that are left; raises nothing."""
+        """Cancel those that are left, beside what follows; raises nothing."""
         while opening := self._next():
-            if not opening.cancel():
-                with suppress(RegistryError):
-                    opening.result().cancel()
+            self._give_up(opening)
 
     def _next(self) -> Future[Session] | None:
         with self._lock:
             return self.sessions.pop() if self.sessions else None
+
+    def _give_up(self, opening: Future[Session]) -> None:
+        if not opening.cancel():
+            with suppress(RuntimeError):  # the pool is closed
+                self.pool.submit(_cancel, opening)
+
+
+def _cancel(opening: Future[Session]) -> None:
+    with suppress(RegistryError, CancelledError):
+        opening.result().cancel()
 
 
 @dataclass(frozen=True)
@@ -52,28 +69,42 @@ class UploadsAhead:
     """Those of this process, by repository. Only speed depends on them. Safe for several threads."""
 
     registry: Registry
-    pool: Executor
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "ahead"), repr=False)
     clock: Callable[[], float] = time.monotonic
-    _expected: dict[str, OpenUploads] = field(default_factory=dict)
+    _expected: dict[str, OpenUploads] = field(default_factory=dict)  # the oldest first
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self, repository: str, count: int) -> None:
-        """Begin to open so many, unless that was done a moment ago. Raises ValueError for a bad name."""
+        """Begin to open so many, unless that was done a moment ago. Raises ValueError for a bad name.
+
+        If too many repositories are expected, the oldest of them gives way.
+        """
         check_repository(repository)
         with self._lock:
-            if repository not in self._expected and len(self._expected) < _REPOSITORIES_MAX:
+            if repository not in self._expected:
+                if len(self._expected) >= REPOSITORIES_MAX:
+                    self._expected.pop(next(iter(self._expected))).end()
                 opening = [self.pool.submit(self.registry.open_upload, repository) for _ in range(count)]
-                self._expected[repository] = OpenUploads(self.clock(), opening)
+                self._expected[repository] = OpenUploads(self.clock(), self.pool, opening)
 
     def take(self, repository: str) -> OpenUploads:
         """What was opened for a repository, or is being opened; nothing else gets it. The caller ends it."""
         with self._lock:
-            return self._expected.pop(repository, None) or OpenUploads(self.clock())
+            return self._expected.pop(repository, None) or OpenUploads(self.clock(), self.pool)
 
     def tidy(self) -> None:
-        """Cancel what was opened a while ago and not used, such as for a build that failed; raises nothing."""
-        until = self.clock() - KEPT_SECONDS
+        """Cancel what was opened a while ago and not used, such as for a build that failed; waits for nothing."""
+        self._end(self.clock() - KEPT_SECONDS)
+
+    def close(self) -> None:
+        """Cancel all that is left, for some seconds at most; raises nothing."""
+        self._end(self.clock() + 1)
+        closing = threading.Thread(target=self.pool.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _end(self, until: float) -> None:
         with self._lock:
-            late = [repository for repository, uploads in self._expected.items() if uploads.opened < until]
-        for repository in late:
-            self.take(repository).end()
+            for repository in [name for name, uploads in self._expected.items() if uploads.opened < until]:
+                self._expected.pop(repository).end()

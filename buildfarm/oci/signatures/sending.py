@@ -52,7 +52,7 @@ class Sending:
     def end(self) -> None:
         """Return when nothing is sent any longer. Uploads that were not needed are cancelled beside what follows."""
         wait(self._sends.values())
-        self.pool.submit(self.uploads.end)
+        self.uploads.end()
 
     def _put(self, one: Attached) -> None:
         for blob in (one.blob, b""):

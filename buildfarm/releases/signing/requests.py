@@ -9,6 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ from buildfarm.store.records import decode
 
 CLAIM_SECONDS = 15.0  # after which another signer takes a request over, unless it is renewed
 _WAIT_SECONDS = 1.0
-_SOON_MAX, _SOON_SECONDS = 50, 60
+_SOON_SECONDS = 10  # for which an announcement is of use
 _DOCUMENT_BYTES_MAX = 128 * 1024  # of one image, in Redis while it waits
 
 
@@ -105,20 +106,21 @@ class SignRequests:
 
     def announce(self, repository: str) -> None:
         """A build of this repository sends its image: the signer can prepare. Only speed depends on it."""
-        key = self.database.key("signing:soon")
-        with self.database.failures():
-            pipeline = self.database.client.pipeline(transaction=False)
-            pipeline.rpush(key, repository)
-            pipeline.ltrim(key, -_SOON_MAX, -1)
-            pipeline.expire(key, _SOON_SECONDS)
-            pipeline.execute()
+        self.database.run("announce", [self.database.key("signing:soon")], repository)
 
     def wait(self) -> str:
-        """Return when a request has come, or after a second: an announced repository, or an empty text."""
+        """Return when a request has come, or after a second: the newest announced repository, or an empty text.
+
+        What was announced a while ago is passed over: its image is signed, or will not come.
+        """
         calls, soon = self.database.key("signing:calls"), self.database.key("signing:soon")
-        with self.database.failures():
+        with self.database.failures(), suppress(ValueError):  # anything may be in the list
             found: Any = self.database.client.blpop([calls, soon], timeout=_WAIT_SECONDS)
-        return str(found[1]) if found and found[0] == soon else ""
+            if found and found[0] == soon:
+                at, _, repository = found[1].partition(" ")
+                now: Any = self.database.client.time()
+                return repository if now[0] - float(at) <= _SOON_SECONDS else ""
+        return ""
 
     def claim(self) -> BuildRequested | TargetRequest | None:
         """Take the oldest request that is due; None if there is none. Raises VersionError, and the request waits."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from buildfarm.errors import LeaseLost, RegistryError, SignatureError, TooLateError
@@ -250,16 +253,37 @@ def test_an_announced_image_is_prepared_for_and_its_request_comes_first(publishi
 def test_whatever_a_node_announces_ends_no_signer(requests, work, fake, name):
     requests.announce(name)
     work.prepare(requests.wait())
+    assert work.attaching._ahead._expected == {}
     assert not fake.uploads
 
 
 def test_announcements_are_bounded_and_expire(farm, requests):
     for number in range(60):
         requests.announce(f"apps/t/a{number}")
+    requests.announce("a" * 256)
     client, name = farm.database.client, farm.database.key("signing:soon")
     assert client.llen(name) == 50
-    assert client.lindex(name, -1) == "apps/t/a59"
-    assert 0 < client.ttl(name) <= 60
+    assert 0 < client.ttl(name) <= 10
+    assert requests.wait() == "apps/t/a59"  # the newest
+    assert requests.wait() == "apps/t/a58"
+
+
+@pytest.mark.parametrize("entry", ["{old} " + TARGET, TARGET, b"\xff " + TARGET.encode(), "x y"])
+def test_announcements_that_are_old_or_unreadable_are_passed_over(farm, requests, entry):
+    client, name = farm.database.client, farm.database.key("signing:soon")
+    old = client.time()[0] - 11
+    client.lpush(name, entry if isinstance(entry, bytes) else entry.format(old=old))
+    assert requests.wait() == ""
+    assert client.llen(name) == 0
+
+
+def test_bad_announcements_are_logged_once_a_minute(work):
+    now, seen = [1000.0], []
+    found = replace(work, clock=lambda: now[0], logger=SimpleNamespace(info=lambda *_, **fields: seen.append(fields)))
+    for at in (1000.0, 1059.0, 1060.0, 1061.0):
+        now[0] = at
+        found.prepare(f"../{at}")
+    assert [fields["repository"] for fields in seen] == ["../1000.0", "../1060.0"]
 
 
 def test_the_digest_of_a_waiting_image_is_in_use(farm, publishing):

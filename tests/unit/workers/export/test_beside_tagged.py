@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from buildfarm.errors import StoreError
 from buildfarm.model import BuildRequest
 from buildfarm.oci.connection import MissingBlobError
 from buildfarm.sources.address import ArtifactSource
+from testkit.builds import wait_for
 from testkit.registry.builder import push_builder
 from workers.build_folder import BuildFolder
 from workers.export.exporter import Exporter, unannounced
@@ -88,7 +90,21 @@ def test_an_export_is_announced_and_goes_on_without_redis(deploy):
         raise StoreError("Redis is unreachable.")
 
     exported, _ = deploy("1", announce=announce)
-    assert (announced, exported.image.digest != "") == ([REPOSITORY], True)
+    assert exported.image.digest
+    wait_for(lambda: announced == [REPOSITORY], 5)
+
+
+def test_no_export_waits_for_its_announcement(deploy):
+    answered, ended = threading.Event(), []
+
+    def announce(_):
+        answered.wait(10)
+        ended.append(True)
+
+    exported, _ = deploy("1", announce=announce)
+    waited = list(ended)
+    answered.set()
+    assert (waited, exported.image.digest != "") == ([], True)
 
 
 def test_an_unchanged_app_sends_only_manifests(deploy):
