@@ -7,6 +7,7 @@ task that does nothing, to compare with.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -62,6 +63,7 @@ class SleepingTools:
         return SimpleNamespace(digest=DIGEST)
 
     channel = STABLE
+    pool = SimpleNamespace(handed_over=threading.Event())
     builders = SimpleNamespace(held=SimpleNamespace(told=lambda: ""))  # it does not choose bases by app
 
     @property
