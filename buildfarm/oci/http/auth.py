@@ -22,6 +22,7 @@ _REPOSITORY = re.compile(r"^/v2/(.+)/(?:blobs|manifests|tags)/")
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 _LEAST_SECONDS = 60  # a token that does not say so lives this long, by the specification
 _EARLY_SECONDS = 10
+_TOKEN_SECONDS = 10.0  # for the token server to answer, also where the registry itself has less
 _TOKENS_MAX = 1000  # the oldest go first: a node can name any repository to the signer
 
 
@@ -86,8 +87,8 @@ class RegistryAuth(httpx.Auth):
         if realm.scheme not in ("http", "https") or (request.url.scheme == "https" and realm.scheme != "https"):
             raise RegistryError(f"The registry asks for the password to be sent to {realm.host!r} without TLS.")
         query = {"service": challenge.get("service", ""), "scope": list(scopes)}
-        # The extensions are the request's limits of time.
-        ask = httpx.Request("GET", realm.copy_merge_params(query), extensions=request.extensions)
+        limits = {"timeout": httpx.Timeout(_TOKEN_SECONDS).as_dict()}  # by itself it would have none
+        ask = httpx.Request("GET", realm.copy_merge_params(query), extensions=limits)
         if self._user:
             ask.headers["Authorization"] = self._basic._auth_header
         answer = yield ask

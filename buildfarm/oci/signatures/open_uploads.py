@@ -17,6 +17,7 @@ from buildfarm.oci.upload import Session
 
 KEPT_SECONDS = 10.0
 REPOSITORIES_MAX = 50
+_NEW_SECONDS = 1.0  # so nobody who announces names without end has more than 50 a second opened
 _LATE_SECONDS = 1.0  # for which a blob waits for its upload to open
 _CLOSE_SECONDS = 5.0
 _THREADS = 8  # apart from those that sign: a registry that does not answer holds these alone
@@ -51,7 +52,7 @@ class OpenUploads:
 
     def _next(self) -> Future[Session] | None:
         with self._lock:
-            return self.sessions.pop() if self.sessions else None
+            return self.sessions.pop(0) if self.sessions else None
 
     def _give_up(self, opening: Future[Session]) -> None:
         if not opening.cancel():
@@ -77,15 +78,21 @@ class UploadsAhead:
     def expect(self, repository: str, count: int) -> None:
         """Begin to open so many, unless that was done a moment ago. Raises ValueError for a bad name.
 
-        If too many repositories are expected, the oldest of them gives way.
+        If too many repositories are expected, the oldest of them gives way, unless it is new itself.
         """
         check_repository(repository)
         with self._lock:
-            if repository not in self._expected:
-                if len(self._expected) >= REPOSITORIES_MAX:
-                    self._expected.pop(next(iter(self._expected))).end()
+            if repository not in self._expected and self._has_room():
                 opening = [self.pool.submit(self.registry.open_upload, repository) for _ in range(count)]
                 self._expected[repository] = OpenUploads(self.clock(), self.pool, opening)
+
+    def _has_room(self) -> bool:
+        if len(self._expected) >= REPOSITORIES_MAX:
+            oldest = next(iter(self._expected))
+            if self._expected[oldest].opened > self.clock() - _NEW_SECONDS:
+                return False
+            self._expected.pop(oldest).end()
+        return True
 
     def take(self, repository: str) -> OpenUploads:
         """What was opened for a repository, or is being opened; nothing else gets it. The caller ends it."""

@@ -118,10 +118,23 @@ def test_uploads_that_are_still_being_opened_are_used(registry, fake):
 
 
 def test_of_too_many_repositories_the_oldest_give_way(ahead, fake):
-    uploads, _ = ahead
+    uploads, now = ahead
     for number in range(REPOSITORIES_MAX + 10):
+        now[0] += 0.1
         uploads.expect(f"apps/t/a{number}", 1)
     assert list(uploads._expected) == [f"apps/t/a{number}" for number in range(10, REPOSITORIES_MAX + 10)]
+    uploads.close()
+    assert not fake.uploads
+
+
+def test_names_without_end_open_no_more_uploads_than_there_is_room_for(ahead, fake):
+    uploads, now = ahead
+    for number in range(3 * REPOSITORIES_MAX):
+        uploads.expect(f"apps/t/a{number}", 1)
+    assert list(uploads._expected) == [f"apps/t/a{number}" for number in range(REPOSITORIES_MAX)]
+    now[0] += 2
+    uploads.expect("apps/t/later", 1)
+    assert [*uploads._expected][-1] == "apps/t/later"
     uploads.close()
     assert not fake.uploads
 
