@@ -149,6 +149,8 @@ class Full:
         self._hand_over("waits")
         self.requests.ask("apps/t/moved", [b"{}"])
         self.client.rpush(self.database.key("signing:keys"), "a public key of an older signer")
+        self.requests.announce(f"apps/{self.life.tenant}/waits")
+        assert self.client.expire(self.database.key("signing:soon"), LONG_SECONDS)
 
     def _hand_over(self, app: str) -> None:
         lease, result = self.life.begin(app), self.life.result(app)

@@ -16,6 +16,7 @@ from buildfarm.gc.collect import Budget
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.gc.storage import Storage
 from buildfarm.oci.digest import Digest
+from buildfarm.oci.signatures import simple
 from buildfarm.releases.signing.adopted import Adopted
 from buildfarm.store.tags import Tags
 from buildfarm.telemetry import logger
@@ -362,7 +363,17 @@ def test_no_signer_takes_over_what_a_restore_took_from_tags(life):
     signing = FarmGarbage(life.farm.history, life.farm.settings.model_copy(update={"signing": "1"}), ())
     assert signing.rebuild().tags == [], "Redis has images from before signing, and the first signer takes those"
     forget_all(life)
-    assert signing.rebuild().tags == [target]
+    done = signing.rebuild()
+    assert (done.tags, done.unread) == (
+        [],
+        [f"The tag of {target}: its image {image} has no signature. Build the app again."],
+    )
+    forget_all(life)
+    registry = life.farm.registry
+    media_type, content, _ = registry.get_manifest(target, image)
+    registry.put_manifest(target, content, media_type, tag=simple.tag_of(Digest(image)))  # who made it is not looked at
+    done = signing.rebuild()
+    assert (done.tags, done.unread) == ([target], [])
     begin(life.farm, logger())
     assert not Adopted(life.farm.database).has(target, image)
 
