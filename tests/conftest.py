@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
+
+# `make test` says whether a change is right, so its generated data is the same each time. `make unit` and `make strict`
+# explore.
+_EXPLORES = "BUILDFARM_TESTS_NEED_SERVICES" not in os.environ or "BUILDFARM_TESTS_STRICT" in os.environ
+# A busy machine takes longer than 200 ms for an example, and than a second to make some.
+settings.register_profile(
+    "the farm's", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not _EXPLORES
+)
+settings.load_profile("the farm's")
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "seconds.txt"

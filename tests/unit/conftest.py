@@ -12,14 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from buildfarm.oci.registry import Registry
 from testkit.registry.fake import FakeRegistry
-
-# A busy machine takes longer than 200 ms for an example, and than a second to make some.
-settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("no deadline")
 
 PROGRAMS = Path(__file__).parents[2] / "images/builder/programs"
 
