@@ -36,7 +36,7 @@ class OpenUploads:
     def send(self, registry: Registry, repository: str, content: bytes) -> None:
         """Send a small blob, by one of these if there is one. Raises RegistryError."""
         if opening := self._next():
-            try:  # what fails is such as an upload that the registry has removed meanwhile
+            try:  # the registry may have removed the upload meanwhile
                 if opening.running() or opening.done():
                     return opening.result(self.late_seconds).finish(Digest.of(content), content)
             except (RegistryError, TimeoutError):
