@@ -1,7 +1,8 @@
 """What signatures and provenance cost a redeploy: ``python -m bench.signing [ROUNDS]`` on a farm that is up.
 
 Two farms, each with one node: one signs, with a signer in a process of its own. A round is a one-line change of
-examples/python on each, in turn, so that both see the same load of the machine.
+examples/python on each, in turn, so that both see the same load of the machine. Each deploy waits until the machine is
+idle: else it would share the processors with the other farm's node, which replaces its sandbox after a build.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from bench.redeploy.apps import SMALL
 from bench.redeploy.deploys import ROOT, Source, copy_of
 from testkit.builds import Builds, build_node, farm_alone
+from testkit.queue.idle import wait_until_idle
 from testkit.queue.signing import make_key, signer_process
 from testkit.table import Claims
 
@@ -57,6 +59,7 @@ def farm(stack: ExitStack, folder: Path, *, signs: bool) -> Builds:
 
 def own_ms(source: Source, built: Builds) -> float:
     """A redeploy's milliseconds without detect and compile."""
+    wait_until_idle()
     return source.deploy(built, "signed").own_seconds * 1000
 
 

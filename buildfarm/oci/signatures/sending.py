@@ -30,31 +30,37 @@ class Sending:
     pool: Executor
     shared: SharedBlobs
     uploads: OpenUploads
-    _sends: dict[bytes, Future[None]] = field(default_factory=dict)  # by blob; of the shared ones by an empty one
+    _blobs: dict[bytes, Future[None]] = field(default_factory=dict)  # what is sent; of the shared ones by an empty one
+    _manifests: dict[bytes, Future[None]] = field(default_factory=dict)
 
     def begin(self, attached: Iterable[Attached]) -> None:
-        """Send the blobs that are not sent yet. What fails is raised by `finish`, for a manifest that needs it."""
+        """Send what is not sent yet, but no manifest under a tag: what the tag names may have to be looked at first.
+
+        What fails is raised by `finish`, for those that need it.
+        """
         for one in attached:
-            if one.blob not in self._sends:
-                self._sends[one.blob] = self.pool.submit(self.uploads.send, self.registry, self.repository, one.blob)
-            if b"" not in self._sends:
-                self._sends[b""] = self.pool.submit(self.shared.bring, self.repository)
+            if b"" not in self._blobs:
+                self._blobs[b""] = self.pool.submit(self.shared.bring, self.repository)
+            if one.blob not in self._blobs:
+                self._blobs[one.blob] = self.pool.submit(self.uploads.send, self.registry, self.repository, one.blob)
+            if one.tag is None and one.manifest not in self._manifests:
+                self._manifests[one.manifest] = self.pool.submit(self._put, one)
 
     def finish(self, attached: Iterable[Attached]) -> None:
         """Push these manifests, each after its blob. Raises RegistryError, when all have ended."""
         found = list(attached)
         self.begin(found)
-        puts = [self.pool.submit(self._put, one) for one in found]
+        puts = [self._manifests[one.manifest] if one.tag is None else self.pool.submit(self._put, one) for one in found]
         wait(puts)
         for put in puts:
             put.result()
 
     def end(self) -> None:
         """Return when nothing is sent any longer. Uploads that were not needed are cancelled beside what follows."""
-        wait(self._sends.values())
+        wait([*self._blobs.values(), *self._manifests.values()])
         self.uploads.end()
 
     def _put(self, one: Attached) -> None:
         for blob in (one.blob, b""):
-            self._sends[blob].result()
+            self._blobs[blob].result()
         self.put(self.repository, one.manifest, one.tag)

@@ -76,6 +76,20 @@ def test_builds_wait_for_a_signer_without_a_slot_or_a_workspace_and_then_continu
     assert found["content_bytes"] > 0
 
 
+def test_a_node_announces_the_image_that_it_is_about_to_send(built, tmp_path):
+    folder = Path(shutil.copytree(EXAMPLES / "python", tmp_path / "three"))
+    source, _ = built.farm.pack(folder, built.tenant)
+    built.submit(source=source, app="three")
+    database, found = built.farm.database, []
+
+    def announced():
+        found.extend(database.client.blpop([database.key("signing:soon")], timeout=1) or ())
+        return found
+
+    wait_for(announced, SIGNED_SECONDS, lambda: built.node.log.read_text()[-2000:])
+    assert found[1].split(" ")[1] == f"apps/{built.tenant}/three"
+
+
 def test_neither_the_node_nor_its_builds_can_reach_the_key(built, key):
     environment = Path(f"/proc/{built.node.process.pid}/environ").read_bytes()
     assert key.name.encode() not in environment

@@ -17,6 +17,7 @@ from buildfarm.releases.signing.requests import SignRequests
 from buildfarm.telemetry import logger
 from signer.work import Work
 from testkit.builds import wait_for
+from testkit.queue.signing import make_key, signer_process
 from tests.integration.signing.conftest import SECOND, TARGET, due_again, make_base
 from workers.upkeep.tag_repair import TagRepair
 
@@ -247,6 +248,13 @@ def test_an_announced_image_is_prepared_for_and_its_request_comes_first(publishi
     assert work.turn()
     assert publishing.tag() == result.digest
     wait_for(lambda: not fake.uploads, 5)
+
+
+def test_a_signer_process_prepares_for_what_is_announced(farm, publishing, requests, fake, tmp_path):
+    """It may take longer to start than an announcement is kept."""
+    with signer_process(farm, [make_key(tmp_path)]) as process:
+        wait_for(lambda: requests.announce(TARGET) or fake.uploads or process.poll() is not None, 60)
+        assert process.poll() is None
 
 
 @pytest.mark.parametrize("name", ["../x", "a" * 300, ""])
