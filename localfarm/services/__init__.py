@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ REDIS_MEMORY = "1gb"  # as in the chart: room for 256 MiB of logs and some 200,0
 ALL = ("buildfarm-redis", "buildfarm-registry", "buildfarm-downloads")
 READY_SECONDS = 60
 STOP_SECONDS = 20
+REMOVE_DATA_SECONDS = 1800  # the engine answers when the last file is gone: over a minute for 44 GB
 
 Say = Callable[[str], None]
 
@@ -169,11 +171,22 @@ def remove_services(client: docker.DockerClient, *, data: bool, names: Sequence[
             removed.append(name)
         if data:
             try:
-                client.volumes.get(name).remove()
+                with _with_timeout(client, REMOVE_DATA_SECONDS):
+                    client.volumes.get(name).remove()
                 removed.append(f"{name} (data)")
             except NotFound:
                 pass
     return removed
+
+
+@contextmanager
+def _with_timeout(client: docker.DockerClient, seconds: int) -> Iterator[None]:
+    """Calls of this client may take that long within the block."""
+    before, client.api.timeout = client.api.timeout, seconds
+    try:
+        yield
+    finally:
+        client.api.timeout = before
 
 
 def find_container(client: docker.DockerClient, name: str) -> Container | None:
