@@ -66,13 +66,14 @@ def _farm(own: Rooms, plan: Plan) -> Iterator[Farm]:
     """The farm, with its nodes."""
     redis, registry = own.containers
     with ExitStack() as stack:
-        url = stack.enter_context(small_redis("512mb", name=redis))
-        opened = stack.enter_context(registry_on(own.disk, read_settings().docker_url, registry))
+        stack.enter_context(small_redis("512mb", name=redis))
+        stack.enter_context(registry_on(own.disk, read_settings().docker_url, registry))
+        store, place = own.addresses()
         os.environ.update(plan.variables())
         os.environ |= {
-            "BUILDFARM_REDIS_URL": url, "BUILDFARM_NAMESPACE": "soak:", "BUILDFARM_BUILDER": "", "BUILDFARM_IMAGER": "",
-            "BUILDFARM_REGISTRY_URL": f"http://{opened.host}", "BUILDFARM_REGISTRY_STORAGE": str(own.disk),
-            SPAN: str(plan.span_seconds),
+            "BUILDFARM_REDIS_URL": f"redis://{store}/0", "BUILDFARM_REGISTRY_URL": f"http://{place}",
+            "BUILDFARM_REGISTRY_STORAGE": str(own.disk), SPAN: str(plan.span_seconds),
+            "BUILDFARM_NAMESPACE": "soak:", "BUILDFARM_BUILDER": "", "BUILDFARM_IMAGER": "",
         }  # fmt: skip
         farm = stack.enter_context(open_farm(read_settings()))
         Watching(farm, own.disk).fill_events()

@@ -16,7 +16,7 @@ from verify.soak import made
 
 YOUNG, LATE = 1 / 16, 1 / 2  # of a life: when builds are first asked for, and when it is time for the archive
 
-_PAUSE_SECONDS = 2.0
+_PAUSE_SECONDS = 5.0
 _SHOWN_MAX = 20
 _GONE_EACH = 20  # of so many builds one is looked for when its life is over
 
@@ -99,7 +99,7 @@ class Checking:
         self._look_at_image(number, build)
         lines = self._lines(build)
         expected = list(made.lines_of(number))
-        if made.checksum(lines) != made.checksum(expected):
+        if len(lines) != len(expected) or made.checksum(lines) != made.checksum(expected):
             last = lines[-1][:200] if lines else ""
             self._note("other log", number, f"{len(lines)} lines instead of {len(expected)}; the last one: {last}")
         self.attempts[build.attempt] += 1

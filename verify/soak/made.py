@@ -64,7 +64,4 @@ def layer_of(number: int) -> bytes:
 
 def checksum(lines: Iterable[str]) -> str:
     """Of a log: a line that is missing, is there twice or has another place changes it."""
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

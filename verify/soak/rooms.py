@@ -47,6 +47,14 @@ class Rooms:
         """Redis's and the registry's."""
         return f"{self.name}-redis", f"{self.name}-registry"
 
+    def addresses(self) -> tuple[str, str]:
+        """Host and port of Redis and of the registry, past the engine's proxy: no node of a farm has one in its way."""
+        own = [
+            run("docker", "inspect", "--format={{.NetworkSettings.IPAddress}}", name).strip()
+            for name in self.containers
+        ]
+        return f"{own[0]}:6379", f"{own[1]}:5000"
+
     def make(self) -> None:
         """The folder, and the file system in it."""
         ensure_packages({"mkfs.ext4": "e2fsprogs", "setpriv": "util-linux"}, print)
