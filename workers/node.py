@@ -103,6 +103,7 @@ def run(settings: Settings) -> bool:
             settings, pinging, disk.free_bytes, attempts, follower, drain, metrics, nodes, sizes,
             network=isolation.rules.trouble,
         )  # fmt: skip
+        probes.obstacle, probes.alive = health.obstacle, health.alive
         leases = Leases(farm.admission, settings.lease_seconds, settings.attempts_max, settings.renew_seconds)
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         wakeups = resources.enter_context(closing(Wakeups(farm.database)))

@@ -192,7 +192,7 @@ def _environment(
             values[item["name"]] = secret[source["secretKeyRef"]["key"]]
         else:
             values[item["name"]] = name if "fieldRef" in source else item["value"]
-    filled = {"0.0.0.0": address, SOCKET: engine}
+    filled = {"::": address, SOCKET: engine}  # all addresses of a pod are one of the loopback network here
     return {key: filled.get(value, value) for key, value in values.items()}
 
 
