@@ -85,7 +85,8 @@ class Attaching:
         """Push the image's signatures, and ``more`` statements about it beside them.
 
         What is there already stays, so that this can be done again at any time. Of one that ``is_new`` nothing is
-        likely to be there: its blobs are sent while that is looked for. Raises RegistryError and SetupError.
+        likely to be there: all but what gets a tag is sent while that is looked for.
+        Raises RegistryError and SetupError.
         """
         digest, repository = image.subject.digest, image.repository
         tag, index_tag = simple.tag_of(digest), referrers.tag_of(digest)

@@ -30,11 +30,11 @@ class Sending:
     pool: Executor
     shared: SharedBlobs
     uploads: OpenUploads
-    _blobs: dict[bytes, Future[None]] = field(default_factory=dict)  # what is sent; of the shared ones by an empty one
-    _manifests: dict[bytes, Future[None]] = field(default_factory=dict)
+    _blobs: dict[bytes, Future[None]] = field(default_factory=dict)  # by blob; of the shared ones by an empty one
+    _manifests: dict[bytes, Future[None]] = field(default_factory=dict)  # by content, of those without a tag
 
     def begin(self, attached: Iterable[Attached]) -> None:
-        """Send what is not sent yet, but no manifest under a tag: what the tag names may have to be looked at first.
+        """Send the blobs, and the manifests that have no tag, unless they are sent already.
 
         What fails is raised by `finish`, for those that need it.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,26 @@ def test_signing_again_writes_nothing(registry, fake):
 
 
 SHARED = {str(Digest.of(blob)): blob for blob in (simple.CONFIG, simple.EMPTY)}
+
+
+def test_what_has_no_tag_is_sent_before_earlier_signatures_of_a_new_image_were_looked_for(registry, monkeypatch):
+    image, is_sent, waited = pushed(registry), threading.Event(), []
+    look, put = Attaching._manifest, Attaching._put
+
+    def look_late(self, repository, tag):
+        waited.append(is_sent.wait(10))
+        return look(self, repository, tag)
+
+    def tell(self, repository, manifest, tag):
+        put(self, repository, manifest, tag)
+        if tag is None:
+            is_sent.set()
+
+    monkeypatch.setattr(Attaching, "_manifest", look_late)
+    monkeypatch.setattr(Attaching, "_put", tell)
+    Attaching(registry, [A]).sign(image, is_new=True)
+    assert waited == [True, True]
+    assert verified(registry, A).forms == ("tag", "bundle")
 
 
 def test_the_shared_blobs_are_sent_once_and_then_taken_over(registry, fake):
