@@ -136,7 +136,7 @@ def _registry(client: docker.DockerClient) -> Iterator[tuple[Registry, Path]]:
                 registry.ping()
                 yield registry, root
         finally:
-            container.remove(force=True)
+            container.remove(force=True, v=True)
             for image in client.images.list():
                 for name in image.attrs.get("RepoDigests") or ():
                     if name.startswith(f"127.0.0.1:{PORT}/"):
@@ -155,7 +155,7 @@ def _base(client: docker.DockerClient) -> Packed:
         pieces: Any = container.export()
         return _packed(b"".join(pieces))
     finally:
-        container.remove()
+        container.remove(v=True)
 
 
 def _deploy(registry: Registry, base: Packed, app: int, deploy: int) -> str:

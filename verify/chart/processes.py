@@ -1,7 +1,7 @@
 """The rendered worker and API, run as processes beside the real engine, Redis and registry.
 
 Commands, environment, probes and preStop are what Helm rendered. What a pod would give is filled in: its name, its
-address instead of 0.0.0.0, its Secret, and the engine's socket where the sidecar's would be mounted.
+address instead of ::, its Secret, and the engine's socket where the sidecar's would be mounted.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import docker
 import httpx
 from docker.errors import ImageNotFound
 
-from buildfarm.farm import Farm, open_farm
+from buildfarm.farm import Farm
 from buildfarm.model import Build, BuildRequest, State
-from buildfarm.settings import read_settings
+from buildfarm.settings import Settings
+from testkit.builds import farm_alone
 from testkit.chart.manifests import CHART, Manifest, only, read, render
 from testkit.chart.tools import HELM
 from testkit.table import Claims
 
 SECONDS = 120
-NAMESPACE = "verify-chart:"
 SOCKET = "unix:///socket/docker.sock"
 
 
@@ -55,39 +55,37 @@ class Pod:
 
 
 def run(claims: Claims) -> None:
-    settings = read_settings()
+    with farm_alone("verify-chart") as farm, tempfile.TemporaryDirectory() as folder:
+        _run(claims, farm, _rendered(farm.settings), Path(folder))
+
+
+def _rendered(settings: Settings) -> list[Manifest]:
     release = HELM[-1]
     given = [
         "--set", "redis.enabled=false,registry.enabled=false",
         "--set-string", f"redis.external.url={settings.redis_url.get_secret_value()}",
         "--set-string", f"registry.external.url={settings.registry_url}",
-        "--set-string", f"settings.namespace={NAMESPACE},settings.builder={settings.builder}",
+        "--set-string", f"settings.namespace={settings.namespace},settings.builder={settings.builder}",
         "--set-string", f"settings.imager={settings.imager}",
     ]  # fmt: skip
     # Below 1.29: there the engine's preStop waits for the worker.
     text, complaint = render(release.helm(), CHART / "ci" / "minimal-values.yaml", "1.28.0", *given)
     if complaint:
         raise SystemExit(complaint)
-    manifests = read(text)
-    own = settings.model_copy(update={"namespace": NAMESPACE})
-    with open_farm(own) as farm, tempfile.TemporaryDirectory() as folder:
-        try:
-            _run(claims, farm, manifests, Path(folder), settings.docker_url)
-        finally:
-            for key in farm.database.client.scan_iter(f"{NAMESPACE}*"):
-                farm.database.client.delete(key)
+    return read(text)
 
 
-def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path, engine: str) -> None:
-    client = docker.DockerClient(engine)
+def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path) -> None:
+    settings = farm.settings
+    client = docker.DockerClient(settings.docker_url)
     image = f"{farm.registry.host}/{farm.builder()}"
     # The reference goes, so that the worker has to pull it; its layers stay under sandboxes of other workers.
     with suppress(ImageNotFound):
         client.images.remove(image, force=True)
     with (
         closing(client),
-        _pod(manifests, "api", "127.0.0.3", engine) as api,
-        _pod(manifests, "worker", "127.0.0.2", engine) as worker,
+        _pod(manifests, "api", "127.0.0.3", settings) as api,
+        _pod(manifests, "worker", "127.0.0.2", settings) as worker,
     ):
         alive = _until(lambda: worker.probe("livenessProbe"))
         early = worker.probe("readinessProbe") and not _has(client, image)
@@ -158,11 +156,11 @@ def _through_api(farm: Farm, api: Pod, build: Build) -> str:
 
 
 @contextmanager
-def _pod(manifests: list[Manifest], component: str, address: str, engine: str) -> Iterator[Pod]:
+def _pod(manifests: list[Manifest], component: str, address: str, settings: Settings) -> Iterator[Pod]:
     spec = only(manifests, "Deployment", component)["spec"]["template"]["spec"]
     container = next(item for item in spec["containers"] if item["name"] == component)
     container["engine"] = next((item for item in spec["containers"] if item["name"] == "engine"), None)
-    environment = _environment(manifests, container, f"farm-buildfarm-{component}-0", address, engine)
+    environment = _environment(manifests, container, f"farm-buildfarm-{component}-0", address, settings)
     with (Path(tempfile.gettempdir()) / f"verify-chart-{component}.log").open("wb") as log:
         command = [_program(container["command"][0]), *container["command"][1:]]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -177,12 +175,13 @@ def _pod(manifests: list[Manifest], component: str, address: str, engine: str) -
 
 
 def _environment(
-    manifests: list[Manifest], container: Manifest, name: str, address: str, engine: str
+    manifests: list[Manifest], container: Manifest, name: str, address: str, settings: Settings
 ) -> dict[str, str]:
     values: dict[str, Any] = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
         "BUILDFARM_STATE_DIRECTORY": "/nonexistent",
+        "BUILDFARM_SANDBOX_NETWORK": settings.sandbox_network,
     }
     values |= only(manifests, "ConfigMap", "settings")["data"]
     secret = only(manifests, "Secret")["stringData"]
@@ -192,7 +191,7 @@ def _environment(
             values[item["name"]] = secret[source["secretKeyRef"]["key"]]
         else:
             values[item["name"]] = name if "fieldRef" in source else item["value"]
-    filled = {"::": address, SOCKET: engine}  # all addresses of a pod are one of the loopback network here
+    filled = {"::": address, SOCKET: settings.docker_url}  # all addresses of a pod are one of the loopback network here
     return {key: filled.get(value, value) for key, value in values.items()}
 
 
