@@ -179,16 +179,6 @@ def remove_services(client: docker.DockerClient, *, data: bool, names: Sequence[
     return removed
 
 
-@contextmanager
-def _with_timeout(client: docker.DockerClient, seconds: int) -> Iterator[None]:
-    """Calls of this client may take that long within the block."""
-    before, client.api.timeout = client.api.timeout, seconds
-    try:
-        yield
-    finally:
-        client.api.timeout = before
-
-
 def find_container(client: docker.DockerClient, name: str) -> Container | None:
     """The container of this name, if it is there."""
     try:
@@ -268,3 +258,13 @@ def _remove(container: Container) -> None:
     # Redis and the registry write what they hold when they are asked to stop.
     container.stop(timeout=STOP_SECONDS)
     container.remove(force=True)
+
+
+@contextmanager
+def _with_timeout(client: docker.DockerClient, seconds: int) -> Iterator[None]:
+    """Calls of this client may take that long within the block."""
+    before, client.api.timeout = client.api.timeout, seconds
+    try:
+        yield
+    finally:
+        client.api.timeout = before

@@ -6,22 +6,23 @@ import time
 from pathlib import Path
 
 _LOOK_SECONDS = 0.25
+_WITHIN_SECONDS = 60.0
 
 
-def wait_until_idle(within_seconds: float = 60.0) -> None:
+def wait_until_idle() -> None:
     """Returns when the processors had less than a tenth to do for a quarter of a second.
 
     A node that has just built replaces its sandbox, which takes a processor for half a second. Who measures the next
-    build waits for that first. Raises TimeoutError if the machine does not become idle.
+    build waits for that first. Raises TimeoutError if the machine is not idle within a minute.
     """
-    end = time.monotonic() + within_seconds
+    end = time.monotonic() + _WITHIN_SECONDS
     busy, total = _ticks()
     while time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)
         (busy_before, total_before), (busy, total) = (busy, total), _ticks()
         if busy - busy_before < (total - total_before) / 10:
             return
-    raise TimeoutError(f"the machine was not idle within {within_seconds:.0f} s: end what else runs on it")
+    raise TimeoutError(f"The machine was not idle within {_WITHIN_SECONDS:.0f} s. End what else runs on it.")
 
 
 def _ticks() -> tuple[int, int]:

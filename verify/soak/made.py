@@ -63,5 +63,5 @@ def layer_of(number: int) -> bytes:
 
 
 def checksum(lines: Iterable[str]) -> str:
-    """Of a log: a line that is missing, is there twice or has another place changes it."""
+    """Of a log: a line that is missing, is there twice or has another place changes it. Two that are joined do not."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
