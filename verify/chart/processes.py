@@ -66,7 +66,7 @@ def _rendered(settings: Settings) -> list[Manifest]:
         "--set-string", f"redis.external.url={settings.redis_url.get_secret_value()}",
         "--set-string", f"registry.external.url={settings.registry_url}",
         "--set-string", f"settings.namespace={settings.namespace},settings.builder={settings.builder}",
-        "--set-string", f"settings.imager={settings.imager}",
+        "--set-string", f"settings.imager={settings.imager},settings.sandbox_network={settings.sandbox_network}",
     ]  # fmt: skip
     # Below 1.29: there the engine's preStop waits for the worker.
     text, complaint = render(release.helm(), CHART / "ci" / "minimal-values.yaml", "1.28.0", *given)
@@ -76,16 +76,16 @@ def _rendered(settings: Settings) -> list[Manifest]:
 
 
 def _run(claims: Claims, farm: Farm, manifests: list[Manifest], folder: Path) -> None:
-    settings = farm.settings
-    client = docker.DockerClient(settings.docker_url)
+    engine = farm.settings.docker_url
+    client = docker.DockerClient(engine)
     image = f"{farm.registry.host}/{farm.builder()}"
     # The reference goes, so that the worker has to pull it; its layers stay under sandboxes of other workers.
     with suppress(ImageNotFound):
         client.images.remove(image, force=True)
     with (
         closing(client),
-        _pod(manifests, "api", "127.0.0.3", settings) as api,
-        _pod(manifests, "worker", "127.0.0.2", settings) as worker,
+        _pod(manifests, "api", "127.0.0.3", engine) as api,
+        _pod(manifests, "worker", "127.0.0.2", engine) as worker,
     ):
         alive = _until(lambda: worker.probe("livenessProbe"))
         early = worker.probe("readinessProbe") and not _has(client, image)
@@ -156,11 +156,11 @@ def _through_api(farm: Farm, api: Pod, build: Build) -> str:
 
 
 @contextmanager
-def _pod(manifests: list[Manifest], component: str, address: str, settings: Settings) -> Iterator[Pod]:
+def _pod(manifests: list[Manifest], component: str, address: str, engine: str) -> Iterator[Pod]:
     spec = only(manifests, "Deployment", component)["spec"]["template"]["spec"]
     container = next(item for item in spec["containers"] if item["name"] == component)
     container["engine"] = next((item for item in spec["containers"] if item["name"] == "engine"), None)
-    environment = _environment(manifests, container, f"farm-buildfarm-{component}-0", address, settings)
+    environment = _environment(manifests, container, f"farm-buildfarm-{component}-0", address, engine)
     with (Path(tempfile.gettempdir()) / f"verify-chart-{component}.log").open("wb") as log:
         command = [_program(container["command"][0]), *container["command"][1:]]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -175,13 +175,12 @@ def _pod(manifests: list[Manifest], component: str, address: str, settings: Sett
 
 
 def _environment(
-    manifests: list[Manifest], container: Manifest, name: str, address: str, settings: Settings
+    manifests: list[Manifest], container: Manifest, name: str, address: str, engine: str
 ) -> dict[str, str]:
     values: dict[str, Any] = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
         "BUILDFARM_STATE_DIRECTORY": "/nonexistent",
-        "BUILDFARM_SANDBOX_NETWORK": settings.sandbox_network,
     }
     values |= only(manifests, "ConfigMap", "settings")["data"]
     secret = only(manifests, "Secret")["stringData"]
@@ -191,7 +190,7 @@ def _environment(
             values[item["name"]] = secret[source["secretKeyRef"]["key"]]
         else:
             values[item["name"]] = name if "fieldRef" in source else item["value"]
-    filled = {"::": address, SOCKET: settings.docker_url}  # all addresses of a pod are one of the loopback network here
+    filled = {"::": address, SOCKET: engine}  # all addresses of a pod are one of the loopback network here
     return {key: filled.get(value, value) for key, value in values.items()}
 
 
