@@ -116,7 +116,7 @@ def run(settings: Settings) -> bool:
             ("network_rules", _CLEAN_SECONDS, isolation.rules.keep),
             *_ahead_jobs(tools, health, facts, repair),
             ("calls", 0, lambda: wakeups.wait(attempts.look)),
-            *farm_jobs(farm, leases, nodes, metrics, spools=spools),
+            *farm_jobs(farm, leases, nodes, metrics, spools=spools, pause=upkeep.pause),
             *_pod_jobs(settings, attempts),
             *collection_jobs(settings, farm.database, metrics, resources),
         ):
@@ -170,7 +170,7 @@ def _consume_until_stopped(
 
 
 def farm_jobs(
-    farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, spools: Spools
+    farm: Farm, leases: Leases, nodes: Nodes, metrics: Metrics, *, spools: Spools, pause: Callable[[float], bool]
 ) -> Iterator[tuple[str, float, Callable[[], None]]]:
     """Upkeep of the whole farm, which every node does: name, pause and job."""
     settings, log = farm.settings, logger(node=farm.settings.node_id)
@@ -186,7 +186,7 @@ def farm_jobs(
     )  # fmt: skip
     pause_seconds = min(ARCHIVE_SECONDS, settings.archive_seconds)
     audit = AuditKeeper(AuditParts(farm.database), registry)
-    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, audit, log).turn
+    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, audit, log, pause).turn
     yield "spools", SPOOLS_SECONDS, spools.send
     yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 

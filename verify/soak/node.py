@@ -48,7 +48,7 @@ def main() -> None:
         upkeep = PeriodicJobs(log, lambda job: metrics.upkeep_failures.labels(job).inc())
         upkeep.every(_BEAT_SECONDS, beat, "beat")
         for name, pause_seconds, job in (
-            *farm_jobs(farm, leases, nodes, metrics, spools=spools),
+            *farm_jobs(farm, leases, nodes, metrics, spools=spools, pause=upkeep.pause),
             *collection_jobs(settings, farm.database, metrics, resources),
         ):
             upkeep.every(pause_seconds, job, name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from buildfarm.store import Nodes
 from buildfarm.store.archive.archivist import Archivist
@@ -14,17 +14,22 @@ from buildfarm.telemetry import Logger
 ARCHIVE_SECONDS = 10.0
 _DUTY = "archivist"
 _LEAD_SECONDS = 60.0  # longer than a pack takes
-_TURN_SECONDS = 10.0  # a node that stops waits for no more
-_REST = 9.0  # times as long as a pack took: the builds that run need the same registry and processors
-_SHORTER = 3.0  # times, after a turn whose seconds were too few
+_TURN_SECONDS = 10.0  # for the apps that are due
+_REST, _REST_MIN = 9.0, 0.1  # times as long as an app took: builds need the same registry and processors
+_SHORTER = 3.0  # rests are divided by this after a turn that did not come to the end
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 @dataclass
 class Archiving:
     """One turn: as many apps as it has time for. The next one goes on where it ended.
 
-    After each app it rests, so that builds hardly notice it. Rests become shorter with each turn that does not come to
-    the end of what is due, and long again with one that does.
+    Between two apps it rests, so that builds hardly notice it. Rests become shorter with each turn that does not come
+    to the end of what is due, and long again with one that has left out none.
     """
 
     node_id: str
@@ -32,28 +37,47 @@ class Archiving:
     archivist: Archivist
     audit: AuditKeeper
     logger: Logger
-    sleep: Callable[[float], object] = time.sleep
-    _rest: float = _REST
+    pause: Callable[[float], bool] = _sleep  # for so many seconds; whether the node stops
+    clock: Callable[[], float] = time.monotonic
+    _rest: float = field(default=_REST, init=False)
+    _left_out: bool = field(default=False, init=False)  # some app, since the list of ended builds began
 
     def turn(self) -> None:
         """Raises StoreError and RegistryError."""
-        until = time.monotonic() + _TURN_SECONDS
+        until = self.clock() + _TURN_SECONDS
         while self._leads():
-            builds = 0
-            apps = self.archivist.due()
-            for place in apps:
-                if not self._leads() or time.monotonic() >= until:
+            if not self._archive(self.archivist.due(), until):
+                return
+            if self.archivist.looked_at_all or self.clock() >= until:
+                self._pace()
+                self._clean()
+                return
+
+    def _archive(self, apps: Sequence[str], until: float) -> bool:
+        """As many of these apps as there is time for; False if this node stops, or archives no longer."""
+        builds, goes_on = 0, True
+        for number, place in enumerate(apps, 1):
+            if self.clock() >= until:
+                self._left_out = True
+                break
+            began = self.clock()
+            builds += self.archivist.archive(place)
+            ended = self.clock()
+            if number < len(apps):
+                stops = self.pause(min((ended - began) * self._rest, max(until - ended, 0.0)))
+                if stops or not self._leads():
+                    goes_on = False
                     break
-                began = time.monotonic()
-                builds += self.archivist.archive(place)
-                ended = time.monotonic()
-                self.sleep(min((ended - began) * self._rest, max(until - ended, 0.0)))
-            if builds:
-                self.logger.info("builds_archived", builds=builds, apps=len(apps))
-            if self.archivist.looked_at_all or time.monotonic() >= until:
-                self._rest = _REST if time.monotonic() < until else self._rest / _SHORTER
-                return self._clean()
-        return None
+        if builds:
+            self.logger.info("builds_archived", builds=builds, apps=len(apps))
+        return goes_on
+
+    def _pace(self) -> None:
+        """How long the next turn rests."""
+        at_end = self.archivist.looked_at_all
+        self._rest = _REST if at_end and not self._left_out else max(self._rest / _SHORTER, _REST_MIN)
+        if at_end:
+            self._left_out = False
 
     def _clean(self) -> None:
         if removed := self.archivist.remove_expired():

@@ -20,7 +20,6 @@ COLLECT_SECONDS = 5.0  # between two looks
 _AGAIN_SECONDS = 300.0  # after a collection that failed
 _STOP_SECONDS = 5.0
 _DISK_SECONDS = 60.0  # how long a report of the disk counts
-_LATER = ("nice", "-n", "10")  # a tenth of the processor time of what else wants it
 
 
 @dataclass
@@ -66,7 +65,7 @@ class Collection:
     def _start(self) -> None:
         self._started_at = self.collections.database.now()
         self._process = subprocess.Popen(
-            [*_LATER, sys.executable, "-m", "buildfarm", "gc", str(self.storage.root)],
+            [sys.executable, "-m", "buildfarm", "gc", str(self.storage.root)],
             env={**os.environ, **_variables(self.settings)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -29,6 +29,10 @@ class PeriodicJobs:
         self._threads.append(thread)
         thread.start()
 
+    def pause(self, seconds: float) -> bool:
+        """For a job that rests: waits for so many seconds, or until this is closed; whether it is."""
+        return self._closed.wait(seconds)
+
     def close(self) -> None:
         """Stops starting jobs; running jobs end first."""
         self._closed.set()

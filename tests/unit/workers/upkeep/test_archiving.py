@@ -6,60 +6,105 @@ from types import SimpleNamespace
 
 import pytest
 
-from workers.upkeep import archiving
 from workers.upkeep.archiving import Archiving
-
-PACK_SECONDS = 0.25
 
 
 class Farm:
-    """Apps that are due, and a clock that only packs and rests move."""
+    """Apps that are due, of which a look sees some, and a clock that only packs and rests move."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, apps: int) -> None:
-        self.now, self.left, self.rests = 0.0, apps, list[float]()
-        monkeypatch.setattr(archiving.time, "monotonic", lambda: self.now)
-        self.archivist = SimpleNamespace(
-            due=lambda: ["t/a"] * self.left, archive=self.archive, looked_at_all=True,
-            remove_expired=lambda: 0, tidy=lambda: 0,
-        )  # fmt: skip
-        nodes = SimpleNamespace(lead=lambda *_: True)
+    def __init__(self, apps: int = 0, *, seconds: float = 0.25, look: int = 1000) -> None:
+        self.now, self.left, self.seconds, self.look = 0.0, apps, seconds, look
+        self.unseen, self.rests, self.cleaned, self.leads = 0, list[float](), 0, True
+        self.loses = self.stops = False
+        self.looked_at_all = True
+        nodes = SimpleNamespace(lead=lambda *_: self.leads)
         audit = SimpleNamespace(move=lambda: 0, remove_expired=lambda: 0)
         log = SimpleNamespace(info=lambda *_, **__: None)
-        self.turn = Archiving("node", nodes, self.archivist, audit, log, self.sleep).turn
+        self.turn = Archiving("node", nodes, self, audit, log, self.pause, lambda: self.now).turn
+
+    def due(self) -> list[str]:
+        if self.looked_at_all:
+            self.unseen = self.left
+        seen = min(self.unseen, self.look)
+        self.unseen -= seen
+        self.looked_at_all = not self.unseen
+        return ["t/a"] * seen
 
     def archive(self, place: str) -> int:
-        self.now, self.left = self.now + PACK_SECONDS, self.left - 1
+        self.now, self.left = self.now + self.seconds, self.left - 1
         return 1
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> bool:
         self.now, self.rests = self.now + seconds, [*self.rests, seconds]
+        self.leads = not self.loses
+        return self.stops
+
+    def remove_expired(self) -> int:
+        self.cleaned += 1
+        return 0
+
+    def tidy(self) -> int:
+        return 0
 
 
-def test_it_rests_nine_times_as_long_as_it_works(monkeypatch):
-    farm = Farm(monkeypatch, apps=3)
+def test_it_rests_nine_times_as_long_as_it_works_and_not_after_the_last_app():
+    farm = Farm(apps=3)
     farm.turn()
     assert farm.left == 0
-    assert farm.rests == [PACK_SECONDS * 9] * 3
+    assert farm.rests == [0.25 * 9] * 2
+    assert farm.cleaned == 1
 
 
-def test_no_rest_is_longer_than_the_turn(monkeypatch):
-    farm = Farm(monkeypatch, apps=5)
+def test_the_last_rest_ends_with_the_turn():
+    farm = Farm(apps=6)
     farm.turn()
     assert farm.now == pytest.approx(10)
-    assert farm.left == 1
+    assert farm.left == 2
+    assert farm.cleaned == 1
 
 
-def test_it_does_not_fall_behind_for_ever(monkeypatch):
-    farm = Farm(monkeypatch, apps=300)
+def test_it_rests_less_and_less_until_it_has_caught_up():
+    farm = Farm(apps=300)
     done = []
     while farm.left:
         before = farm.left
         farm.turn()
         done.append(before - farm.left)
     assert done[:4] == [4, 10, 20, 30]
-    assert max(done) > 38, "at last it hardly rests: a turn of ten seconds has time for 40 packs"
-    farm.left = 1
+    assert max(done) == 37, "a rest is never less than a tenth of what an app took"
+    farm.left, farm.rests = 2, []
     farm.turn()
-    farm.left, farm.rests = 1, []
+    assert farm.rests == [0.25 * 9], "the last turn of those before left out none"
+
+
+def test_a_look_that_left_apps_out_counts_when_the_list_ends():
+    farm = Farm(apps=60, look=50)
+    farm.turn()  # four of the first fifty
+    farm.turn()  # the last ten, and so to the end of the list
+    assert farm.looked_at_all
+    farm.rests = []
     farm.turn()
-    assert farm.rests == [PACK_SECONDS * 9], "it has caught up"
+    assert farm.rests[0] < 0.25 * 9 / 3
+
+
+@pytest.mark.parametrize("seconds", [1.0, 12.0])
+def test_a_single_app_that_takes_long_is_not_being_behind(seconds):
+    farm = Farm(apps=1, seconds=seconds)
+    farm.turn()
+    farm.left, farm.seconds = 2, 0.25
+    farm.turn()
+    assert farm.rests == [0.25 * 9]
+
+
+def test_a_node_that_stops_archives_nothing_more():
+    farm = Farm(apps=5)
+    farm.stops = True
+    farm.turn()
+    assert (farm.left, farm.cleaned) == (4, 0)
+
+
+def test_a_node_that_lost_its_lead_in_a_rest_archives_nothing_more():
+    farm = Farm(apps=5)
+    farm.loses = True
+    farm.turn()
+    assert (farm.left, farm.cleaned) == (4, 0)
