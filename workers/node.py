@@ -36,7 +36,7 @@ from workers.queue.consumer import consume
 from workers.queue.sizes import NodeSizes
 from workers.sandbox.self_check import make_isolation
 from workers.tasks import Worker, register
-from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving
+from workers.upkeep.archiving import ARCHIVE_SECONDS, Archiving, rests_seconds
 from workers.upkeep.collection import COLLECT_SECONDS, Collection
 from workers.upkeep.drain import Drain
 from workers.upkeep.health import Health
@@ -186,7 +186,10 @@ def farm_jobs(
     )  # fmt: skip
     pause_seconds = min(ARCHIVE_SECONDS, settings.archive_seconds)
     audit = AuditKeeper(AuditParts(farm.database), registry)
-    yield "archive", pause_seconds, Archiving(settings.node_id, nodes, archivist, audit, log, pause).turn
+    archiving = Archiving(
+        settings.node_id, nodes, archivist, audit, log, pause, rests_seconds(settings.archive_seconds)
+    )  # fmt: skip
+    yield "archive", pause_seconds, archiving.turn
     yield "spools", SPOOLS_SECONDS, spools.send
     yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 

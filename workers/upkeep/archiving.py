@@ -16,7 +16,15 @@ _DUTY = "archivist"
 _LEAD_SECONDS = 60.0  # longer than a pack takes
 _TURN_SECONDS = 10.0  # for the apps that are due
 _REST, _REST_MIN = 9.0, 0.1  # times as long as an app took: builds need the same registry and processors
+_SHARE = (
+    360  # of the time that ended builds stay in Redis, a turn's rests take one part at most: ten seconds of an hour
+)
 _SHORTER = 3.0  # rests are divided by this after a turn that did not come to the end
+
+
+def rests_seconds(archive_seconds: float) -> float:
+    """How long a turn may rest where ended builds stay in Redis for so long."""
+    return min(_TURN_SECONDS, archive_seconds / _SHARE)
 
 
 def _sleep(seconds: float) -> bool:
@@ -38,22 +46,24 @@ class Archiving:
     audit: AuditKeeper
     logger: Logger
     pause: Callable[[float], bool] = _sleep  # for so many seconds; whether the node stops
+    rests_seconds: float = _TURN_SECONDS  # of a turn: after so long it rests no more
     clock: Callable[[], float] = time.monotonic
     _rest: float = field(default=_REST, init=False)
     _left_out: bool = field(default=False, init=False)  # some app, since the list of ended builds began
 
     def turn(self) -> None:
         """Raises StoreError and RegistryError."""
-        until = self.clock() + _TURN_SECONDS
+        began = self.clock()
+        until, rests_until = began + _TURN_SECONDS, began + self.rests_seconds
         while self._leads():
-            if not self._archive(self.archivist.due(), until):
+            if not self._archive(self.archivist.due(), until, rests_until):
                 return
             if self.archivist.looked_at_all or self.clock() >= until:
                 self._pace()
                 self._clean()
                 return
 
-    def _archive(self, apps: Sequence[str], until: float) -> bool:
+    def _archive(self, apps: Sequence[str], until: float, rests_until: float) -> bool:
         """As many of these apps as there is time for; False if this node stops, or archives no longer."""
         builds, goes_on = 0, True
         for number, place in enumerate(apps, 1):
@@ -64,7 +74,7 @@ class Archiving:
             builds += self.archivist.archive(place)
             ended = self.clock()
             if number < len(apps):
-                stops = self.pause(min((ended - began) * self._rest, max(until - ended, 0.0)))
+                stops = self.pause(min((ended - began) * self._rest, max(rests_until - ended, 0.0)))
                 if stops or not self._leads():
                     goes_on = False
                     break

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from workers.upkeep.archiving import Archiving
+from workers.upkeep.archiving import Archiving, rests_seconds
 
 
 class Farm:
     """Apps that are due, of which a look sees some, and a clock that only packs and rests move."""
 
-    def __init__(self, apps: int = 0, *, seconds: float = 0.25, look: int = 1000) -> None:
+    def __init__(self, apps: int = 0, *, seconds: float = 0.25, look: int = 1000, kept: float = 3600) -> None:
         self.now, self.left, self.seconds, self.look = 0.0, apps, seconds, look
         self.unseen, self.rests, self.cleaned, self.leads = 0, list[float](), 0, True
         self.loses = self.stops = False
@@ -20,7 +20,9 @@ class Farm:
         nodes = SimpleNamespace(lead=lambda *_: self.leads)
         audit = SimpleNamespace(move=lambda: 0, remove_expired=lambda: 0)
         log = SimpleNamespace(info=lambda *_, **__: None)
-        self.turn = Archiving("node", nodes, self, audit, log, self.pause, lambda: self.now).turn
+        self.turn = Archiving(
+            "node", nodes, self, audit, log, self.pause, rests_seconds(kept), lambda: self.now
+        ).turn  # fmt: skip
 
     def due(self) -> list[str]:
         if self.looked_at_all:
@@ -61,6 +63,13 @@ def test_the_last_rest_ends_with_the_turn():
     assert farm.now == pytest.approx(10)
     assert farm.left == 2
     assert farm.cleaned == 1
+
+
+def test_where_builds_leave_redis_soon_it_hardly_rests():
+    farm = Farm(apps=30, kept=36)
+    farm.turn()
+    assert farm.left == 0
+    assert sum(farm.rests) == 0
 
 
 def test_it_rests_less_and_less_until_it_has_caught_up():
