@@ -126,7 +126,7 @@ def test_a_reader_of_the_version_before_finds_an_end_that_matches(log):
 def test_the_node_that_archives_builds_moves_entries_too(log, farm):
     life = Life(farm)
     build_id, objects = life.end(), log.add(1, 3)
-    turn = Archiving("node", Nodes(farm.database), life.archivist, log.keeper, logger()).turn
+    turn = Archiving("node", Nodes(farm.database), life.archivist, log.keeper, logger(), lambda _: False, 0.0).turn
     turn()
     turn()
     assert life.catalog.where(build_id)

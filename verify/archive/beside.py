@@ -37,7 +37,7 @@ from testkit.registry.own import registry_on, storage_folder
 from testkit.registry.reading import read_builder
 from testkit.table import Claims
 from verify.queue.small_redis import small_redis
-from workers.upkeep.archiving import Archiving
+from workers.upkeep.archiving import Archiving, rests_seconds
 from workers.upkeep.collection import Collection
 
 APPS, PAIRS = 10, 6
@@ -94,7 +94,8 @@ class Chores:
         """What had ended when this began; what ends meanwhile goes along with it."""
         farm, began = self.life.farm, time.monotonic()
         nodes, keeper = Nodes(farm.database), AuditKeeper(AuditParts(farm.database), farm.registry)
-        archiving = Archiving(HOLDER, nodes, self.life.archivist, keeper, logger())
+        pause, rests = threading.Event().wait, rests_seconds(read_settings().archive_seconds)
+        archiving = Archiving(HOLDER, nodes, self.life.archivist, keeper, logger(), pause, rests)
         for _ in range(TURNS_MAX):
             if all(map(self._is_archived, self.ended)):
                 return

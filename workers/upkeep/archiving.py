@@ -16,20 +16,13 @@ _DUTY = "archivist"
 _LEAD_SECONDS = 60.0  # longer than a pack takes
 _TURN_SECONDS = 10.0  # for the apps that are due
 _REST, _REST_MIN = 9.0, 0.1  # times as long as an app took: builds need the same registry and processors
-_SHARE = (
-    360  # of the time that ended builds stay in Redis, a turn's rests take one part at most: ten seconds of an hour
-)
+_SHARE = 1 / 360  # of the time that ended builds stay in Redis, for a turn's rests: ten seconds of an hour
 _SHORTER = 3.0  # rests are divided by this after a turn that did not come to the end
 
 
 def rests_seconds(archive_seconds: float) -> float:
     """How long a turn may rest where ended builds stay in Redis for so long."""
-    return min(_TURN_SECONDS, archive_seconds / _SHARE)
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
+    return min(_TURN_SECONDS, archive_seconds * _SHARE)
 
 
 @dataclass
@@ -45,8 +38,8 @@ class Archiving:
     archivist: Archivist
     audit: AuditKeeper
     logger: Logger
-    pause: Callable[[float], bool] = _sleep  # for so many seconds; whether the node stops
-    rests_seconds: float = _TURN_SECONDS  # of a turn: after so long it rests no more
+    pause: Callable[[float], bool]  # for so many seconds; whether the node stops
+    rests_seconds: float  # of a turn: after so long it rests no more
     clock: Callable[[], float] = time.monotonic
     _rest: float = field(default=_REST, init=False)
     _left_out: bool = field(default=False, init=False)  # some app, since the list of ended builds began
