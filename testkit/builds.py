@@ -25,7 +25,7 @@ from workers.engine import open_engine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 READY_SECONDS = 120
-_READY = "buildfarm-ready-"  # how the names of the sandbox pool begin
+_POOL = ("buildfarm-ready-", "buildfarm-pause-")  # how the names of the sandbox pool begin
 _WORKER = """
 import sys
 from importlib import import_module
@@ -69,11 +69,11 @@ class NodeProcess:
 
     def left_behind(self) -> list[str]:
         """Containers, workspaces and mounts of this node that are there now, without those of the sandbox pool."""
-        return [name for name in self._there() if _READY not in name]
+        return [name for name in self._there() if not any(pool in name for pool in _POOL)]
 
     def pooled(self) -> list[str]:
-        """Those of the sandbox pool: of sandboxes that wait, that builds have, or that are being removed."""
-        return [name for name in self._there() if _READY in name]
+        """Those of the sandbox pool: its pause containers, and sandboxes that wait, that builds have or that go."""
+        return [name for name in self._there() if any(pool in name for pool in _POOL)]
 
     def _there(self) -> list[str]:
         ask = ["docker", "ps", "--all", "--format={{.Names}}", "--filter", f"label=buildfarm.node={self.id}"]

@@ -164,7 +164,8 @@ def _consume_until_stopped(
         # The beat ends first, so that it cannot write the node back after it left.
         upkeep.close()
         health.leave()
-        for leave in (tools.pool.empty, tools.pool.remove_used, tools.caches.snapshots.remove_all, spools.send):
+        pool, snapshots = tools.pool, tools.caches.snapshots
+        for leave in (pool.close, pool.empty, pool.remove_used, snapshots.remove_all, spools.send):
             with suppress(BuildfarmError):  # an unreachable engine or registry leaves the rest to the next start
                 leave()
 

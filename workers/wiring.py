@@ -50,10 +50,11 @@ from workers.image_builds.smoke import SmokeTests
 from workers.pipeline import AppTools
 from workers.sandbox.container import Sandboxes, leave
 from workers.sandbox.network import ensure_builds_network
+from workers.sandbox.pauses.containers import PauseContainers
 from workers.sandbox.pool import Makers, SandboxPool
 from workers.sandbox.self_check import make_rules
 from workers.sandbox.spec import SandboxSpec
-from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.tools.store import ToolStore
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.builder_follower import Follower
 from workers.upkeep.disk import Disk
@@ -63,6 +64,7 @@ from workers.upkeep.prewarm import Repair, prewarm
 from workers.upkeep.spools import Spools
 from workers.upkeep.step_images import StepImages
 
+_RUNTIMES = ("runc", "crun", "youki")  # containers share the machine's kernel, and one can join another's network
 _IDLE_SECONDS = 60  # beyond the longest build, for its end
 # So much later another node goes on with rollouts after the death of the one that moved apps.
 _ROLLOUTS_LEAD_SECONDS = 5.0
@@ -190,15 +192,25 @@ def _open_pool(settings: Settings, workspaces: Workspaces, sandboxes: Sandboxes)
         for name, size in capacity.sizes.items()
         if name != STANDARD
     }
+    ready = ready_max(settings.warm_sandboxes, settings.slots, total_memory())
     return SandboxPool(
         workspaces,
         sandboxes,
-        ready_max(settings.warm_sandboxes, settings.slots, total_memory()),
+        ready,
         makers,
         SandboxMemory(capacity.memory_bytes if capacity.is_counted else 0),
         settings.memory_bytes,
         tuple(capacity.sizes),
+        pauses=PauseContainers(sandboxes.client, sandboxes.spec, ready) if _lends(settings, sandboxes.client) else None,
     )
+
+
+def _lends(settings: Settings, client: docker.DockerClient) -> bool:
+    """Whether sandboxes may join pause containers: if none is cut off, and all share this kernel and its users."""
+    if not settings.compile_network or settings.sandbox_runtime or settings.user_namespace_offset:
+        return False
+    with engine_failures("say what it is"):
+        return client.info().get("DefaultRuntime") in _RUNTIMES
 
 
 def _open_caches(settings: Settings, farm: Farm, pool: SandboxPool, builders: Builders, metrics: Metrics) -> Caches:

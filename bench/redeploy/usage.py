@@ -129,8 +129,9 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def _memory(node: NodeProcess) -> list[int]:
-    """Of each sandbox of the node that is there now: what cannot be reclaimed."""
+    """Of each sandbox of the node that is there now, without pause containers: what cannot be reclaimed."""
     ask = ["docker", "ps", "--quiet", "--no-trunc", "--filter", f"label=buildfarm.node={node.id}"]
+    ask += ["--filter", "name=buildfarm-ready-"]
     there = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
     return [size for found in there if (size := _memory_of(found)) is not None]
 

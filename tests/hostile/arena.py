@@ -174,8 +174,13 @@ class Arena:
 
     def left_behind(self) -> list[str]:
         """Containers, workspaces and mounts of the node that are there now, without those that wait for a build."""
-        waiting = self._waiting()
-        return [found for found in self._there() if not any(name in found for name in waiting)] + waiting[self.pool :]
+        waiting, there = self._waiting(), self._there()
+        pauses = [found for found in there if found.startswith("buildfarm-pause-")]
+        expected = (
+            *waiting[: self.pool],
+            *pauses[: 2 * self.pool],
+        )  # each one that waits has one, and as many are spare
+        return [found for found in there if not any(name in found for name in expected)]
 
     def _waiting(self) -> list[str]:
         """Names of ready sandboxes that nothing was ever built in."""

@@ -100,7 +100,7 @@ def _id(answer):
 
 def test_a_node_that_a_test_kills_leaves_nothing_on_this_machine(farm):
     with build_node(farm, BUILDFARM_WARM_SANDBOXES="1") as node:
-        wait_for(lambda: len(node.pooled()) == 3, 60, node.pooled)  # a container, a workspace, and its mount
+        wait_for(lambda: len(node.pooled()) == 4, 60, node.pooled)  # two containers, a workspace, and its mount
         node.process.kill()
         node.process.wait()
         assert node.pooled()

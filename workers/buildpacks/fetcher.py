@@ -32,7 +32,7 @@ from buildfarm.telemetry import logger
 from workers.attempt.signals import Check
 from workers.buildpacks.buildpack_cache import BUILDPACK_BYTES_MAX, BuildpackCache
 from workers.buildpacks.steps import FOLDER, Steps, folder_name
-from workers.sandbox.tool_store import NoToolError, ToolStore
+from workers.sandbox.tools.store import NoToolError, ToolStore
 
 _ENTRIES_MAX = 100_000
 _TOO_LARGE = (73, 74)

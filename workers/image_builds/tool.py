@@ -32,7 +32,7 @@ from workers.image_builds.last_line import LastLine
 from workers.image_builds.pipeline import ImageTools
 from workers.ownership import attempt_name
 from workers.sandbox.container import Sandbox
-from workers.sandbox.tool_archive import TOP
+from workers.sandbox.tools.archive import TOP
 from workers.sandbox.workspace import Workspace
 
 _PROGRAM = "/usr/lib/buildfarm/make-tool"

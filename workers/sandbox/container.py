@@ -60,14 +60,22 @@ class Sandboxes:
 
     @contextmanager
     def make(
-        self, image: str, name: str, workspace: Workspace, environment: Mapping[str, str], *, steps_ahead: int = 0
+        self,
+        image: str,
+        name: str,
+        workspace: Workspace,
+        environment: Mapping[str, str],
+        *,
+        steps_ahead: int = 0,
+        network: str = "",
     ) -> Iterator[Sandbox]:
         """A running sandbox for the length of the block; after it there is no container of this name. NodeError.
 
         Its steps write to no log until it is bound to one (`Sandbox.bound`). ``steps_ahead`` of them are started now;
-        the image must have bash for that.
+        the image must have bash for that. ``network`` is a mode that joins a pause container; such a sandbox cannot be
+        cut off.
         """
-        options = self.spec.options(name, workspace, environment)
+        options = self.spec.options(name, workspace, environment, network)
         try:
             container_id = self._started(image, options)
         except NodeError as error:
@@ -80,9 +88,9 @@ class Sandboxes:
             steps = StepStarter(self.client, container_id, f"{workspace.owner}:{workspace.owner}")
             with closing(steps):
                 steps.start_ahead(steps_ahead)
-                yield Sandbox(steps, workspace.owner, self.silence_seconds, self.spec.network)
+                yield Sandbox(steps, workspace.owner, self.silence_seconds, network or self.spec.network)
         finally:
-            remove_container(self.client, container_id)
+            remove_container(self.client, container_id, until_gone=bool(network))
 
     def _started(self, image: str, options: Mapping[str, Any]) -> str:
         with engine_failures("make a sandbox"):
@@ -154,7 +162,7 @@ class Sandbox:
         return Ended(code, bytes(output.captured), output.cut)
 
     def cut_off(self) -> None:
-        """From now on it has no network. Raises NodeError."""
+        """From now on it has no network. Raises NodeError, also for one that joined a pause container."""
         with engine_failures("cut a sandbox off"):
             self.client.api.disconnect_container_from_network(self.container_id, self.network, force=True)
 
@@ -261,13 +269,18 @@ def _unsent(stream: socket.socket, waiting: memoryview) -> memoryview | None:
         return None
 
 
-def remove_container(client: docker.DockerClient, container_id: str) -> None:
-    """Ends and removes a container; one that is gone already is as good. Raises NodeError."""
+def remove_container(client: docker.DockerClient, container_id: str, *, until_gone: bool = False) -> None:
+    """Ends and removes a container; one that is gone already is as good. Raises NodeError.
+
+    So is one that something else is removing, unless it must be ``until_gone``.
+    """
     with engine_failures("remove a sandbox"):
         try:
             client.api.remove_container(container_id, force=True, v=True)
         except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # 409: it is being removed already
+            if error.status_code == 409 and until_gone:
+                raise NodeError("Something else is removing a sandbox.") from error
+            if error.status_code not in (404, 409):
                 raise
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from buildfarm.telemetry import logger
 from workers.attempt.memory import NoMemoryError, SandboxMemory
 from workers.attempt.signals import Check, Log, drop, go_on
 from workers.sandbox.container import Sandbox, Sandboxes, containers_of
+from workers.sandbox.pauses.containers import PauseContainers
 from workers.sandbox.workspace import SLOTS_MAX, Workspace, Workspaces
 
 _T = TypeVar("_T", bound=Hashable)
@@ -52,6 +53,7 @@ class PooledSandbox:
     workspace: Workspace
     sandbox: Sandbox
     resources: ExitStack
+    network: str = ""  # of a pause container
 
     @property
     def image(self) -> str:
@@ -75,6 +77,7 @@ class SandboxPool:
     memory_bytes: int = 0  # of one of the size standard
     fills: Sequence[str] = (STANDARD,)  # sizes that may wait ready; the first one has what no build asks for
     size: str = STANDARD  # of those that are taken
+    pauses: PauseContainers | None = None  # whose networks the ready ones get; None: the engine makes each its network
     due: threading.Event = field(default_factory=threading.Event)
     handed_over: threading.Event = field(default_factory=threading.Event)  # a build of these goes on at the signer
     _ready: list[PooledSandbox] = field(default_factory=list)
@@ -137,12 +140,14 @@ class SandboxPool:
         known = {Wanted(other, size) for other in (image, *others) for size in self.fills}
         wanted = shares(demand, usual, known, self.ready_max)
         self._remove_ready(_beyond(wanted))
+        if self.pauses:
+            self.pauses.leave_only({each.image for each in wanted})
         for each in sorted(wanted, key=lambda other: other != usual):
             while self._count(each) < wanted[each] and len(self._ready) < self._room():
                 name = f"buildfarm-ready-{secrets.token_hex(4)}"
                 if not self.memory.enter(name, self._makers(each.size).memory_bytes, for_build=False):
                     break  # builds have it
-                pooled = self._make(name, each, steps_ahead=STEPS_AHEAD)
+                pooled = self._make(name, each, ready=True)
                 with self._lock:
                     self._ready.append(pooled)
 
@@ -152,11 +157,24 @@ class SandboxPool:
             ready = list(self._ready)
         if ready:
             running = containers_of(self.sandboxes.client, self.sandboxes.spec.node_id, only_running=True)
-            self._remove_ready(lambda pooled: pooled in ready and pooled.sandbox.container_id not in running)
+            self._remove_ready(
+                lambda pooled: (
+                    pooled in ready and not (pooled.sandbox.container_id in running and self._has_network(pooled))
+                )
+            )
 
     def empty(self) -> None:
         """Removes those that are ready: the node ends, or lacks memory. Raises NodeError."""
-        self._remove_ready(lambda pooled: True)
+        try:
+            self._remove_ready(lambda pooled: True)
+        finally:
+            if self.pauses:
+                self.pauses.leave_only(set())
+
+    def close(self) -> None:
+        """Keeps no network of a sandbox that goes from now on. Raises NodeError."""
+        if self.pauses:
+            self.pauses.close()
 
     @property
     def has_ready(self) -> bool:
@@ -190,9 +208,10 @@ class SandboxPool:
         return min(self.ready_max, SLOTS_MAX // 2 - others)
 
     def names(self) -> set[str]:
-        """Names of those that are ready, that are being made, or that a build has."""
+        """Names of those that are ready, that are being made, or that a build has, and of the pause containers."""
         with self._lock:
-            return set(self._names)
+            names = set(self._names)
+        return names | self.pauses.names() if self.pauses else names
 
     def _ready_one(self, wanted: Wanted) -> PooledSandbox | None:
         """One that still runs: an engine that died may have taken its sandboxes along."""
@@ -202,9 +221,12 @@ class SandboxPool:
                 if pooled is None:
                     return None
                 self._ready.remove(pooled)
-            if pooled.sandbox.runs():
+            if self._has_network(pooled) and pooled.sandbox.runs():
                 return pooled
             self._remove(pooled)
+
+    def _has_network(self, pooled: PooledSandbox) -> bool:
+        return self.pauses is None or self.pauses.works(pooled.network)
 
     @contextmanager
     def reserve(self, name: str, check: Check) -> Iterator[None]:
@@ -216,11 +238,13 @@ class SandboxPool:
             self.memory.leave(name)
 
     def _make_now(self, name: str, wanted: Wanted, check: Check | None, *, shares_memory: bool) -> PooledSandbox:
-        if len(self.names()) >= SLOTS_MAX // 2:
+        with self._lock:
+            many = len(self._names) >= SLOTS_MAX // 2
+        if many:
             self.remove_used()
         memory_bytes = 0 if shares_memory else self._makers(wanted.size).memory_bytes
         ready = self._wait_for_memory(name, memory_bytes, check, wanted)
-        return ready or self._make(name, wanted)
+        return ready or self._make(name, wanted, for_build=check is not None)
 
     def _wait_for_memory(
         self, name: str, memory_bytes: int, check: Check | None, wanted: Wanted | None = None
@@ -257,25 +281,48 @@ class SandboxPool:
             pooled = others.pop(0) if self._used or len(self._ready) > leave else None
         if pooled is None:
             return False
-        try:
-            self._remove(pooled)
-        except NodeError as error:  # the janitor's, and no fault of the build that waits
-            logger().warning("sandbox_not_removed", attempt=pooled.name, reason=error.message)
+        self._try_to_remove(pooled)
         return True
 
-    def _make(self, name: str, wanted: Wanted, *, steps_ahead: int = 0) -> PooledSandbox:
+    def _try_to_remove(self, pooled: PooledSandbox) -> None:
+        """If it cannot be removed, it is the janitor's, and no fault of the build that waits."""
+        try:
+            self._remove(pooled)
+        except NodeError as error:
+            logger().warning("sandbox_not_removed", attempt=pooled.name, reason=error.message)
+
+    def _make(self, name: str, wanted: Wanted, *, for_build: bool = True, ready: bool = False) -> PooledSandbox:
+        """One that is used now, or with ``ready`` one that waits for a build."""
         with self._lock:
             self._names.add(name)
         makers = self._makers(wanted.size)
         try:
             with ExitStack() as resources:
                 workspace = resources.enter_context(makers.workspaces.make(name))
-                made = makers.sandboxes.make(wanted.image, name, workspace, {}, steps_ahead=steps_ahead)
+                network = resources.enter_context(self._network(wanted.image, for_build=for_build, ready=ready))
+                steps = STEPS_AHEAD if ready else 0
+                made = makers.sandboxes.make(wanted.image, name, workspace, {}, steps_ahead=steps, network=network)
                 sandbox = resources.enter_context(made)
-                return PooledSandbox(name, wanted, workspace, sandbox, resources.pop_all())
+                return PooledSandbox(name, wanted, workspace, sandbox, resources.pop_all(), network)
         except BaseException:
             self._forget(name)
             raise
+
+    def _network(self, image: str, *, for_build: bool, ready: bool) -> AbstractContextManager[str]:
+        """The network mode of the next sandbox of this image; that of a used one which is removed for it, if need be.
+
+        What is not for a build is cut off later, and has its own.
+        """
+        if self.pauses is None or not for_build:
+            return nullcontext("")
+        if not self.pauses.has_spare(image):
+            with self._lock:
+                used = next((pooled for pooled in self._used if pooled.network and pooled.image == image), None)
+                if used is not None:
+                    self._used.remove(used)
+            if used is not None:
+                self._try_to_remove(used)
+        return self.pauses.lend(image, only_spare=not ready)
 
     def _remove(self, pooled: PooledSandbox) -> None:
         try:

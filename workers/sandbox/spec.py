@@ -20,10 +20,15 @@ from workers.sandbox.workspace import Workspace
 # The process that keeps a sandbox alive between its steps has its own user: the build cannot end it.
 KEEPER_ID = 9_999
 
+HOSTNAME = "build"
+
 TOOLS = "/opt/buildfarm/tools"
 
 # Where a build on a snapshot finds its app and its cache in one file system, so that folders can move between them
 MERGED = "/run/buildfarm/merged"
+
+# Of a pause container; the engine's runtime needs about 20 MB in it for a moment.
+_PAUSE_BYTES, _PAUSE_PROCESSES = 64 * 1024 * 1024, 8
 
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
 CA_VARIABLES = (
@@ -51,8 +56,10 @@ class SandboxSpec:
     user_namespace: str = ""  # "host" takes a sandbox out of the engine's remap
     tools: Path | None = None  # the node's build tools
 
-    def options(self, name: str, workspace: Workspace, environment: Mapping[str, str]) -> dict[str, Any]:
-        """Arguments of docker-py's ``containers.create``."""
+    def options(
+        self, name: str, workspace: Workspace, environment: Mapping[str, str], network: str = ""
+    ) -> dict[str, Any]:
+        """Arguments of docker-py's ``containers.create``. ``network`` is a mode that joins a pause container."""
         seen = "rslave" if workspace.mount is not None else None  # what the node mounts there later is seen too
         mounts = [
             Mount(inside, source, type="bind", propagation=seen) for inside, source in _bind_sources(workspace).items()
@@ -62,7 +69,7 @@ class SandboxSpec:
         owner = workspace.owner
         return {
             "name": name,
-            "hostname": "build",
+            **({"network": self.network, "hostname": HOSTNAME} if not network else {"network_mode": network}),
             "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
             "entrypoint": ["sleep", "infinity"],
             "command": [],
@@ -75,7 +82,6 @@ class SandboxSpec:
             "read_only": True,
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
-            "network": self.network,
             "ipc_mode": "private",
             "runtime": self.runtime or None,
             "userns_mode": self.user_namespace or None,
@@ -98,7 +104,28 @@ class SandboxSpec:
             inside: place for inside, place in ((_CA_BUNDLE, self.ca_bundle), (TOOLS, self.tools)) if place is not None
         }
 
-    def differences(self, inspected: Mapping[str, Any], workspace: Workspace) -> list[str]:
+    def pause_options(self, name: str) -> dict[str, Any]:
+        """The same of a pause container, whose host name the sandboxes get that join it."""
+        return {
+            "name": name,
+            "hostname": HOSTNAME,
+            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
+            "entrypoint": ["sleep", "infinity"],
+            "command": [],
+            "user": f"{KEEPER_ID}:{KEEPER_ID}",
+            "init": True,  # it ends at once when it is stopped
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            "network": self.network,
+            "ipc_mode": "private",
+            "mem_limit": _PAUSE_BYTES,
+            "memswap_limit": _PAUSE_BYTES,
+            "pids_limit": _PAUSE_PROCESSES,
+            "log_config": LogConfig(type="none"),
+        }
+
+    def differences(self, inspected: Mapping[str, Any], workspace: Workspace, network: str = "") -> list[str]:
         """What of a container differs from what was asked for; ``inspected`` is the engine's answer to an inspect."""
         host = inspected["HostConfig"]
         found = {name: _plain(host.get(name)) for name in _NONE}
@@ -108,7 +135,7 @@ class SandboxSpec:
             "ReadonlyRootfs": True,
             "Init": True,
             "IpcMode": "private",
-            "NetworkMode": self.network,
+            "NetworkMode": network or self.network,
             "Memory": self.memory_bytes,
             "MemorySwap": self.memory_bytes,
             "NanoCpus": int(self.cpus * 1e9),

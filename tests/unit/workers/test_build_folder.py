@@ -197,8 +197,9 @@ DOOR = "build_folder.py"
 OWN_FILES = {
     "build_folder.py": "the door",
     "buildpacks/buildpack_cache.py": "archives of buildpacks, kept under their digests",
-    "sandbox/tool_store.py": "build tools that the farm made, by the beginnings of their digests",
-    "sandbox/tool_archive.py": "their archives, verified by their digests, of which only files and folders are taken",
+    "sandbox/pauses/counters.py": "counters of the kernel",
+    "sandbox/tools/store.py": "build tools that the farm made, by the beginnings of their digests",
+    "sandbox/tools/archive.py": "their archives, verified by their digests, of which only files and folders are taken",
     "caches/copies.py": "copies of caches, kept under their digests",
     "caches/facts/bundle.py": "the inspector's own modules",
     "caches/facts/inspector/components/java.py": "it runs in a sandbox: a jar in memory",

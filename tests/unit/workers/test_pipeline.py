@@ -19,7 +19,7 @@ from workers.export.exporter import Exporter
 from workers.fetch import SourceLimits
 from workers.pipeline import AppTools
 from workers.sandbox.pool import SandboxPool
-from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.tools.store import ToolStore
 from workers.sandbox.workspace import Workspaces
 
 SOURCE = ArtifactSource(repository="sources/t", digest="sha256:" + "a" * 64)

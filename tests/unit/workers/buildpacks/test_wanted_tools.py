@@ -10,7 +10,7 @@ from buildfarm.errors import NodeStopped, RegistryError
 from workers.buildpacks.fetcher import BuildpackFetcher
 from workers.buildpacks.steps import Steps
 from workers.sandbox.container import Ended
-from workers.sandbox.tool_store import NoToolError
+from workers.sandbox.tools.store import NoToolError
 
 
 @dataclass

@@ -27,7 +27,7 @@ from workers.buildpacks.steps import Steps
 from workers.caches import Caches, Copies, Snapshots
 from workers.sandbox.container import Ended
 from workers.sandbox.pool import SandboxPool
-from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.tools.store import ToolStore
 from workers.sandbox.workspace import Workspaces
 
 BYTES = 3 * 1024 * 1024

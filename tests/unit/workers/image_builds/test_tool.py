@@ -10,7 +10,7 @@ from buildfarm.errors import RecipeError
 from buildfarm.recipes.catalogue import ARTIFACT_TYPE, MACHINE, PACKAGE, UNPACKED_BYTES, own_catalogue
 from workers.build_folder import BuildFolder
 from workers.image_builds.tool import send_layer, send_manifest
-from workers.sandbox.tool_store import ToolStore
+from workers.sandbox.tools.store import ToolStore
 
 PLAN = own_catalogue().plan("pnpm", "10.34.9", "x86_64")
 

@@ -7,7 +7,7 @@ import struct
 from types import SimpleNamespace
 
 import pytest
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,3 +101,21 @@ def test_an_image_that_does_not_come_back_is_a_failure_of_the_node():
     ):
         pass
     assert restored == ["builder"]
+
+
+def test_a_box_that_something_else_removes_may_still_use_the_network_that_it_got():
+    engine = Engine()
+    engine.images.add("builder")
+    boxes = Sandboxes(engine, SPEC, 60)
+
+    def remove(container, **options):
+        raise APIError("removal is in progress", SimpleNamespace(status_code=409))
+
+    engine.api.remove_container = remove
+    with boxes.make("builder", "b", WORKSPACE, {}):
+        pass
+    with (
+        pytest.raises(NodeError, match="else is removing"),
+        boxes.make("builder", "b", WORKSPACE, {}, network="container:p"),
+    ):
+        pass

@@ -37,13 +37,15 @@ class Maker:
         self.there = []
         self.made = {}
         self.ahead = {}
+        self.networks = {}
         self.broken = False
         self.kept = []  # names of sandboxes that the engine fails to remove
         self.removing = lambda: None
 
     @contextmanager
-    def make(self, *names, steps_ahead=None):
+    def make(self, *names, steps_ahead=None, network=""):
         name = names[1] if len(names) > 1 else names[0]
+        self.networks[name] = network
         if steps_ahead is not None:
             self.ahead[name] = steps_ahead
         if self.broken and len(names) > 1:
@@ -100,6 +102,97 @@ def test_a_ready_box_is_taken_and_another_takes_its_place(maker):
     assert ready not in pool.names()
     pool.empty()
     assert (maker.there, pool.names()) == ([], set())
+
+
+class Lender:
+    """Pause containers: ``there`` are those that are lent or spare."""
+
+    def __init__(self):
+        self.there, self.spare, self.lost = set(), [], set()
+
+    def has_spare(self, image):
+        return bool(self.spare)
+
+    @contextmanager
+    def lend(self, image, *, only_spare=False):
+        if only_spare and not self.spare:
+            yield ""
+            return
+        name = self.spare.pop() if self.spare else f"pause-{image}-{len(self.there)}"
+        self.there.add(name)
+        yield f"container:{name}"
+        self.spare.append(name)
+
+    def names(self):
+        return set(self.there)
+
+    def works(self, network):
+        return network not in self.lost
+
+    def leave_only(self, images):
+        for name in [name for name in self.spare if name.split("-")[1] not in images]:
+            self.spare.remove(name)
+            self.there.remove(name)
+
+
+def test_only_ready_boxes_get_the_network_of_another_one_that_is_gone(maker):
+    pool = SandboxPool(maker, maker, 1, pauses=Lender())
+    with pool.take("build-1", "image", {}):
+        assert maker.networks["build-1"] == ""  # one that is made while its build waits
+    pool.fill("image")
+    [pause] = pool.pauses.there
+    assert pause in pool.names()  # the janitor leaves it alone
+    with pool.take("build-2", "image", {}) as (_, sandbox):
+        assert maker.networks[sandbox.name] == f"container:{pause}"
+    pool.remove_used()
+    pool.fill("image")
+    [ready] = set(pool.names()) - {pause}
+    assert maker.networks[ready] == f"container:{pause}"
+    pool.fill("newer")
+    assert {name.split("-")[1] for name in pool.pauses.there} == {"newer"}
+    pool.empty()
+    assert (maker.there, pool.names()) == ([], set())
+
+
+def test_a_used_box_goes_for_the_sake_of_its_network(maker):
+    pool = SandboxPool(maker, maker, 1, pauses=Lender())
+    pool.fill("image")
+    [pause] = pool.pauses.there
+    with pool.take("build-1", "image", {}) as (_, sandbox):
+        first = sandbox.name
+    assert first in maker.there
+    with pool.take("build-2", "image", {}), pool.take("facts", "image", {}, for_build=False):
+        assert first not in maker.there
+        assert (maker.networks["build-2"], maker.networks["facts"]) == (f"container:{pause}", "")
+    pool.fill("image")
+    assert pool.pauses.there == {pause}
+    assert "build-2" not in maker.there
+
+
+def test_a_used_box_that_cannot_be_removed_is_no_fault_of_the_next_build(maker):
+    pool = SandboxPool(maker, maker, 1, pauses=Lender())
+    pool.fill("image")
+    with pool.take("build-1", "image", {}) as (_, sandbox):
+        maker.kept.append(sandbox.name)
+    with pool.take("build-2", "image", {}) as (_, sandbox):
+        assert sandbox.name == "build-2"
+
+
+def test_a_ready_box_whose_pause_container_ended_is_not_used(maker):
+    pool = SandboxPool(maker, maker, 1, pauses=Lender())
+    pool.fill("image")
+    [pause] = pool.pauses.there
+    pool.pauses.lost.add(f"container:{pause}")
+    with pool.take("build-1", "image", {}) as (_, sandbox):
+        assert sandbox.name == "build-1"
+    pool.remove_used()
+    maker.spec = SimpleNamespace(node_id="n")
+    pool.fill("image")
+    [other] = set(pool.names()) - {pause}
+    containers = [{"Id": other, "Labels": {}}]  # it runs; its network is gone
+    maker.client = SimpleNamespace(api=SimpleNamespace(containers=lambda **_: containers))
+    pool.remove_ended()
+    assert set(pool.names()) == {pause}
 
 
 def test_boxes_of_another_builder_are_not_used(maker):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from workers.sandbox.tool_archive import place_of, unpack
+from workers.sandbox.tools.archive import place_of, unpack
 
 
 def entry(name, content=b"", mode=0o644, **changes):

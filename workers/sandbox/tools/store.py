@@ -30,7 +30,7 @@ from buildfarm.oci.manifest import Descriptor, Manifest
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.catalogue import ANY, ARTIFACT_TYPE, MACHINE, UNPACKED_BYTES, tool_repository
 from workers.attempt.signals import Check
-from workers.sandbox.tool_archive import unpack
+from workers.sandbox.tools.archive import unpack
 
 TOOL_BYTES_MAX = 1024 * 1024 * 1024
 

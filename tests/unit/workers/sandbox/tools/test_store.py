@@ -18,7 +18,7 @@ from buildfarm.oci.manifest import Descriptor, media_types
 from buildfarm.oci.registry import Registry
 from buildfarm.recipes.catalogue import ARTIFACT_TYPE, MACHINE, UNPACKED_BYTES
 from testkit.registry.fake import FakeRegistry
-from workers.sandbox.tool_store import NoToolError, ToolStore, _locked
+from workers.sandbox.tools.store import NoToolError, ToolStore, _locked
 
 IDLE_SECONDS = 100
 PROGRAM = b"#!/bin/sh\necho go\n" * 100

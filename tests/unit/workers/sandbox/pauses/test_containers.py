@@ -1,0 +1,202 @@
+"""Whose network a sandbox gets: that of a pause container in which nothing was ever sent, or a new one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from docker.errors import APIError
+
+from buildfarm.errors import NodeError
+from workers.sandbox.pauses.containers import PauseContainers
+
+# /proc/PID/net of a namespace in which nothing was sent, as far as it is read
+NET = {
+    "dev": "    lo:  0 0 0 0 0 0 0 0  0 0 0 0 0 0 0 0\n  eth0:  516 6 0 0 0 0 0 0  0 0 0 0 0 0 0 0\n",
+    "snmp": "Ip: InReceives OutRequests\nIp: 6 0\n",
+    "netstat": "IpExt: InOctets OutOctets\nIpExt: 516 0\n",
+    "snmp6": "Ip6OutRequests 0\n",
+    "ip6_flowlabel": "Label S Owner\n",
+}
+
+
+class Engine:
+    """Containers that run, by their ids; each has its process in a made folder of processes."""
+
+    def __init__(self, proc):
+        self.proc, self.running, self.made = proc, {}, 0
+        self.starts = self.lives = True
+        self.stuck = set()  # containers that it does not remove
+        self.containers = SimpleNamespace(create=self.create)
+        self.api = SimpleNamespace(
+            start=self.start,
+            inspect_container=lambda name: {"State": {"Pid": self.running[name], "Running": self.lives}},
+            remove_container=self.remove,
+        )
+
+    def create(self, image, name):
+        self.made += 1
+        return SimpleNamespace(id=f"{self.made:064x}")
+
+    def start(self, container_id):
+        if not self.starts:
+            raise APIError("no")
+        self.running[container_id] = self.made
+        net = self.proc / str(self.made) / "net"
+        net.mkdir(parents=True)
+        (net.parent / "cgroup").write_text(f"0::/system.slice/docker-{container_id}.scope\n")
+        for name, text in NET.items():
+            (net / name).write_text(text)
+
+    def remove(self, container_id, **options):
+        if container_id in self.stuck:
+            raise APIError("no")
+        self.running.pop(container_id, None)
+
+    def sends(self, network):
+        process = self.running[network.removeprefix("container:")]
+        (self.proc / str(process) / "net/snmp").write_text("Ip: InReceives OutRequests\nIp: 6 1\n")
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return Engine(tmp_path)
+
+
+@pytest.fixture
+def pauses(engine):
+    spec = SimpleNamespace(pause_options=lambda name: {"name": name})
+    return PauseContainers(engine, spec, 2, engine.proc)
+
+
+def lent(pauses, image="builder"):
+    with pauses.lend(image) as network:
+        return network
+
+
+def test_a_network_in_which_nothing_was_sent_goes_to_the_next_sandbox(engine, pauses):
+    first = lent(pauses)
+    assert first == f"container:{1:064x}"
+    assert [lent(pauses) for _ in range(5)] == [first] * 5
+    assert engine.made == 1
+    assert len(pauses.names()) == 1
+
+
+def test_a_network_in_which_something_was_sent_goes_to_nobody(engine, pauses):
+    with pauses.lend("builder") as first:
+        engine.sends(first)
+    assert not engine.running
+    assert not pauses.names()
+    # Later builds are likely to use theirs, too: the engine makes these.
+    assert [lent(pauses) for _ in range(8)] == [""] * 8
+    assert lent(pauses) not in ("", first)
+
+
+def test_none_is_made_while_a_build_waits_but_a_spare_one_is_used(engine, pauses):
+    with pauses.lend("builder", only_spare=True) as network:
+        assert (network, engine.made) == ("", 0)
+    first = lent(pauses)
+    assert pauses.has_spare("builder") and not pauses.has_spare("other")
+    with pauses.lend("builder", only_spare=True) as network:
+        assert network == first
+        assert not pauses.has_spare("builder")
+
+
+def test_two_sandboxes_at_once_have_two_networks(engine, pauses):
+    with pauses.lend("builder") as first, pauses.lend("builder") as second:
+        assert first != second
+    assert {lent(pauses), lent(pauses)} <= {first, second}
+
+
+def test_no_more_wait_than_may(engine, pauses):
+    with pauses.lend("builder"), pauses.lend("builder"), pauses.lend("builder"):
+        assert len(engine.running) == 3
+    assert len(engine.running) == 2
+    assert len(pauses.names()) == 2
+
+
+def test_a_network_of_a_sandbox_that_may_still_run_goes_to_nobody(engine, pauses):
+    with pytest.raises(NodeError), pauses.lend("builder"):
+        raise NodeError("The sandbox was not removed.")
+    assert not engine.running
+
+
+def test_an_old_one_goes_to_nobody(engine, pauses):
+    times = iter([0.0, 3599.0, 3600.0])
+    pauses.clock = lambda: next(times)
+    first = lent(pauses)
+    assert len(engine.running) == 1
+    assert lent(pauses) == first
+    assert not engine.running
+
+
+def test_a_ready_sandbox_whose_pause_container_ended_has_no_network(engine, pauses):
+    assert pauses.works("")
+    with pauses.lend("builder") as network:
+        assert pauses.works(network)
+        (engine.proc / "1/cgroup").unlink()
+        assert not pauses.works(network)
+    assert not pauses.works(network)
+
+
+def test_a_spare_one_that_ended_is_not_used(engine, pauses):
+    first = lent(pauses)
+    (engine.proc / "1/net/dev").unlink()
+    assert lent(pauses) == ""
+    assert lent(pauses) not in ("", first)
+
+
+def test_a_node_that_cannot_see_counters_leaves_all_networks_to_the_engine(engine, pauses, tmp_path):
+    pauses.proc = tmp_path / "elsewhere"
+    assert [lent(pauses) for _ in range(20)] == [""] * 20
+    assert engine.made == 1
+    assert not engine.running
+    assert not pauses.names()
+
+
+def test_one_that_ends_at_once_is_tried_again_later(engine, pauses, tmp_path):
+    pauses.proc, engine.lives = tmp_path / "elsewhere", False
+    assert lent(pauses) == ""
+    pauses.proc, engine.lives = engine.proc, True
+    assert [lent(pauses) for _ in range(8)] == [""] * 8
+    assert lent(pauses)
+
+
+def test_only_those_of_these_images_stay(engine, pauses):
+    old, new = lent(pauses, "old"), lent(pauses, "new")
+    assert old != new
+    pauses.leave_only({"new"})
+    assert [f"container:{each}" for each in engine.running] == [new]
+    pauses.leave_only(set())
+    assert not engine.running
+    assert not pauses.names()
+
+
+def test_one_that_is_not_removed_keeps_no_other_and_is_left_to_the_janitor(engine, pauses):
+    with pauses.lend("builder"), pauses.lend("builder"):
+        pass
+    engine.stuck = set(engine.running)
+    with pytest.raises(NodeError, match="remove"):
+        pauses.leave_only(set())
+    assert len(pauses.names()) == 1
+    engine.stuck = set()
+    pauses.leave_only(set())
+    assert len(engine.running) == 1
+    assert not pauses.names()
+
+
+def test_after_the_end_none_is_kept(engine, pauses):
+    with pauses.lend("builder"):
+        lent(pauses)
+        assert len(engine.running) == 2
+        pauses.close()
+        assert len(engine.running) == 1
+    assert not engine.running
+
+
+def test_one_that_does_not_start_is_removed_and_the_engine_makes_the_network(engine, pauses):
+    engine.starts = False
+    assert lent(pauses) == ""
+    assert not pauses.names()
+    engine.starts = True
+    assert lent(pauses).startswith("container:")

@@ -1,0 +1,1 @@
+"""Network namespaces that sandboxes get one after the other, as long as nothing was sent in them."""

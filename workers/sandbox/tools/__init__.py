@@ -1,0 +1,1 @@
+"""The farm's build tools on the node, which sandboxes see read-only."""
