@@ -66,9 +66,12 @@ def _while_it_runs(arena: Arena, build: Build) -> Iterator[tuple[str, bytes]]:
     while "READY" not in arena.text(build):
         assert time.monotonic() < deadline and not arena.farm.get(build.id).state.final, arena.text(build)[-400:]
         time.sleep(0.05)
-    ask = ["docker", "ps", "--quiet", "--filter", f"label=buildfarm.attempt=buildfarm-{build.id}-1"]
-    container = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
-    yield "inspect", subprocess.run(["docker", "inspect", container], check=True, capture_output=True).stdout
+    # One of the sandbox pool does not have the build's name. Another one may go meanwhile.
+    ask = ["docker", "ps", "--quiet", "--filter", f"label=buildfarm.node={arena.node_id}"]
+    containers_there = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
+    inspected = subprocess.run(["docker", "inspect", *containers_there], check=False, capture_output=True).stdout
+    assert b"buildfarm.attempt" in inspected
+    yield "inspect", inspected
     yield "arguments of processes", b"".join(_command_lines())
     yield "Redis while it runs", _redis(arena)
     (arena.web_root / "looked").touch()  # now it may end
