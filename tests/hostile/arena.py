@@ -176,10 +176,8 @@ class Arena:
         """Containers, workspaces and mounts of the node that are there now, without those that wait for a build."""
         waiting, there = self._waiting(), self._there()
         pauses = [found for found in there if found.startswith("buildfarm-pause-")]
-        expected = (
-            *waiting[: self.pool],
-            *pauses[: 2 * self.pool],
-        )  # each one that waits has one, and as many are spare
+        # Each sandbox that waits has a pause container, and as many are spare.
+        expected = (*waiting[: self.pool], *pauses[: 2 * self.pool])
         return [found for found in there if not any(name in found for name in expected)]
 
     def _waiting(self) -> list[str]:

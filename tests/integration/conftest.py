@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
+import docker
 import pytest
 
 from buildfarm.errors import BuildfarmError
 from buildfarm.farm import Farm, open_farm
 from buildfarm.settings import Settings, read_settings
 from testkit.builds import Builds, build_node, builds_network, empty_namespace
+from workers.engine import open_engine
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,13 @@ def services() -> Iterator[Settings]:
         pytest.skip(f"{error.message} Start them: buildfarm up --no-worker")
     with builds_network(settings, f"buildfarm-test-{os.getpid()}") as name:
         yield settings.model_copy(update={"sandbox_network": name})
+
+
+@pytest.fixture
+def client(services: Settings) -> Iterator[docker.DockerClient]:
+    """Of the farm's engine."""
+    with closing(open_engine(services.docker_url)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

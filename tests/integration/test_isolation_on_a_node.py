@@ -30,13 +30,6 @@ SOON = {"workers.node._CLEAN_SECONDS": 1.0, "workers.sandbox.network_rules.CONFI
 CONNECT = "timeout {} bash -c '</dev/tcp/pypi.org/443'"  # after so many seconds it has failed
 
 
-@pytest.fixture
-def client(services):
-    client = open_engine(services.docker_url)
-    yield client
-    client.close()
-
-
 def rules(bridge):
     """Those of one bridge: other nodes of this machine change theirs at any time."""
     listed = subprocess.run(

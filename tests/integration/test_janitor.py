@@ -15,19 +15,11 @@ import pytest
 from buildfarm.telemetry import logger
 from testkit.builds import build_node, wait_for
 from workers.attempt.memory import SandboxMemory
-from workers.engine import open_engine
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE, attempt_name, smoke_image
 from workers.sandbox.container import containers_of
 from workers.sandbox.workspace import Workspaces
 from workers.upkeep.janitor import Janitor
 from workers.upkeep.step_images import StepImages
-
-
-@pytest.fixture
-def client(services):
-    client = open_engine(services.docker_url)
-    yield client
-    client.close()
 
 
 def test_an_earlier_attempt_is_cleared_away_while_a_later_one_runs_on_the_same_node(services, client, tmp_path):

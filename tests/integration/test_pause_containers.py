@@ -11,7 +11,7 @@ import pytest
 
 from buildfarm.farm import open_farm
 from testkit.builds import gateway_of
-from workers.engine import open_engine, pull
+from workers.engine import pull
 from workers.sandbox.container import Sandboxes, containers_of
 from workers.sandbox.firewall import make_firewall
 from workers.sandbox.network import ensure_builds_network
@@ -19,14 +19,7 @@ from workers.sandbox.pauses.containers import PauseContainers
 from workers.sandbox.spec import SandboxSpec
 from workers.sandbox.workspace import Workspaces
 
-CONNECT = "timeout {} bash -c '</dev/tcp/pypi.org/443'"  # after so many seconds it has failed
-
-
-@pytest.fixture
-def client(services):
-    client = open_engine(services.docker_url)
-    yield client
-    client.close()
+CONNECT = "timeout 30 bash -c '</dev/tcp/pypi.org/443'"
 
 
 def run(sandbox, command):
@@ -81,7 +74,7 @@ def test_a_sandbox_gets_the_network_of_one_that_sent_nothing_and_finds_nothing_i
             assert run(second, NAMESPACE).stdout == namespace
             assert b"@left" not in run(second, "cat /proc/net/unix").stdout
             assert run(second, LISTEN.format(0)).stdout == b"listens\n"  # the same ports are free
-            assert run(second, CONNECT.format(30)).code == 0
+            assert run(second, CONNECT).code == 0
         assert not pauses.names()
 
 
@@ -139,7 +132,7 @@ def test_the_rules_hold_in_a_network_that_another_sandbox_had(guarded, client, t
             assert run(second, reach).code == 0
             firewall.set()
             assert run(second, reach).code != 0
-            assert run(second, CONNECT.format(30)).code == 0
+            assert run(second, CONNECT).code == 0
 
 
 def test_an_engine_that_lost_a_pause_container_makes_the_next_network(services, client, tmp_path):
@@ -148,7 +141,7 @@ def test_an_engine_that_lost_a_pause_container_makes_the_next_network(services, 
             [pause] = pauses.names()
         client.api.remove_container(pause, force=True)
         with sandbox() as other:
-            assert run(other, CONNECT.format(30)).code == 0
+            assert run(other, CONNECT).code == 0
             assert not pauses.names()
 
 

@@ -20,8 +20,6 @@ from workers.sandbox.workspace import Workspace
 # The process that keeps a sandbox alive between its steps has its own user: the build cannot end it.
 KEEPER_ID = 9_999
 
-HOSTNAME = "build"
-
 TOOLS = "/opt/buildfarm/tools"
 
 # Where a build on a snapshot finds its app and its cache in one file system, so that folders can move between them
@@ -29,6 +27,8 @@ MERGED = "/run/buildfarm/merged"
 
 # Of a pause container; the engine's runtime needs about 20 MB in it for a moment.
 _PAUSE_BYTES, _PAUSE_PROCESSES = 64 * 1024 * 1024, 8
+
+_HOSTNAME = "build"
 
 _CA_BUNDLE = "/etc/buildfarm/ca-bundle.crt"
 CA_VARIABLES = (
@@ -68,23 +68,11 @@ class SandboxSpec:
         trusted = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if self.ca_bundle is not None else {}
         owner = workspace.owner
         return {
-            "name": name,
-            **({"network": self.network, "hostname": HOSTNAME} if not network else {"network_mode": network}),
-            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
-            "entrypoint": ["sleep", "infinity"],
-            "command": [],
+            **self._sleeping(name, network),
             "environment": {**trusted, **environment},
-            "user": f"{KEEPER_ID}:{KEEPER_ID}",
             "mounts": mounts,
             # Config vars live in memory only: they are secrets more often than not.
             "tmpfs": dict.fromkeys(("/platform/env", FILES), f"size=16m,mode=0700,uid={owner},gid={owner}"),
-            "init": True,
-            "read_only": True,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
-            "ipc_mode": "private",
-            "runtime": self.runtime or None,
-            "userns_mode": self.user_namespace or None,
             "mem_limit": self.memory_bytes,
             "memswap_limit": self.memory_bytes,
             "nano_cpus": int(self.cpus * 1e9),
@@ -107,22 +95,30 @@ class SandboxSpec:
     def pause_options(self, name: str) -> dict[str, Any]:
         """The same of a pause container, whose host name the sandboxes get that join it."""
         return {
-            "name": name,
-            "hostname": HOSTNAME,
-            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
-            "entrypoint": ["sleep", "infinity"],
-            "command": [],
-            "user": f"{KEEPER_ID}:{KEEPER_ID}",
-            "init": True,  # it ends at once when it is stopped
-            "read_only": True,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
-            "network": self.network,
-            "ipc_mode": "private",
+            **self._sleeping(name, ""),
             "mem_limit": _PAUSE_BYTES,
             "memswap_limit": _PAUSE_BYTES,
             "pids_limit": _PAUSE_PROCESSES,
             "log_config": LogConfig(type="none"),
+        }
+
+    def _sleeping(self, name: str, network: str) -> dict[str, Any]:
+        """What every container has whose own process only sleeps."""
+        own = {"network": self.network, "hostname": _HOSTNAME}
+        return {
+            "name": name,
+            **({"network_mode": network} if network else own),
+            "labels": {LABEL_ATTEMPT: name, LABEL_NODE: self.node_id},
+            "entrypoint": ["sleep", "infinity"],
+            "command": [],
+            "user": f"{KEEPER_ID}:{KEEPER_ID}",
+            "init": True,
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            "ipc_mode": "private",
+            "runtime": self.runtime or None,
+            "userns_mode": self.user_namespace or None,
         }
 
     def differences(self, inspected: Mapping[str, Any], workspace: Workspace, network: str = "") -> list[str]:

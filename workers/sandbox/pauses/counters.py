@@ -29,7 +29,7 @@ def is_unused(process: Path, container_id: str) -> bool:
             sent_nothing(_read(folder, "net/dev"))
             and counted_nothing(_read(folder, "net/snmp"))
             and counted_nothing(_read(folder, "net/netstat"))
-            and _is_without_ipv6(folder)
+            and _sent_nothing_by_ipv6(folder)
         )
     except (OSError, ValueError):
         return False
@@ -73,7 +73,7 @@ def counted_nothing_in_ipv6(counters: str, labels: str) -> bool:
     return bool(sent) and set(sent) == {"0"} and len(labels.splitlines()) <= 1
 
 
-def _is_without_ipv6(folder: int) -> bool:
+def _sent_nothing_by_ipv6(folder: int) -> bool:
     try:
         return counted_nothing_in_ipv6(*(_read(folder, f"net/{name}") for name in _IPV6))
     except FileNotFoundError:
