@@ -34,7 +34,7 @@ class Detected:
 
 def detect(names: Sequence[str], steps: Steps, *, every: bool) -> tuple[Detected, ...]:
     """The first that takes the app, or none; with ``every``, all of them must. Raises DetectError."""
-    ended = steps.run_buildpack("detect", *(["--all"] if every else []), *names, capture=True)
+    ended = steps.ask_buildpack("detect", *(["--all"] if every else []), *names)
     if ended.code == NONE_TAKES:
         return ()
     if ended.code != 0:

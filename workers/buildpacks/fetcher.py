@@ -97,7 +97,7 @@ class BuildpackFetcher:
         offered = [f"{name}={version}" for name, version in known]
         if not offered:
             return ()
-        told = steps.run("tools", "wanted", *buildpacks, "--", *offered, capture=True)
+        told = steps.ask("tools", "wanted", *buildpacks, "--", *offered)
         wanted = [line for line in told.stdout.decode(errors="replace").splitlines() if line in offered]
         return tuple(filter(None, [self._provide(tool, steps) for tool in dict.fromkeys(wanted)]))
 

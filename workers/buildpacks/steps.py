@@ -28,14 +28,22 @@ class Steps:
 
     def run(self, program: str, *arguments: str, stdin: Iterable[bytes] = (), capture: bool = False) -> Ended:
         """A program of the farm's own, by its name. Raises what the sandbox raises."""
-        command = [f"{BIN}/{program}", *arguments]
-        return self.sandbox.run(command, stdin=stdin, capture=capture)
+        return self.sandbox.run([f"{BIN}/{program}", *arguments], stdin=stdin, capture=capture)
+
+    def ask(self, program: str, *arguments: str) -> Ended:
+        """One that answers on its standard output, and leaves nothing that runs: it is a part of the next step."""
+        return self.sandbox.run_part([f"{BIN}/{program}", *arguments], capture=True)
 
     def run_buildpack(self, program: str, *arguments: str, capture: bool = False) -> Ended:
         """One that runs a buildpack: with the config vars in its environment where the stack promises that."""
-        if self.vars_in_environment:
-            return self.run("with-vars", f"{BIN}/{program}", *arguments, capture=capture)
-        return self.run(program, *arguments, capture=capture)
+        return self.run(*self._with_vars(program), *arguments, capture=capture)
+
+    def ask_buildpack(self, program: str, *arguments: str) -> Ended:
+        """The same of one that answers. What a buildpack leaves running has other streams, which end with its spool."""
+        return self.ask(*self._with_vars(program), *arguments)
+
+    def _with_vars(self, program: str) -> tuple[str, ...]:
+        return ("with-vars", f"{BIN}/{program}") if self.vars_in_environment else (program,)
 
     def run_into(self, name: str, program: str, *arguments: str) -> Ended:
         """One that fetches, into the folder of the buildpack of this name."""

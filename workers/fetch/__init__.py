@@ -108,7 +108,8 @@ def fetch(
         case ArtifactSource():
             blob = _blob(source, registry, limits.packed_bytes)
             pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
-            ended = sandbox.run([f"{_BIN}/unpack", "1", *unpacked], stdin=pieces)
+            command = [f"{_BIN}/unpack", "1", *unpacked]
+            ended = sandbox.run_part(command, stdin=pieces, stdin_bytes=blob.size)
         case GitSource() if private is not None and private.has(source.url):
             with private.fetched(source.url, source.ref) as fetched:
                 version = fetched.version
@@ -169,7 +170,8 @@ def write_config_vars(variables: Mapping[str, str], sandbox: Sandbox) -> None:
     if not variables:
         return
     command = ["tar", "--extract", "--no-same-owner", "--directory", "/platform/env"]
-    ended = sandbox.run(command, stdin=[_packed(variables)])
+    packed = _packed(variables)
+    ended = sandbox.run_part(command, stdin=[packed], stdin_bytes=len(packed))
     if ended.code != 0:
         raise TooLargeError("The config vars are larger than 16 MiB.", advice="Keep files in the source.")
 
@@ -181,8 +183,9 @@ def with_build_variables(variables: BuildVariables, sandbox: Sandbox) -> Sandbox
     """
     environment, files = variables.environment, variables.files
     if files:
-        command = f"set -eu; tar --extract --no-same-owner --directory {FILES}; {_TRUST}"
-        if sandbox.run(["bash", "-c", command], stdin=[_packed(files)]).code != 0:
+        command = ["bash", "-c", f"set -eu; tar --extract --no-same-owner --directory {FILES}; {_TRUST}"]
+        packed = _packed(files)
+        if sandbox.run_part(command, stdin=[packed], stdin_bytes=len(packed)).code != 0:
             raise NodeError("The files of the build variables could not be written.")
     if files.get(CERTIFICATES):
         environment = {**dict.fromkeys(CA_VARIABLES, environment[CERTIFICATES]), **environment}

@@ -6,6 +6,7 @@ output: an engine that is killed ends the output cleanly.
 
 from __future__ import annotations
 
+import secrets
 import select
 import socket
 import time
@@ -154,7 +155,37 @@ class Sandbox:
             self._pump(step, output, iter(stdin))
         finally:
             step.close()
+        return self._ended(self._verdict(step.id), output)
+
+    def run_part(
+        self, command: Sequence[str], *, stdin: Iterable[bytes] = (), stdin_bytes: int = 0, capture: bool = False
+    ) -> Ended:
+        """Runs a program of the farm's own in the process that then takes the next command.
+
+        That costs one start less than `run`, which is the same otherwise. The program must leave nothing that runs and
+        writes; ``stdin`` has so many bytes. Its verdict is a mark behind its output, which an engine that is killed
+        does not send, and neither does a part that is killed with its process: then the step is inspected.
+        """
+        mark = secrets.token_hex(8)
+        step = self.steps.start_part(command if capture else in_order(command), self.environment, mark, stdin_bytes)
+        if step is None:
+            return self.run(command, stdin=stdin, capture=capture)
+        output = Output(self.log, capture, mark)
+        try:
+            self._pump(step, output, _exactly(stdin_bytes, stdin))
+        finally:
+            output.end()
+            if output.code is None:
+                step.close()
+        if output.code is not None:
+            self.steps.wait_again(step)
+            return self._ended(output.code, output)
         code = self._verdict(step.id)
+        if code == 0:
+            raise NodeError("The node's Docker engine lost a part of a step.")
+        return self._ended(code, output)
+
+    def _ended(self, code: int, output: Output) -> Ended:
         if code != 0 and self._out_of_memory():
             raise OutOfMemoryError(
                 "The build needed more memory than its limit.", advice="Let it do less at once, or ask for more memory."
@@ -178,7 +209,10 @@ class Sandbox:
                 time.sleep(0.02)
 
     def _pump(self, step: StartedStep, output: Output, stdin: Iterator[bytes]) -> None:
-        """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open."""
+        """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open.
+
+        Of a part until it has ended.
+        """
         waiting: memoryview | None = memoryview(b"")
         heard_at = asked_at = time.monotonic()
         ended = False
@@ -189,7 +223,7 @@ class Sandbox:
             if waiting is not None and not waiting:
                 piece = next(stdin, None)
                 waiting = None if piece is None else memoryview(piece)
-                if waiting is None:
+                if waiting is None and not output.is_of_part:
                     stream.shutdown(socket.SHUT_WR)
                 heard_at = time.monotonic()
             readable, writable, _ = select.select([stream], [stream] if waiting is not None else [], [], _TICK_SECONDS)
@@ -203,6 +237,8 @@ class Sandbox:
                         return
                     output.feed(piece)
                     heard_at = time.monotonic()
+                    if output.code is not None:
+                        return
             except BlockingIOError:
                 continue
             except OSError:
@@ -257,6 +293,18 @@ class Sandbox:
             )["Id"]
             counters = self.client.api.exec_start(exec_id).decode()
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in counters.splitlines())
+
+
+def _exactly(length: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, which are so long: what is left over would be read as the next command. Raises NodeError."""
+    left = length
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left:
+        raise NodeError(f"The input of a part of a step does not have the {length:,} bytes that it should have.")
 
 
 def _unsent(stream: socket.socket, waiting: memoryview) -> memoryview | None:

@@ -25,7 +25,7 @@ _T = TypeVar("_T", bound=Hashable)
 
 _REMEMBERED = 20  # builds, by which the next ones' builders and sizes are guessed
 _MEMORY_WAIT_SECONDS = 0.1
-STEPS_AHEAD = 3  # source, detect, compile: what a build on a snapshot runs; each costs 43 ms of processor time
+STEPS_AHEAD = 1  # its parts are source and detect, and it becomes compile; each costs 43 ms of processor time
 
 
 class Wanted(NamedTuple):
@@ -150,6 +150,11 @@ class SandboxPool:
                 pooled = self._make(name, each, ready=True)
                 with self._lock:
                     self._ready.append(pooled)
+
+    def prepare_network(self, image: str) -> None:
+        """Has one more network for sandboxes of this image, as far as some may wait. Raises NodeError."""
+        if self.pauses:
+            self.pauses.prepare(image)
 
     def remove_ended(self) -> None:
         """Removes those that are ready and no longer run; `fill` then makes others. Raises NodeError."""

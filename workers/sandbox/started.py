@@ -1,7 +1,8 @@
 """Steps that are started ahead: each waits in its sandbox for the command that it becomes.
 
 The engine takes 45 ms to start a process in a container; a process that is there already takes a command in 3 ms. For
-the engine each is a separate step with its own end to inspect: the process itself becomes the command (exec).
+the engine each is a separate step with its own end to inspect: the process itself becomes the command (exec). Before
+that, it can run programs of the farm's own as its children, which are *parts* of the step.
 """
 
 from __future__ import annotations
@@ -17,22 +18,51 @@ import docker
 
 from workers.engine import engine_failures
 
-# Standard input has first two lists of words that end in NUL, each behind its length: the environment and the command.
-# The folder is entered anew: something may have been mounted there since. Nothing runs before one more NUL has come:
-# else the engine could join the answer with what the command writes, and a step that is not understood would run, too.
-_WAIT = """
-word() { IFS= read -r -d "" word || exit 0; }
-word
-for ((left = word; left > 0; left--)); do word; export "$word"; done
-word
-set --
-for ((left = word; left > 0; left--)); do word; set -- "$@" "$word"; done
-cd /app || exit 1
-printf .
-word
-unset -f word
-unset word left PWD OLDPWD
-exec "$@"
+# Standard input has words that end in NUL: the mark of a part's end and the length of the part's input, both empty for
+# a command that it becomes; then the environment and the command, each behind its length. The folder is entered anew:
+# something may have been mounted there since. Nothing runs before one more NUL has come: else the engine could join the
+# answer with what the command writes, and a step that is not understood would run, too.
+# A part's end is NUL, mark and exit code on both of its streams, behind all that it wrote. It takes its input to the
+# end, so that what follows is the next command. The shell has nothing to say of a program that is killed.
+_WAIT = r"""
+exec 3>&2 2>/dev/null
+word() { IFS= read -r -d "" buildfarm_word || exit 0; }
+words() {
+  word
+  buildfarm_words=()
+  for ((buildfarm_left = buildfarm_word; buildfarm_left > 0; buildfarm_left--)); do
+    word
+    buildfarm_words+=("$buildfarm_word")
+  done
+}
+run() {
+  exec 2>&3 3>&-
+  unset PWD OLDPWD
+  if [ ${#buildfarm_variables[@]} -gt 0 ]; then export "${buildfarm_variables[@]}"; fi
+  exec "$@"
+}
+while true; do
+  word
+  buildfarm_mark=$buildfarm_word
+  word
+  buildfarm_bytes=$buildfarm_word
+  words
+  buildfarm_variables=("${buildfarm_words[@]}")
+  words
+  set -- "${buildfarm_words[@]}"
+  cd /app || exit 1
+  printf .
+  word
+  if [ -z "$buildfarm_mark" ]; then run "$@"; fi
+  if [ "$buildfarm_bytes" = 0 ]; then
+    (run "$@") </dev/null
+  else
+    head -c "$buildfarm_bytes" | { (run "$@"); buildfarm_code=$?; cat >/dev/null; exit $buildfarm_code; }
+  fi
+  buildfarm_code=$?
+  printf '\0%s%03d' "$buildfarm_mark" $buildfarm_code
+  printf '\0%s%03d' "$buildfarm_mark" $buildfarm_code >&3
+done
 """
 # The answer of a process that has taken its command, as the engine frames it (Docker Engine API, "Stream format")
 _TAKEN = b"\x01\0\0\0\0\0\0\x01."
@@ -103,6 +133,27 @@ class StepStarter:
             step.close()
         return self._start(command, environment)
 
+    def start_part(
+        self, command: Sequence[str], environment: Mapping[str, str], mark: str, stdin_bytes: int
+    ) -> StartedStep | None:
+        """A process that runs this command as a part and then waits again; None if it does not take it.
+
+        The part ends with ``mark``, and takes so many bytes of input.
+        """
+        head = head_of(command, environment, mark, stdin_bytes)
+        if not self._ahead:
+            self.start_ahead(1)
+        while self._ahead:
+            step = self._ahead.popleft()
+            if step.waits() and step.take(head):
+                return step
+            step.close()
+        return None
+
+    def wait_again(self, step: StartedStep) -> None:
+        """The step of a part that has ended takes the next command."""
+        self._ahead.appendleft(step)
+
     def start_ahead(self, count: int) -> None:
         """So many steps, which wait for their commands."""
         for _ in range(count):
@@ -143,8 +194,9 @@ def waiting_command() -> list[str]:
     return ["bash", "-c", _WAIT]
 
 
-def head_of(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """What makes it become this command, in this environment."""
+def head_of(command: Sequence[str], environment: Mapping[str, str], mark: str = "", stdin_bytes: int = 0) -> bytes:
+    """What makes it become this command, in this environment; with a ``mark``, run it as a part."""
     variables = [f"{name}={value}" for name, value in environment.items()]
-    words = [str(len(variables)), *variables, str(len(command)), *command]
+    part = [mark, str(stdin_bytes) if mark else ""]
+    words = [*part, str(len(variables)), *variables, str(len(command)), *command]
     return "".join(f"{word}\0" for word in words).encode("utf-8", "surrogateescape")

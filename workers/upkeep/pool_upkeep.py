@@ -47,6 +47,8 @@ class PoolUpkeep:
             elif ended or self.pool.taken_seconds(time.monotonic()) > _QUIET_SECONDS:
                 held = self.builders.held.by_reference().values()
                 self.pool.fill(self.builders.current.image, [builder.image for builder in held])
+                if not ended:
+                    self.pool.prepare_network(self.builders.current.image)
         finally:
             self.pool.remove_used()
 

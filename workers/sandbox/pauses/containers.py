@@ -99,6 +99,22 @@ class PauseContainers:
         with self._lock:
             return set(self._names)
 
+    def prepare(self, image: str) -> None:
+        """Makes one that waits, if there may be one more: several sandboxes at once need not wait for their networks.
+
+        Raises NodeError if an old one cannot be removed.
+        """
+        with self._lock:
+            old = next((pause for pause in self._spare if not self._is_young(pause)), None)
+            if old is not None:
+                self._spare.remove(old)
+            wanted = len(self._spare) < self.spare_max and not self._own_networks
+        if old is not None:
+            self._remove(old)
+        pause = self._made(image) if wanted else None
+        if pause is not None and not self._keep(pause):  # meanwhile another came back, or the node ends
+            self._remove(pause)
+
     def leave_only(self, images: Set[str]) -> None:
         """Removes spare ones of other images. Raises NodeError."""
         while True:
@@ -125,10 +141,13 @@ class PauseContainers:
                 self._own_networks -= 1
                 return None
         if spare is not None:
-            if self._is_unused(spare):
+            if self._is_unused(spare) and self._is_young(spare):
                 return spare
             self._remove(spare)  # the engine may have lost it
             return None
+        return self._made(image)
+
+    def _made(self, image: str) -> Pause | None:
         try:
             return self._make(image)
         except NodeError as error:
@@ -168,11 +187,13 @@ class PauseContainers:
         with self._lock:
             if not unused:
                 self._own_networks = max(self._own_networks, _OWN_NETWORKS)
-            young = self.clock() - pause.made_at < _AGE_SECONDS_MAX
-            keeps = unused and young and len(self._spare) < self.spare_max
+            keeps = unused and self._is_young(pause) and len(self._spare) < self.spare_max
             if keeps:
                 self._spare.append(pause)
         return keeps
+
+    def _is_young(self, pause: Pause) -> bool:
+        return self.clock() - pause.made_at < _AGE_SECONDS_MAX
 
     def _is_unused(self, pause: Pause) -> bool:
         return is_unused(self.proc / str(pause.process), pause.container_id)

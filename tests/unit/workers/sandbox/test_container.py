@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from buildfarm.errors import NodeError
 from workers.sandbox.container import Sandbox, Sandboxes
-from workers.sandbox.output import CAPTURE_BYTES_MAX, Output
+from workers.sandbox.output import CAPTURE_BYTES_MAX, EndMark, Output
 from workers.sandbox.started import StartedStep
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
@@ -63,6 +64,108 @@ def test_output_is_read_to_its_end_though_the_step_takes_no_more_input():
     logged = bytearray()
     assert Sandbox(steps, 10_000, 60, "builds", log=logged.extend).run(["true"], stdin=[b"x" * 10]).code == 0
     assert logged == b"the last words"
+
+
+MARK = "0123456789abcdef"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30) | st.just(b"\0012345"), max_size=8), st.integers(1, 20))
+def test_the_end_of_a_part_is_found_wherever_its_output_is_cut(pieces, step):
+    stream = b"".join(pieces)
+    end, output = EndMark(MARK), b""
+    whole = stream + b"\0" + MARK.encode() + b"042"
+    for at in range(0, len(whole), step):
+        assert end.code is None
+        output += end.feed(whole[at : at + step])
+    assert (output, end.code) == (stream, 42)
+
+
+@given(st.binary(max_size=60), st.integers(1, 20))
+def test_output_without_a_mark_is_whole_once_nothing_more_comes(stream, step):
+    logged = bytearray()
+    output = Output(logged.extend, False, MARK)
+    for at in range(0, len(stream), step):
+        output.feed(encode([(1, stream[at : at + step])]))
+    output.end()
+    assert (bytes(logged), output.code) == (stream, None)
+
+
+class Process:
+    """A process in a sandbox that takes one part; ``ended`` is how the engine shows it afterwards."""
+
+    def __init__(self, answer, *, exit_code=None):
+        self.ours, theirs = socket.socketpair()
+        self.again, self.sent, self.mark = [], b"", ""
+        self.logged = bytearray()
+        state = {"Running": exit_code is None, "ExitCode": exit_code}
+        api = SimpleNamespace(exec_inspect=lambda _: state, inspect_container=lambda _: {"State": {"Running": True}})
+        api.exec_create, api.exec_start = lambda *_, **__: {"Id": "counters"}, lambda _: b""
+        self.client, self.container_id = SimpleNamespace(api=api), "c1"
+        self.wait_again = self.again.append
+        self.thread = threading.Thread(target=self.run, args=(theirs, answer))
+
+    def start_part(self, command, environment, mark, stdin_bytes):
+        self.mark, self.stdin_bytes = mark, stdin_bytes
+        self.thread.start()
+        return StartedStep("s1", self.ours, self.ours)
+
+    def run(self, theirs, answer):
+        with theirs:
+            self.sent = theirs.recv(self.stdin_bytes, socket.MSG_WAITALL) if self.stdin_bytes else b""
+            for frame in answer(b"\0" + self.mark.encode()):
+                theirs.sendall(encode([frame]))
+
+    def part(self, **options):
+        sandbox = Sandbox(self, 10_000, 60, "builds", log=self.logged.extend)
+        try:
+            return sandbox.run_part(["unpack"], **options)
+        finally:
+            self.thread.join()
+
+
+def test_a_part_ends_with_its_mark_on_both_streams():
+    process = Process(lambda mark: [(2, b"warned" + mark + b"100"), (1, b"told"), (1, mark), (1, b"100")])
+    ended = process.part(stdin=[b"12", b"345"], stdin_bytes=5, capture=True)
+    assert (ended.code, ended.stdout, bytes(process.logged)) == (100, b"told", b"warned")
+    assert process.sent == b"12345"
+    assert len(process.again) == 1
+    assert process.ours.fileno() >= 0, "it stays open for the next command"
+    process.ours.close()
+
+
+@pytest.mark.parametrize(("exit_code", "wrong"), [(0, "lost a part"), (None, "lost a step")])
+def test_a_part_without_its_mark_is_no_success(exit_code, wrong):
+    process = Process(lambda mark: [(1, mark + b"000")], exit_code=exit_code)
+    if exit_code is None:
+        process.client.api.exec_inspect = lambda _: {"Running": False, "ExitCode": None}
+    with pytest.raises(NodeError, match=wrong):
+        process.part()
+    assert process.again == []
+    assert process.ours.fileno() < 0
+
+
+def test_a_part_that_is_killed_with_its_process_fails_as_a_step_does():
+    process = Process(lambda mark: [(1, b"out\0123")], exit_code=137)
+    assert process.part().code == 137
+    assert process.logged == b"out\0123"
+
+
+@pytest.mark.parametrize("pieces", [[b"1234"], [b"123", b"456"]])
+def test_input_of_another_length_is_an_error_and_no_command(pieces):
+    process = Process(lambda mark: [])
+    with pytest.raises(NodeError, match="does not have the 5 bytes"):
+        process.part(stdin=pieces, stdin_bytes=5)
+    assert len(process.sent) <= 5
+    assert process.ours.fileno() < 0
+
+
+def test_a_part_that_no_process_takes_is_a_step():
+    ran = []
+    process = SimpleNamespace(start_part=lambda *_: None)
+    sandbox = Sandbox(process, 10_000, 60, "builds")
+    object.__setattr__(sandbox, "run", lambda command, **options: ran.append((command, options)))
+    sandbox.run_part(["unpack"], stdin=[b"1"], stdin_bytes=1)
+    assert ran == [(["unpack"], {"stdin": [b"1"], "capture": False})]
 
 
 class Engine:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workers.sandbox.output import EndMark
 from workers.sandbox.started import StepStarter, head_of, waiting_command
 
+MARK = "0123456789abcdef"
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 SHOW = ["sh", "-c", 'printf "%s\\0" "$PWD" "$VALUE" "$@"; cat', "show"]
 
@@ -72,12 +74,71 @@ def test_it_runs_nothing_before_it_is_told_to_go_on(tmp_path):
     assert not made.exists()
 
 
+@pytest.fixture
+def shell(tmp_path):
+    """A process that waits for commands."""
+    command = [word.replace("/app", str(tmp_path)) for word in waiting_command()]
+    piped = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **piped, bufsize=0, env={"PATH": "/usr/bin:/bin"}) as process:
+        yield process
+
+
+def part(shell, command, stdin=b"", environment=None):
+    """Runs a command as a part; what it writes, and its exit code."""
+    shell.stdin.write(head_of(command, environment or {}, MARK, len(stdin)))
+    assert shell.stdout.read(1) == b"."
+    shell.stdin.write(b"\0" + stdin)
+    found = []
+    for stream in (shell.stdout, shell.stderr):
+        output, end = b"", EndMark(MARK)
+        while end.code is None:
+            output += end.feed(stream.read(1))
+        found.append(output)
+    return *found, end.code
+
+
+def test_programs_run_one_after_another_before_it_becomes_a_command(shell, tmp_path):
+    assert part(shell, ["cat"], b"a\0b\n" * 9999) == (b"a\0b\n" * 9999, b"", 0)
+    assert part(shell, ["sh", "-c", "printf x; printf y >&2; exit 7"]) == (b"x", b"y", 7)
+    assert part(shell, ["cat"]) == (b"", b"", 0), "without an input of its own, it has none"
+    assert part(shell, ["pwd"]) == (f"{tmp_path}\n".encode(), b"", 0)
+    shell.stdin.write(head_of(["sh", "-c", "cat; exit 3"], {}))
+    assert shell.stdout.read(1) == b"."
+    assert shell.communicate(b"\0rest")[0] == b"rest"
+    assert shell.returncode == 3
+
+
+@pytest.mark.parametrize("command", [["true"], ["head", "-c", "5"], ["no-such-program"], ["sh", "-c", "kill -9 $$"]])
+def test_what_a_program_does_not_read_is_not_the_next_command(shell, command):
+    part(shell, command, head_of(["touch", "made"], {}) * 5000)
+    assert part(shell, ["ls"]) == (b"", b"", 0)
+
+
+def test_a_program_that_is_killed_is_told_from_one_that_ends(shell):
+    assert part(shell, ["sh", "-c", "kill -9 $$"]) == (b"", b"", 137)
+    assert part(shell, ["no-such-program"])[2] == 127
+
+
+def test_the_environment_of_a_part_is_not_that_of_the_next(shell):
+    names = {"VALUE": "1", "word": "2", "PWD": "3"}
+    assert b"VALUE=1\nword=2\nPWD=3\n" in b"".join(sorted_lines(part(shell, ["env"], environment=names)[0], names))
+    found = part(shell, ["env"])[0].splitlines()
+    assert {line.partition(b"=")[0] for line in found} <= {b"PATH", b"SHLVL", b"_"}
+
+
+def sorted_lines(output, names):
+    """Those of the names, in their order."""
+    lines = {line.partition(b"=")[0].decode(): line for line in output.splitlines(keepends=True)}
+    return [lines[name] for name in names]
+
+
 class Api:
     """An engine that starts steps; ``ends`` are the other ends of their connections."""
 
     def __init__(self):
         self.started = []
         self.ends = []
+        self.connected = threading.Event()
 
     def exec_create(self, _, command, **options):
         self.started.append((command, options["environment"]))
@@ -90,6 +151,7 @@ class Api:
     def connect(self):
         ours, theirs = socket.socketpair()
         self.ends.append(theirs)
+        self.connected.set()
         return ours
 
 
@@ -149,6 +211,31 @@ def test_a_step_that_no_longer_waits_is_not_used(starter, engine, happened):
     took.join()
     assert step.id == "step-2"
     step.close()
+
+
+def test_a_part_leaves_its_process_to_the_next_command(starter, engine):
+    head = head_of(["unpack"], {}, MARK, 7)
+    took = threading.Thread(target=lambda: (wait_for_one(engine), taking(engine.ends[0], head)))
+    took.start()
+    step = starter.start_part(["unpack"], {}, MARK, 7)
+    took.join()
+    starter.wait_again(step)
+    took = threading.Thread(target=taking, args=(engine.ends[0], head_of(["true"], {})))
+    took.start()
+    assert starter.start(["true"], {}).id == step.id == "step-1"
+    took.join()
+    assert [command for command, _ in engine.started] == [waiting_command()]
+    step.close()
+
+
+def test_a_part_that_no_process_takes_is_not_started(starter, engine):
+    starter.start_ahead(1)
+    engine.ends[0].close()
+    assert starter.start_part(["unpack"], {}, MARK, 7) is None
+
+
+def wait_for_one(engine):
+    assert engine.connected.wait(10)
 
 
 def test_those_that_are_left_lose_their_input(starter, engine):

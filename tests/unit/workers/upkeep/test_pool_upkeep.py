@@ -37,6 +37,9 @@ class Pool:
             raise NodeError("no engine")
         self.done.append(f"fill {image}")
 
+    def prepare_network(self, image):
+        self.done.append(f"network {image}")
+
     def empty(self):
         self.done.append("empty")
 
@@ -88,7 +91,9 @@ def test_what_a_build_used_goes_first_where_the_next_one_finds_another():
     assert pool.done == ["remove used", "fill image", "remove used"]
 
 
-@pytest.mark.parametrize(("taken", "done"), [(0.2, []), (1.5, ["fill image"])], ids=["just begun", "long ago"])
+@pytest.mark.parametrize(
+    ("taken", "done"), [(0.2, []), (1.5, ["fill image", "network image"])], ids=["just begun", "long ago"]
+)
 def test_a_build_that_has_just_begun_has_the_processors_for_itself(taken, done):
     pool = Pool(taken=taken)
     upkeep(pool).tend()

@@ -122,12 +122,48 @@ def test_a_network_of_a_sandbox_that_may_still_run_goes_to_nobody(engine, pauses
 
 
 def test_an_old_one_goes_to_nobody(engine, pauses):
-    times = iter([0.0, 3599.0, 3600.0])
-    pauses.clock = lambda: next(times)
+    now = 0.0
+    pauses.clock = lambda: now
     first = lent(pauses)
     assert len(engine.running) == 1
-    assert lent(pauses) == first
+    now = 3599.0
+    with pauses.lend("builder") as network:
+        assert network == first
+        now = 3600.0
     assert not engine.running
+
+
+def test_one_that_has_waited_for_long_is_not_lent_and_is_replaced(engine, pauses):
+    now = 0.0
+    pauses.clock = lambda: now
+    lent(pauses)
+    pauses.prepare("builder")
+    now = 3600.0
+    assert lent(pauses) == ""
+    pauses.prepare("builder")
+    assert list(engine.running) == [f"{3:064x}"]
+
+
+def test_as_many_as_may_wait_are_made_ahead(engine, pauses):
+    for _ in range(4):
+        pauses.prepare("builder")
+    assert engine.made == len(engine.running) == len(pauses.names()) == 2
+    with pauses.lend("builder", only_spare=True) as first, pauses.lend("builder", only_spare=True) as second:
+        assert first and second and first != second
+
+
+def test_none_is_made_ahead_after_a_build_that_used_its_network(engine, pauses):
+    with pauses.lend("builder") as first:
+        engine.sends(first)
+    pauses.prepare("builder")
+    assert not engine.running
+
+
+def test_one_that_becomes_ready_as_the_node_ends_goes(engine, pauses):
+    start = engine.api.start
+    engine.api.start = lambda container: (start(container), pauses.close())
+    pauses.prepare("builder")
+    assert not engine.running and not pauses.names()
 
 
 def test_a_ready_sandbox_whose_pause_container_ended_has_no_network(engine, pauses):
