@@ -17,6 +17,7 @@ from workers.sandbox.output import CAPTURE_BYTES_MAX
 from workers.sandbox.workspace import Workspace
 
 NONE_TAKES = 100
+_SIGNAL = 128  # so much is in the exit code beside the signal that ended a program
 
 _COMPILED = b"compiled\n"
 
@@ -37,6 +38,10 @@ def detect(names: Sequence[str], steps: Steps, *, every: bool) -> tuple[Detected
     ended = steps.ask_buildpack("detect", *(["--all"] if every else []), *names)
     if ended.code == NONE_TAKES:
         return ()
+    if ended.code > _SIGNAL:
+        raise DetectError(
+            f"Detection was ended by signal {ended.code - _SIGNAL}.", advice="The log's last lines say more."
+        )
     if ended.code != 0:
         raise DetectError(_wrong(ended.stdout), advice="The log's last lines say more.")
     rows = [_ROW.fullmatch(line) for line in ended.stdout.decode(errors="replace").splitlines()]

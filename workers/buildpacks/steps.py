@@ -39,7 +39,7 @@ class Steps:
         return self.run(*self._with_vars(program), *arguments, capture=capture)
 
     def ask_buildpack(self, program: str, *arguments: str) -> Ended:
-        """The same of one that answers. What a buildpack leaves running has other streams, which end with its spool."""
+        """The same of one that answers. What a buildpack leaves running has none of its streams."""
         return self.ask(*self._with_vars(program), *arguments)
 
     def _with_vars(self, program: str) -> tuple[str, ...]:

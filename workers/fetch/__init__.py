@@ -25,7 +25,7 @@ from buildfarm.sources.address import ArchiveSource, ArtifactSource, GitSource, 
 from buildfarm.sources.credentials.matching import advice_for, needs_one
 from buildfarm.sources.remarks import remarks
 from workers.build_folder import BuildFolder, NotPlainError
-from workers.sandbox.container import Ended, Sandbox
+from workers.sandbox.container import Ended, Sandbox, WrongLengthError
 from workers.sandbox.spec import CA_VARIABLES
 
 _BIN = "/usr/lib/buildfarm"
@@ -109,7 +109,12 @@ def fetch(
             blob = _blob(source, registry, limits.packed_bytes)
             pieces = registry.get_blob(source.repository, blob.digest, limit_bytes=limits.packed_bytes)
             command = [f"{_BIN}/unpack", "1", *unpacked]
-            ended = sandbox.run_part(command, stdin=pieces, stdin_bytes=blob.size)
+            try:
+                ended = sandbox.run_part(command, stdin=pieces, stdin_bytes=blob.size)
+            except WrongLengthError as error:
+                raise _not_packed(
+                    source, f"it does not have the {blob.size:,} bytes that its manifest names"
+                ) from error
         case GitSource() if private is not None and private.has(source.url):
             with private.fetched(source.url, source.ref) as fetched:
                 version = fetched.version
@@ -212,10 +217,14 @@ def _blob(source: ArtifactSource, registry: Registry, limit_bytes: int) -> Descr
             f"The source {source.digest} is not in the registry.", advice="Send it again: buildfarm build DIRECTORY."
         ) from error
     except (OtherContentError, ValueError, IndexError) as error:
-        raise SourceError(f"The source {source.digest} is not a packed directory: {error}.") from error
+        raise _not_packed(source, str(error)) from error
     if blob.size > limit_bytes:
         raise TooLargeError(f"The source has {blob.size:,} bytes; the limit is {limit_bytes:,}.")
     return blob
+
+
+def _not_packed(source: ArtifactSource, reason: str) -> SourceError:
+    return SourceError(f"The source {source.digest} is not a packed directory: {reason}.")
 
 
 def _judge(ended: Ended, source: Source) -> None:

@@ -24,7 +24,7 @@ from workers.engine import engine_failures
 from workers.ownership import LABEL_ATTEMPT, LABEL_NODE
 from workers.sandbox.output import Output, in_order
 from workers.sandbox.spec import SandboxSpec
-from workers.sandbox.started import StartedStep, StepStarter
+from workers.sandbox.started import CONFUSED, StartedStep, StepStarter
 from workers.sandbox.workspace import Workspace
 
 _TICK_SECONDS = 0.25
@@ -35,6 +35,10 @@ _END_SECONDS = 30.0
 
 def leave(image: str) -> None:
     """Brings back nothing."""
+
+
+class WrongLengthError(NodeError):
+    """The input of a part was not as long as it was said to be."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ class Sandbox:
 
         That costs one start less than `run`, which is the same otherwise. The program must leave nothing that runs and
         writes; ``stdin`` has so many bytes. Its verdict is a mark behind its output, which an engine that is killed
-        does not send, and neither does a part that is killed with its process: then the step is inspected.
+        does not send, and neither does a part that is killed with its process: then the step is inspected. Raises
+        WrongLengthError, and what `run` does.
         """
         mark = secrets.token_hex(8)
         step = self.steps.start_part(command if capture else in_order(command), self.environment, mark, stdin_bytes)
@@ -172,18 +177,20 @@ class Sandbox:
             return self.run(command, stdin=stdin, capture=capture)
         output = Output(self.log, capture, mark)
         try:
-            self._pump(step, output, _exactly(stdin_bytes, stdin))
-        finally:
+            sent = self._pump(step, output, _exactly(stdin_bytes, stdin))
             output.end()
-            if output.code is None:
-                step.close()
-        if output.code is not None:
+        except BaseException:
+            step.close()
+            raise
+        if output.code is not None and (output.code == 0 or not stdin_bytes):
             self.steps.wait_again(step)
-            return self._ended(output.code, output)
-        code = self._verdict(step.id)
-        if code == 0:
+        else:
+            step.close()
+        code = self._verdict(step.id) if output.code is None else output.code
+        ended = self._ended(code, output)
+        if (output.code is None and code in (0, CONFUSED)) or (code == 0 and not sent):
             raise NodeError("The node's Docker engine lost a part of a step.")
-        return self._ended(code, output)
+        return ended
 
     def _ended(self, code: int, output: Output) -> Ended:
         if code != 0 and self._out_of_memory():
@@ -208,10 +215,10 @@ class Sandbox:
                     raise NodeError("A sandbox was killed and did not end.")
                 time.sleep(0.02)
 
-    def _pump(self, step: StartedStep, output: Output, stdin: Iterator[bytes]) -> None:
+    def _pump(self, step: StartedStep, output: Output, stdin: Iterator[bytes]) -> bool:
         """Carries bytes both ways until the step closes its output, or has ended and left others who hold it open.
 
-        Of a part until it has ended.
+        Of a part until it has ended. Returns whether all input was sent.
         """
         waiting: memoryview | None = memoryview(b"")
         heard_at = asked_at = time.monotonic()
@@ -234,15 +241,15 @@ class Sandbox:
                 if readable:
                     piece = stream.recv(_RECEIVE_BYTES)
                     if not piece:
-                        return
+                        return waiting is None
                     output.feed(piece)
                     heard_at = time.monotonic()
                     if output.code is not None:
-                        return
+                        return waiting is None or (not waiting and next(stdin, None) is None)
             except BlockingIOError:
                 continue
             except OSError:
-                return  # the verdict reports whether the step or the engine went away
+                return waiting is None  # the verdict reports whether the step or the engine went away
             now = time.monotonic()
             if now - heard_at > self.silence_seconds:
                 raise DeadlineError(
@@ -252,7 +259,7 @@ class Sandbox:
             if now - max(heard_at, asked_at) > _ASK_SECONDS:
                 asked_at = now
                 if ended:
-                    return
+                    return waiting is None
                 # Allow one more interval for trailing output.
                 ended = not self._step(step.id)["Running"]
 
@@ -296,7 +303,7 @@ class Sandbox:
 
 
 def _exactly(length: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces, which are so long: what is left over would be read as the next command. Raises NodeError."""
+    """The pieces, which are so long: what is left over would be read as the next command. Raises WrongLengthError."""
     left = length
     for piece in pieces:
         left -= len(piece)
@@ -304,7 +311,7 @@ def _exactly(length: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
             break
         yield piece
     if left:
-        raise NodeError(f"The input of a part of a step does not have the {length:,} bytes that it should have.")
+        raise WrongLengthError(f"The input of a part of a step does not have the {length:,} bytes that it should have.")
 
 
 def _unsent(stream: socket.socket, waiting: memoryview) -> memoryview | None:

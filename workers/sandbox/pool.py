@@ -151,10 +151,13 @@ class SandboxPool:
                 with self._lock:
                     self._ready.append(pooled)
 
-    def prepare_network(self, image: str) -> None:
-        """Has one more network for sandboxes of this image, as far as some may wait. Raises NodeError."""
+    def prepare_networks(self) -> None:
+        """Has one more network for each image of which sandboxes wait, up to as many as these. Raises NodeError."""
         if self.pauses:
-            self.pauses.prepare(image)
+            with self._lock:
+                images = Counter(pooled.image for pooled in self._ready)
+            for image, count in images.items():
+                self.pauses.prepare(image, count)
 
     def remove_ended(self) -> None:
         """Removes those that are ready and no longer run; `fill` then makes others. Raises NodeError."""

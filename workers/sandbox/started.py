@@ -22,11 +22,12 @@ from workers.engine import engine_failures
 # a command that it becomes; then the environment and the command, each behind its length. The folder is entered anew:
 # something may have been mounted there since. Nothing runs before one more NUL has come: else the engine could join the
 # answer with what the command writes, and a step that is not understood would run, too.
-# A part's end is NUL, mark and exit code on both of its streams, behind all that it wrote. It takes its input to the
-# end, so that what follows is the next command. The shell has nothing to say of a program that is killed.
+# A part's end is NUL, mark and exit code on both of its streams, behind all that it wrote. One that succeeds takes its
+# input to the end, so that what follows is the next command; after one that fails with input left, nothing follows. The
+# shell has nothing to say of a program that is killed. If it cannot go on after a part, it ends with 70.
 _WAIT = r"""
 exec 3>&2 2>/dev/null
-word() { IFS= read -r -d "" buildfarm_word || exit 0; }
+word() { IFS= read -r -d "" buildfarm_word || exit ${buildfarm_end:-0}; }
 words() {
   word
   buildfarm_words=()
@@ -38,7 +39,7 @@ words() {
 run() {
   exec 2>&3 3>&-
   unset PWD OLDPWD
-  if [ ${#buildfarm_variables[@]} -gt 0 ]; then export "${buildfarm_variables[@]}"; fi
+  if [ ${#buildfarm_variables[@]} -gt 0 ]; then export -- "${buildfarm_variables[@]}"; fi
   exec "$@"
 }
 while true; do
@@ -51,22 +52,34 @@ while true; do
   words
   set -- "${buildfarm_words[@]}"
   cd /app || exit 1
-  printf .
+  if [ -z "$buildfarm_mark" ]; then
+    printf .
+    word
+    run "$@"
+    exit 1
+  fi
+  printf ,
   word
-  if [ -z "$buildfarm_mark" ]; then run "$@"; fi
+  buildfarm_end=70
   if [ "$buildfarm_bytes" = 0 ]; then
     (run "$@") </dev/null
+    buildfarm_code=$?
   else
-    head -c "$buildfarm_bytes" | { (run "$@"); buildfarm_code=$?; cat >/dev/null; exit $buildfarm_code; }
+    head -c "$buildfarm_bytes" | { (run "$@") && cat >/dev/null; }
+    buildfarm_codes=("${PIPESTATUS[@]}")
+    buildfarm_code=${buildfarm_codes[1]}
+    if [ "$buildfarm_code" = 0 ] && [ "${buildfarm_codes[0]}" != 0 ]; then exit 70; fi
   fi
-  buildfarm_code=$?
-  printf '\0%s%03d' "$buildfarm_mark" $buildfarm_code
-  printf '\0%s%03d' "$buildfarm_mark" $buildfarm_code >&3
+  printf '\0%s%03d' "$buildfarm_mark" "$buildfarm_code"
+  printf '\0%s%03d' "$buildfarm_mark" "$buildfarm_code" >&3
+  if [ "$buildfarm_bytes" != 0 ] && [ "$buildfarm_code" != 0 ]; then exit 70; fi
 done
 """
-# The answer of a process that has taken its command, as the engine frames it (Docker Engine API, "Stream format")
-_TAKEN = b"\x01\0\0\0\0\0\0\x01."
+# The answers of a process that has taken its command, or a part, as the engine frames them (Docker Engine API, "Stream
+# format")
+_TAKEN, _TAKEN_PART = (b"\x01\0\0\0\0\0\0\x01" + answer for answer in (b".", b","))
 _GO = b"\0"
+CONFUSED = 70  # how a process ends that cannot go on after a part
 _TAKE_SECONDS = 10.0
 
 
@@ -98,15 +111,15 @@ class StartedStep:
             return False
         return False
 
-    def take(self, head: bytes) -> bool:
+    def take(self, head: bytes, taken: bytes = _TAKEN) -> bool:
         """Hands it its command; False if it is gone: one that was just killed may still seem to wait."""
         try:
             self.stream.settimeout(_TAKE_SECONDS)
             self.stream.sendall(head)
             answer = b""
-            while len(answer) < len(_TAKEN) and (piece := self.stream.recv(len(_TAKEN) - len(answer))):
+            while len(answer) < len(taken) and (piece := self.stream.recv(len(taken) - len(answer))):
                 answer += piece
-            if answer != _TAKEN:
+            if answer != taken:
                 return False
             self.stream.sendall(_GO)
         except OSError:
@@ -145,7 +158,7 @@ class StepStarter:
             self.start_ahead(1)
         while self._ahead:
             step = self._ahead.popleft()
-            if step.waits() and step.take(head):
+            if step.waits() and step.take(head, _TAKEN_PART):
                 return step
             step.close()
         return None

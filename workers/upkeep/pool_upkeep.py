@@ -48,7 +48,7 @@ class PoolUpkeep:
                 held = self.builders.held.by_reference().values()
                 self.pool.fill(self.builders.current.image, [builder.image for builder in held])
                 if not ended:
-                    self.pool.prepare_network(self.builders.current.image)
+                    self.pool.prepare_networks()
         finally:
             self.pool.remove_used()
 

@@ -99,8 +99,8 @@ class PauseContainers:
         with self._lock:
             return set(self._names)
 
-    def prepare(self, image: str) -> None:
-        """Makes one that waits, if there may be one more: several sandboxes at once need not wait for their networks.
+    def prepare(self, image: str, most: int) -> None:
+        """Makes one that waits, if fewer than ``most`` of this image do: sandboxes need not wait for their networks.
 
         Raises NodeError if an old one cannot be removed.
         """
@@ -108,7 +108,8 @@ class PauseContainers:
             old = next((pause for pause in self._spare if not self._is_young(pause)), None)
             if old is not None:
                 self._spare.remove(old)
-            wanted = len(self._spare) < self.spare_max and not self._own_networks
+            count = sum(pause.image == image for pause in self._spare)
+            wanted = count < most and len(self._spare) < self.spare_max and not self._own_networks
         if old is not None:
             self._remove(old)
         pause = self._made(image) if wanted else None

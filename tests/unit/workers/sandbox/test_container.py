@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from itertools import repeat
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,10 @@ from docker.errors import APIError, ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.errors import NodeError
-from workers.sandbox.container import Sandbox, Sandboxes
+from buildfarm.errors import NodeError, OutOfMemoryError
+from workers.sandbox.container import Sandbox, Sandboxes, WrongLengthError
 from workers.sandbox.output import CAPTURE_BYTES_MAX, EndMark, Output
-from workers.sandbox.started import StartedStep
+from workers.sandbox.started import CONFUSED, StartedStep
 
 FRAMES = st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(min_size=1, max_size=50)), max_size=20)
 
@@ -69,7 +70,7 @@ def test_output_is_read_to_its_end_though_the_step_takes_no_more_input():
 MARK = "0123456789abcdef"
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30) | st.just(b"\0012345"), max_size=8), st.integers(1, 20))
+@given(st.lists(st.binary(min_size=1, max_size=30) | st.just(b"\0" + b"012345"), max_size=8), st.integers(1, 20))
 def test_the_end_of_a_part_is_found_wherever_its_output_is_cut(pieces, step):
     stream = b"".join(pieces)
     end, output = EndMark(MARK), b""
@@ -91,72 +92,138 @@ def test_output_without_a_mark_is_whole_once_nothing_more_comes(stream, step):
 
 
 class Process:
-    """A process in a sandbox that takes one part; ``ended`` is how the engine shows it afterwards."""
+    """A process in a sandbox that takes one part, reads ``reads`` bytes of its input, or all, and answers.
 
-    def __init__(self, answer, *, exit_code=None):
-        self.ours, theirs = socket.socketpair()
-        self.again, self.sent, self.mark = [], b"", ""
-        self.logged = bytearray()
-        state = {"Running": exit_code is None, "ExitCode": exit_code}
-        api = SimpleNamespace(exec_inspect=lambda _: state, inspect_container=lambda _: {"State": {"Running": True}})
-        api.exec_create, api.exec_start = lambda *_, **__: {"Id": "counters"}, lambda _: b""
-        self.client, self.container_id = SimpleNamespace(api=api), "c1"
+    With an ``exit_code`` it then ends, as the engine says.
+    """
+
+    def __init__(self, answer, *, exit_code=None, reads=None, mark=""):
+        self.ours, self.theirs = socket.socketpair()
+        self.answer, self.exit_code, self.reads, self.mark = answer, exit_code, reads, mark
+        self.again, self.sent, self.logged = [], b"", bytearray()
+        self.client, self.container_id = SimpleNamespace(api=self), "c1"
         self.wait_again = self.again.append
-        self.thread = threading.Thread(target=self.run, args=(theirs, answer))
+        self.counters = b""
+        self.thread = threading.Thread(target=self.run)
+
+    def exec_inspect(self, name):
+        return {"Running": self.exit_code is None, "ExitCode": None if self.exit_code == "lost" else self.exit_code}
+
+    def inspect_container(self, name):
+        return {"State": {"Running": True}}
+
+    def exec_create(self, *_, **options):
+        return {"Id": "counters"}
+
+    def exec_start(self, name):
+        return self.counters
 
     def start_part(self, command, environment, mark, stdin_bytes):
-        self.mark, self.stdin_bytes = mark, stdin_bytes
+        self.mark = self.mark or mark
+        self.reads = stdin_bytes if self.reads is None else self.reads
         self.thread.start()
         return StartedStep("s1", self.ours, self.ours)
 
-    def run(self, theirs, answer):
-        with theirs:
-            self.sent = theirs.recv(self.stdin_bytes, socket.MSG_WAITALL) if self.stdin_bytes else b""
-            for frame in answer(b"\0" + self.mark.encode()):
-                theirs.sendall(encode([frame]))
+    def run(self):
+        self.sent = self.theirs.recv(self.reads, socket.MSG_WAITALL) if self.reads else b""
+        for frame in self.answer(b"\0" + self.mark.encode()):
+            self.theirs.sendall(encode([frame]))
+        if self.exit_code is not None:
+            self.theirs.close()
 
-    def part(self, **options):
-        sandbox = Sandbox(self, 10_000, 60, "builds", log=self.logged.extend)
+    def part(self, log=None, **options):
+        sandbox = Sandbox(self, 10_000, 60, "builds", log=log or self.logged.extend)
         try:
             return sandbox.run_part(["unpack"], **options)
         finally:
             self.thread.join()
 
 
-def test_a_part_ends_with_its_mark_on_both_streams():
-    process = Process(lambda mark: [(2, b"warned" + mark + b"100"), (1, b"told"), (1, mark), (1, b"100")])
-    ended = process.part(stdin=[b"12", b"345"], stdin_bytes=5, capture=True)
-    assert (ended.code, ended.stdout, bytes(process.logged)) == (100, b"told", b"warned")
-    assert process.sent == b"12345"
-    assert len(process.again) == 1
-    assert process.ours.fileno() >= 0, "it stays open for the next command"
-    process.ours.close()
+@pytest.fixture
+def process():
+    """Makes one."""
+    made = []
+    yield lambda *arguments, **options: made.append(Process(*arguments, **options)) or made[-1]
+    for each in made:
+        each.ours.close()
+        each.theirs.close()
 
 
-@pytest.mark.parametrize(("exit_code", "wrong"), [(0, "lost a part"), (None, "lost a step")])
-def test_a_part_without_its_mark_is_no_success(exit_code, wrong):
-    process = Process(lambda mark: [(1, mark + b"000")], exit_code=exit_code)
-    if exit_code is None:
-        process.client.api.exec_inspect = lambda _: {"Running": False, "ExitCode": None}
+def ends(code):
+    return lambda mark: [(2, mark + code), (1, mark + code)]
+
+
+def test_a_part_ends_with_its_mark_on_both_streams(process):
+    found = process(lambda mark: [(2, b"warned" + mark + b"100"), (1, b"told"), (1, mark), (1, b"100")])
+    ended = found.part(capture=True)
+    assert (ended.code, ended.stdout, bytes(found.logged)) == (100, b"told", b"warned")
+    assert len(found.again) == 1
+    assert found.ours.fileno() >= 0, "it stays open for the next command"
+
+
+def test_the_input_of_a_part_does_not_end_behind_it(process):
+    found = process(ends(b"000"))
+    ended = found.part(stdin=[b"12", b"345"], stdin_bytes=5)
+    assert (ended.code, found.sent, len(found.again)) == (0, b"12345", 1)
+    found.theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        found.theirs.recv(1)
+
+
+@pytest.mark.parametrize(("digits", "code"), [(b"073", 73), (b"0x0", 255)])
+def test_a_part_that_fails_with_input_left_has_no_next_command(process, digits, code):
+    found = process(ends(digits))
+    assert found.part(stdin=[b"12345"], stdin_bytes=5).code == code
+    assert found.again == []
+    assert found.ours.fileno() < 0
+
+
+def test_a_part_that_says_it_succeeded_before_all_its_input_came_has_not(process):
+    found = process(ends(b"000"), reads=2)
+    with pytest.raises(NodeError, match="lost a part"):
+        found.part(stdin=repeat(b"x" * 100_000), stdin_bytes=1 << 40)
+
+
+def test_a_part_that_is_killed_for_its_memory_says_so(process):
+    found = process(ends(b"137"))
+    found.counters = b"oom_kill 1\n"
+    with pytest.raises(OutOfMemoryError):
+        found.part()
+
+
+def test_a_part_whose_log_fails_leaves_no_connection(process):
+    def fail(piece):
+        raise NodeError("no log")
+
+    found = process(lambda mark: [(2, mark + b"000"), (1, b"x" + mark + b"000")])
+    with pytest.raises(NodeError, match="no log"):
+        found.part(log=fail)
+    assert found.ours.fileno() < 0
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "wrong"), [(0, "lost a part"), (CONFUSED, "lost a part"), ("lost", "lost a step")]
+)
+def test_a_part_without_its_mark_is_no_success(process, exit_code, wrong):
+    found = process(lambda mark: [(1, mark + b"000")], exit_code=exit_code)
     with pytest.raises(NodeError, match=wrong):
-        process.part()
-    assert process.again == []
-    assert process.ours.fileno() < 0
+        found.part()
+    assert found.again == []
+    assert found.ours.fileno() < 0
 
 
-def test_a_part_that_is_killed_with_its_process_fails_as_a_step_does():
-    process = Process(lambda mark: [(1, b"out\0123")], exit_code=137)
-    assert process.part().code == 137
-    assert process.logged == b"out\0123"
+def test_a_part_that_is_killed_with_its_process_fails_as_a_step_does(process):
+    found = process(lambda mark: [(1, b"out\0" + b"0123")], exit_code=137, mark=MARK)
+    assert found.part().code == 137
+    assert found.logged == b"out\0" + b"0123"
 
 
 @pytest.mark.parametrize("pieces", [[b"1234"], [b"123", b"456"]])
-def test_input_of_another_length_is_an_error_and_no_command(pieces):
-    process = Process(lambda mark: [])
-    with pytest.raises(NodeError, match="does not have the 5 bytes"):
-        process.part(stdin=pieces, stdin_bytes=5)
-    assert len(process.sent) <= 5
-    assert process.ours.fileno() < 0
+def test_input_of_another_length_is_an_error_and_no_command(process, pieces):
+    found = process(lambda mark: [], reads=3)
+    with pytest.raises(WrongLengthError, match="does not have the 5 bytes"):
+        found.part(stdin=pieces, stdin_bytes=5)
+    assert found.ours.fileno() < 0
 
 
 def test_a_part_that_no_process_takes_is_a_step():

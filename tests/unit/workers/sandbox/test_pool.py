@@ -108,7 +108,7 @@ class Lender:
     """Pause containers: ``there`` are those that are lent or spare."""
 
     def __init__(self):
-        self.there, self.spare, self.lost = set(), [], set()
+        self.there, self.spare, self.lost, self.asked = set(), [], set(), {}
 
     def has_spare(self, image):
         return bool(self.spare)
@@ -122,6 +122,9 @@ class Lender:
         self.there.add(name)
         yield f"container:{name}"
         self.spare.append(name)
+
+    def prepare(self, image, most):
+        self.asked[image] = most
 
     def names(self):
         return set(self.there)
@@ -152,6 +155,20 @@ def test_only_ready_boxes_get_the_network_of_another_one_that_is_gone(maker):
     assert {name.split("-")[1] for name in pool.pauses.there} == {"newer"}
     pool.empty()
     assert (maker.there, pool.names()) == ([], set())
+
+
+def test_as_many_networks_wait_as_boxes_of_each_image(maker):
+    pool = SandboxPool(maker, maker, 3, pauses=Lender())
+    for image in ("older", "older", "newer"):
+        with pool.take("build", image, {}):
+            pass
+    pool.fill("newer", ["older"])
+    pool.prepare_networks()
+    assert pool.pauses.asked == {"older": 2, "newer": 1}
+    pool.empty()
+    pool.pauses.asked.clear()
+    pool.prepare_networks()
+    assert pool.pauses.asked == {}, "none is made that the next `fill` removes again"
 
 
 def test_a_used_box_goes_for_the_sake_of_its_network(maker):

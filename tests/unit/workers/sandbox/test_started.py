@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workers.sandbox.output import EndMark
-from workers.sandbox.started import StepStarter, head_of, waiting_command
+from workers.sandbox.started import CONFUSED, StepStarter, head_of, waiting_command
 
 MARK = "0123456789abcdef"
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -79,22 +82,34 @@ def shell(tmp_path):
     """A process that waits for commands."""
     command = [word.replace("/app", str(tmp_path)) for word in waiting_command()]
     piped = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **piped, bufsize=0, env={"PATH": "/usr/bin:/bin"}) as process:
+    options = {"bufsize": 0, "env": {"PATH": "/usr/bin:/bin"}, "start_new_session": True}
+    with subprocess.Popen(command, **piped, **options) as process:
+        too_late = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))  # a test that waits for it then fails
+        too_late.start()
         yield process
+        too_late.cancel()
 
 
 def part(shell, command, stdin=b"", environment=None):
     """Runs a command as a part; what it writes, and its exit code."""
     shell.stdin.write(head_of(command, environment or {}, MARK, len(stdin)))
-    assert shell.stdout.read(1) == b"."
-    shell.stdin.write(b"\0" + stdin)
+    assert shell.stdout.read(1) == b","
+    shell.stdin.write(b"\0")
+    feeding = threading.Thread(target=feed, args=(shell.stdin, stdin))
+    feeding.start()
     found = []
     for stream in (shell.stdout, shell.stderr):
         output, end = b"", EndMark(MARK)
-        while end.code is None:
-            output += end.feed(stream.read(1))
-        found.append(output)
+        while end.code is None and (byte := stream.read(1)):
+            output += end.feed(byte)
+        found.append(output + end.rest())
+    feeding.join()
     return *found, end.code
+
+
+def feed(pipe, content):
+    with suppress(BrokenPipeError):
+        pipe.write(content)
 
 
 def test_programs_run_one_after_another_before_it_becomes_a_command(shell, tmp_path):
@@ -108,10 +123,42 @@ def test_programs_run_one_after_another_before_it_becomes_a_command(shell, tmp_p
     assert shell.returncode == 3
 
 
-@pytest.mark.parametrize("command", [["true"], ["head", "-c", "5"], ["no-such-program"], ["sh", "-c", "kill -9 $$"]])
+@pytest.mark.parametrize("command", [["true"], ["head", "-c", "5"]])
 def test_what_a_program_does_not_read_is_not_the_next_command(shell, command):
     part(shell, command, head_of(["touch", "made"], {}) * 5000)
     assert part(shell, ["ls"]) == (b"", b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(["false"], 1), (["no-such-program"], 127), (["sh", "-c", "kill -9 $$"], 137)]
+)
+def test_after_a_program_that_failed_with_input_left_nothing_runs(shell, tmp_path, command, code):
+    *_, ended = part(shell, command, head_of(["touch", str(tmp_path / "made")], {}) * 5000)
+    assert ended == code
+    assert shell.wait(60) == CONFUSED
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_program_that_got_only_some_of_its_input_has_no_success(shell):
+    command = ["sh", "-c", "pkill -9 -x -P $PPID head; pkill -9 -x -P $(ps -o ppid= -p $PPID) head; cat; exit 0"]
+    _, _, ended = part(shell, command, b"x" * 5_000_000)
+    assert ended is None
+    assert shell.wait(60) == CONFUSED
+
+
+@pytest.mark.parametrize("stray", [b"x", b"x\0", b"1\0" * 20])
+def test_after_a_stray_byte_no_command_succeeds(shell, stray):
+    part(shell, ["true"])
+    shell.stdin.write(stray + head_of(["true"], {}))
+    shell.stdin.close()
+    assert shell.stdout.read(1) != b".", "it does not say that it has a command"
+    assert shell.wait(60) != 0
+
+
+def test_a_command_has_no_other_descriptors_than_a_step_has(tmp_path):
+    found = become(tmp_path, ["sh", "-c", "ls /proc/self/fd | wc -w"], {})
+    usual = subprocess.run(["sh", "-c", "ls /proc/self/fd | wc -w"], capture_output=True, check=True)
+    assert found.stdout == usual.stdout
 
 
 def test_a_program_that_is_killed_is_told_from_one_that_ends(shell):
@@ -155,10 +202,10 @@ class Api:
         return ours
 
 
-def taking(end, head):
+def taking(end, head, answer=b"."):
     """A process that takes its command, as the engine shows it."""
     assert end.recv(len(head), socket.MSG_WAITALL) == head
-    end.sendall(b"\x01\0\0\0\0\0\0\x01.")
+    end.sendall(b"\x01\0\0\0\0\0\0\x01" + answer)
     assert end.recv(1) == b"\0"
 
 
@@ -215,7 +262,7 @@ def test_a_step_that_no_longer_waits_is_not_used(starter, engine, happened):
 
 def test_a_part_leaves_its_process_to_the_next_command(starter, engine):
     head = head_of(["unpack"], {}, MARK, 7)
-    took = threading.Thread(target=lambda: (wait_for_one(engine), taking(engine.ends[0], head)))
+    took = threading.Thread(target=lambda: (wait_for_one(engine), taking(engine.ends[0], head, b",")))
     took.start()
     step = starter.start_part(["unpack"], {}, MARK, 7)
     took.join()
@@ -232,6 +279,31 @@ def test_a_part_that_no_process_takes_is_not_started(starter, engine):
     starter.start_ahead(1)
     engine.ends[0].close()
     assert starter.start_part(["unpack"], {}, MARK, 7) is None
+
+
+def test_what_takes_a_command_as_a_part_is_not_used(starter, engine):
+    starter.start_ahead(1)
+    took = threading.Thread(target=answering, args=(engine.ends[0], head_of(["true"], {}), b","))
+    took.start()
+    step = starter.start(["true"], {})
+    took.join()
+    assert step.id == "step-2", "another one"
+    assert engine.ends[0].recv(1) == b"", "it is told nothing more"
+    step.close()
+
+
+def test_what_takes_a_part_as_a_command_is_not_used(starter, engine):
+    starter.start_ahead(1)
+    took = threading.Thread(target=answering, args=(engine.ends[0], head_of(["true"], {}, MARK), b"."))
+    took.start()
+    assert starter.start_part(["true"], {}, MARK, 0) is None
+    took.join()
+    assert engine.ends[0].recv(1) == b"", "it is told nothing more"
+
+
+def answering(end, head, answer):
+    end.recv(len(head), socket.MSG_WAITALL)
+    end.sendall(b"\x01\0\0\0\0\0\0\x01" + answer)
 
 
 def wait_for_one(engine):

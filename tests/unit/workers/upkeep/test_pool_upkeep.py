@@ -37,8 +37,8 @@ class Pool:
             raise NodeError("no engine")
         self.done.append(f"fill {image}")
 
-    def prepare_network(self, image):
-        self.done.append(f"network {image}")
+    def prepare_networks(self):
+        self.done.append("networks")
 
     def empty(self):
         self.done.append("empty")
@@ -92,7 +92,7 @@ def test_what_a_build_used_goes_first_where_the_next_one_finds_another():
 
 
 @pytest.mark.parametrize(
-    ("taken", "done"), [(0.2, []), (1.5, ["fill image", "network image"])], ids=["just begun", "long ago"]
+    ("taken", "done"), [(0.2, []), (1.5, ["fill image", "networks"])], ids=["just begun", "long ago"]
 )
 def test_a_build_that_has_just_begun_has_the_processors_for_itself(taken, done):
     pool = Pool(taken=taken)

@@ -137,32 +137,40 @@ def test_one_that_has_waited_for_long_is_not_lent_and_is_replaced(engine, pauses
     now = 0.0
     pauses.clock = lambda: now
     lent(pauses)
-    pauses.prepare("builder")
+    pauses.prepare("builder", 2)
     now = 3600.0
     assert lent(pauses) == ""
-    pauses.prepare("builder")
+    pauses.prepare("builder", 2)
     assert list(engine.running) == [f"{3:064x}"]
 
 
 def test_as_many_as_may_wait_are_made_ahead(engine, pauses):
     for _ in range(4):
-        pauses.prepare("builder")
+        pauses.prepare("builder", 2)
     assert engine.made == len(engine.running) == len(pauses.names()) == 2
     with pauses.lend("builder", only_spare=True) as first, pauses.lend("builder", only_spare=True) as second:
         assert first and second and first != second
 
 
+def test_those_of_each_image_are_as_many_as_its_sandboxes(engine, pauses):
+    for _ in range(3):
+        pauses.prepare("builder", 1)
+        pauses.prepare("other", 1)
+    assert pauses.has_spare("builder") and pauses.has_spare("other")
+    assert engine.made == 2
+
+
 def test_none_is_made_ahead_after_a_build_that_used_its_network(engine, pauses):
     with pauses.lend("builder") as first:
         engine.sends(first)
-    pauses.prepare("builder")
+    pauses.prepare("builder", 2)
     assert not engine.running
 
 
 def test_one_that_becomes_ready_as_the_node_ends_goes(engine, pauses):
     start = engine.api.start
     engine.api.start = lambda container: (start(container), pauses.close())
-    pauses.prepare("builder")
+    pauses.prepare("builder", 2)
     assert not engine.running and not pauses.names()
 
 
