@@ -26,7 +26,7 @@ from workers.sandbox.container import remove_container
 from workers.sandbox.pauses.counters import is_unused
 from workers.sandbox.spec import SandboxSpec
 
-_OWN_NETWORKS = 8  # after a build that used its network: later ones, too, are likely to
+_OWN_NETWORKS_MAX = 8  # after some builds in a row that used their networks: later ones, too, are likely to
 _AGE_SECONDS_MAX = 3600.0  # its name servers are those of the node when it was made
 
 
@@ -58,6 +58,7 @@ class PauseContainers:
     _spare: list[Pause] = field(default_factory=list)
     _lent: dict[str, Pause] = field(default_factory=dict)  # by network mode
     _names: set[str] = field(default_factory=set)
+    _used_in_a_row: int = 0
     _own_networks: float = 0  # so many of the next sandboxes get networks that the engine makes for them
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,6 +81,7 @@ class PauseContainers:
         finally:
             with self._lock:
                 del self._lent[pause.network]
+            self._learn(pause)
             if not (gone and self._keep(pause)):
                 self._remove(pause)
 
@@ -176,7 +178,7 @@ class PauseContainers:
             raise
         self._remove(pause)
         with self._lock:
-            self._own_networks = math.inf if runs else _OWN_NETWORKS
+            self._own_networks = math.inf if runs else _OWN_NETWORKS_MAX
         logger().info(
             "networks_not_reused", reason="their counters cannot be read" if runs else "a pause container ended"
         )
@@ -186,12 +188,19 @@ class PauseContainers:
         """Whether it is a spare one now."""
         unused = self._is_unused(pause)
         with self._lock:
-            if not unused:
-                self._own_networks = max(self._own_networks, _OWN_NETWORKS)
             keeps = unused and self._is_young(pause) and len(self._spare) < self.spare_max
             if keeps:
                 self._spare.append(pause)
         return keeps
+
+    def _learn(self, pause: Pause) -> None:
+        """From whether a sandbox used its network: the next ones may, too, and the more so the more did in a row."""
+        unused = self._is_unused(pause)
+        with self._lock:
+            self._used_in_a_row = 0 if unused else self._used_in_a_row + 1
+            if not unused:
+                own = min(2 ** (self._used_in_a_row - 1), _OWN_NETWORKS_MAX)
+                self._own_networks = max(self._own_networks, own)
 
     def _is_young(self, pause: Pause) -> bool:
         return self.clock() - pause.made_at < _AGE_SECONDS_MAX

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfarm.errors import CompileError
+from buildfarm.errors import CompileError, DetectError
 from workers.build_folder import BuildFolder
 from workers.buildpacks.appfiles import read_file
 from workers.buildpacks.build import NO_PROCESS, Built
-from workers.buildpacks.classic import Detected, compile_app, report
+from workers.buildpacks.classic import Detected, compile_app, detect, report
 from workers.buildpacks.procfile import merge_types, parse_procfile
 from workers.buildpacks.release import Release, parse_release, parse_report
 from workers.sandbox.container import Ended
@@ -112,6 +113,15 @@ def test_a_report_keeps_flat_values_and_cuts_long_ones():
     assert parse_report(content) == {"a": "x" * 200, "b": 1.0, "c": True}
     assert parse_report(b"") == parse_report(b"[1]") == parse_report(b"nonsense") == {}
     assert parse_report(b"[" * 60_000) == parse_report(b'{"a": 1, "b": ' + b"[" * 500 + b"]" * 500 + b"}") == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(137, "Detection was ended by signal 9"), (102, "A requested buildpack cannot be used")]
+)
+def test_a_detection_that_was_killed_says_so(code, told):
+    steps = SimpleNamespace(ask_buildpack=lambda *_: Ended(code))
+    with pytest.raises(DetectError, match=told):
+        detect(["one"], steps, every=True)
 
 
 def test_only_a_buildpack_that_may_report_is_asked(tmp_path):
