@@ -28,8 +28,8 @@ REDIS_MEMORY = "1gb"  # as in the chart: room for 256 MiB of logs and some 200,0
 ALL = ("buildfarm-redis", "buildfarm-registry", "buildfarm-downloads")
 READY_SECONDS = 60
 STOP_SECONDS = 20
-_HEALTH_SECONDS = 30  # as often as engines look by default
 REMOVE_DATA_SECONDS = 1800  # the engine answers when the last file is gone: over a minute for 44 GB
+_HEALTH_SECONDS = 30  # as often as engines look by default
 
 Say = Callable[[str], None]
 

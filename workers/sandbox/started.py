@@ -112,7 +112,7 @@ class StartedStep:
         return False
 
     def take(self, head: bytes, taken: bytes = _TAKEN) -> bool:
-        """Hands it its command; False if it is gone: one that was just killed may still seem to wait."""
+        """Hands it its command; False if it is gone, which may still seem to wait, or answers otherwise."""
         try:
             self.stream.settimeout(_TAKE_SECONDS)
             self.stream.sendall(head)

@@ -102,7 +102,7 @@ class PauseContainers:
             return set(self._names)
 
     def prepare(self, image: str, most: int) -> None:
-        """Makes one that waits, if fewer than ``most`` of this image do: sandboxes need not wait for their networks.
+        """Makes one for the next sandbox of this image, unless ``most`` of them wait already.
 
         Raises NodeError if an old one cannot be removed.
         """
