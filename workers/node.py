@@ -190,7 +190,7 @@ def farm_jobs(
     archiving = Archiving(
         settings.node_id, nodes, archivist, audit, log, pause, rests_seconds(settings.archive_seconds)
     )  # fmt: skip
-    yield "archive", pause_seconds, archiving.turn
+    yield "archive", pause_seconds, archiving.turns
     yield "spools", SPOOLS_SECONDS, spools.send
     yield "rollouts", _ROLLOUTS_SECONDS, open_rollouts(farm, nodes, log).turn
 

@@ -118,9 +118,11 @@ class Logs:
         if block:
             places[self.database.key("build", build_id, "end")] = START
         with self.database.failures():
-            answer: Any = self.database.client.xread(places, count=limit, block=block)
+            pipeline = self.database.client.pipeline(transaction=False)
+            pipeline.xread(places, count=limit, block=block)
             # Read after the lines were: what was dropped meanwhile is not missed.
-            cut: Any = self.database.client.hget(self.database.key("build", build_id), CUT)
+            pipeline.hget(self.database.key("build", build_id), CUT)
+            answer, cut = pipeline.execute()
         lines, is_all = joined(entries_of(answer, head), entries_of(answer, tail), limit)
         return _lines_of(marked(after, lines, cut, is_all=is_all))
 

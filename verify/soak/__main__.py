@@ -121,8 +121,9 @@ class Soak:
 
     def _count(self, seconds: float) -> None:
         """What there is at the end of a life."""
-        told = f"{self.submitting.submitted} submitted, {self.checking.checked} checked, {self.samples[-1]}"
-        print(f"{seconds:.0f} s: {told}", flush=True)
+        submitting, checking = self.submitting, self.checking
+        told = f"{submitting.submitted} submitted, {checking.checked} checked, {self.samples[-1]}"
+        print(f"{seconds:.0f} s: {told}, waited {submitting.waited_seconds:.0f} s", flush=True)
         watching = self.watching
         self.censuses.append({"memory": watching.memory(), "keys": watching.keys(), "files": watching.files()})
 

@@ -27,10 +27,10 @@ def rests_seconds(archive_seconds: float) -> float:
 
 @dataclass
 class Archiving:
-    """One turn: as many apps as it has time for. The next one goes on where it ended.
+    """Archives in turns: each one as many apps as it has time for. The next one goes on where it ended.
 
-    Between two apps it rests, so that builds hardly notice it. Rests become shorter with each turn that does not come
-    to the end of what is due, and long again with one that has left out none.
+    Between two apps and between two turns it rests, so that builds hardly notice it. Rests become shorter with each
+    turn that does not come to the end of what is due, and long again with one that has left out none.
     """
 
     node_id: str
@@ -44,17 +44,23 @@ class Archiving:
     _rest: float = field(default=_REST, init=False)
     _left_out: bool = field(default=False, init=False)  # some app, since the list of ended builds began
 
-    def turn(self) -> None:
-        """Raises StoreError and RegistryError."""
+    def turns(self) -> None:
+        """Takes turns until one leaves out no app. Raises StoreError and RegistryError."""
+        while self.turn() and not self.pause(ARCHIVE_SECONDS * self._rest / _REST):
+            pass
+
+    def turn(self) -> bool:
+        """Whether the next one should come sooner than usual. Raises StoreError and RegistryError."""
         began = self.clock()
         until, rests_until = began + _TURN_SECONDS, began + self.rests_seconds
         while self._leads():
             if not self._archive(self.archivist.due(), until, rests_until):
-                return
+                return False
             if self.archivist.looked_at_all or self.clock() >= until:
                 self._pace()
                 self._clean()
-                return
+                return self._rest < _REST
+        return False
 
     def _archive(self, apps: Sequence[str], until: float, rests_until: float) -> bool:
         """As many of these apps as there is time for; False if this node stops, or archives no longer."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import cast
+
+from isal import isal_zlib
 
 _GZIP = 31  # zlib's name for deflate with gzip's header and check sum
+_DAMAGED = cast("type[Exception]", isal_zlib.error)
 _PIECE_BYTES = 256 * 1024
 
 
 def compress(content: bytes) -> bytes:
-    """As one gzip member, without name or time."""
-    return b"".join(compressed([content]))
+    """As one gzip member, without name or time: the same bytes for the same content."""
+    return zlib.compress(content, 6, _GZIP)
 
 
 def compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same, of a content that comes in pieces."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+    """A content that comes in pieces as one gzip member, whose bytes may differ from one time to the next.
+
+    Logs are most of what a farm archives: ISA-L packs them in an eighth of zlib's time, to about a tenth more.
+    """
+    packer = isal_zlib.compressobj(2, isal_zlib.DEFLATED, _GZIP)
     for piece in pieces:
         yield packer.compress(piece)
     yield packer.flush()
@@ -24,7 +31,7 @@ def compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def unpacked(content: bytes, limit_bytes: int = 1 << 32) -> Iterator[bytes]:
     """The content of a gzip member, in pieces. Raises ValueError if it is damaged, cut off, or over the limit."""
-    unpacker, rest, total = zlib.decompressobj(_GZIP), content, 0
+    unpacker, rest, total = isal_zlib.decompressobj(_GZIP), content, 0
     try:
         while not unpacker.eof:
             piece = unpacker.decompress(rest, _PIECE_BYTES)
@@ -35,5 +42,5 @@ def unpacked(content: bytes, limit_bytes: int = 1 << 32) -> Iterator[bytes]:
             if total > limit_bytes:
                 raise ValueError(f"it is over {limit_bytes:,} bytes")
             yield piece
-    except zlib.error as error:
+    except _DAMAGED as error:
         raise ValueError("it is damaged") from error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
 
 _LOGS = "logs/"
+_LINES = 1000  # at once
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class SentLogs:
 
     def _live(self, build_id: str) -> Iterator[LogLine]:
         after = START
-        while lines := self.streams.read(build_id, after):
+        while lines := self.streams.read(build_id, after, limit=_LINES):
             yield from lines
+            if len(lines) < _LINES:
+                return
             after = lines[-1].position

@@ -20,9 +20,8 @@ class Farm:
         nodes = SimpleNamespace(lead=lambda *_: self.leads)
         audit = SimpleNamespace(move=lambda: 0, remove_expired=lambda: 0)
         log = SimpleNamespace(info=lambda *_, **__: None)
-        self.turn = Archiving(
-            "node", nodes, self, audit, log, self.pause, rests_seconds(kept), lambda: self.now
-        ).turn  # fmt: skip
+        archiving = Archiving("node", nodes, self, audit, log, self.pause, rests_seconds(kept), lambda: self.now)
+        self.turn, self.turns = archiving.turn, archiving.turns
 
     def due(self) -> list[str]:
         if self.looked_at_all:
@@ -39,7 +38,7 @@ class Farm:
     def pause(self, seconds: float) -> bool:
         self.now, self.rests = self.now + seconds, [*self.rests, seconds]
         self.leads = not self.loses
-        return self.stops
+        return self.stops and seconds > 0
 
     def remove_expired(self) -> int:
         self.cleaned += 1
@@ -117,3 +116,24 @@ def test_a_node_that_lost_its_lead_in_a_rest_archives_nothing_more():
     farm.loses = True
     farm.turn()
     assert (farm.left, farm.cleaned) == (4, 0)
+
+
+def test_turns_follow_sooner_and_sooner_until_one_leaves_out_none():
+    farm = Farm(apps=120, kept=36)
+    farm.turns()
+    assert farm.left == 0
+    assert [rest for rest in farm.rests if rest] == [pytest.approx(10 / 3), pytest.approx(10 / 9)]
+    assert farm.cleaned == 3
+
+
+def test_a_farm_that_keeps_up_takes_one_turn():
+    farm = Farm(apps=3, kept=0)
+    farm.turns()
+    assert (farm.rests, farm.cleaned) == ([0, 0], 1)
+
+
+def test_a_node_that_stops_takes_no_other_turn():
+    farm = Farm(apps=120, kept=0)
+    farm.stops = True
+    farm.turns()
+    assert (farm.left, farm.cleaned) == (80, 1)
