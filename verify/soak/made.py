@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 TENANTS, APPS = 10, 47
 LARGE_BYTES, MEDIAN_BYTES = 5_000_000, 20_000
@@ -60,8 +59,3 @@ def layer_of(number: int) -> bytes:
     """A layer that no other image has."""
     source = random.Random(number)
     return source.randbytes(source.randint(*LAYER_BYTES))
-
-
-def checksum(lines: Iterable[str]) -> str:
-    """Of a log: a line that is missing, is there twice or has another place changes it. Two that are joined do not."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -39,7 +39,7 @@ def _add_losses(claims: Claims, figures: Mapping[str, Any]) -> None:
     lost = {what: wrong[what] for what in _LOST if what in wrong}
     checked = f"{figures['checked']:,} found in the archive, attempts {dict(figures['attempts'])}"
     claims.add("no lost build", f"{checked} {lost or ''}", figures["checked"] == builds and not lost)
-    size = f"{figures['log_bytes'] / _MB:,.0f} MB of lines with the right checksum"
+    size = f"{figures['log_bytes'] / _MB:,.0f} MB of lines as they were printed"
     logs, images, kept = (wrong.get(what, 0) for what in ("other log", "lost image", "not gone"))
     claims.add("no lost log line", f"{size}, {logs} builds with another log", figures["log_bytes"] > 0 and not logs)
     claims.add("no image is removed before its record", f"{images} missing", not images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -112,8 +113,10 @@ class Kind:
 
 def put_artifact(registry: Registry, repository: str, kind: Kind, index: bytes, blob: bytes, *, tag: str) -> Digest:
     """Keeps an artifact under its tag: its config is the index, its only layer the blob."""
-    for content in (index, blob):
-        registry.put_blob(repository, content, look=False)
+    with ThreadPoolExecutor(1, "index") as side:
+        sent = side.submit(registry.put_blob, repository, index, look=False)
+        registry.put_blob(repository, blob, look=False)
+        sent.result()
     return registry.put_manifest(repository, manifest_of(kind, index, blob), media_types("oci").manifest, tag=tag)
 
 
