@@ -112,18 +112,35 @@ class Logs:
         Lines that were dropped in between are one line that says so.
         """
         block = int(wait_seconds * 1000) or None
-        head, tail = self._key(build_id), self._key(build_id) + TAIL
-        # There for some seconds from the build's end on: who waits then need not wait any longer.
-        places: dict[Any, Any] = {head: after, tail: after}
-        if block:
-            places[self.database.key("build", build_id, "end")] = START
         with self.database.failures():
             pipeline = self.database.client.pipeline(transaction=False)
-            pipeline.xread(places, count=limit, block=block)
-            # Read after the lines were: what was dropped meanwhile is not missed.
-            pipeline.hget(self.database.key("build", build_id), CUT)
+            self._ask(pipeline, build_id, after, limit, block)
             answer, cut = pipeline.execute()
-        lines, is_all = joined(entries_of(answer, head), entries_of(answer, tail), limit)
+        return self._found(build_id, after, limit, answer, cut)
+
+    def beginnings(self, build_ids: Sequence[str], limit: int) -> dict[str, list[LogLine]]:
+        """The first lines of several logs by build, in one request."""
+        with self.database.failures():
+            pipeline = self.database.client.pipeline(transaction=False)
+            for build_id in build_ids:
+                self._ask(pipeline, build_id, START, limit, None)
+            answers = pipeline.execute()
+        pairs = zip(build_ids, answers[::2], answers[1::2], strict=True)
+        return {build_id: self._found(build_id, START, limit, answer, cut) for build_id, answer, cut in pairs}
+
+    def _ask(self, pipeline: Any, build_id: str, after: str, limit: int, block: int | None) -> None:
+        head = self._key(build_id)
+        places: dict[Any, Any] = {head: after, head + TAIL: after}
+        # There for some seconds from the build's end on: who waits then need not wait any longer.
+        if block:
+            places[self.database.key("build", build_id, "end")] = START
+        pipeline.xread(places, count=limit, block=block)
+        # Read after the lines were: what was dropped meanwhile is not missed.
+        pipeline.hget(self.database.key("build", build_id), CUT)
+
+    def _found(self, build_id: str, after: str, limit: int, answer: Any, cut: str | None) -> list[LogLine]:
+        head = self._key(build_id)
+        lines, is_all = joined(entries_of(answer, head), entries_of(answer, head + TAIL), limit)
         return _lines_of(marked(after, lines, cut, is_all=is_all))
 
     def tail(self, build_id: str, limit: int, after: str = START) -> list[LogLine]:

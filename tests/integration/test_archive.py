@@ -57,6 +57,15 @@ def test_a_log_is_read_on_from_a_position(life):
     assert list(life.farm.logs(build_id, follow=True)) == lines
 
 
+def test_logs_of_any_length_are_archived_whole_together(life):
+    counts = [0, 1, 999, 1000, 1001, 2000, *[2] * 30]
+    ids = [life.end(lines=count) for count in counts]
+    assert life.archive() == len(ids)
+    for build_id, count in zip(ids, counts, strict=True):
+        texts = [line.text for line in life.farm.logs(build_id)]
+        assert texts == [f"line {number} of {build_id}" for number in range(count)]
+
+
 def test_a_follower_goes_on_in_the_archive_when_the_log_moves(life, monkeypatch):
     build_id = life.end(lines=1500)
     lines = life.farm.logs(build_id)

@@ -16,7 +16,7 @@ from buildfarm.store.archive.catalog import Catalog, Ended, Joined
 from buildfarm.store.archive.pack import Pack, join, make
 from buildfarm.store.archive.patrol import Patrol
 from buildfarm.store.archive.plan import Shelved
-from buildfarm.store.archive.sent_logs import SentLogs
+from buildfarm.store.archive.sent_logs import LINES, SentLogs
 from buildfarm.store.archive.shelf import Shelf, repository_of, shelved
 from buildfarm.store.archive.tally import Waiting
 from buildfarm.store.logs import Logs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOOK = 1000  # builds at once
 _LOOSE = 100
+_READ = 32  # logs at once
 _SETTLED = 0.1  # of the time after which an app's oldest build is archived: younger ones go along with it
 _NOT_KEPT = ("log_", "holder", "archived")  # how the fields begin that mean nothing in the archive
 
@@ -99,8 +100,7 @@ class Archivist:
     def _packs(self, ids: Sequence[str]) -> Iterator[Pack]:
         """New packs of these builds, none larger than the plan allows unless a single log is."""
         found: list[tuple[dict[str, str], bytes]] = []
-        for record in self.catalog.records(ids):
-            log = self._log(record)
+        for record, log in self._logs(self.catalog.records(ids)):
             size = sum(len(other) for _, other in found)
             if found and (len(found) == plan.BUILDS_MAX or size + len(log) > plan.BYTES_MAX):
                 yield make(found)
@@ -109,9 +109,16 @@ class Archivist:
         if found:
             yield make(found)
 
-    def _log(self, record: dict[str, str]) -> bytes:
+    def _logs(self, records: Sequence[dict[str, str]]) -> Iterator[tuple[dict[str, str], bytes]]:
+        """Each record with its log; the logs that Redis has are asked for some at a time."""
+        for start in range(0, len(records), _READ):
+            some = records[start : start + _READ]
+            begun = self.logs.beginnings([record["id"] for record in some if not record.get("log_blobs")], LINES)
+            sent = SentLogs(self.logs, self.registry, begun)
+            yield from ((record, self._log(sent, record)) for record in some)
+
+    def _log(self, sent: SentLogs, record: dict[str, str]) -> bytes:
         """A build's log; where what its node sent is lost, the window that Redis has of it."""
-        sent = SentLogs(self.logs, self.registry)
         try:
             return sent.content(record)
         except UnavailableError:

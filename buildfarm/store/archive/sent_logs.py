@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from buildfarm.events import LogLine
 from buildfarm.oci.digest import Digest
 from buildfarm.store.archive.log_text import decode_log, encode_log
 from buildfarm.store.archive.shelf import repository_of
-from buildfarm.store.logs import START, Logs
+from buildfarm.store.logs import Logs
 
 if TYPE_CHECKING:
     from buildfarm.oci.registry import Registry
 
 _LOGS = "logs/"
-_LINES = 1000  # at once
+LINES = 1000  # at once
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class SentLogs:
 
     streams: Logs
     registry: Registry
+    begun: Mapping[str, Sequence[LogLine]] = field(default_factory=dict)  # by build: its first lines, if they are known
 
     def content(self, record: Mapping[str, str]) -> bytes:
         """A build's whole log as `log_text.encode_log` makes it, out of the registry, Redis or both."""
@@ -74,9 +75,9 @@ class SentLogs:
         return self.registry.read_blob(repository_of_logs(place), sent.digest, limit_bytes=sent.size_bytes)
 
     def _live(self, build_id: str) -> Iterator[LogLine]:
-        after = START
-        while lines := self.streams.read(build_id, after, limit=_LINES):
+        lines = self.begun.get(build_id) or self.streams.read(build_id, limit=LINES)
+        while lines:
             yield from lines
-            if len(lines) < _LINES:
+            if len(lines) < LINES:
                 return
-            after = lines[-1].position
+            lines = self.streams.read(build_id, lines[-1].position, limit=LINES)
