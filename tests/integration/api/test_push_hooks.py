@@ -21,9 +21,9 @@ from buildfarm.sources.pushes.hook import NewHook
 from buildfarm.store.keeping.push_inbox import PushInbox
 from testkit.builds import promised, wait_for
 from testkit.queue import pushes as sent
-from testkit.queue.push_work import builds, end
 from testkit.queue.pushes import ZEROS, commit, encoded, fake_forge, github_push, signed, standard
 from testkit.serving import serving
+from tests.integration.api.push_work import builds, end
 
 SECONDS = 60
 

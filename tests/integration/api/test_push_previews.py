@@ -1,4 +1,4 @@
-"""Apps of pull requests come, come back and go: with a real Redis, and a test in the place of the API's process."""
+"""Apps of pull requests come, come back and go, with a real Redis: each test does what the API's process would do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from buildfarm.store import Tags
 from buildfarm.store.keeping.push_inbox import PushInbox
 from buildfarm.store.keeping.running import ImagesInUse
 from testkit.queue import pushes as sent
-from testkit.queue.push_work import builds, door_of, end, take, turns, work_of
 from testkit.queue.pushes import commit
+from tests.integration.api.push_work import builds, door_of, end, take, turns, work_of
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 

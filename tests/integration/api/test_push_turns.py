@@ -1,4 +1,4 @@
-"""What becomes of pushes in turns: with a real Redis, and a test in the place of the API's process."""
+"""Turns of push hooks, with a real Redis: each test does what the API's process would do."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from buildfarm.sources.pushes.order import WAITING_MAX
 from buildfarm.sources.pushes.state import absorb, settled
 from buildfarm.store.keeping.push_inbox import PushInbox
 from testkit.queue import pushes as sent
-from testkit.queue.push_work import builds, door_of, take, turns, work_of
 from testkit.queue.pushes import ZEROS, commit, encoded, github_push, signed
+from tests.integration.api.push_work import builds, door_of, take, turns, work_of
 
 
 @pytest.fixture

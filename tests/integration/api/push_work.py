@@ -1,4 +1,4 @@
-"""What a process of the API does with pushes, done by a test: farms of these have none of their own."""
+"""What the API's process does with pushes, for tests that do it in its place."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from buildfarm.api.webhooks.delivery import make_deliveries
 from buildfarm.api.webhooks.pushes.door import Door
 from buildfarm.api.webhooks.pushes.work import PushWork, make_push_work
 from buildfarm.farm import Farm
-from buildfarm.model import Build, BuildResult, Failure, Fault, Phase
+from buildfarm.model import Build, BuildResult
 from buildfarm.oci.digest import Digest
 from buildfarm.sources.pushes.hook import HookView
 from buildfarm.store import Lease, Leases
+from testkit.archive import FAILURE
 from testkit.queue.pushes import Json, encoded, signed
-
-_FAILURE = Failure(code="app.compile", fault=Fault.APP, phase=Phase.COMPILE, message="it fails", log_tail=("it fails",))
 
 
 def door_of(farm: Farm) -> Door:
@@ -56,7 +55,7 @@ def end(farm: Farm, build_id: str, *, failed: bool = False, digest: str = f"sha2
     lease = leases.claim(build_id, "node")
     assert isinstance(lease, Lease), lease
     if failed:
-        leases.fail(lease, _FAILURE)
+        leases.fail(lease, FAILURE)
         return
     target = farm.get(build_id).request.target
     result = BuildResult(
