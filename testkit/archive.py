@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
+from buildfarm.api.collector import archive
 from buildfarm.farm import Farm
 from buildfarm.gc.farm_garbage import FarmGarbage
 from buildfarm.input_digest import input_digest
@@ -97,3 +98,11 @@ class Life:
 def used_digests(farm: Farm) -> set[str]:
     """What a collection keeps because something outside of the registry names it."""
     return set(FarmGarbage(farm.history, farm.settings, (farm.builder(),)).used())
+
+
+def stands(life: Life, *, look: bool = True) -> dict[str, float]:
+    """What the API's metrics say of the archive after a turn of the archivist, without their common prefix."""
+    if look:
+        life.archivist.patrol.count()
+        life.archivist.patrol.look(100)
+    return {metric.name.removeprefix("buildfarm_archive_"): metric.samples[0].value for metric in archive(life.farm)}
